@@ -51,7 +51,8 @@ class Attempt:
         queued_at: when the attempt was queued (aware, UTC), or ``None``.
         executing_at: when it was handed to a resource.
         failed_at: when it failed.
-        reason: the grid's words, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``, in local mode with an explanation.
+        reason: the grid's words, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``.
+        detail: what local mode knows beyond that, such as a syntax error; empty on the grid.
         resource: the execution unit that ran it.
     """
 
@@ -59,6 +60,7 @@ class Attempt:
     executing_at: datetime | None = None
     failed_at: datetime | None = None
     reason: str = ""
+    detail: str = ""
     resource: str = ""
 
 

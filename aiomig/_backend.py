@@ -1,0 +1,70 @@
+"""What a mode must be able to do: the one seam between the API and the grid or this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ._board import Board
+    from ._files import HomeAccess
+    from ._plan import Plan
+    from ._status import JobState, JobStatus
+
+Action = Literal["cancel", "freeze", "thaw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action did to one job.
+
+    Attributes:
+        job_id: the job.
+        before: its state when the action came, or ``None`` where no such job is known.
+        after: its state now, or ``None`` where it was not changed.
+        message: why it was not changed, in the grid's words; empty where it was.
+    """
+
+    job_id: str
+    before: JobState | None
+    after: JobState | None
+    message: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the action did something."""
+        return self.after is not None
+
+
+class Backend(Protocol):
+    """One open mode. Methods may be called by many tasks at once."""
+
+    mode: Literal["grid", "local"]
+    home: HomeAccess
+    board: Board
+
+    async def submit(self, plan: Plan) -> str:
+        """Makes a job of a plan whose uploads are in the home; its id. Never repeated on its own."""
+
+    async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+        """What is known of these jobs now; those that are not known are left out."""
+
+    async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """Cancels, freezes or thaws jobs; one outcome for each id."""
+
+    async def find(self, pattern: str, newest: int | None) -> Sequence[JobStatus]:
+        """The jobs whose ids match a pattern of ``*`` and ``?``, newest first, at most so many."""
+
+    async def plan_of(self, job_id: str) -> Plan:
+        """What a job was submitted with, as far as it is recorded. Raises JobNotFound."""
+
+    async def results(self, job_id: str) -> Mapping[str, bytes]:
+        """The result files that are there, by suffix (``stdout``, ``stderr``, ``status``, ``io-status``)."""
+
+    async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
+        """What a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""
+
+    def own_jobs(self) -> Iterable[str]:
+        """The ids of the unfinished jobs that this session submitted."""

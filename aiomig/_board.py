@@ -1,0 +1,172 @@
+"""Who waits for which job, and what they have not seen yet.
+
+A mode publishes each change of a job here; every `Watcher` of that job sees it once, in order. A watcher that is slow
+gets the latest status of a job, not a backlog. The board holds its watchers weakly, so that an iterator that is
+dropped in the middle leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Set
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from ._status import JobStatus
+
+
+class Watcher:
+    """One consumer of the statuses of some jobs. Made by `Board.watch`.
+
+    `follow` and `close` do no I/O; `next` may be cancelled at any time and loses nothing.
+    """
+
+    __slots__ = ("__weakref__", "_board", "_error", "_event", "_ids", "_pending", "_seen")
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._ids: set[str] = set()
+        self._pending: dict[str, JobStatus] = {}
+        self._seen: dict[str, JobStatus] = {}
+        self._event: anyio.Event | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def ids_view(self) -> Set[str]:
+        """The jobs whose end has not been delivered yet."""
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def follow(self, job_id: str) -> None:
+        """Adds a job."""
+        if job_id not in self._ids:
+            self._ids.add(job_id)
+            self._board.add(job_id, self)
+
+    def drop(self, job_id: str) -> None:
+        """Takes a job away; what is pending of it is forgotten."""
+        if job_id in self._ids:
+            self._ids.discard(job_id)
+            self._board.discard(job_id, self)
+        self._pending.pop(job_id, None)
+        self._seen.pop(job_id, None)
+
+    def offer(self, status: JobStatus) -> None:
+        """Takes a status in, unless it says what was delivered already."""
+        if status.job_id not in self._ids:
+            return
+        if self._seen.get(status.job_id) == status:
+            # It went somewhere and came back before anyone looked: nothing to tell.
+            self._pending.pop(status.job_id, None)
+            return
+        self._pending[status.job_id] = status
+        self._wake()
+
+    def offer_first(self, status: JobStatus) -> None:
+        """Takes in what was asked for, unless a change that was published meanwhile waits: that is newer."""
+        if status.job_id not in self._pending and status.job_id not in self._seen:
+            self.offer(status)
+
+    def fail(self, error: BaseException) -> None:
+        """Makes the present or next `next` raise an error."""
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+    def ready(self) -> JobStatus | None:
+        """The next status if there is one now. A final one takes its job off the list."""
+        if not self._pending:
+            return None
+        job_id = next(iter(self._pending))
+        status = self._pending.pop(job_id)
+        if status.state.is_final:
+            self.drop(job_id)
+        else:
+            self._seen[job_id] = status
+        return status
+
+    async def next(self) -> JobStatus:
+        """The next status: waits for one. Raises what the board failed with."""
+        while (status := self.ready()) is None:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            self._event = anyio.Event()
+            try:
+                await self._event.wait()
+            finally:
+                self._event = None
+        return status
+
+    def close(self) -> None:
+        """Ends the subscription; harmless when repeated."""
+        for job_id in list(self._ids):
+            self.drop(job_id)
+
+
+class Board:
+    """The watchers of a session, by job.
+
+    Args:
+        on_watch: called with the id of a job when its first watcher comes, so that a mode can begin to follow it.
+    """
+
+    def __init__(self, on_watch: Callable[[str], None] = lambda _: None) -> None:
+        self._watchers: dict[str, weakref.WeakSet[Watcher]] = {}
+        self._on_watch = on_watch
+
+    def __contains__(self, job_id: object) -> bool:
+        return bool(self._watchers.get(job_id)) if isinstance(job_id, str) else False
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of the jobs that someone watches."""
+        self._sweep()
+        return iter(list(self._watchers))
+
+    def __len__(self) -> int:
+        self._sweep()
+        return len(self._watchers)
+
+    def _sweep(self) -> None:
+        for job_id in [job_id for job_id, watchers in self._watchers.items() if not watchers]:
+            del self._watchers[job_id]
+
+    def watch(self, job_ids: Iterable[str] = ()) -> Watcher:
+        """A new watcher of these jobs; keep a reference to it, for the board keeps none."""
+        watcher = Watcher(self)
+        for job_id in job_ids:
+            watcher.follow(job_id)
+        return watcher
+
+    def add(self, job_id: str, watcher: Watcher) -> None:
+        """Enters a watcher under a job."""
+        watchers = self._watchers.get(job_id)
+        if watchers is None:
+            watchers = self._watchers[job_id] = weakref.WeakSet()
+        watchers.add(watcher)
+        self._on_watch(job_id)
+
+    def discard(self, job_id: str, watcher: Watcher) -> None:
+        """Takes a watcher off a job."""
+        watchers = self._watchers.get(job_id)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[job_id]
+
+    def publish(self, status: JobStatus) -> None:
+        """Hands a status to everyone who watches its job."""
+        for watcher in list(self._watchers.get(status.job_id, ())):
+            watcher.offer(status)
+
+    def fail(self, error: BaseException) -> None:
+        """Hands an error to everyone who waits."""
+        for watcher in {watcher for watchers in self._watchers.values() for watcher in watchers}:
+            watcher.fail(error)

@@ -1,0 +1,311 @@
+"""`Job`: a handle on one job, wherever and whenever it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from ._errors import JobError, JobNotFound, MigError, ResultsMissing
+from ._results import raise_for, result
+from ._status import JobState
+from ._tail import Tail
+from ._values import Remote
+from ._watch import Watch, final_status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+    from typing import Any
+
+    from ._backend import Action, Backend, Outcome
+    from ._files import Files
+    from ._plan import Plan
+    from ._spec import JobSpec
+    from ._status import JobResult, JobStatus
+    from ._tail import Stream
+
+
+class ActionRefused(JobError):
+    """A job cannot be frozen or thawed in its present state.
+
+    Attributes:
+        outcome: the state that it is in, and the grid's words.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.job_id, outcome.message)
+        self.outcome = outcome
+
+
+class Work:
+    """What a `Job` needs of its session: the mode, the files, and a way to submit again."""
+
+    __slots__ = ("backend", "files", "resubmit")
+
+    def __init__(
+        self, backend: Backend, files: Files, resubmit: Callable[[Plan, JobSpec | None], Awaitable[Job]]
+    ) -> None:
+        self.backend = backend
+        self.files = files
+        self.resubmit = resubmit
+
+
+class Job:
+    """One job. Made by `Session.submit`, or by `Session.job` for any id; making one does no I/O.
+
+    ``await job`` waits for the end and gives a `JobResult`, or raises what went wrong. ``async for status in job``
+    gives the present status and then each change. Cancelling whatever waits here never cancels the job.
+
+    Attributes:
+        id: the job's id, as the grid gave it.
+        spec: what was submitted, where this program knows it; else ``None``.
+    """
+
+    __slots__ = ("_plan", "_work", "id", "spec")
+
+    def __init__(self, work: Work, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
+        self._work = work
+        self._plan = plan
+        self.id = job_id
+        self.spec = spec
+
+    @property
+    def backend(self) -> Backend:
+        """The mode that it runs in; for aiomig's own use."""
+        return self._work.backend
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} ({self._work.backend.mode})>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Job):
+            return NotImplemented
+        return self.id == other.id and self._work.backend is other._work.backend
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __await__(self) -> Generator[Any, Any, JobResult]:
+        return self.result().__await__()
+
+    def __aiter__(self) -> Watch:
+        return Watch(self._work.backend, [self.id])
+
+    # -- its state
+
+    async def status(self) -> JobStatus:
+        """Asks now.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked.
+        """
+        status = (await self._work.backend.statuses([self.id])).get(self.id)
+        if status is None:
+            raise JobNotFound(self.id)
+        return status
+
+    async def wait(self) -> JobStatus:
+        """Waits for the end, whatever it is; does not raise when the job failed.
+
+        Returns:
+            The final status.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked for too long.
+        """
+        return await final_status(self._work.backend, self.id)
+
+    async def result(self, *, check: bool = True) -> JobResult:
+        """Waits for the end.
+
+        Args:
+            check: raise where the job did not end well; with False give what there is, whatever happened.
+
+        Returns:
+            States, exit codes and output of the job.
+
+        Raises:
+            CommandFailed: a command exited with something other than 0.
+            JobFailed: the grid gave up: ``status.attempts`` has the reasons.
+            JobCanceled: the job was canceled.
+            JobExpired: it waited for too long.
+            ResultsMissing: it is FINISHED, but no exit codes arrived.
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked for too long.
+        """
+        status = await self.wait()
+        files = await self._work.backend.results(self.id)
+        plan = await self.plan()
+        found = result(
+            status, files, plan.description.lines("EXECUTE"), before=plan.lines_before, after=plan.lines_after
+        )
+        if check:
+            raise_for(self.id, found)
+        return found
+
+    # -- acting on it
+
+    async def _act(self, action: Action) -> Outcome:
+        outcome = (await self._work.backend.act(action, [self.id]))[self.id]
+        if outcome.before is None:
+            raise JobNotFound(self.id, outcome.message or "no such job")
+        return outcome
+
+    async def cancel(self) -> Outcome:
+        """Cancels the job. One that has ended stays as it is, and that is no error: see `Outcome.changed`.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+        """
+        return await self._act("cancel")
+
+    async def freeze(self) -> Outcome:
+        """Holds the job back while it waits in the queue.
+
+        Raises:
+            ActionRefused: it is not QUEUED.
+            JobNotFound: no job of this user has this id.
+        """
+        return self._required(await self._act("freeze"))
+
+    async def thaw(self) -> Outcome:
+        """Puts a frozen job back into the queue.
+
+        Raises:
+            ActionRefused: it is not FROZEN.
+            JobNotFound: no job of this user has this id.
+        """
+        return self._required(await self._act("thaw"))
+
+    @staticmethod
+    def _required(outcome: Outcome) -> Outcome:
+        if not outcome.changed:
+            raise ActionRefused(outcome)
+        return outcome
+
+    async def resubmit(self) -> Job:
+        """Submits the same again, as a new job with outputs of its own.
+
+        Returns:
+            The new job.
+        """
+        return await self._work.resubmit(await self.plan(), self.spec)
+
+    # -- its output
+
+    async def stdout(self, *, wait: bool = True) -> str:
+        """What the commands wrote to standard output, as text; bytes that are not UTF-8 are replaced.
+
+        Args:
+            wait: wait for the end of the job; with False give what there is by now.
+        """
+        return (await self.stdout_bytes(wait=wait)).decode("utf-8", "replace")
+
+    async def stderr(self, *, wait: bool = True) -> str:
+        """The same for standard error. After a FAILED attempt local mode has it too; a grid throws it away."""
+        return (await self.stderr_bytes(wait=wait)).decode("utf-8", "replace")
+
+    async def stdout_bytes(self, *, wait: bool = True) -> bytes:
+        """As `stdout`, byte for byte."""
+        return await self._stream("stdout", wait=wait)
+
+    async def stderr_bytes(self, *, wait: bool = True) -> bytes:
+        """As `stderr`, byte for byte."""
+        return await self._stream("stderr", wait=wait)
+
+    async def _stream(self, name: Stream, *, wait: bool) -> bytes:
+        if wait:
+            await self.wait()
+        return await self._work.backend.read_stream(self.id, name, 0)
+
+    def tail(self, stream: Stream = "stdout") -> Tail:
+        """Follows what the job writes: ``async for line in job.tail("stderr")``.
+
+        Args:
+            stream: ``"stdout"`` or ``"stderr"``.
+
+        Returns:
+            An iterator of lines without their ends, which ends with the job.
+        """
+        if stream not in ("stdout", "stderr"):
+            raise ValueError(f"stream={stream!r}: no such stream; use 'stdout' or 'stderr'")
+        return Tail(self._work.backend, self.id, stream)
+
+    async def plan(self) -> Plan:
+        """What the grid was told, and where the outputs are. Asked for once, where this program does not know it.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+        """
+        if self._plan is None:
+            self._plan = await self._work.backend.plan_of(self.id)
+        return self._plan
+
+    def output(self, name: str) -> Remote:
+        """An output of this job as an input of another, without downloading it. No I/O.
+
+        Args:
+            name: the name of the output in the job.
+
+        Raises:
+            MigError: there is no such output, or this handle was made from an id and knows nothing yet:
+                ``await job.plan()`` asks.
+        """
+        if self._plan is None:
+            raise MigError(f"job {self.id}: its outputs are not known here yet; await job.plan() first")
+        for each in self._plan.outputs:
+            if each.name == name:
+                return Remote(each.path, PurePosixPath(name).name)
+        names = ", ".join(repr(each.name) for each in self._plan.outputs) or "none"
+        raise MigError(f"job {self.id} has no output {name!r}; it has {names}")
+
+    async def fetch(self, folder: str | os.PathLike[str] = ".", *, check: bool = True) -> list[Path]:
+        """Waits for the end, then downloads the outputs.
+
+        Each output goes to its destination below the folder, whole or not at all; what is there is replaced.
+        Outputs whose destination is in the MiG home, or a URL, stay there.
+
+        Args:
+            folder: where to put them on this machine; made where it is missing.
+            check: raise where the job did not end well, after what there is was downloaded.
+
+        Returns:
+            The local paths, in the order of ``outputs``.
+
+        Raises:
+            ResultsMissing: outputs did not arrive; the others were downloaded.
+            JobError: see `result`.
+        """
+        status = await self.wait()
+        plan = await self.plan()
+        wanted = [each for each in plan.outputs if each.destination is not None]
+        paths: list[Path] = []
+        missing: list[str] = []
+        if status.state is JobState.FINISHED:
+            for each in wanted:
+                target = Path(folder, each.destination or each.name)
+                if await self._work.files.exists(each.path):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    await self._work.files.get(each.path, target)
+                    paths.append(target)
+                else:
+                    missing.append(each.name)
+        if check:
+            await self.result()
+            if missing:
+                raise ResultsMissing(self.id, missing, status=status)
+        return paths
+
+    async def clean(self, *, results: bool = False) -> None:
+        """Removes what aiomig put into the MiG home for this job: its private folder of inputs and outputs.
+
+        Args:
+            results: remove the grid's own folder with its output and exit codes, too.
+        """
+        plan = await self.plan()
+        if plan.folder is not None:
+            await self._work.files.remove(plan.folder, recursive=True, missing_ok=True)
+        if results:
+            await self._work.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)

@@ -1,0 +1,283 @@
+"""Local mode: a MiG of one resource, this machine, behind the same seam as the grid."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import anyio.lowlevel
+import platformdirs
+
+from ._board import Board
+from ._errors import Fault, JobNotFound, LocalError, SpecError, SubmitRejected
+from ._local_engine import Engine
+from ._local_files import LocalHome
+from ._local_settings import LocalSettings, find_bash, usable_cores
+from ._local_store import Store
+from ._results import KINDS
+from ._status import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._backend import Action, Outcome
+    from ._local_store import Record
+    from ._plan import Plan
+    from ._status import JobStatus
+
+OnExit = Literal["wait", "cancel", "leave"]
+
+_FIND_CHUNK = 500
+
+
+def default_home() -> Path:
+    """This user's own emulated home: a private folder among the platform's state folders."""
+    return platformdirs.user_state_path("aiomig") / "home"
+
+
+def settings_of(home: str | os.PathLike[str] | None, slots: int | None, **others: object) -> LocalSettings:
+    """Checks what a user says of local mode.
+
+    Raises:
+        SpecError: a setting is out of its range.
+        LocalError: there is no bash.
+    """
+    faults: list[Fault] = []
+    if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
+        faults.append(Fault("slots", slots, "not a positive whole number", "give the number of jobs to run at once"))
+    for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace"):
+        value = others[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
+    if faults:
+        raise SpecError(faults)
+    path = Path(home).expanduser() if home is not None else default_home()
+    return LocalSettings(
+        home=Path(os.path.abspath(path)),
+        slots=slots if slots is not None else usable_cores(),
+        bash=find_bash(),
+        **others,  # type: ignore[arg-type]
+    )
+
+
+class LocalBackend:
+    """A home that is open.
+
+    Args:
+        settings: see `aiomig.local`.
+        on_exit: what becomes of unfinished jobs when the session is left normally.
+    """
+
+    mode: Literal["grid", "local"] = "local"
+
+    def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
+        self.settings = settings
+        self.home = LocalHome(settings.home)
+        self.board = Board()
+        self._on_exit = on_exit
+        self._tasks = anyio.create_task_group()
+        self._store: Store
+        self._engine: Engine
+
+    async def open(self) -> None:
+        """Makes the home if need be, opens its records and begins to run jobs.
+
+        Raises:
+            LocalError: the home cannot be used.
+        """
+        for folder in (self.settings.home, self.settings.folder, self.settings.runs, self.settings.kept):
+            _make_private(folder, strict=folder != self.settings.home)
+        self._store = Store(self.settings.folder)
+        self._engine = Engine(self.settings, self._store, self.board, self._tasks)
+        await self._tasks.__aenter__()
+        try:
+            self._engine.open()
+        except BaseException:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(None, None, None)
+            self._store.close()
+            raise
+
+    async def close(self, error: BaseException | None) -> None:
+        """Ends as `on_exit` says, or by cancelling where an error comes out of the session's block."""
+        how: Literal["cancel", "leave"] = "leave"
+        failure: BaseException | None = None
+        try:
+            if error is not None or self._on_exit == "cancel":
+                how = "cancel"
+            elif self._on_exit == "wait":
+                await self._engine.drained()
+        except BaseException as cancelled:
+            how, failure = "cancel", cancelled
+        # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
+        self._tasks.cancel_scope.shield = True
+        await self._engine.close(how)
+        # The error is not shown to the group: it would wrap it in an ExceptionGroup.
+        await self._tasks.__aexit__(None, None, None)
+        self._store.close()
+        if failure is not None:
+            raise failure
+
+    # -- jobs
+
+    async def submit(self, plan: Plan) -> str:
+        """Puts a job into the queue. Cancelled before, it makes none; afterwards it is not a checkpoint any more."""
+        self._accept(plan)
+        await anyio.lowlevel.checkpoint()
+        return self._engine.submit([plan])[0]
+
+    def _accept(self, plan: Plan) -> None:
+        """Refuses what a grid refuses because of what it has."""
+        faults: list[Fault] = []
+        description = plan.description
+        for name in description.lines("VGRID"):
+            if name not in {"Generic", "ANY", *self.settings.vgrids}:
+                faults.append(
+                    Fault(
+                        "VGRID",
+                        name,
+                        f"You must be an owner or member of the {name!r} vgrid to submit a job to it",
+                        f"leave it out, or declare it: aiomig.local(vgrids=[{name!r}])",
+                    )
+                )
+        known = {name.upper() for name in self.settings.runtime_environments}
+        for name in description.lines("RUNTIMEENVIRONMENT"):
+            if name.upper() not in known:
+                faults.append(
+                    Fault(
+                        "RUNTIMEENVIRONMENT",
+                        name,
+                        "no resource of local mode has this runtime environment",
+                        f"leave it out, or declare it: aiomig.local(runtime_environments={{{name!r}: {{…variables}}}})",
+                    )
+                )
+        if description.text("JOBTYPE", "batch") not in {"batch", "all"}:
+            faults.append(
+                Fault(
+                    "JOBTYPE",
+                    description.text("JOBTYPE"),
+                    "specified jobtype not valid in local mode",
+                    "use 'batch' or 'all', or leave it out",
+                )
+            )
+        if faults:
+            raise SubmitRejected([str(fault) for fault in faults], faults)
+
+    async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        """What the records say now."""
+        await anyio.lowlevel.checkpoint()
+        self._engine.check()
+        if len(job_ids) == 1:
+            record = self._store.find(job_ids[0])
+            return {} if record is None else {job_ids[0]: record.status()}
+        numbers = {number for job_id in job_ids if (number := self._store.number_of(job_id)) is not None}
+        found = {record.job_id: record.status() for record in self._store.records(sorted(numbers))}
+        return {job_id: found[job_id] for job_id in job_ids if job_id in found}
+
+    async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Cancels, freezes or thaws, as a MiG server does, at once."""
+        await anyio.lowlevel.checkpoint()
+        return self._engine.act(action, job_ids)
+
+    async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
+        """Looks through the records, newest first."""
+        match = _matcher(pattern)
+        found: list[JobStatus] = []
+        before: int | None = None
+        while newest is None or len(found) < newest:
+            await anyio.lowlevel.checkpoint()
+            records = self._store.newest(_FIND_CHUNK, before)
+            found += [record.status() for record in records if match(record.job_id)]
+            if len(records) < _FIND_CHUNK:
+                break
+            before = records[-1].number
+        return found[:newest]
+
+    async def plan_of(self, job_id: str) -> Plan:
+        """What the job was submitted with."""
+        await anyio.lowlevel.checkpoint()
+        return self._record(job_id).plan
+
+    def _record(self, job_id: str) -> Record:
+        record = self._store.find(job_id)
+        if record is None:
+            raise JobNotFound(job_id, f"no such job in {self.settings.home}")
+        return record
+
+    # -- results
+
+    async def results(self, job_id: str) -> dict[str, bytes]:
+        """The four files, or what is kept of a failed attempt."""
+        await anyio.lowlevel.checkpoint()
+        record = self._record(job_id)
+        if record.state is JobState.FINISHED:
+            folder = self.settings.results(job_id)
+            paths = {kind: folder / f"{job_id}.{kind}" for kind in KINDS}
+        else:
+            paths = {kind: self._kept(record, kind) for kind in ("stdout", "stderr")}
+        return {kind: content for kind, path in paths.items() if (content := _content(path)) is not None}
+
+    def _kept(self, record: Record, kind: str) -> Path:
+        return self.settings.kept / f"{record.number}.{kind}"
+
+    async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
+        """What stands in ``stdout`` or ``stderr`` from an offset on: of the run under way, or of the last one."""
+        await anyio.lowlevel.checkpoint()
+        record = self._record(job_id)
+        if record.state is JobState.FINISHED:
+            path = self.settings.results(job_id) / f"{job_id}.{name}"
+        elif record.state is JobState.EXECUTING:
+            path = self._engine.attempt_of(record).stream(name)
+        else:
+            path = self._kept(record, name)
+        return _content(path, start) or b""
+
+    def own_jobs(self) -> Iterable[str]:
+        """The ids of what waits or runs here."""
+        return [record.job_id for record in self._store.records(sorted(self._engine.unfinished))]
+
+
+def _content(path: Path, start: int = 0) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LocalError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+    with open(descriptor, "rb", buffering=0) as stream:
+        if start:
+            stream.seek(start)
+        return stream.readall()
+
+
+def _matcher(pattern: str) -> Callable[[str], object]:
+    # Only * and ? mean something; fnmatch's brackets do not.
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
+
+
+def _make_private(folder: Path, *, strict: bool) -> None:
+    """A folder that only this user can enter; one that was there before keeps its mode unless ``strict``."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        information = folder.stat()
+    except OSError as error:
+        raise LocalError(
+            f"the home {folder} cannot be made: {error.strerror}",
+            path=str(folder),
+            remedy="give a folder that you may write to: aiomig.local(home=…)",
+        ) from error
+    if information.st_uid != os.geteuid():
+        raise LocalError(
+            f"the home {folder} belongs to another user",
+            path=str(folder),
+            remedy="give a folder of your own: aiomig.local(home=…)",
+        )
+    if strict and stat.S_IMODE(information.st_mode) & 0o077:
+        folder.chmod(0o700)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LocalError(f"the home {folder} is not writable", path=str(folder), remedy="chmod u+rwx it")

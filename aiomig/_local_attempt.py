@@ -1,0 +1,319 @@
+"""One attempt to run one job: stage in, run the script, wait, take the results home.
+
+The steps are such that a crash of this program between any two of them loses nothing: see `Attempt.recover`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+from . import _local_process
+from ._local_script import script
+from ._local_settings import filled, job_environment
+from ._local_staging import SendFailed, Staging, remove_tree, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._description import Description
+    from ._local_process import Process
+    from ._local_settings import LocalSettings
+    from ._local_store import Record
+
+_RECOVERED = b"recovered\n"
+_WAIT_FOR_PID = 2.0
+"""Seconds to wait for a script that has made its control file, but not yet written to it."""
+
+
+_CLAIM_LASTS = 86_400.0
+"""Seconds after which nobody can be about to start the script of a claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended.
+
+    Attributes:
+        verified: the outcome of VERIFYFILES, where it ended well; else ``None``.
+        reason: a grid's words for the failure.
+        detail: what we know beyond that.
+        begun: False where the attempt never began, and does not count.
+    """
+
+    verified: str | None = None
+    reason: str = ""
+    detail: str = ""
+    begun: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What all attempts of a session share."""
+
+    settings: LocalSettings
+    base: Mapping[str, str]
+    null: int
+    pidfd: bool
+
+
+class Attempt:
+    """One attempt.
+
+    Args:
+        machine: what all attempts share.
+        record: the job, claimed.
+    """
+
+    __slots__ = ("_machine", "_process", "_staging", "description", "folder", "job_id", "record")
+
+    def __init__(self, machine: Machine, record: Record) -> None:
+        self._machine = machine
+        self.record = record
+        self.job_id = record.job_id
+        self.description: Description = filled(record.plan.description, machine.settings)
+        self.folder = machine.settings.runs / f"job-dir_{record.local_name}"
+        self._staging = Staging(machine.settings.home, self.folder, self.job_id, self.description)
+        self._process: Process | None = None
+
+    @property
+    def _control(self) -> Path:
+        return self._machine.settings.runs / f"{self.record.local_name}.control"
+
+    @property
+    def _script(self) -> Path:
+        return self.folder / f"{self.record.local_name}.job"
+
+    @property
+    def _results(self) -> Path:
+        return self._machine.settings.results(self.job_id)
+
+    async def run(self) -> End:
+        """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it."""
+        try:
+            self.folder.mkdir()
+            complaints = await self._staging.fetch() if self._stages else []
+            self._write_script(complaints)
+            self._process = await _local_process.start(
+                [self._machine.settings.bash, f"./{self._script.name}"],
+                folder=str(self.folder),
+                environment=job_environment(
+                    self._machine.base,
+                    self.description,
+                    self._machine.settings,
+                    job_id=self.job_id,
+                    local_name=self.record.local_name or "",
+                ),
+                null=self._machine.null,
+                pidfd=self._machine.pidfd,
+            )
+        except OSError as error:
+            return End(reason="RESOURCE DIED", detail=f"the job could not be started: {error}")
+        return await self._wait(self._process)
+
+    @property
+    def _stages(self) -> bool:
+        keywords = self.description.keywords
+        return "INPUTFILES" in keywords or "EXECUTABLES" in keywords or "MOUNT" in keywords
+
+    def _write_script(self, complaints: list[str]) -> None:
+        text = script(
+            self.description,
+            job_id=self.job_id,
+            local_name=self.record.local_name or "",
+            control=str(self._control),
+            job_name=self.description.text("JOBNAME"),
+            limits=self._machine.settings.limits,
+            complaints=complaints,
+            remark=self._staging.remark,
+        )
+        descriptor = os.open(self._script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+        with open(descriptor, "wb") as stream:
+            stream.write(text.encode("utf-8", "surrogateescape"))
+
+    async def _wait(self, process: Process) -> End:
+        began = self.record.executing or time.time()
+        limit = self.description.number("CPUTIME") + self._machine.settings.wall_time_grace
+        code = None
+        with anyio.move_on_after(began + limit - time.time()) as scope:
+            code = await process.wait()
+        if scope.cancelled_caught:
+            await self.kill()
+            return End(
+                reason="JOB TIMEOUT",
+                detail=f"still running {limit:g} s after its start (wall time"
+                f" {self.description.number('CPUTIME')} s and {self._machine.settings.wall_time_grace:g} s of grace)",
+            )
+        return await self._conclude(code if code is not None else self._reported())
+
+    async def _conclude(self, code: int | None) -> End:
+        if code == 0:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self._staging.send(self._results)
+                except SendFailed as error:
+                    return End(reason="JOB TIMEOUT", detail=str(error))
+                except OSError as error:
+                    return End(reason="RESOURCE DIED", detail=f"the results could not be stored: {error}")
+                return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
+        if code is None:
+            return End(
+                reason="RESOURCE DIED", detail="the job's shell ended without a word while this program was away"
+            )
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+        complaint = await self._syntax_error() if code > 0 else ""
+        return End(reason="RESOURCE DIED", detail=f"the job's shell {how}{complaint and ': '}{complaint}")
+
+    async def _syntax_error(self) -> str:
+        """What bash says against the script, where it never came to run the commands."""
+        if (self.folder / f"{self.job_id}.stdout").exists():
+            return ""
+        answer = self.folder / "syntax"
+        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self._machine.settings.bash, f"./{self._script.name}"]
+        try:
+            process = await _local_process.start(
+                [*command, answer.name],
+                folder=str(self.folder),
+                environment=self._machine.base,
+                null=self._machine.null,
+                pidfd=self._machine.pidfd,
+            )
+            await process.wait()
+            text = answer.read_text("utf-8", "replace").strip()
+            (self.folder / f"{self.job_id}.stderr").write_text(text + "\n", "utf-8")
+        except OSError:
+            return ""
+        return text
+
+    # -- ends from outside
+
+    async def kill(self) -> None:
+        """Ends the whole process group, and waits for that."""
+        process = self._process
+        if process is None:
+            return
+        grace = self._machine.settings.kill_grace
+        with anyio.CancelScope(shield=True):
+            if grace > 0:
+                process.terminate()
+                with anyio.move_on_after(grace):
+                    await process.wait()
+            process.kill()
+            await process.wait()
+
+    def strike(self) -> None:
+        """Kills at once, where no grace is asked for."""
+        if self._process is not None and self._machine.settings.kill_grace <= 0:
+            self._process.kill()
+
+    def release(self) -> None:
+        """Lets the process run on without us."""
+        if self._process is not None:
+            self._process.release()
+
+    def keep(self) -> tuple[Path, Path]:
+        """Keeps the output of a failed attempt for the user."""
+        kept = self._machine.settings.kept
+        stdout, stderr = kept / f"{self.record.number}.stdout", kept / f"{self.record.number}.stderr"
+        self._staging.keep(stdout, stderr)
+        return stdout, stderr
+
+    def discard_results(self) -> None:
+        """Takes back what was sent of an attempt that was canceled meanwhile."""
+        remove_tree(self._results)
+
+    def clean(self) -> None:
+        """Removes the job directory. The control file of an attempt that ran goes too."""
+        remove_tree(self.folder)
+        with suppress(OSError):
+            if self._control.read_bytes() != _RECOVERED:
+                self._control.unlink()
+
+    # -- after a crash
+
+    async def recover(self, *, same_boot: bool) -> End:
+        """Takes the attempt up where a program that died left it.
+
+        The control file tells how far it came: whoever makes it, the script or this method, owns the attempt, so an
+        attempt that had not begun cannot begin later on.
+        """
+        if self._claim_control():
+            return End(begun=False)
+        pid, code = await self._read_control()
+        if pid == "recovered":
+            return End(begun=False)
+        self._staging.recall(self._script)
+        if (self._results / f"{self.job_id}.status").exists():
+            return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
+        if same_boot and pid.isdigit() and code is None:
+            process = _local_process.attach(int(pid), pidfd=self._machine.pidfd)
+            if process is not None and _local_process.belongs_to(int(pid), str(self.folder)):
+                self._process = process
+                return await self._wait(process)
+            if process is not None:
+                process.release()
+            code = self._reported()
+        if code is None and not same_boot:
+            return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
+        return await self._conclude(code)
+
+    def _claim_control(self) -> bool:
+        try:
+            descriptor = os.open(self._control, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        os.write(descriptor, _RECOVERED)
+        os.close(descriptor)
+        return True
+
+    async def _read_control(self) -> tuple[str, int | None]:
+        with anyio.move_on_after(_WAIT_FOR_PID):
+            while not (pid := self._control_lines()[:1]):
+                await anyio.sleep(0.01)
+            return pid[0], self._reported()
+        return "", None
+
+    def _control_lines(self) -> list[str]:
+        # Without its line end a line may be half of what it will be.
+        with suppress(OSError):
+            return self._control.read_text("ascii", "replace").split("\n")[:-1]
+        return []
+
+    def _reported(self) -> int | None:
+        lines = self._control_lines()
+        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
+
+    def strike_foreign(self) -> None:
+        """Kills an attempt that another session runs."""
+        lines = self._control_lines()
+        if not lines or not lines[0].isdigit():
+            self._claim_control()  # it has not begun, and will not
+            return
+        pid = int(lines[0])
+        if _local_process.is_running(pid) and _local_process.belongs_to(pid, str(self.folder)):
+            process = _local_process.attach(pid, pidfd=self._machine.pidfd)
+            if process is not None:
+                process.kill()
+                process.release()
+
+    def stream(self, name: str) -> Path:
+        """Where ``stdout`` or ``stderr`` is while the attempt runs."""
+        return self.folder / f"{self.job_id}.{name}"
+
+    @staticmethod
+    def remove_leftover(path: Path) -> None:
+        """Removes a job directory or control file that belongs to no running attempt."""
+        if path.is_dir():
+            remove_tree(path)
+            return
+        with suppress(OSError):
+            old = time.time() - path.stat().st_mtime > _CLAIM_LASTS
+            if old or path.read_bytes() != _RECOVERED:
+                path.unlink()

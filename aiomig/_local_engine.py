@@ -1,0 +1,477 @@
+"""The queue of local mode: which job runs when, who is told, and what happens when the session ends.
+
+Everything that decides is synchronous and ends in one database transaction; only running an attempt takes time. Each
+attempt is a task in the session's task group, shielded from cancellation, for a job ends by the user's will or its
+own, not because some scope around the session did. Nothing here raises into that group: an error of the database
+stops the engine, and everyone who waits is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+import anyio.lowlevel
+
+from . import _local_process
+from ._backend import Outcome
+from ._errors import LocalError
+from ._local_attempt import Attempt, Machine
+from ._local_settings import base_environment
+from ._local_store import encode_attempts, encode_plan, job_id_of
+from ._status import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from ._backend import Action
+    from ._board import Board
+    from ._local_attempt import End
+    from ._local_settings import LocalSettings
+    from ._local_store import Record, Store
+    from ._plan import Plan
+
+logger = logging.getLogger("aiomig.local")
+
+FOLLOW_INTERVAL = 0.1
+"""Seconds between two looks at what other processes did to the jobs of a home."""
+
+_LOOKS_PER_CENSUS = 10
+"""Every so many looks, see whether the session that runs a watched job is still there."""
+
+_FROM: dict[Action, tuple[JobState, ...]] = {
+    "cancel": (JobState.PARSE, JobState.QUEUED, JobState.RETRY, JobState.EXECUTING, JobState.FROZEN),
+    "freeze": (JobState.QUEUED, JobState.RETRY),
+    "thaw": (JobState.FROZEN,),
+}
+_TO: dict[Action, JobState] = {
+    "cancel": JobState.CANCELED,
+    "freeze": JobState.FROZEN,
+    "thaw": JobState.QUEUED,
+}
+
+
+class Run:
+    """An attempt that holds slots."""
+
+    __slots__ = ("attempt", "cores", "scope", "stopped")
+
+    def __init__(self, attempt: Attempt, cores: int) -> None:
+        self.attempt = attempt
+        self.cores = cores
+        self.scope: anyio.CancelScope | None = None
+        self.stopped: Literal["", "kill", "leave"] = ""
+
+    def stop(self, how: Literal["kill", "leave"]) -> None:
+        """Ends the task of this run, and with ``"kill"`` the job."""
+        if not self.stopped:
+            self.stopped = how
+            if how == "kill":
+                self.attempt.strike()
+            if self.scope is not None:
+                self.scope.cancel()
+
+
+class Engine:
+    """The queue of one session.
+
+    Args:
+        settings: what the session was told.
+        store: the records of the home.
+        board: who watches.
+        tasks: the task group of the session.
+    """
+
+    def __init__(self, settings: LocalSettings, store: Store, board: Board, tasks: TaskGroup) -> None:
+        self._settings = settings
+        self._store = store
+        self._board = board
+        self._tasks = tasks
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._machine = Machine(settings, base_environment(settings), self._null, _local_process.has_pidfd())
+        self._queue: deque[int] = deque()
+        self._cores: dict[int, int] = {}  # of the waiting jobs that want more than one
+        self._free = settings.slots
+        self._runs: dict[int, Run] = {}
+        self._held: set[int] = set()  # frozen
+        self._adopted: set[int] = set()
+        self._starts = 0
+        self._oldest: float | None = None
+        self._closing = False
+        self._error: LocalError | None = None
+        self._news = anyio.Event()
+        self._follow_scope: anyio.CancelScope | None = None
+
+    # -- opening and closing
+
+    def open(self) -> None:
+        """Begins: adopts what dead sessions left, and starts to follow the others."""
+        self._store.begin_session(time.time())
+        self._adopt()
+        self._sweep()
+        self._tasks.start_soon(self._follow, name="aiomig.local follow")
+        self._cycle()
+
+    def _adopt(self) -> None:
+        for record in self._store.adopt():
+            self._adopted.add(record.number)
+            if record.state is JobState.EXECUTING:
+                self._recover(record)
+            elif record.state is JobState.FROZEN:
+                self._held.add(record.number)
+            else:
+                self._enqueue(record.number, record.plan)
+        self._oldest = self._store.oldest_waiting()
+
+    def _recover(self, record: Record) -> None:
+        same_boot = self._store.same_boot(record.owner)
+        run = Run(Attempt(self._machine, record), self._cores_of(record.plan))
+        self._free -= run.cores
+        self._runs[record.number] = run
+        self._tasks.start_soon(self._carry_out, run, same_boot, name=f"aiomig.local recover {record.number}")
+
+    def _sweep(self) -> None:
+        """Removes what a program left that died after a job's end was recorded, before its directory was removed."""
+        names = {entry.name for entry in os.scandir(self._settings.runs)}
+        running = self._store.running_names()
+        for name in names:
+            local_name = name.removeprefix("job-dir_").removesuffix(".control")
+            if local_name not in running:
+                Attempt.remove_leftover(self._settings.runs / name)
+
+    async def drained(self) -> None:
+        """Waits until nothing of ours is queued or runs. Frozen jobs are not waited for."""
+        while (self._runs or self._queue) and self._error is None:
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    async def close(self, how: Literal["cancel", "leave"]) -> None:
+        """Ends: cancels what this session submitted, or leaves it; what it adopted is always left."""
+        self._closing = True
+        if how == "cancel" and self._error is None:
+            self._cancel_all()
+        for run in list(self._runs.values()):
+            run.stop("leave")
+        while self._runs:
+            self._news = anyio.Event()
+            await self._news.wait()
+        if self._follow_scope is not None:
+            self._follow_scope.cancel()
+        os.close(self._null)
+
+    def _cancel_all(self) -> None:
+        try:
+            waiting = [number for number in self._queue if number not in self._adopted]
+            waiting += self._held - self._adopted
+            running = [number for number in self._runs if number not in self._adopted]
+            with self._store.transaction():
+                records = self._store.cancel_waiting(time.time(), waiting)
+                for number in running:
+                    record = self._store.change(number, (JobState.EXECUTING,), JobState.CANCELED, time.time())
+                    records += [record] if record is not None else []
+            for number in running:
+                self._runs[number].stop("kill")
+            self._publish(records)
+        except LocalError as error:
+            self._break(error)
+
+    def _break(self, error: LocalError) -> None:
+        logger.error("local mode stops: %s", error)
+        self._error = error
+        self._board.fail(error)
+        self._news.set()
+
+    def check(self) -> None:
+        """Raises what stopped the engine."""
+        if self._error is not None:
+            raise self._error
+
+    # -- submitting and acting
+
+    def submit(self, plans: Sequence[Plan]) -> list[str]:
+        """Puts jobs at the end of the queue; starts what has a slot."""
+        self.check()
+        now = time.time()
+        texts = [encode_plan(plan) for plan in plans]
+        rank = int(now * 1e6)
+        if len(texts) == 1:
+            numbers = self._store.insert(texts, now, rank)
+        else:
+            with self._store.transaction():
+                numbers = self._store.insert(texts, now, rank)
+        for number, plan in zip(numbers, plans, strict=True):
+            self._enqueue(number, plan)
+        if self._oldest is None:
+            self._oldest = now
+        self._cycle()
+        return [job_id_of(number, now) for number in numbers]
+
+    def _cores_of(self, plan: Plan) -> int:
+        description = plan.description
+        wanted = description.number("CPUCOUNT") * description.number("NODECOUNT")
+        # A job that wants more than there is has the machine to itself: the same program runs here and there.
+        return min(max(wanted, 1), self._settings.slots)
+
+    def _enqueue(self, number: int, plan: Plan) -> None:
+        self._queue.append(number)
+        if (cores := self._cores_of(plan)) > 1:
+            self._cores[number] = cores
+
+    def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Cancels, freezes or thaws."""
+        self.check()
+        outcomes: dict[str, Outcome] = {}
+        changed: list[Record] = []
+        with self._store.transaction():
+            for job_id in job_ids:
+                before = self._store.find(job_id)
+                after = None
+                if before is not None:
+                    after = self._store.change(before.number, _FROM[action], _TO[action], time.time())
+                    if action == "thaw" and after is not None:
+                        self._thawed(after)
+                outcomes[job_id] = _outcome(job_id, action, before, after)
+                changed += [after] if after is not None else []
+        for record in changed:
+            self._acted(record)
+        self._publish(changed)
+        self._cycle()
+        return outcomes
+
+    def _thawed(self, record: Record) -> None:
+        if record.owner == self._store.session:
+            self._held.discard(record.number)
+            self._enqueue(record.number, record.plan)
+        elif record.owner is not None and self._store.is_alive(record.owner):
+            self._store.signal(record.owner, record.number)
+        else:
+            self._store.take(record.number)
+            self._adopted.add(record.number)
+            self._enqueue(record.number, record.plan)
+
+    def _acted(self, record: Record) -> None:
+        number = record.number
+        if record.state is JobState.FROZEN and record.owner == self._store.session:
+            self._held.add(number)
+        if record.state is not JobState.CANCELED:
+            return
+        self._held.discard(number)
+        if number in self._runs:
+            self._runs[number].stop("kill")
+        elif record.executing is not None:
+            Attempt(self._machine, record).strike_foreign()
+
+    def running(self, number: int) -> Attempt | None:
+        """The attempt of a job that runs here."""
+        run = self._runs.get(number)
+        return run.attempt if run is not None else None
+
+    def attempt_of(self, record: Record) -> Attempt:
+        """The attempt of a job, to look at its files."""
+        return Attempt(self._machine, record)
+
+    @property
+    def unfinished(self) -> Iterable[int]:
+        """The numbers of the jobs that wait or run here."""
+        return [*self._runs, *self._queue, *self._held]
+
+    # -- the queue
+
+    def _cycle(self, ended: tuple[Run, End] | None = None) -> None:
+        """Records an end, and starts what fits; one transaction."""
+        started: list[Run] = []
+        published: list[Record] = []
+        if ended is None and (not self._queue or self._free <= 0 or self._closing):
+            return
+        try:
+            with self._store.transaction():
+                if ended is not None:
+                    published += self._record(*ended)
+                if not self._closing:
+                    published += self._expire()
+                    started = self._claim()
+        except LocalError as error:
+            for run in reversed(started):
+                self._unstart(run)
+            self._break(error)
+            return
+        self._publish([*published, *(run.attempt.record for run in started)])
+        for run in started:
+            self._tasks.start_soon(self._carry_out, run, None, name=f"aiomig.local {run.attempt.job_id}")
+        self._news.set()
+
+    def _claim(self) -> list[Run]:
+        started: list[Run] = []
+        now = time.time()
+        while self._queue and self._free > 0:
+            number = self._queue[0]
+            cores = self._cores.get(number, 1)
+            if cores > self._free:
+                break
+            self._queue.popleft()
+            self._cores.pop(number, None)
+            record = self._store.claim(number, now, self._local_name(now))
+            if record is None:
+                self._held.add(number)  # frozen or canceled elsewhere
+                continue
+            run = Run(Attempt(self._machine, record), cores)
+            self._free -= cores
+            self._runs[number] = run
+            started.append(run)
+        return started
+
+    def _unstart(self, run: Run) -> None:
+        number = run.attempt.record.number
+        del self._runs[number]
+        self._free += run.cores
+        self._queue.appendleft(number)
+
+    def _local_name(self, now: float) -> str:
+        self._starts += 1
+        return f"{time.strftime('%d%m%y-%H%M%S', time.gmtime(now))}.{os.getpid()}{self._starts:05d}"
+
+    def _expire(self) -> list[Record]:
+        limit = self._settings.expire_after
+        if limit <= 0 or self._oldest is None or self._oldest > time.time() - limit:
+            return []
+        now = time.time()
+        expired = self._store.expire(now - limit, now)
+        self._oldest = self._store.oldest_waiting()
+        numbers = {record.number for record in expired}
+        self._queue = deque(number for number in self._queue if number not in numbers)
+        self._held -= numbers
+        return expired
+
+    def _record(self, run: Run, end: End) -> list[Record]:
+        """Writes an end into the records; what is to be published."""
+        record = run.attempt.record
+        now = time.time()
+        if not end.begun:
+            self._store.unclaim(record.number)
+            self._queue.appendleft(record.number)
+            return []
+        if end.verified is not None:
+            after = self._store.finish(record.number, record.attempt, now, end.verified)
+        else:
+            after = self._fail(record, end, now)
+        if after is None:
+            run.stopped = "kill"  # canceled by another process meanwhile: no results
+            return []
+        if after.state is JobState.QUEUED:
+            self._enqueue(after.number, after.plan)
+        return [after]
+
+    def _fail(self, record: Record, end: End, now: float) -> Record | None:
+        attempts = [
+            (_seconds(each.queued_at), _seconds(each.executing_at), _seconds(each.failed_at), each.reason, each.detail)
+            for each in record.attempts
+        ]
+        attempts.append((record.queued, record.executing, now, end.reason, end.detail))
+        retries = record.plan.description.lines("RETRIES")
+        allowed = int(retries[-1]) if retries else self._settings.default_retries
+        return self._store.fail(
+            record.number, record.attempt, now, encode_attempts(attempts), again=record.attempt <= allowed
+        )
+
+    # -- the tasks
+
+    async def _carry_out(self, run: Run, recovered: bool | None) -> None:
+        """Runs one attempt to its end. ``recovered``: it is another program's, of the same boot or not."""
+        attempt = run.attempt
+        end: End | None = None
+        with anyio.CancelScope(shield=True) as run.scope:
+            if run.stopped:
+                run.scope.cancel()
+            if recovered is None:
+                end = await attempt.run()
+            else:
+                end = await attempt.recover(same_boot=recovered)
+        if run.stopped == "kill":
+            await attempt.kill()
+        elif run.stopped == "leave" and end is None:
+            attempt.release()
+        del self._runs[attempt.record.number]
+        self._free += run.cores
+        if end is not None and end.verified is None and end.begun:
+            attempt.keep()
+        self._settle(run, end)
+
+    def _settle(self, run: Run, end: End | None) -> None:
+        if run.stopped == "leave" and end is None:
+            self._news.set()
+            return
+        if end is not None:
+            self._cycle((run, end))
+        else:
+            self._cycle()
+        if self._error is None:
+            if run.stopped == "kill":
+                run.attempt.discard_results()
+            run.attempt.clean()
+        self._news.set()
+
+    def _publish(self, records: Iterable[Record]) -> None:
+        for record in records:
+            job_id = record.job_id
+            if job_id in self._board:
+                self._board.publish(record.status())
+            logger.info(
+                "job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)}
+            )
+
+    async def _follow(self) -> None:
+        """Looks now and then at what other processes did."""
+        looks = 0
+        with anyio.CancelScope(shield=True) as self._follow_scope:
+            while not self._closing:
+                await anyio.sleep(FOLLOW_INTERVAL)
+                looks += 1
+                try:
+                    self._look(census=looks % _LOOKS_PER_CENSUS == 0)
+                except LocalError as error:
+                    self._break(error)
+                    return
+
+    def _look(self, *, census: bool) -> None:
+        if not (self._board or self._runs or self._queue or self._held):
+            return
+        if census and self._watches_foreign():
+            self._adopt()
+            self._cycle()
+        if not self._store.changed_elsewhere():
+            return
+        for number in self._store.signaled():
+            self._held.discard(number)
+            records = self._store.records([number])
+            self._enqueue(number, records[0].plan)
+        watched = [self._store.number_of(job_id) for job_id in self._board]
+        numbers = {number for number in watched if number is not None} | set(self._runs)
+        for record in self._store.records(sorted(numbers)):
+            if record.number in self._runs:
+                if record.state is JobState.CANCELED:
+                    self._runs[record.number].stop("kill")
+            self._board.publish(record.status())
+        self._cycle()
+
+    def _watches_foreign(self) -> bool:
+        own = {*self._runs, *self._queue, *self._held}
+        return any(self._store.number_of(job_id) not in own for job_id in self._board)
+
+
+def _seconds(at: object) -> float:
+    return at.timestamp() if hasattr(at, "timestamp") else 0.0
+
+
+def _outcome(job_id: str, action: Action, before: Record | None, after: Record | None) -> Outcome:
+    if before is None:
+        return Outcome(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+    if after is None:
+        states = " or ".join(_FROM[action])
+        return Outcome(job_id, before.state, None, f"You can only {action} jobs with status: {states}.")
+    return Outcome(job_id, before.state, after.state)

@@ -1,0 +1,230 @@
+"""From a `JobSpec` to what a MiG server is told, and the files around it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from ._description import Description
+from ._errors import Fault, SpecError
+from ._mrsl import render
+from ._names import is_safe, is_url, stray_character
+from ._plan import Plan, PlannedOutput, Upload
+from ._shellword import quote
+from ._values import InputFile, OutputFile, Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from ._spec import JobSpec
+    from ._values import Resources
+
+PRIVATE_FOLDER = "aiomig_jobs"
+"""The folder of the MiG home below which each job has its own."""
+
+DEFAULT_MEMORY = "1024"
+"""The line of MEMORY that `Resources` gives unasked, in megabytes."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
+_LONGEST_KEPT = 200  # bytes of a base name that is kept in the private folder
+# Where `chmod +x` has the name unquoted (mig-protocol 4.3).
+_SPECIAL_IN_SHELL = frozenset("$&();!~")
+_NUMBERS = (
+    ("wall_time", "CPUTIME"),
+    ("nodes", "NODECOUNT"),
+    ("cores", "CPUCOUNT"),
+    ("memory_mb", "MEMORY"),
+    ("disk_gb", "DISK"),
+)
+
+
+def make_plan(spec: JobSpec, token: str) -> Plan:
+    """How `spec` is carried out.
+
+    Files go through the private folder ``aiomig_jobs/<token>`` of the home, where no other job's can collide
+    with them. Names that MiG's scripts do not carry as they are travel under an alias: one EXECUTE line of
+    ours before the user's gives the inputs their names, one after them takes those of the outputs.
+
+    Args:
+        spec: a spec; the files it names need not exist any more.
+        token: names the private folder: letters, digits and ``. _ + -``, at most 200, the first a letter,
+            digit or ``_``.
+
+    Raises:
+        SpecError: the token is none of these.
+    """
+    if not _TOKEN.fullmatch(token):
+        remedy = "use letters, digits and . _ + -, at most 200, a letter or digit first"
+        raise SpecError([Fault("token", token, "cannot name a private folder", remedy)])
+    if not (spec.inputs or spec.executables or spec.outputs):
+        return Plan(Description({"EXECUTE": spec.commands, **field_lines(spec), **spec.mrsl}))
+    return _Staging(spec, f"{PRIVATE_FOLDER}/{token}").plan()
+
+
+def text_of(spec: JobSpec) -> str:
+    """The mRSL that is sent for `spec`, with the token ``example``."""
+    return render(make_plan(spec, "example").description)
+
+
+def field_lines(spec: JobSpec) -> dict[str, tuple[str, ...]]:
+    """The keywords that the fields of `spec` set, but EXECUTE and the staging of files."""
+    lines = _resource_lines(spec.resources)
+    if spec.environment:
+        lines["ENVIRONMENT"] = tuple(f"{name}={quote(value)}" for name, value in spec.environment.items())
+    if spec.retries is not None:
+        lines["RETRIES"] = (str(spec.retries),)
+    _set_lists(
+        lines,
+        {
+            "VERIFYFILES": spec.verify,
+            "MOUNT": spec.mount,
+            "RUNTIMEENVIRONMENT": spec.runtime_environments,
+            "VGRID": spec.vgrids,
+            "NOTIFY": spec.notify,
+        },
+    )
+    _set_texts(lines, {"JOBTYPE": spec.kind, "JOBNAME": spec.name, "PROJECT": spec.project})
+    return lines
+
+
+def _resource_lines(resources: Resources) -> dict[str, tuple[str, ...]]:
+    lines: dict[str, tuple[str, ...]] = {}
+    for field, keyword in _NUMBERS:
+        value = getattr(resources, field)
+        if value is not None:
+            lines[keyword] = (str(value),)
+    if resources.sandbox is not None:
+        lines["SANDBOX"] = ("true" if resources.sandbox else "false",)
+    _set_lists(lines, {"RESOURCE": resources.hosts, "MAXFILL": resources.fill})
+    _set_texts(
+        lines,
+        {
+            "ARCHITECTURE": resources.architecture,
+            "PLATFORM": resources.platform,
+            "MAXPRICE": resources.max_price,
+        },
+    )
+    return lines
+
+
+def _set_lists(lines: dict[str, tuple[str, ...]], values: Mapping[str, tuple[str, ...]]) -> None:
+    lines.update({keyword: value for keyword, value in values.items() if value})
+
+
+def _set_texts(lines: dict[str, tuple[str, ...]], values: Mapping[str, str | None]) -> None:
+    lines.update({keyword: (value,) for keyword, value in values.items() if value is not None})
+
+
+def _is_carried(name: str) -> bool:
+    """Whether MiG's scripts carry a name in single quotes (golden 4.3: Unicode and ``+ % & = ;`` do work)."""
+    return stray_character(name) is None and not {" ", "'"} & set(name) and not name.startswith("-")
+
+
+class _Staging:
+    """One job's files on their way in and out. Made, asked for its plan, and thrown away."""
+
+    def __init__(self, spec: JobSpec, folder: str) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._uploads: dict[Path | bytes, Upload] = {}
+        self._upload_names: set[str] = set()
+        names = [file.name for file in (*spec.inputs, *spec.executables)] + [
+            file.name for file in spec.outputs
+        ]
+        self._job_names = {name.partition("/")[0] for name in names}
+        self._incoming: list[tuple[str, str]] = []  # (alias, name)
+        self._outgoing: dict[str, str] = {}  # name to alias
+
+    def plan(self) -> Plan:
+        spec = self._spec
+        staging = {
+            "INPUTFILES": tuple(self._input_line(file, _is_carried(file.name)) for file in spec.inputs),
+            "EXECUTABLES": tuple(
+                self._input_line(file, _is_carried(file.name) and not _SPECIAL_IN_SHELL & set(file.name))
+                for file in spec.executables
+            ),
+        }
+        outputs, staging["OUTPUTFILES"] = self._outputs(spec.outputs)
+        before, after = self._prologue(), self._epilogue()
+        lines = {"EXECUTE": (*before, *spec.commands, *after)}
+        lines.update({keyword: value for keyword, value in staging.items() if value})
+        private = any(output.destination is not None for output in outputs)
+        return Plan(
+            description=Description({**lines, **field_lines(spec), **spec.mrsl}),
+            uploads=tuple(self._uploads.values()),
+            outputs=outputs,
+            folder=self._folder if private or self._uploads else None,
+            lines_before=len(before),
+            lines_after=len(after),
+        )
+
+    def _input_line(self, file: InputFile, carried: bool) -> str:
+        source = file.source
+        if isinstance(source, Remote):
+            path = source.path
+        elif isinstance(source, str):
+            path = source
+        else:
+            path, carried = self._upload(source, file.name), is_safe(file.name)
+        if carried:
+            return f"{path} {file.name}"
+        alias = self._alias("in", self._job_names)
+        self._incoming.append((alias, file.name))
+        return f"{path} {alias}"
+
+    def _upload(self, source: Path | bytes, name: str) -> str:
+        upload = self._uploads.get(source)
+        if upload is None:
+            base = name.rpartition("/")[2]
+            if not is_safe(base) or len(base) > _LONGEST_KEPT or base in self._upload_names:
+                base = self._alias("in", self._upload_names)
+            self._upload_names.add(base)
+            upload = self._uploads[source] = Upload(source, f"{self._folder}/in/{base}")
+        return upload.path
+
+    @staticmethod
+    def _alias(direction: str, taken: set[str]) -> str:
+        number = 1
+        while (alias := f"aiomig-{direction}-{number}") in taken:
+            number += 1
+        taken.add(alias)
+        return alias
+
+    def _outputs(self, files: Iterable[OutputFile]) -> tuple[tuple[PlannedOutput, ...], tuple[str, ...]]:
+        planned: list[PlannedOutput] = []
+        lines: dict[str, None] = {}
+        for name, destination in files:
+            private = isinstance(destination, str) and not is_url(destination)
+            source = name if (is_safe(name) if private else _is_carried(name)) else self._outgoing_alias(name)
+            path = destination.path if isinstance(destination, Remote) else destination
+            if private:
+                path = f"{self._folder}/out/{source}"
+            planned.append(PlannedOutput(name, path, str(destination) if private else None))
+            lines[f"{source} {path}"] = None
+        return tuple(planned), tuple(lines)
+
+    def _outgoing_alias(self, name: str) -> str:
+        if name not in self._outgoing:
+            self._outgoing[name] = self._alias("out", self._job_names)
+        return self._outgoing[name]
+
+    def _prologue(self) -> tuple[str, ...]:
+        if not self._incoming:
+            return ()
+        folders = sorted({name.rpartition("/")[0] for _, name in self._incoming} - {""})
+        # `command -p` finds the programs also where ENVIRONMENT sets another PATH (golden env-path).
+        steps = [f"command -p mkdir -p -- {shlex.join(folders)}"] if folders else []
+        steps += [f"command -p mv -f -- {alias} {shlex.quote(name)}" for alias, name in self._incoming]
+        return (" && ".join(steps),)
+
+    def _epilogue(self) -> tuple[str, ...]:
+        if not self._outgoing:
+            return ()
+        steps = "; ".join(
+            f"[ ! -e {quoted} ] || command -p mv -f -- {quoted} {alias}"
+            for quoted, alias in ((shlex.quote(f"./{name}"), alias) for name, alias in self._outgoing.items())
+        )
+        # A subshell: later lines, such as an EXIT trap of the user's, keep their working directory.
+        return (f'(cd -- "$MIG_JOBDIR" && {{ {steps}; }})',)

@@ -1,0 +1,131 @@
+"""mRSL, the text of a job description: written and read (mig-protocol 4.1, golden 4.1, mig-live 5)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ._description import Description
+from ._errors import Fault, SpecError
+from ._keywords import KEYWORDS, check, line_complaint, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_MARKED = re.compile(r"\\([\\#])|\\\Z|#.*")
+
+
+def render(description: Description) -> str:
+    r"""The text of a description: EXECUTE first, the other keywords in the order of the table.
+
+    A server takes ``\`` and ``#`` for its own, in every keyword, so each ``\`` is doubled and each ``#``
+    becomes ``\#`` (mig-protocol 4.1).
+
+    Args:
+        description: keywords of `KEYWORDS` and their lines, unescaped.
+
+    Returns:
+        Text that `parse` and a server read as the same description.
+
+    Raises:
+        SpecError: a keyword is unknown, or a line is one that mRSL cannot hold: empty, with a line break or
+            NUL, or with blanks at an end.
+    """
+    keywords = description.keywords
+    faults = [unknown(keyword) for keyword in keywords if keyword not in KEYWORDS]
+    blocks = []
+    for keyword in KEYWORDS:
+        lines = keywords.get(keyword)
+        if lines:
+            faults += [Fault(keyword, line, *wrong) for line in lines if (wrong := line_complaint(line))]
+            blocks.append("\n".join([f"::{keyword}::", *map(_escape, lines)]))
+    if faults:
+        raise SpecError(faults)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _escape(line: str) -> str:
+    return line.replace("\\", "\\\\").replace("#", "\\#")
+
+
+@dataclass(slots=True)
+class _Section:
+    head: int
+    lines: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+
+def parse(text: str) -> Description:
+    r"""Read a hand-written description as a server does.
+
+    Blocks are separated by blank lines; the first line of a block is the keyword (colons and case do not
+    matter), the others are its values. A line that looks like a keyword inside a block is a value. ``#``
+    begins a comment, also inside a line, unless written ``\#``; ``\\`` is one backslash. List keywords may
+    come again. One kindness beyond the server, which calls it an unknown keyword: comment lines before the
+    keyword of a block are skipped.
+
+    Args:
+        text: the whole file, with any line ends.
+
+    Returns:
+        The keywords that have lines, in the order of the text.
+
+    Raises:
+        SpecError: everything that a server would refuse, with keywords as fields and line numbers.
+    """
+    if not isinstance(text, str):
+        raise SpecError([Fault("text", text, "is not text", "decode the file as UTF-8 first")])
+    sections: dict[str, _Section] = {}
+    faults: list[Fault] = []
+    for block in _blocks(text):
+        _read_block(block, sections, faults)
+    for keyword, section in sections.items():
+        faults += check(keyword, section.lines, section.numbers or [section.head])
+    if "EXECUTE" not in sections or not sections["EXECUTE"].lines:
+        remedy = "give ::EXECUTE:: and at least one command line in one block"
+        faults.append(Fault("EXECUTE", None, "the required keyword is missing, or has no command", remedy))
+    if faults:
+        raise SpecError(sorted(faults, key=lambda fault: fault.line or 0))
+    return Description(
+        {keyword: tuple(section.lines) for keyword, section in sections.items() if section.lines}
+    )
+
+
+def _blocks(text: str) -> Iterator[list[tuple[int, str]]]:
+    block: list[tuple[int, str]] = []
+    for number, raw in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
+        line = raw.strip()
+        if not line:
+            yield block
+            block = []
+        elif block or not line.startswith("#"):
+            block.append((number, line))
+    yield block
+
+
+def _read_block(block: Sequence[tuple[int, str]], sections: dict[str, _Section], faults: list[Fault]) -> None:
+    if not block:
+        return
+    number, head = block[0]
+    keyword = head.upper().replace(":", "")
+    known = KEYWORDS.get(keyword)
+    if known is None:
+        faults.append(replace(unknown(keyword, line=number), value=head))
+        return
+    if keyword in sections and not known.many:
+        faults.append(
+            Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number)
+        )
+        return
+    section = sections.setdefault(keyword, _Section(number))
+    for line_number, line in block[1:]:
+        value = _unescape(line)
+        if value:
+            section.lines.append(value)
+            section.numbers.append(line_number)
+
+
+def _unescape(line: str) -> str:
+    return _MARKED.sub(lambda mark: mark[1] or "", line).strip()

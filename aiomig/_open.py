@@ -1,0 +1,136 @@
+"""How sessions are made: `local`, and `connect`, the one switch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+#CFG
+from ._errors import Fault, SpecError
+from ._session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ._config import Config
+
+logger = logging.getLogger("aiomig")
+
+
+def local(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    slots: int | None = None,
+    on_exit: Literal["wait", "cancel", "leave"] = "wait",
+    limits: bool = False,
+    default_retries: int = 0,
+    wall_time_grace: float = 90.0,
+    kill_grace: float = 0.0,
+    expire_after: float = 31_536_000.0,
+    vgrids: Iterable[str] = (),
+    runtime_environments: Mapping[str, Mapping[str, str]] | None = None,
+    pass_environment: Iterable[str] = (),
+) -> Session:
+    """Local mode: the same `Session` on this machine's cores, with no account and no network.
+
+    Jobs are run by processes of their own, in sessions of their own, so that Ctrl-C in a terminal reaches the program
+    and not them. Their records are in the home and outlive the program: if it is killed, running jobs end on their
+    own, and the next session on that home takes their results and runs what still waits. Several processes may use
+    one home at once.
+
+    Leaving the session by an exception or by cancellation cancels what it submitted.
+
+    Args:
+        home: the emulated MiG home, a folder that is made where it is missing; default is a private folder of
+            this user among the platform's state folders.
+        slots: how many cores' worth of jobs run at once; default is the cores that this process may use.
+        on_exit: leaving the session normally waits for its jobs (frozen ones are left), cancels them, or leaves them
+            to run on, queued ones to be run by the next session on the home.
+        limits: set the limits of memory, CPU time, processes and file size that a MiG resource sets (``ulimit``).
+        default_retries: extra attempts for jobs that do not say; grids have 2 to 4.
+        wall_time_grace: seconds beyond the wall time before a job is killed; a grid gives 90.
+        kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid gives none.
+        expire_after: seconds that a job may wait in the queue; 0 for ever.
+        vgrids: vgrids that jobs may name, besides Generic and ANY.
+        runtime_environments: names that jobs may ask for, with the variables that they set.
+        pass_environment: names of variables that jobs get from this program, besides HOME, LOGNAME, PATH, SHELL,
+            TMPDIR and USER.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        SpecError: a setting is out of its range.
+        LocalError: there is no bash; when the session is opened: the home cannot be used.
+    """
+    from ._local import LocalBackend, settings_of
+
+    if on_exit not in ("wait", "cancel", "leave"):
+        raise SpecError([Fault("on_exit", on_exit, "not a way to leave", "use 'wait', 'cancel' or 'leave'")])
+    settings = settings_of(
+        home,
+        slots,
+        limits=limits,
+        default_retries=default_retries,
+        wall_time_grace=wall_time_grace,
+        kill_grace=kill_grace,
+        expire_after=expire_after,
+        vgrids=tuple(vgrids),
+        runtime_environments={name.upper(): dict(each) for name, each in (runtime_environments or {}).items()},
+        pass_environment=tuple(pass_environment),
+    )
+    return Session(LocalBackend(settings, on_exit))
+
+
+class LocalFields(TypedDict, total=False):
+    """The arguments of `local`, for `connect`."""
+
+    home: str | os.PathLike[str] | None
+    slots: int | None
+    on_exit: Literal["wait", "cancel", "leave"]
+    limits: bool
+    default_retries: int
+    wall_time_grace: float
+    kill_grace: float
+    expire_after: float
+    vgrids: Iterable[str]
+    runtime_environments: Mapping[str, Mapping[str, str]] | None
+    pass_environment: Iterable[str]
+
+
+def connect(
+    mode: Literal["grid", "local"] | None = None,
+    *,
+    config: Config | str | os.PathLike[str] | None = None,
+    **local_fields: Unpack[LocalFields],
+) -> Session:
+    """The grid, or local mode: the one switch.
+
+    Args:
+        mode: ``"grid"`` or ``"local"``; else ``$AIOMIG_MODE``; else the grid where a configuration file exists; else
+            local mode, with one warning logged.
+        config: the configuration of the grid, as in `grid`; not used in local mode.
+        **local_fields: the settings of local mode, as in `local`; not used on the grid. ``home`` is ``$AIOMIG_HOME``
+            where it is not given.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        SpecError: the mode is neither of the two.
+        ConfigError: the grid is asked for, and its configuration is missing or wrong.
+        LocalError: there is no bash for local mode.
+    """
+    chosen = mode or os.environ.get("AIOMIG_MODE") or None
+    if chosen is None and (config is not None or find() is not None):
+        chosen = "grid"
+    if chosen == "grid":
+        return grid(config)
+    if chosen is None:
+        logger.warning("no configuration of a grid was found (~/.mig/miguser.conf): jobs run on this machine")
+    elif chosen != "local":
+        field = "mode" if mode else "AIOMIG_MODE"
+        raise SpecError([Fault(field, chosen, "no such mode", "use 'grid' or 'local'")])
+    local_fields.setdefault("home", os.environ.get("AIOMIG_HOME") or None)
+    return local(**local_fields)

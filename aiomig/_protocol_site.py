@@ -1,0 +1,105 @@
+"""What a MiG server says of itself, and its message queues. Pure functions, no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ._errors import ProtocolError
+from ._protocol import Answer, check, excerpt, lines_of, of_type, plain, shown, text_of
+
+_SUPPORTED = re.compile(r"supports the following values:\s*(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a queue.
+
+    Attributes:
+        id: its id in the queue.
+        text: what it says.
+    """
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """One keyword of mRSL as the server documents it.
+
+    Attributes:
+        name: the keyword.
+        text: what the server says of it, a line each.
+        values: the values that this server supports, where it lists them.
+    """
+
+    name: str
+    text: tuple[str, ...]
+    values: tuple[str, ...] = ()
+
+
+def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
+    """The queues, or the ids of the messages of a queue, in the order of the answer.
+
+    Raises:
+        ServerError: there is no such queue, or the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "list")
+    return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
+
+
+def message(answer: Answer, operation: str = "mqueue") -> Message | None:
+    """The message that was received or shown; ``None`` where the queue is empty.
+
+    An empty queue says ``NO MESSAGES``, which differs from a message of that text only by the missing id
+    (mig-protocol 5.9).
+
+    Raises:
+        ServerError: there is no such queue, or the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "file_output")
+    for each in of_type(answer, "file_output"):
+        if found := text_of(each, "path"):
+            return Message(found, "".join(lines_of(operation, each)))
+    return None
+
+
+def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
+    """The keywords of mRSL of this server by name, from ``docs.py?show=mrsl`` (mig-protocol 2.3).
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer documents no keyword.
+    """
+    check(operation, answer)
+    sections: dict[str, list[str]] = {}
+    lines: list[str] | None = None
+    for each in answer:
+        if each.get("object_type") == "sectionheader":
+            lines = sections.setdefault(plain(text_of(each, "text")).strip(": "), [])
+        elif lines is not None and each.get("object_type") == "list":
+            lines += _items(operation, each.get("list"))
+        elif lines is not None and text_of(each, "text"):
+            lines.append(text_of(each, "text"))
+    found = {name: _keyword(name, lines) for name, lines in sections.items() if re.fullmatch("[A-Z]+", name)}
+    if not found:
+        raise ProtocolError(f"{operation}: the answer documents no keyword", excerpt=excerpt(answer))
+    return found
+
+
+def _keyword(name: str, lines: list[str]) -> Keyword:
+    shown = [plain(re.sub(r"<[^<>]*>", " ", line)) for line in lines]
+    match = _SUPPORTED.search("\n".join(line for line in shown if line))
+    values = match[1].partition("\n")[0].split(",") if match else []
+    return Keyword(
+        name, tuple(line for line in shown if line), tuple(value.strip() for value in values if value.strip())
+    )
+
+
+def _items(operation: str, value: object) -> list[str]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    raise ProtocolError(f"{operation}: list is no list of text", excerpt=shown(value))

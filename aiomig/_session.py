@@ -1,0 +1,294 @@
+"""`Session`: an open grid, or this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+import anyio
+
+from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
+from ._description import Description
+from ._errors import Fault, MigError, NoSession, SpecError
+from ._files import Files
+from ._job import Job, Work
+from ._spec import JobSpec
+from ._watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from ._backend import Backend, Outcome
+    from ._inputs import InputItem
+    from ._fields import RawValue
+    from ._outputs import OutputItem
+    from ._plan import Plan
+    from ._status import JobStatus
+    from ._values import Resources
+
+logger = logging.getLogger("aiomig")
+
+_CLEAN_UP_SECONDS = 10.0
+"""The longest that a failed or cancelled submit takes to remove what it uploaded."""
+
+_open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
+
+
+class SpecFields(TypedDict, total=False):
+    """The fields of `JobSpec` besides the commands, as keyword arguments; see there."""
+
+    inputs: Iterable[InputItem]
+    executables: Iterable[InputItem]
+    outputs: Iterable[OutputItem]
+    resources: Resources
+    environment: Mapping[str, str]
+    name: str | None
+    runtime_environments: Iterable[str]
+    vgrids: Iterable[str]
+    retries: int | None
+    notify: Iterable[str]
+    verify: Iterable[str]
+    mount: Sequence[str | tuple[str, str]]
+    project: str | None
+    kind: str | None
+    mrsl: Mapping[str, RawValue]
+
+
+def current_session() -> Session:
+    """The innermost session that is open in the current context.
+
+    Raises:
+        NoSession: none is.
+    """
+    for session in reversed(_open_sessions.get()):
+        if session.is_open:
+            return session
+    raise NoSession("no session is open here; open one with: async with aiomig.connect():")
+
+
+class Session:
+    """A grid, or this machine: made by `aiomig.grid`, `aiomig.local` or `aiomig.connect`, opened by ``async with``.
+
+    One session may be shared by many tasks and request handlers of one event loop. It must be closed by the task that
+    opened it. Everything that the jobs of a session do ends with it, but for the jobs themselves: see `aiomig.local`
+    for what becomes of local ones.
+
+    An exception raised in the block of a session comes out of it as it is.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._files = Files(backend.home)
+        self._work = Work(backend, self._files, self._resubmit)
+        self._state: Literal["new", "open", "closed"] = "new"
+
+    def __repr__(self) -> str:
+        return f"<Session {self._backend.mode} {self._state}>"
+
+    @property
+    def mode(self) -> Literal["grid", "local"]:
+        """``"grid"`` or ``"local"``."""
+        return self._backend.mode
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be submitted now."""
+        return self._state == "open"
+
+    @property
+    def files(self) -> Files:
+        """The user's MiG home."""
+        return self._files
+
+    async def __aenter__(self) -> Session:
+        if self._state != "new":
+            raise MigError(f"this session is {self._state} already; make a new one")
+        await self._backend.open()
+        self._state = "open"
+        _open_sessions.set((*_open_sessions.get(), self))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _open_sessions.set(tuple(session for session in _open_sessions.get() if session is not self))
+        try:
+            await self._backend.close(error)
+        finally:
+            self._state = "closed"
+
+    def _require_open(self) -> None:
+        if self._state != "open":
+            raise NoSession(f"this session is {'closed' if self._state == 'closed' else 'not open yet'}")
+
+    # -- submitting
+
+    async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
+        """Submits a job.
+
+        Local inputs are carried into the MiG home first. Cancelled before the job is made, it makes none and removes
+        what it carried; there is no moment at which a job exists that is not returned.
+
+        Args:
+            commands: one command line, or several, that one bash runs in order; or a `JobSpec`.
+            **fields: the other fields of `JobSpec`.
+
+        Returns:
+            The job. It is queued; ``await`` it for its result.
+
+        Raises:
+            SpecError: the description is wrong; nothing was sent.
+            SubmitRejected: the grid refuses it.
+            GridError: the grid could not be reached.
+            LocalError: local mode cannot work on.
+        """
+        if isinstance(commands, JobSpec):
+            if fields:
+                given = ", ".join(fields)
+                raise SpecError([Fault("commands", commands, f"a whole JobSpec, and {given} besides", "give one of them")])
+            spec = commands
+        else:
+            spec = JobSpec(commands, **fields)
+        return await self._submit(spec.plan(secrets.token_hex(12)), spec)
+
+    async def submit_mrsl(self, path: str | os.PathLike[str]) -> Job:
+        """Submits a job description written by hand.
+
+        Args:
+            path: a local file of mRSL text in UTF-8. Its INPUTFILES lie in the MiG home, its OUTPUTFILES go there.
+
+        Raises:
+            SpecError: the text is wrong; the faults have line numbers.
+            FileNotFoundError: there is no such file.
+            SubmitRejected: the grid refuses it.
+        """
+        data = Path(path).read_bytes()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SpecError(
+                [Fault("mrsl", str(path), f"not UTF-8 text at byte {error.start}", "save the file as UTF-8")]
+            ) from error
+        return await self.submit(JobSpec.from_mrsl(text))
+
+    async def _submit(self, plan: Plan, spec: JobSpec | None) -> Job:
+        self._require_open()
+        if not plan.uploads:
+            return Job(self._work, await self._backend.submit(plan), spec=spec, plan=plan)
+        try:
+            for upload in plan.uploads:
+                if isinstance(upload.source, bytes):
+                    await self._files.write_bytes(upload.path, upload.source)
+                else:
+                    await self._files.put(upload.source, upload.path)
+            job_id = await self._backend.submit(plan)
+        except BaseException:
+            await self._remove_folder(plan)
+            raise
+        return Job(self._work, job_id, spec=spec, plan=replace(plan, uploads=()))
+
+    async def _remove_folder(self, plan: Plan) -> None:
+        if plan.folder is None:
+            return
+        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+            try:
+                await self._files.remove(plan.folder, recursive=True, missing_ok=True)
+            except MigError as error:
+                logger.warning("%s is left behind in the MiG home: %s", plan.folder, error)
+
+    async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
+        """The same job again, in a private folder of its own."""
+        if plan.folder is None:
+            return await self._submit(plan, spec)
+        old, new = plan.folder, f"aiomig_jobs/{secrets.token_hex(12)}"
+        keywords = {
+            keyword: tuple(_moved(line, old, new) for line in lines)
+            if keyword in ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES")
+            else lines
+            for keyword, lines in plan.description.keywords.items()
+        }
+        again = replace(
+            plan,
+            description=Description(keywords),
+            outputs=tuple(replace(each, path=_moved(each.path, old, new)) for each in plan.outputs),
+            folder=new,
+            uploads=(),
+        )
+        try:
+            if await self._files.exists(f"{old}/in"):
+                await self._files.copy(f"{old}/in", f"{new}/in", recursive=True)
+            job_id = await self._backend.submit(again)
+        except BaseException:
+            await self._remove_folder(again)
+            raise
+        return Job(self._work, job_id, spec=spec, plan=again)
+
+    # -- jobs
+
+    def job(self, job_id: str) -> Job:
+        """A handle on any job of this user, with no I/O: also of another process, or of last week.
+
+        Raises:
+            SpecError: the id is not text, or empty.
+        """
+        if not isinstance(job_id, str) or not job_id.strip():
+            raise SpecError([Fault("job_id", job_id, "not a job id", "give the text of Job.id")])
+        return Job(self._work, job_id.strip())
+
+    async def jobs(self, pattern: str = "*", *, newest: int | None = None) -> list[Job]:
+        """Looks up jobs.
+
+        Args:
+            pattern: job ids, with ``*`` for any text and ``?`` for one character.
+            newest: give at most so many.
+
+        Returns:
+            Handles, newest first.
+        """
+        self._require_open()
+        if newest is not None and (isinstance(newest, bool) or not isinstance(newest, int) or newest < 1):
+            raise SpecError([Fault("newest", newest, "not a positive whole number", "give a count, or None")])
+        return [self.job(status.job_id) for status in await self._backend.find(pattern, newest)]
+
+    def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
+        given: Iterable[Job | str] = [jobs] if isinstance(jobs, (Job, str)) else jobs
+        return as_jobs([self.job(job) if isinstance(job, str) else job for job in given])
+
+    def watch(self, jobs: Job | str | Iterable[Job | str]) -> Watch:
+        """The statuses of jobs as they change; see `aiomig.watch`. Takes ids as well as jobs."""
+        self._require_open()
+        return Watch(self._backend, [job.id for job in self._jobs(jobs)])
+
+    async def wait(
+        self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all"
+    ) -> Waited:
+        """Waits for the end of jobs; see `aiomig.wait`. Takes ids as well as jobs."""
+        self._require_open()
+        return await wait_for(self._jobs(jobs), return_when)
+
+    def as_completed(self, jobs: Job | str | Iterable[Job | str]) -> Completed:
+        """The jobs as they end; see `aiomig.as_completed`. Takes ids as well as jobs."""
+        self._require_open()
+        return Completed(self._jobs(jobs))
+
+    async def statuses(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus]:
+        """What is known of jobs now; see `aiomig.statuses`. Takes ids as well as jobs."""
+        self._require_open()
+        return await statuses_of(self._jobs(jobs))
+
+    async def cancel(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
+        """Cancels jobs; see `aiomig.cancel`. Takes ids as well as jobs."""
+        self._require_open()
+        return await cancel_all(self._jobs(jobs))
+
+
+def _moved(text: str, old: str, new: str) -> str:
+    return " ".join(
+        new + part[len(old) :] if part.startswith(old + "/") else part for part in text.split(" ")
+    )

@@ -1,0 +1,104 @@
+"""Iterators over the statuses of jobs, for `watch`, `wait` and `as_completed`.
+
+They are objects and not generators: one that is dropped in the middle of a loop is gone at once, with its
+subscription, on asyncio and on trio, and nothing needs to be closed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._errors import JobNotFound
+from ._status import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from ._backend import Backend
+
+
+class Watch:
+    """The statuses of some jobs: of each the present one, then each change once and in order, up to a final one.
+
+    Made by `aiomig.watch`. The loop ends when every job has ended. A slow loop gets the latest status of a job
+    and not all between. Leaving the loop, cancelling it, or dropping the object leaves nothing behind; `__anext__`
+    may be cancelled and called again, and loses nothing.
+
+    Raises, while it is iterated:
+        JobNotFound: there is no such job.
+        GridError: the grid could not be asked for too long.
+        LocalError: local mode had to stop.
+    """
+
+    def __init__(self, backend: Backend, job_ids: Iterable[str]) -> None:
+        self._backend = backend
+        self._watcher = backend.board.watch()
+        self._unread: list[str] = []
+        self._add(job_ids)
+
+    def _add(self, job_ids: Iterable[str]) -> None:
+        for job_id in dict.fromkeys(job_ids):
+            if job_id not in self._watcher.ids_view:
+                self._watcher.follow(job_id)
+                self._unread.append(job_id)
+
+    def add(self, *jobs: object) -> None:
+        """Adds jobs (or ids) to a running watch."""
+        self._add(str(getattr(job, "id", job)) for job in jobs)
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> JobStatus:
+        while True:
+            if self._unread:
+                await self._read()
+            status = self._watcher.ready()
+            if status is not None:
+                return status
+            if not len(self._watcher):
+                raise StopAsyncIteration
+            return await self._watcher.next()
+
+    def ready(self) -> list[JobStatus]:
+        """All that can be had now, without waiting."""
+        found: list[JobStatus] = []
+        while (status := self._watcher.ready()) is not None:
+            found.append(status)
+        return found
+
+    async def _read(self) -> None:
+        """Asks for the present status of what is new here. A change that came meanwhile is newer, and stays."""
+        unread = list(self._unread)
+        statuses = await self._backend.statuses(unread)
+        self._unread = self._unread[len(unread) :]
+        for job_id in unread:
+            status = statuses.get(job_id)
+            if status is None:
+                self._watcher.drop(job_id)
+                raise JobNotFound(job_id)
+            self._watcher.offer_first(status)
+
+    async def aclose(self) -> None:
+        """Ends the watch; not needed, but allowed."""
+        self._watcher.close()
+        self._unread.clear()
+
+    async def __aenter__(self) -> Watch:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+async def final_status(backend: Backend, job_id: str) -> JobStatus:
+    """Waits for the end of one job. Cancelling it does nothing to the job."""
+    status: JobStatus | None = None
+    async for status in Watch(backend, [job_id]):
+        pass
+    if status is None:
+        raise JobNotFound(job_id)
+    return status
