@@ -23,7 +23,7 @@
 from ._api import as_completed, cancel, statuses, submit, submit_mrsl, wait, watch
 from ._backend import Outcome
 from ._collect import Completed, Waited
-#CFG
+from ._config import Config
 from ._errors import (
     AuthenticationFailed,
     CommandFailed,
@@ -67,7 +67,7 @@ __all__ = [
     "CommandFailed",
     "CommandResult",
     "Completed",
-#CFG2
+    "Config",
     "ConfigError",
     "ConnectionFailed",
     "Fault",

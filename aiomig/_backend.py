@@ -60,8 +60,8 @@ class Backend(Protocol):
     async def plan_of(self, job_id: str) -> Plan:
         """What a job was submitted with, as far as it is recorded. Raises JobNotFound."""
 
-    async def results(self, job_id: str) -> Mapping[str, bytes]:
-        """The result files that are there, by suffix (``stdout``, ``stderr``, ``status``, ``io-status``)."""
+    async def results(self, status: JobStatus) -> Mapping[str, bytes]:
+        """Of a job that has ended, the result files that are there, by suffix (``stdout``, ``stderr``, ``status``, ``io-status``)."""
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """What a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""

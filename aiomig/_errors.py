@@ -9,6 +9,7 @@
     ├── LocalError                      local mode cannot work on this machine or home
     ├── GridError                       something between us and the grid
     │   ├── ConnectionFailed
+    │   ├── SubmitUnknown               sent, and its fate could not be found out
     │   ├── AuthenticationFailed
     │   ├── ServerError
     │   └── ProtocolError
@@ -143,7 +144,32 @@ class GridError(MigError):
 
 
 class ConnectionFailed(GridError):
-    """The server could not be reached, did not answer in time, or TLS failed."""
+    """The server could not be reached, did not answer in time, or TLS failed.
+
+    Attributes:
+        sent: whether the request may have reached the server; False where it cannot have.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class SubmitUnknown(GridError):
+    """A submit was sent, no answer came, and the job could not be found since: it may exist or not.
+
+    Nothing is sent again on its own. ``await session.find_submitted(error.marker)`` looks again.
+
+    Attributes:
+        marker: the PROJECT that the job bears, if it exists.
+    """
+
+    def __init__(self, marker: str, reason: str) -> None:
+        super().__init__(
+            f"the answer to a submit was lost ({reason}), and the server shows no job with PROJECT {marker} yet; "
+            "before submitting again, look for it with session.find_submitted(marker)"
+        )
+        self.marker = marker
 
 
 class AuthenticationFailed(GridError):

@@ -1,20 +1,205 @@
-"""The one module that imports httpx, and only when it is used."""
+"""The one module that imports httpx, and only when it is used: the session's client, and transfers by URL."""
 
 from __future__ import annotations
 
 import os
+import platform
+import ssl
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import anyio
 import anyio.lowlevel
 
-from ._errors import ConnectionFailed, FileNotFound, ServerError
+from ._errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    FileNotFound,
+    GridError,
+    ProtocolError,
+    ServerError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    import httpx
+
+    from ._config import Config
 
 _PIECE = 1 << 20
+
+_IDLE_SECONDS = 10.0
+"""How long an unused connection is kept; servers close theirs after 15 s without a word (mig-live 1)."""
+
+_CONNECTIONS = 8
+"""Requests at once; a whole site often has ten places for all its users (mig-live 1)."""
+
+MAX_ANSWER = 64 << 20
+"""The most bytes that an answer may have, unless a caller says otherwise."""
+
+_REFUSED = {
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
+    "HANDSHAKE_FAILURE": "the server refused the handshake, as it does where the client certificate is missing",
+    "CERTIFICATE_EXPIRED": "the server says that the client certificate has expired; get a new one from the site",
+    "CERTIFICATE_REVOKED": "the server says that the client certificate was revoked; get a new one from the site",
+    "UNKNOWN_CA": "the server does not know the authority that signed the client certificate; use the site's own",
+    "BAD_CERTIFICATE": "the server cannot use the client certificate",
+    "ACCESS_DENIED": "the server denies access to this client certificate",
+}
+
+
+class Reply(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpClient:
+    """The connections of one session: TLS with the user's certificate, keep-alive, so many requests at once.
+
+    The pool of httpx is left without limits and a limiter of our own stands before it: a request that is cancelled
+    before its connection is open loses a place in that pool for good (encode/httpcore#961).
+
+    Args:
+        config: where, and as whom.
+        version: of aiomig, for the User-Agent.
+        transport: what to send by instead of the network, for tests.
+    """
+
+    def __init__(
+        self, config: Config, version: str, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._config = config
+        self._version = version
+        self._transport = transport
+        self._limiter = anyio.CapacityLimiter(_CONNECTIONS)
+        self._client: httpx.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Reads the certificate; connects to nothing yet.
+
+        Raises:
+            ConfigError: a file of the configuration is wrong.
+            AuthenticationFailed: the certificate cannot be used now, or its key not be opened.
+        """
+        import httpx
+
+        given: dict[str, Any] = {"transport": self._transport}
+        if self._transport is None:
+            given = {"verify": self._config.ssl_context()}
+        timeout = self._config.timeout
+        self._client = httpx.AsyncClient(
+            base_url=self._config.url,
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
+            ),
+            timeout=httpx.Timeout(timeout, connect=self._config.connect_timeout),
+            follow_redirects=False,
+            headers={
+                "User-Agent": f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})",
+                "Accept-Encoding": "identity",
+            },
+            **given,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit: int = MAX_ANSWER,
+    ) -> Reply:
+        """Sends one request, once, and reads the answer. Cancellation closes its connection.
+
+        Raises:
+            ConnectionFailed: with ``sent`` False where the request cannot have reached the server.
+            AuthenticationFailed: the server refuses the certificate.
+            ProtocolError: the answer is longer than ``limit`` bytes.
+        """
+        client = self._client
+        if client is None:
+            raise ConnectionFailed("the session is not open")
+        async with self._limiter:
+            with _translated(str(self._config.url)):
+                async with client.stream(
+                    method, path, content=content, headers=dict(headers or {})
+                ) as response:
+                    pieces: list[bytes] = []
+                    size = 0
+                    async for piece in response.aiter_raw():
+                        size += len(piece)
+                        if size > limit:
+                            raise ProtocolError(f"{method} {path}: the answer is longer than {limit} bytes")
+                        pieces.append(piece)
+                    return Reply(response.status_code, response.headers, b"".join(pieces))
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turns what httpx raises into our errors."""
+    import httpx
+
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError) as error:
+        raise _explain(url, error) from error
+
+
+def _explain(url: str, error: BaseException) -> GridError:
+    import httpx
+
+    tls = _tls_error(error)
+    if tls is not None:
+        return _explain_tls(url, tls)
+    said = str(error) or type(error).__name__
+    if isinstance(
+        error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)
+    ):
+        return ConnectionFailed(f"{url} cannot be reached: {said}; check the URL and the network", sent=False)
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionFailed(f"{url} did not answer in time ({said})", sent=True)
+    return ConnectionFailed(f"the connection to {url} broke: {said}", sent=True)
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """The error of TLS behind an error, if there is one; those of a connection that just ended do not count."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ssl.SSLError) and not isinstance(
+            error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        ):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _explain_tls(url: str, error: ssl.SSLError) -> GridError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message or str(error)
+        remedy = (
+            "check the host name in the URL"
+            if "ostname" in said or "IP address" in said
+            else "give its CA as ca"
+        )
+        return ConnectionFailed(f"the certificate of {url} is not trusted: {said}; {remedy}")
+    reason = error.reason or str(error)
+    for word, text in _REFUSED.items():
+        if word in reason:
+            return AuthenticationFailed(f"{url}: {text} ({reason})")
+    return ConnectionFailed(f"TLS with {url} failed: {reason}; is it the https port of a MiG server?")
 
 
 async def download(url: str, target: Path) -> None:

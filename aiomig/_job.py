@@ -136,7 +136,7 @@ class Job:
             GridError: the grid could not be asked for too long.
         """
         status = await self.wait()
-        files = await self._work.backend.results(self.id)
+        files = await self._work.backend.results(status)
         plan = await self.plan()
         found = result(
             status, files, plan.description.lines("EXECUTE"), before=plan.lines_before, after=plan.lines_after

@@ -194,7 +194,8 @@ def check(keyword: str, lines: Sequence[str], numbers: Sequence[int] | None = No
     Args:
         keyword: in upper case.
         lines: its values, unescaped.
-        numbers: the line numbers of the values in the text they come from, counted from 1.
+        numbers: the line numbers of the values in the text they come from, counted from 1; that of the
+            keyword where there are no values.
 
     Returns:
         The faults, each with the keyword as its field; none where a server takes it.
@@ -204,7 +205,8 @@ def check(keyword: str, lines: Sequence[str], numbers: Sequence[int] | None = No
         return [unknown(keyword, line=numbers[0] if numbers else None)]
     faults: list[Fault] = []
     if not lines and not known.may_be_empty:
-        faults.append(Fault(keyword, "", "has no value", "give it one line, or leave the keyword out"))
+        line = numbers[0] if numbers else None
+        faults.append(Fault(keyword, "", "has no value", "give it one line, or leave the keyword out", line))
     if len(lines) > 1 and not known.many:
         line = numbers[1] if numbers else None
         faults.append(Fault(keyword, tuple(lines), "takes one line, not several", "leave one line", line))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ._backend import Action, Outcome
+    from ._files_access import HomeAccess
     from ._local_store import Record
     from ._plan import Plan
     from ._status import JobStatus
@@ -77,7 +78,7 @@ class LocalBackend:
 
     def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
         self.settings = settings
-        self.home = LocalHome(settings.home)
+        self.home: HomeAccess = LocalHome(settings.home)
         self.board = Board()
         self._on_exit = on_exit
         self._tasks = anyio.create_task_group()
@@ -211,30 +212,28 @@ class LocalBackend:
 
     # -- results
 
-    async def results(self, job_id: str) -> dict[str, bytes]:
+    async def results(self, status: JobStatus) -> dict[str, bytes]:
         """The four files, or what is kept of a failed attempt."""
         await anyio.lowlevel.checkpoint()
-        record = self._record(job_id)
-        if record.state is JobState.FINISHED:
-            folder = self.settings.results(job_id)
-            paths = {kind: folder / f"{job_id}.{kind}" for kind in KINDS}
+        job_id = status.job_id
+        if status.state is JobState.FINISHED:
+            start = f"{self.settings.results(job_id)}/{job_id}."
+            paths = {kind: start + kind for kind in KINDS}
         else:
-            paths = {kind: self._kept(record, kind) for kind in ("stdout", "stderr")}
+            number = self._store.number_of(job_id)
+            paths = {kind: f"{self.settings.kept}/{number}.{kind}" for kind in ("stdout", "stderr")}
         return {kind: content for kind, path in paths.items() if (content := _content(path)) is not None}
-
-    def _kept(self, record: Record, kind: str) -> Path:
-        return self.settings.kept / f"{record.number}.{kind}"
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """What stands in ``stdout`` or ``stderr`` from an offset on: of the run under way, or of the last one."""
         await anyio.lowlevel.checkpoint()
         record = self._record(job_id)
         if record.state is JobState.FINISHED:
-            path = self.settings.results(job_id) / f"{job_id}.{name}"
+            path = f"{self.settings.results(job_id)}/{job_id}.{name}"
         elif record.state is JobState.EXECUTING:
             path = self._engine.attempt_of(record).stream(name)
         else:
-            path = self._kept(record, name)
+            path = f"{self.settings.kept}/{record.number}.{name}"
         return _content(path, start) or b""
 
     def own_jobs(self) -> Iterable[str]:
@@ -242,13 +241,13 @@ class LocalBackend:
         return [record.job_id for record in self._store.records(sorted(self._engine.unfinished))]
 
 
-def _content(path: Path, start: int = 0) -> bytes | None:
+def _content(path: str, start: int = 0) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise LocalError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+        raise LocalError(f"{path} cannot be read: {error.strerror}", path=path) from error
     with open(descriptor, "rb", buffering=0) as stream:
         if start:
             stream.seek(start)

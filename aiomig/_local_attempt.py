@@ -72,44 +72,41 @@ class Attempt:
         record: the job, claimed.
     """
 
-    __slots__ = ("_machine", "_process", "_staging", "description", "folder", "job_id", "record")
+    __slots__ = ("_claimed", "_control", "_local_name", "_machine", "_process", "_results", "_staging", "description", "folder", "job_id", "plan", "record")
 
     def __init__(self, machine: Machine, record: Record) -> None:
         self._machine = machine
         self.record = record
         self.job_id = record.job_id
-        self.description: Description = filled(record.plan.description, machine.settings)
-        self.folder = machine.settings.runs / f"job-dir_{record.local_name}"
+        self.plan = record.plan
+        self.description: Description = filled(self.plan.description, machine.settings)
+        self._local_name = record.local_name or ""
+        self.folder = f"{machine.settings.runs}/job-dir_{self._local_name}"
+        self._control = f"{machine.settings.runs}/{self._local_name}.control"
+        self._results = machine.settings.results(self.job_id)
         self._staging = Staging(machine.settings.home, self.folder, self.job_id, self.description)
         self._process: Process | None = None
+        self._claimed = False
 
     @property
-    def _control(self) -> Path:
-        return self._machine.settings.runs / f"{self.record.local_name}.control"
-
-    @property
-    def _script(self) -> Path:
-        return self.folder / f"{self.record.local_name}.job"
-
-    @property
-    def _results(self) -> Path:
-        return self._machine.settings.results(self.job_id)
+    def _script(self) -> str:
+        return f"{self.folder}/{self._local_name}.job"
 
     async def run(self) -> End:
         """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it."""
         try:
-            self.folder.mkdir()
+            os.mkdir(self.folder)
             complaints = await self._staging.fetch() if self._stages else []
             self._write_script(complaints)
             self._process = await _local_process.start(
-                [self._machine.settings.bash, f"./{self._script.name}"],
-                folder=str(self.folder),
+                [self._machine.settings.bash, f"./{self._local_name}.job"],
+                folder=self.folder,
                 environment=job_environment(
                     self._machine.base,
                     self.description,
                     self._machine.settings,
                     job_id=self.job_id,
-                    local_name=self.record.local_name or "",
+                    local_name=self._local_name,
                 ),
                 null=self._machine.null,
                 pidfd=self._machine.pidfd,
@@ -127,8 +124,8 @@ class Attempt:
         text = script(
             self.description,
             job_id=self.job_id,
-            local_name=self.record.local_name or "",
-            control=str(self._control),
+            local_name=self._local_name,
+            control=self._control,
             job_name=self.description.text("JOBNAME"),
             limits=self._machine.settings.limits,
             complaints=complaints,
@@ -173,21 +170,21 @@ class Attempt:
 
     async def _syntax_error(self) -> str:
         """What bash says against the script, where it never came to run the commands."""
-        if (self.folder / f"{self.job_id}.stdout").exists():
+        if os.path.exists(self.stream("stdout")):
             return ""
-        answer = self.folder / "syntax"
-        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self._machine.settings.bash, f"./{self._script.name}"]
+        answer = Path(self.folder, "syntax")
+        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self._machine.settings.bash, f"./{self._local_name}.job"]
         try:
             process = await _local_process.start(
                 [*command, answer.name],
-                folder=str(self.folder),
+                folder=self.folder,
                 environment=self._machine.base,
                 null=self._machine.null,
                 pidfd=self._machine.pidfd,
             )
             await process.wait()
             text = answer.read_text("utf-8", "replace").strip()
-            (self.folder / f"{self.job_id}.stderr").write_text(text + "\n", "utf-8")
+            Path(self.stream("stderr")).write_text(text + "\n", "utf-8")
         except OSError:
             return ""
         return text
@@ -232,9 +229,9 @@ class Attempt:
     def clean(self) -> None:
         """Removes the job directory. The control file of an attempt that ran goes too."""
         remove_tree(self.folder)
-        with suppress(OSError):
-            if self._control.read_bytes() != _RECOVERED:
-                self._control.unlink()
+        if not self._claimed:
+            with suppress(OSError):
+                os.unlink(self._control)
 
     # -- after a crash
 
@@ -248,13 +245,14 @@ class Attempt:
             return End(begun=False)
         pid, code = await self._read_control()
         if pid == "recovered":
+            self._claimed = True
             return End(begun=False)
-        self._staging.recall(self._script)
-        if (self._results / f"{self.job_id}.status").exists():
+        self._staging.recall(Path(self._script))
+        if os.path.exists(f"{self._results}/{self.job_id}.status"):
             return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
         if same_boot and pid.isdigit() and code is None:
             process = _local_process.attach(int(pid), pidfd=self._machine.pidfd)
-            if process is not None and _local_process.belongs_to(int(pid), str(self.folder)):
+            if process is not None and _local_process.belongs_to(int(pid), self.folder):
                 self._process = process
                 return await self._wait(process)
             if process is not None:
@@ -271,6 +269,7 @@ class Attempt:
             return False
         os.write(descriptor, _RECOVERED)
         os.close(descriptor)
+        self._claimed = True
         return True
 
     async def _read_control(self) -> tuple[str, int | None]:
@@ -283,7 +282,7 @@ class Attempt:
     def _control_lines(self) -> list[str]:
         # Without its line end a line may be half of what it will be.
         with suppress(OSError):
-            return self._control.read_text("ascii", "replace").split("\n")[:-1]
+            return Path(self._control).read_text("ascii", "replace").split("\n")[:-1]
         return []
 
     def _reported(self) -> int | None:
@@ -297,21 +296,21 @@ class Attempt:
             self._claim_control()  # it has not begun, and will not
             return
         pid = int(lines[0])
-        if _local_process.is_running(pid) and _local_process.belongs_to(pid, str(self.folder)):
+        if _local_process.is_running(pid) and _local_process.belongs_to(pid, self.folder):
             process = _local_process.attach(pid, pidfd=self._machine.pidfd)
             if process is not None:
                 process.kill()
                 process.release()
 
-    def stream(self, name: str) -> Path:
+    def stream(self, name: str) -> str:
         """Where ``stdout`` or ``stderr`` is while the attempt runs."""
-        return self.folder / f"{self.job_id}.{name}"
+        return f"{self.folder}/{self.job_id}.{name}"
 
     @staticmethod
     def remove_leftover(path: Path) -> None:
         """Removes a job directory or control file that belongs to no running attempt."""
         if path.is_dir():
-            remove_tree(path)
+            remove_tree(str(path))
             return
         with suppress(OSError):
             old = time.time() - path.stat().st_mtime > _CLAIM_LASTS

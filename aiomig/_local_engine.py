@@ -359,21 +359,22 @@ class Engine:
         if end.verified is not None:
             after = self._store.finish(record.number, record.attempt, now, end.verified)
         else:
-            after = self._fail(record, end, now)
+            after = self._fail(run, end, now)
         if after is None:
             run.stopped = "kill"  # canceled by another process meanwhile: no results
             return []
         if after.state is JobState.QUEUED:
-            self._enqueue(after.number, after.plan)
+            self._enqueue(after.number, run.attempt.plan)
         return [after]
 
-    def _fail(self, record: Record, end: End, now: float) -> Record | None:
+    def _fail(self, run: Run, end: End, now: float) -> Record | None:
+        record = run.attempt.record
         attempts = [
             (_seconds(each.queued_at), _seconds(each.executing_at), _seconds(each.failed_at), each.reason, each.detail)
             for each in record.attempts
         ]
         attempts.append((record.queued, record.executing, now, end.reason, end.detail))
-        retries = record.plan.description.lines("RETRIES")
+        retries = run.attempt.plan.description.lines("RETRIES")
         allowed = int(retries[-1]) if retries else self._settings.default_retries
         return self._store.fail(
             record.number, record.attempt, now, encode_attempts(attempts), again=record.attempt <= allowed
@@ -417,13 +418,15 @@ class Engine:
         self._news.set()
 
     def _publish(self, records: Iterable[Record]) -> None:
+        told = logger.isEnabledFor(logging.INFO)
         for record in records:
             job_id = record.job_id
             if job_id in self._board:
                 self._board.publish(record.status())
-            logger.info(
-                "job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)}
-            )
+            if told:
+                logger.info(
+                    "job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)}
+                )
 
     async def _follow(self) -> None:
         """Looks now and then at what other processes did."""

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -47,24 +48,24 @@ class LocalSettings:
     runtime_environments: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     bash: str = "/bin/bash"
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Local mode's own folder."""
         return self.home / PRIVATE
 
-    @property
+    @cached_property
     def runs(self) -> Path:
         """Where the job directories are."""
         return self.folder / "run"
 
-    @property
+    @cached_property
     def kept(self) -> Path:
         """Where the output of failed attempts is kept."""
         return self.folder / "kept"
 
-    def results(self, job_id: str) -> Path:
+    def results(self, job_id: str) -> str:
         """The folder of a job's results."""
-        return self.home / "job_output" / job_id
+        return f"{self.home}/job_output/{job_id}"
 
 
 def find_bash() -> str:

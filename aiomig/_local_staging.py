@@ -19,8 +19,6 @@ from ._errors import FileNotFound, GridError, MigError
 from ._local_io import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ._description import Description, Transfer
 
 _FETCH_TRIES = 5
@@ -50,12 +48,16 @@ class Staging:
         description: what is to be staged.
     """
 
-    def __init__(self, home: Path, folder: Path, job_id: str, description: Description) -> None:
+    def __init__(self, home: Path, folder: str, job_id: str, description: Description) -> None:
         self._home = home
-        self._folder = folder
+        self._place = folder
         self._job_id = job_id
         self._description = description
         self._codes = [0, 0]
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._place)
 
     @property
     def remark(self) -> str:
@@ -119,7 +121,7 @@ class Staging:
 
     # -- after
 
-    async def send(self, results: Path) -> None:
+    async def send(self, results: str) -> None:
         """Takes the outputs to their places in the home, then the four result files, ``.status`` last.
 
         May be repeated after a crash: what has arrived is left as it is.
@@ -128,32 +130,33 @@ class Staging:
             SendFailed: a grid would not get these results off the node.
         """
         missing = 0
-        for transfer in self._description.transfers("OUTPUTFILES"):
-            missing += not await self._send_one(transfer)
-        results.mkdir(parents=True, exist_ok=True)
+        if "OUTPUTFILES" in self._description.keywords:
+            for transfer in self._description.transfers("OUTPUTFILES"):
+                missing += not await self._send_one(transfer)
+        _make_results(results)
         for suffix in ("stdout", "stderr"):
             self._move(results, suffix)
         self._report(results, missing)
         self._move(results, "status")
 
-    def _move(self, results: Path, suffix: str) -> None:
+    def _move(self, results: str, suffix: str) -> None:
         name = f"{self._job_id}.{suffix}"
         try:
-            os.rename(self._folder / name, results / name)
+            os.rename(f"{self._place}/{name}", f"{results}/{name}")
         except FileNotFoundError as error:
-            if not (results / name).exists():
+            if not os.path.exists(f"{results}/{name}"):
                 with suppress(OSError):
-                    results.rmdir()
+                    os.rmdir(results)
                 raise SendFailed(f"the job removed {name}") from error
 
-    def _report(self, results: Path, missing: int) -> None:
+    def _report(self, results: str, missing: int) -> None:
         inputs, executables = self._codes
         tries = _FETCH_TRIES if inputs or executables else 1
         text = (
             f"get_special_input_files 0\nget_input_files {inputs}\nget_executables {executables}\n" * tries
             + f"output_files_missing {missing}\nsend_output_files 0\nsend_io_files 0\n"
         )
-        path = results / f"{self._job_id}.io-status"
+        path = f"{results}/{self._job_id}.io-status"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, text.encode("ascii"))
@@ -215,10 +218,19 @@ class Staging:
         for suffix, path in (("stdout", stdout), ("stderr", stderr)):
             with suppress(OSError):
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                os.rename(self._folder / f"{self._job_id}.{suffix}", path)
+                os.rename(f"{self._place}/{self._job_id}.{suffix}", path)
 
 
-def verify(description: Description, home: Path, results: Path, job_id: str) -> str:
+def _make_results(folder: str) -> None:
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+
+
+def verify(description: Description, home: Path, results: str, job_id: str) -> str:
     """Compares results with the user's VERIFYFILES; the text of ``verified`` (golden.md, 4.2)."""
     names = description.lines("VERIFYFILES")
     if not names:
@@ -228,13 +240,13 @@ def verify(description: Description, home: Path, results: Path, job_id: str) -> 
     return f"{'SUCCESS' if good else 'FAILURE'} - {' '.join(text for _, text in verdicts)}"
 
 
-def _verify_one(name: str, home: Path, results: Path, job_id: str) -> tuple[bool, str]:
+def _verify_one(name: str, home: Path, results: str, job_id: str) -> tuple[bool, str]:
     suffix = name.rpartition(".")[2]
     wanted = inside(home, name.lstrip("/"))
     if wanted is None or not wanted.is_file():
         return False, f"{suffix}: {name} does not exist!"
     expected = wanted.read_text("utf-8", "replace").splitlines()
-    got = (results / f"{job_id}.{suffix}").read_text("utf-8", "replace").splitlines()
+    got = Path(results, f"{job_id}.{suffix}").read_text("utf-8", "replace").splitlines()
     mismatch = _mismatch(expected, got)
     return (True, f"{suffix}: OK") if mismatch is None else (False, f"{suffix}: FAILED ({mismatch})")
 
@@ -252,13 +264,11 @@ def _mismatch(expected: list[str], got: list[str]) -> str | None:
     return None
 
 
-def remove_tree(folder: Path) -> None:
+def remove_tree(folder: str) -> None:
     """Removes a job directory; quick for the few flat files that most have."""
     try:
-        with os.scandir(folder) as entries:
-            names: Iterable[str] = [entry.path for entry in entries]
-        for name in names:
-            os.unlink(name)
+        for name in os.listdir(folder):
+            os.unlink(f"{folder}/{name}")
         os.rmdir(folder)
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from ._shellword import quote
 from ._values import InputFile, OutputFile, Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from ._spec import JobSpec
@@ -122,6 +123,20 @@ def _is_carried(name: str) -> bool:
     return stray_character(name) is None and not {" ", "'"} & set(name) and not name.startswith("-")
 
 
+def _is_private(destination: str | Remote) -> bool:
+    """Whether an output lies in the job's own folder until it is fetched."""
+    return isinstance(destination, str) and not is_url(destination)
+
+
+def _is_sent_as_is(name: str, destination: str | Remote) -> bool:
+    return is_safe(name) if _is_private(destination) else _is_carried(name)
+
+
+def _aliases(direction: str, taken: Container[str]) -> Iterator[str]:
+    names = (f"aiomig-{direction}-{number}" for number in itertools.count(1))
+    return (name for name in names if name not in taken)
+
+
 class _Staging:
     """One job's files on their way in and out. Made, asked for its plan, and thrown away."""
 
@@ -130,12 +145,14 @@ class _Staging:
         self._folder = folder
         self._uploads: dict[Path | bytes, Upload] = {}
         self._upload_names: set[str] = set()
-        names = [file.name for file in (*spec.inputs, *spec.executables)] + [
-            file.name for file in spec.outputs
-        ]
-        self._job_names = {name.partition("/")[0] for name in names}
+        self._upload_aliases = _aliases("in", self._upload_names)
+        names = [name for _, name in (*spec.inputs, *spec.executables)] + [name for name, _ in spec.outputs]
+        top = {name.partition("/")[0] for name in names}
+        self._input_aliases = _aliases("in", top)
         self._incoming: list[tuple[str, str]] = []  # (alias, name)
-        self._outgoing: dict[str, str] = {}  # name to alias
+        # Name to alias. One for all the places of an output: the file moves, its name is gone for the others.
+        moved = dict.fromkeys(name for name, place in spec.outputs if not _is_sent_as_is(name, place))
+        self._outgoing = dict(zip(moved, _aliases("out", top), strict=False))
 
     def plan(self) -> Plan:
         spec = self._spec
@@ -170,7 +187,7 @@ class _Staging:
             path, carried = self._upload(source, file.name), is_safe(file.name)
         if carried:
             return f"{path} {file.name}"
-        alias = self._alias("in", self._job_names)
+        alias = next(self._input_aliases)
         self._incoming.append((alias, file.name))
         return f"{path} {alias}"
 
@@ -179,36 +196,23 @@ class _Staging:
         if upload is None:
             base = name.rpartition("/")[2]
             if not is_safe(base) or len(base) > _LONGEST_KEPT or base in self._upload_names:
-                base = self._alias("in", self._upload_names)
+                base = next(self._upload_aliases)
             self._upload_names.add(base)
             upload = self._uploads[source] = Upload(source, f"{self._folder}/in/{base}")
         return upload.path
-
-    @staticmethod
-    def _alias(direction: str, taken: set[str]) -> str:
-        number = 1
-        while (alias := f"aiomig-{direction}-{number}") in taken:
-            number += 1
-        taken.add(alias)
-        return alias
 
     def _outputs(self, files: Iterable[OutputFile]) -> tuple[tuple[PlannedOutput, ...], tuple[str, ...]]:
         planned: list[PlannedOutput] = []
         lines: dict[str, None] = {}
         for name, destination in files:
-            private = isinstance(destination, str) and not is_url(destination)
-            source = name if (is_safe(name) if private else _is_carried(name)) else self._outgoing_alias(name)
+            private = _is_private(destination)
+            source = self._outgoing.get(name, name)
             path = destination.path if isinstance(destination, Remote) else destination
             if private:
                 path = f"{self._folder}/out/{source}"
             planned.append(PlannedOutput(name, path, str(destination) if private else None))
             lines[f"{source} {path}"] = None
         return tuple(planned), tuple(lines)
-
-    def _outgoing_alias(self, name: str) -> str:
-        if name not in self._outgoing:
-            self._outgoing[name] = self._alias("out", self._job_names)
-        return self._outgoing[name]
 
     def _prologue(self) -> tuple[str, ...]:
         if not self._incoming:

@@ -6,14 +6,12 @@ import logging
 import os
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-#CFG
+from ._config import Config
 from ._errors import Fault, SpecError
 from ._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from ._config import Config
 
 logger = logging.getLogger("aiomig")
 
@@ -123,7 +121,7 @@ def connect(
         LocalError: there is no bash for local mode.
     """
     chosen = mode or os.environ.get("AIOMIG_MODE") or None
-    if chosen is None and (config is not None or find() is not None):
+    if chosen is None and (config is not None or Config.find() is not None):
         chosen = "grid"
     if chosen == "grid":
         return grid(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -196,10 +196,12 @@ def _raw_faults(spec: JobSpec) -> list[Fault]:
     ]
     # What a server would take in these lines and then lose is refused as it is in the fields.
     raw = Description(spec.mrsl)
-    lost: list[Fault] = []
-    for keyword in ("INPUTFILES", "EXECUTABLES"):
+    for keyword in ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES"):
+        lost: list[Fault] = []
         for line in raw.transfers(keyword):
-            input_files(f"mrsl[{keyword!r}]", input_items([line]), Claims(), lost)
-    for line in raw.transfers("OUTPUTFILES"):
-        output_files(output_items([line]), lost)
-    return faults + lost
+            if keyword == "OUTPUTFILES":
+                output_files(output_items([line]), lost)
+            else:
+                input_files(keyword, input_items([line]), Claims(), lost)
+        faults += [replace(fault, field=f"mrsl[{keyword!r}]") for fault in lost]
+    return faults

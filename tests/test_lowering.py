@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,9 @@ from aiomig._plan import PlannedOutput, Upload
 from aiomig._shellword import quote, unquote
 from aiomig._spec import JobSpec
 from aiomig._values import Remote, Resources
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_command_needs_no_folder() -> None:
@@ -33,19 +36,52 @@ def test_fields_become_keywords() -> None:
     spec = JobSpec(
         ["a", "b"],
         resources=Resources(
-            wall_time=60, memory_mb=None, disk_gb=2, cores=3, nodes=4, architecture="AMD64", platform="linux",
-            fill=("ALL",), hosts=("*",), sandbox=True, max_price="10",
+            wall_time=60,
+            memory_mb=None,
+            disk_gb=2,
+            cores=3,
+            nodes=4,
+            architecture="AMD64",
+            platform="linux",
+            fill=("ALL",),
+            hosts=("*",),
+            sandbox=True,
+            max_price="10",
         ),
-        environment={"A": "1"}, name="n", runtime_environments=["R"], vgrids=["ANY"], retries=0,
-        notify=["email: x@y"], verify=["w.stdout"], mount=[("home", "mnt"), "a b"], project="p", kind="bulk",
-    )  # fmt: skip
+        environment={"A": "1"},
+        name="n",
+        runtime_environments=["R"],
+        vgrids=["ANY"],
+        retries=0,
+        notify=["email: x@y"],
+        verify=["w.stdout"],
+        mount=[("home", "mnt"), "a b"],
+        project="p",
+        kind="bulk",
+    )
     assert spec.plan("t").description.keywords == {
-        "EXECUTE": ("a", "b"), "CPUTIME": ("60",), "DISK": ("2",), "CPUCOUNT": ("3",), "NODECOUNT": ("4",),
-        "ARCHITECTURE": ("AMD64",), "PLATFORM": ("linux",), "MAXFILL": ("ALL",), "RESOURCE": ("*",),
-        "SANDBOX": ("true",), "MAXPRICE": ("10",), "ENVIRONMENT": ("A=1",), "JOBNAME": ("n",),
-        "RUNTIMEENVIRONMENT": ("R",), "VGRID": ("ANY",), "RETRIES": ("0",), "NOTIFY": ("email: x@y",),
-        "VERIFYFILES": ("w.stdout",), "MOUNT": ("home mnt", "a b"), "PROJECT": ("p",), "JOBTYPE": ("bulk",),
-    }  # fmt: skip
+        "EXECUTE": ("a", "b"),
+        "CPUTIME": ("60",),
+        "DISK": ("2",),
+        "CPUCOUNT": ("3",),
+        "NODECOUNT": ("4",),
+        "ARCHITECTURE": ("AMD64",),
+        "PLATFORM": ("linux",),
+        "MAXFILL": ("ALL",),
+        "RESOURCE": ("*",),
+        "SANDBOX": ("true",),
+        "MAXPRICE": ("10",),
+        "ENVIRONMENT": ("A=1",),
+        "JOBNAME": ("n",),
+        "RUNTIMEENVIRONMENT": ("R",),
+        "VGRID": ("ANY",),
+        "RETRIES": ("0",),
+        "NOTIFY": ("email: x@y",),
+        "VERIFYFILES": ("w.stdout",),
+        "MOUNT": ("home mnt", "a b"),
+        "PROJECT": ("p",),
+        "JOBTYPE": ("bulk",),
+    }
 
 
 def test_safe_names_are_staged_as_they_are(tmp_path: Path) -> None:
@@ -113,6 +149,15 @@ def test_one_output_to_two_places_is_sent_once() -> None:
     assert [output.destination for output in plan.outputs] == ["1", "2", None]
 
 
+def test_one_odd_output_to_two_places_has_one_alias() -> None:
+    plan = JobSpec("true", outputs=["ø", ("ø", Remote("r")), ("x y", Remote("s"))]).plan("t")
+    assert plan.description.lines("OUTPUTFILES") == (
+        "aiomig-out-1 aiomig_jobs/t/out/aiomig-out-1",
+        "aiomig-out-1 r",
+        "aiomig-out-2 s",
+    )
+
+
 def test_what_mig_carries_from_the_home_gets_no_line_of_ours() -> None:
     spec = JobSpec(
         "true", inputs=[Remote("in/blåbær-é.txt"), Remote("a+%&=;b")], outputs=[("ø", Remote("ø"))]
@@ -130,9 +175,25 @@ def test_executables_with_names_special_in_the_shell_get_an_alias() -> None:
 
 
 NAMES = [
-    "two words.txt", "it's", "-rf", ".hidden", "ünï/cödé 漢.txt", 'quote"d', "a$HOME`b`", "x;y&z|(", "#hash",
-    "back\\slash", "res.status", "d e/f g/h", "*star", "aiomig-in-1 ", "!bang", "+JOBID+ x", "%s %(x)s", "<in>",
-]  # fmt: skip
+    "two words.txt",
+    "it's",
+    "-rf",
+    ".hidden",
+    "ünï/cödé 漢.txt",
+    'quote"d',
+    "a$HOME`b`",
+    "x;y&z|(",
+    "#hash",
+    "back\\slash",
+    "res.status",
+    "d e/f g/h",
+    "*star",
+    "aiomig-in-1 ",
+    "!bang",
+    "+JOBID+ x",
+    "%s %(x)s",
+    "<in>",
+]
 
 
 def _run(lines: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -200,18 +261,44 @@ def test_a_token_that_cannot_name_a_folder_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        ("", ""), ("simple", "simple"), ("/a:b,c=d@e%-._", "/a:b,c=d@e%-._"), ("two words", "$'two words'"),
-        ("+JOBID+", "$'\\x2bJOBID\\x2b'"), ("a'b", "$'a\\x27b'"), ("\n", "$'\\x0a'"), ("é", "$'\\xc3\\xa9'"),
-        ("é1", "$'\\xc3\\xa91'"), ("~", "$'~'"), ("<>#\\", "$'\\x3c\\x3e\\x23\\x5c'"), ("\udcff", "$'\\xff'"),
+        ("", ""),
+        ("simple", "simple"),
+        ("/a:b,c=d@e%-._", "/a:b,c=d@e%-._"),
+        ("two words", "$'two words'"),
+        ("+JOBID+", "$'\\x2bJOBID\\x2b'"),
+        ("a'b", "$'a\\x27b'"),
+        ("\n", "$'\\x0a'"),
+        ("é", "$'\\xc3\\xa9'"),
+        ("é1", "$'\\xc3\\xa91'"),
+        ("~", "$'~'"),
+        ("<>#\\", "$'\\x3c\\x3e\\x23\\x5c'"),
+        ("\udcff", "$'\\xff'"),
     ],
-)  # fmt: skip
+)
 def test_quote(value: str, word: str) -> None:
     assert quote(value) == word
     assert unquote(word) == value
 
 
-@pytest.mark.parametrize("word", ["two words", "$HOME/x", '"a"', "'a'", "~", "$'a", "$'\\n'", "$'\\x41'", "$'a'",
-                                  "$'\\x00 '", "$(x)", "a'b", "$'a'b'", "x\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "two words",
+        "$HOME/x",
+        '"a"',
+        "'a'",
+        "~",
+        "$'a",
+        "$'\\n'",
+        "$'\\x41'",
+        "$'a'",
+        "$'\\x00 '",
+        "$(x)",
+        "a'b",
+        "$'a'b'",
+        "x\n",
+    ],
+)
 def test_only_our_own_words_are_unquoted(word: str) -> None:
     assert unquote(word) is None
 

@@ -372,7 +372,7 @@ def test_documented_keywords() -> None:
             "object_type": "list",
             "list": [
                 "CPU architecture",
-                "Example: X86<br/><br/>This particular server supports the following values:<br/>X86, AMD64<br/>",
+                "Example: X86<br/><br/>This server supports the following values:<br/>X86, AMD64<br/>",
             ],
         },
         {"object_type": "sectionheader", "text": "CPUTIME"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,9 @@ from aiomig._errors import CommandFailed, JobCanceled, JobError, JobExpired, Job
 from aiomig._results import parse_io_status, parse_status, raise_for, result
 from aiomig._status import Attempt, CommandResult, JobState, JobStatus
 
-DATA = Path(__file__).parent / "data" / "recordings" / "golden-status.json"
-GOLDEN: dict[str, dict[str, Any]] = json.loads(DATA.read_text("utf-8"))
+from .recordings import EXCHANGES, FOLDER
+
+GOLDEN: dict[str, dict[str, Any]] = json.loads((FOLDER / "golden-status.json").read_text("utf-8"))
 JOB = "7_11_23_2026__5_4_49_localhost.0"
 
 
@@ -37,8 +37,9 @@ RAW_IN_TABLE: dict[str, list[int | None]] = {"out-own-files": [0, 1, 0, 0, 0, 0]
 def test_golden_status(case: str) -> None:
     golden = GOLDEN[case]
     report = parse_status(golden["status"].encode(), golden["commands"])
-    words = [word for word in golden["codes"].split() if not word.startswith(("system:", "chmod="))]
-    expected: list[int | None] = RAW_IN_TABLE.get(case) or [None if word == "(none)" else int(word) for word in words]
+    words = [word for word in golden["codes"].split() if word == "(none)" or word.isdigit()]
+    codes: list[int | None] = [None if word == "(none)" else int(word) for word in words]
+    expected = RAW_IN_TABLE.get(case, codes)
     assert report.reported
     assert [each.exit_code for each in report.commands][: len(expected)] == expected
     # Every text is the user's own, not the one with backticks, and none is lost.
@@ -52,6 +53,15 @@ def test_golden_without_commands(case: str) -> None:
     report = parse_status(GOLDEN[case]["status"].encode(), ())
     if case != "out-own-files":
         assert len(report.commands) + len(report.notes) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("job", "codes"),
+    [("exit3", [0, 3, 0]), ("files", [0]), ("noinput", [1]), ("nonascii", [0]), ("sleep", [0, 0, 0])],
+)
+def test_downloaded_status(job: str, codes: list[int]) -> None:
+    report = parse_status(EXCHANGES[f"cert_redirect--job_output-{job}-status"].body, ())
+    assert [each.exit_code for each in report.commands] == codes
 
 
 def test_quotes_come_back_by_position() -> None:

@@ -1,0 +1,47 @@
+"""Estimates pi by many jobs with seeds of their own, and shows each result as soon as its job ends."""
+
+import argparse
+import statistics
+
+import anyio
+
+import aiomig
+
+DARTS = b"""
+import os, random
+
+dice = random.Random(int(os.environ["SEED"]))
+darts = int(os.environ["DARTS"])
+print(4 * sum(dice.random() ** 2 + dice.random() ** 2 < 1 for _ in range(darts)) / darts)
+"""
+
+
+async def main(options: argparse.Namespace) -> None:
+    async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
+        seeds = {}
+        for seed in range(options.jobs):
+            job = await mig.submit(
+                "python3 darts.py",
+                inputs=[(DARTS, "darts.py")],
+                environment={"SEED": str(seed), "DARTS": "20000"},
+                resources=aiomig.Resources(wall_time=300),
+                name=f"darts-{seed}",
+            )
+            seeds[job] = seed
+
+        estimates = []
+        async for job in mig.as_completed(seeds):
+            result = await job
+            estimates.append(float(result.stdout))
+            print(f"seed {seeds[job]:2}: {estimates[-1]:.5f}")
+            await job.clean()
+        print(f"pi is about {statistics.mean(estimates):.3f}, by {len(estimates)} jobs")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", dest="mode", action="store_const", const="local", help="on this machine")
+    place.add_argument("--grid", dest="config", metavar="CONFIG", help="on the grid of this miguser.conf")
+    parser.add_argument("--jobs", type=int, default=12, help="how many seeds to try (default: %(default)s)")
+    anyio.run(main, parser.parse_args())

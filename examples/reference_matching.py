@@ -1,0 +1,57 @@
+"""Finds which of a few hundred bibliographic references mean the same work, one job a block."""
+
+import argparse
+import random
+from pathlib import Path
+
+import anyio
+
+import aiomig
+
+WORKER = Path(__file__).with_name("workers") / "match_references.py"
+WORDS = ["grid", "job", "queue", "cloud", "model", "graph", "protein", "climate", "ocean", "random", "matrix"]
+
+
+def references(works: int, copies: int) -> list[str]:
+    """Several references to each work, in no order, each with misprints of its own."""
+    dice = random.Random(7)
+    lines = []
+    for year in range(1960, 1960 + works):
+        work = f"{dice.choice(WORDS).title()} ({year}): {' '.join(dice.sample(WORDS, 5))}"
+        for _ in range(copies):
+            letters = list(work)
+            for at in dice.sample(range(len(letters)), 2):
+                letters[at] = dice.choice("abcdefghijklmnopqrstuvwxyz")
+            lines.append("".join(letters))
+    return dice.sample(lines, len(lines))
+
+
+async def main(options: argparse.Namespace) -> None:
+    lines = references(works=60, copies=4)
+    same = {line: {line} for line in lines}
+    async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
+        everything = aiomig.Remote("reference_matching/references.txt")
+        await mig.files.write_text(everything.path, "\n".join(lines))  # carried once, for all jobs
+        jobs = []
+        for start in range(0, len(lines), 40):
+            block = "\n".join(lines[start : start + 40]).encode()
+            command = "python3 match_references.py block.txt references.txt 0.2"
+            jobs.append(await mig.submit(command, inputs=[WORKER, everything, (block, "block.txt")]))
+        async for job in mig.as_completed(jobs):
+            result = await job
+            for pair in result.stdout.splitlines():
+                one, other = pair.split("\t")
+                same[one] |= same[other]
+                same.update(dict.fromkeys(same[one], same[one]))
+            await job.clean()
+        await mig.files.remove("reference_matching", recursive=True)
+    works = {id(group) for group in same.values()}
+    print(f"{len(lines)} references, compared by {len(jobs)} jobs, mean {len(works)} works")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", dest="mode", action="store_const", const="local", help="on this machine")
+    place.add_argument("--grid", dest="config", metavar="CONFIG", help="on the grid of this miguser.conf")
+    anyio.run(main, parser.parse_args())
