@@ -47,18 +47,21 @@ from ._errors import (
     ServerError,
     SpecError,
     SubmitRejected,
+    SubmitUnknown,
 )
 from ._files import FileInfo, Files, WordCount
 from ._job import ActionRefused, Job
-from ._open import connect, local
+from ._open import connect, grid, local
+from ._poller import Polling
 from ._session import Session, current_session
 from ._spec import JobSpec
 from ._status import Attempt, CommandResult, JobResult, JobState, JobStatus
 from ._tail import Tail
 from ._values import InputFile, OutputFile, Remote, Resources
+from ._version import VERSION
 from ._watch import Watch
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ActionRefused",
@@ -93,6 +96,7 @@ __all__ = [
     "Outcome",
     "OutputFile",
     "PathRefused",
+    "Polling",
     "ProtocolError",
     "Remote",
     "Resources",
@@ -101,6 +105,7 @@ __all__ = [
     "Session",
     "SpecError",
     "SubmitRejected",
+    "SubmitUnknown",
     "Tail",
     "Waited",
     "Watch",
@@ -109,6 +114,7 @@ __all__ = [
     "cancel",
     "connect",
     "current_session",
+    "grid",
     "local",
     "statuses",
     "submit",

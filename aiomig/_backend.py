@@ -44,9 +44,20 @@ class Backend(Protocol):
     mode: Literal["grid", "local"]
     home: HomeAccess
     board: Board
+    look_again: float
+    """Seconds between two looks at the growing output of a job."""
+
+    async def open(self) -> None:
+        """Does what can fail early."""
+
+    async def close(self, error: BaseException | None) -> None:
+        """Ends, in the task that opened; ``error`` comes out of the session's block."""
 
     async def submit(self, plan: Plan) -> str:
         """Makes a job of a plan whose uploads are in the home; its id. Never repeated on its own."""
+
+    async def submitted_as(self, marker: str) -> Sequence[str]:
+        """The ids of the jobs that bear the mark of a submit that was not answered."""
 
     async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What is known of these jobs now; those that are not known are left out."""
@@ -61,7 +72,7 @@ class Backend(Protocol):
         """What a job was submitted with, as far as it is recorded. Raises JobNotFound."""
 
     async def results(self, status: JobStatus) -> Mapping[str, bytes]:
-        """Of a job that has ended, the result files that are there, by suffix (``stdout``, ``stderr``, ``status``, ``io-status``)."""
+        """The result files that are there of a job that has ended, by suffix: see `_results.KINDS`."""
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """What a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""

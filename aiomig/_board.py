@@ -8,12 +8,14 @@ dropped in the middle leaves nothing behind.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Set
 from typing import TYPE_CHECKING
 
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
+
     from ._status import JobStatus
 
 
@@ -34,7 +36,7 @@ class Watcher:
         self._error: BaseException | None = None
 
     @property
-    def ids_view(self) -> Set[str]:
+    def ids_view(self) -> AbstractSet[str]:
         """The jobs whose end has not been delivered yet."""
         return self._ids
 
@@ -120,7 +122,7 @@ class Board:
 
     def __init__(self, on_watch: Callable[[str], None] = lambda _: None) -> None:
         self._watchers: dict[str, weakref.WeakSet[Watcher]] = {}
-        self._on_watch = on_watch
+        self.on_watch = on_watch
 
     def __contains__(self, job_id: object) -> bool:
         return bool(self._watchers.get(job_id)) if isinstance(job_id, str) else False
@@ -151,7 +153,7 @@ class Board:
         if watchers is None:
             watchers = self._watchers[job_id] = weakref.WeakSet()
         watchers.add(watcher)
-        self._on_watch(job_id)
+        self.on_watch(job_id)
 
     def discard(self, job_id: str, watcher: Watcher) -> None:
         """Takes a watcher off a job."""

@@ -126,9 +126,7 @@ class Config:
         known = [each.name for each in dataclasses.fields(self)]
         for name in fields:
             if name not in known:
-                raise ConfigError(
-                    f"{name}: no field of Config; the fields are {', '.join(known)}", field=name
-                )
+                raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(known)}", field=name)
         return dataclasses.replace(self, **fields)
 
     def read_certificate(self) -> _x509.Certificate:
@@ -182,9 +180,7 @@ class Config:
             )
         else:
             return
-        raise AuthenticationFailed(
-            f"certificate: {self.certificate} of {certificate.subject} {when}; {remedy}"
-        )
+        raise AuthenticationFailed(f"certificate: {self.certificate} of {certificate.subject} {when}; {remedy}")
 
     def _trust(self) -> ssl.SSLContext:
         if self.ca is None:
@@ -205,14 +201,10 @@ class Config:
 
     def _key_error(self, error: ssl.SSLError, *, asked: bool) -> AuthenticationFailed | ConfigError:
         if error.reason == "KEY_VALUES_MISMATCH":
-            message = (
-                f"key: {self.key} is not the key of {self.certificate}; give the two that belong together"
-            )
+            message = f"key: {self.key} is not the key of {self.certificate}; give the two that belong together"
             return ConfigError(message, field="key")
         if asked:
-            return AuthenticationFailed(
-                f"key: the password does not open {self.key}; give the one it was made with"
-            )
+            return AuthenticationFailed(f"key: the password does not open {self.key}; give the one it was made with")
         return ConfigError(
             f"key: {self.key} holds no private key in PEM format; give the key.pem of the site, or make one "
             "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
@@ -283,9 +275,7 @@ def _seconds(name: str, value: object) -> float:
 
 def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:
     reason = error.strerror or type(error).__name__
-    return ConfigError(
-        f"{name}: {path} cannot be read: {reason}; correct the path or its permissions", field=name
-    )
+    return ConfigError(f"{name}: {path} cannot be read: {reason}; correct the path or its permissions", field=name)
 
 
 def _check_secrecy(what: str, path: Path) -> None:

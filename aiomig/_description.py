@@ -6,13 +6,14 @@ Both modes run on this: the grid is sent its text, local mode runs it, so that w
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-DEFAULTS: Mapping[str, int] = MappingProxyType(
-    {"CPUTIME": 600, "NODECOUNT": 1, "CPUCOUNT": 1, "MEMORY": 64, "DISK": 0}
-)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULTS: Mapping[str, int] = MappingProxyType({"CPUTIME": 600, "NODECOUNT": 1, "CPUCOUNT": 1, "MEMORY": 64, "DISK": 0})
 """The numbers that a server takes where a keyword is absent (mRSL keyword table, mig-protocol 4.2)."""
 
 

@@ -30,11 +30,12 @@ All of them survive ``pickle`` and ``copy``, and carry their data as attributes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ._status import JobResult, JobStatus
 
 _E = TypeVar("_E", bound="MigError")

@@ -83,9 +83,7 @@ def checked_text(field: str, value: object, keyword: str, faults: list[Fault]) -
 
 def _line(field: str, value: object, keyword: str, faults: list[Fault]) -> str | None:
     if not isinstance(value, str):
-        faults.append(
-            Fault(field, value, f"is of type {type(value).__name__}, not text", f"give text: {field}='…'")
-        )
+        faults.append(Fault(field, value, f"is of type {type(value).__name__}, not text", f"give text: {field}='…'"))
         return None
     line = value.strip()
     wrong = check(keyword, (line,))
@@ -97,9 +95,7 @@ def checked_mount(value: object, faults: list[Fault]) -> tuple[str, ...]:
     """Pairs of a home path and a mount point, or lines ``home mountpoint``."""
     if isinstance(value, tuple | list):
         value = tuple(
-            " ".join(item)
-            if isinstance(item, tuple) and all(isinstance(part, str) for part in item)
-            else item
+            " ".join(item) if isinstance(item, tuple) and all(isinstance(part, str) for part in item) else item
             for item in value
         )
     return checked_texts("mount", value, "MOUNT", faults)
@@ -111,9 +107,7 @@ def checked_verify(value: object, faults: list[Fault]) -> tuple[str, ...]:
     for name in names:
         if not name.endswith(_VERIFIABLE):
             problem = "says not which result to compare it with"
-            faults.append(
-                Fault("verify", name, problem, f"let its name end in one of {', '.join(_VERIFIABLE)}")
-            )
+            faults.append(Fault("verify", name, problem, f"let its name end in one of {', '.join(_VERIFIABLE)}"))
     return names
 
 
@@ -172,9 +166,7 @@ def checked_environment(value: object, faults: list[Fault]) -> Mapping[str, str]
         return NOTHING
     if not isinstance(value, Mapping):
         remedy = "give a dict: environment={'NAME': 'value'}"
-        faults.append(
-            Fault("environment", value, f"is of type {type(value).__name__}, not a mapping", remedy)
-        )
+        faults.append(Fault("environment", value, f"is of type {type(value).__name__}, not a mapping", remedy))
         return NOTHING
     good: dict[str, str] = {}
     for name, content in value.items():

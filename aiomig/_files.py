@@ -113,9 +113,7 @@ class Files:
         async with aclosing(_pieces(content)) as pieces:
             await self._home.write(target, pieces, len(content))
 
-    async def write_text(
-        self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict"
-    ) -> None:
+    async def write_text(self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict") -> None:
         """Make or replace a file, atomically, line ends as they are."""
         await self.write_bytes(path, text.encode(encoding, errors))
 
@@ -142,9 +140,7 @@ class Files:
         _require("start", start, 0)
         await self._home.write_range(clean, start, bytes(memoryview(data)))
 
-    async def ls(
-        self, path: HomePath = ".", *, recursive: bool = False, hidden: bool = False
-    ) -> list[FileInfo]:
+    async def ls(self, path: HomePath = ".", *, recursive: bool = False, hidden: bool = False) -> list[FileInfo]:
         """What a directory holds, sorted by path; a file itself; what a pattern matches, maybe nothing.
 
         Args:
@@ -170,9 +166,7 @@ class Files:
             hidden: whether to look at dot names and into such directories.
         """
         if not pattern or "/" in pattern:
-            raise ValueError(
-                f"pattern={pattern!r}: is matched against single names; give the directory as path="
-            )
+            raise ValueError(f"pattern={pattern!r}: is matched against single names; give the directory as path=")
         entries = await self._entries(_paths.home_path(path), recursive=True, hidden=hidden)
         return [info for info in entries if _paths.name_matches(info.name, pattern)]
 
@@ -315,9 +309,7 @@ class Files:
             algorithm: a name of Python's `hashlib` with a fixed length, such as ``"sha256"`` or ``"md5"``.
         """
         if algorithm not in _ALGORITHMS:
-            raise ValueError(
-                f"algorithm={algorithm!r}: is unknown; use one of {', '.join(sorted(_ALGORITHMS))}"
-            )
+            raise ValueError(f"algorithm={algorithm!r}: is unknown; use one of {', '.join(sorted(_ALGORITHMS))}")
         return await self._home.checksum(_paths.home_path(path), algorithm)
 
     async def pack(self, source: HomePath, archive: HomePath) -> None:
@@ -400,9 +392,7 @@ class Files:
             _paths.check_characters(target)
             present = await self._home.stat(target)
         if target == source.path or (source.is_dir and _paths.is_inside(target, source.path)):
-            raise PathRefused(
-                target, f"is {source.path!r} itself or lies inside it; choose another destination"
-            )
+            raise PathRefused(target, f"is {source.path!r} itself or lies inside it; choose another destination")
         if present is not None and (present.is_dir or source.is_dir):
             raise FileExists(target, "is in the way; remove it first")
         await self._make(_paths.folder_of(target))

@@ -112,7 +112,7 @@ def _local_sources(given: LocalPath | Iterable[LocalPath]) -> tuple[list[Path], 
         elif _paths.has_pattern(str(path)):
             several = True
             # Only * and ? are patterns, as everywhere in the home: a name may well hold brackets.
-            matches = sorted(glob.glob(str(path).replace("[", "[[]")))  # noqa: PTH207
+            matches = sorted(glob.glob(str(path).replace("[", "[[]")))
             if not matches:
                 raise FileNotFound(str(path), f"matches nothing {_HERE}")
             found.extend(map(Path, matches))

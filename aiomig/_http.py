@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import ssl
 from contextlib import contextmanager
@@ -71,9 +70,7 @@ class HttpClient:
         transport: what to send by instead of the network, for tests.
     """
 
-    def __init__(
-        self, config: Config, version: str, transport: httpx.AsyncBaseTransport | None = None
-    ) -> None:
+    def __init__(self, config: Config, version: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._config = config
         self._version = version
         self._transport = transport
@@ -133,9 +130,7 @@ class HttpClient:
             raise ConnectionFailed("the session is not open")
         async with self._limiter:
             with _translated(str(self._config.url)):
-                async with client.stream(
-                    method, path, content=content, headers=dict(headers or {})
-                ) as response:
+                async with client.stream(method, path, content=content, headers=dict(headers or {})) as response:
                     pieces: list[bytes] = []
                     size = 0
                     async for piece in response.aiter_raw():
@@ -164,9 +159,7 @@ def _explain(url: str, error: BaseException) -> GridError:
     if tls is not None:
         return _explain_tls(url, tls)
     said = str(error) or type(error).__name__
-    if isinstance(
-        error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)
-    ):
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)):
         return ConnectionFailed(f"{url} cannot be reached: {said}; check the URL and the network", sent=False)
     if isinstance(error, httpx.TimeoutException):
         return ConnectionFailed(f"{url} did not answer in time ({said})", sent=True)
@@ -178,9 +171,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, ssl.SSLError) and not isinstance(
-            error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-        ):
+        if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -189,11 +180,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 def _explain_tls(url: str, error: ssl.SSLError) -> GridError:
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message or str(error)
-        remedy = (
-            "check the host name in the URL"
-            if "ostname" in said or "IP address" in said
-            else "give its CA as ca"
-        )
+        remedy = "check the host name in the URL" if "ostname" in said or "IP address" in said else "give its CA as ca"
         return ConnectionFailed(f"the certificate of {url} is not trusted: {said}; {remedy}")
     reason = error.reason or str(error)
     for word, text in _REFUSED.items():
@@ -219,7 +206,7 @@ async def download(url: str, target: Path) -> None:
                     stream.write(piece)
             else:
                 await _get(url, stream)
-        os.replace(part, target)
+        part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
@@ -251,7 +238,7 @@ async def _get(url: str, stream: BinaryIO) -> None:
             async for piece in response.aiter_raw():
                 stream.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionFailed(f"{url}: {error or type(error).__name__}") from error
+        raise ConnectionFailed(f"{url}: {str(error) or type(error).__name__}") from error
 
 
 async def upload(source: Path, url: str) -> None:
@@ -269,6 +256,6 @@ async def upload(source: Path, url: str) -> None:
                 url, content=_read(source), headers={"Content-Length": str(source.stat().st_size)}
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionFailed(f"{url}: {error or type(error).__name__}") from error
+        raise ConnectionFailed(f"{url}: {str(error) or type(error).__name__}") from error
     if response.is_error:
         raise ServerError(f"PUT {url}", [f"HTTP {response.status_code}"])

@@ -26,9 +26,7 @@ class _Refused(Exception):
         self.complaint = Complaint(problem, remedy)
 
 
-def input_files(
-    field: str, items: Iterable[InputItem], claims: Claims, faults: list[Fault]
-) -> tuple[InputFile, ...]:
+def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: list[Fault]) -> tuple[InputFile, ...]:
     """Expand the items of one field.
 
     Args:
@@ -60,9 +58,7 @@ def input_files(
                 file = file if is_safe(file.name) else InputFile(file.source, posixpath.normpath(file.name))
                 complaint = claims.claim(file.name, label)
             if complaint:
-                faults.append(
-                    Fault(label, file.name, f"the name in the job {complaint.problem}", complaint.remedy)
-                )
+                faults.append(Fault(label, file.name, f"the name in the job {complaint.problem}", complaint.remedy))
             else:
                 files.append(file)
     return tuple(files)
@@ -133,11 +129,9 @@ def _filename(error: OSError, path: Path) -> str:
 def _matches(pattern: str, name: str | None) -> list[InputFile]:
     if name is not None:
         raise _Refused("is a glob with one name for all", "give the glob alone, or one (path, name) per file")
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute ones
+    matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
-        raise _Refused(
-            "is a glob without a match", "check the pattern (it is relative to the working directory)"
-        )
+        raise _Refused("is a glob without a match", "check the pattern (it is relative to the working directory)")
     if "**" in pattern:
         # The files below a matching directory match themselves.
         matches = [match for match in matches if not Path(match).is_dir()]
@@ -151,16 +145,10 @@ def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]
     if stat.S_ISDIR(found.st_mode):
         identity = (found.st_dev, found.st_ino)
         if identity in above:
-            raise _Refused(
-                f"{str(path)!r} links to a directory above it", "remove the link, or list the files"
-            )
+            raise _Refused(f"{str(path)!r} links to a directory above it", "remove the link, or list the files")
         children = sorted(path.iterdir())
         below = above | {identity}
-        return [
-            file
-            for child in children
-            for file in _file_or_tree(child, posixpath.join(name, child.name), below)
-        ]
+        return [file for child in children for file in _file_or_tree(child, posixpath.join(name, child.name), below)]
     if not stat.S_ISREG(found.st_mode):
         raise _Refused(f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
     if not os.access(path, os.R_OK):

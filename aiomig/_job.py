@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ._values import Remote
 from ._watch import Watch, final_status
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Generator
     from typing import Any
 

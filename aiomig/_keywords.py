@@ -102,11 +102,7 @@ def _words(*words: str, fold: bool = False) -> Callable[[str], Complaint | None]
 
 def _matching(pattern: re.Pattern[str], allowed: str) -> Callable[[str], Complaint | None]:
     def complain(line: str) -> Complaint | None:
-        return (
-            None
-            if pattern.fullmatch(line)
-            else Complaint("holds what MiG does not take", f"use only {allowed}")
-        )
+        return None if pattern.fullmatch(line) else Complaint("holds what MiG does not take", f"use only {allowed}")
 
     return complain
 
@@ -171,9 +167,7 @@ KEYWORDS: Mapping[str, Keyword] = {
         _many("MAXFILL", _words(*FILL_WORDS)),
         Keyword("SANDBOX", "boolean", False, _words(*TRUE_WORDS, *FALSE_WORDS, fold=True)),
         _many("NOTIFY", _anything),
-        _text(
-            "JOBNAME", _matching(_JOB_NAME, "at most 255 letters, digits, '.', '-', '_', '+', '@' and '%'")
-        ),
+        _text("JOBNAME", _matching(_JOB_NAME, "at most 255 letters, digits, '.', '-', '_', '+', '@' and '%'")),
         _text("PROJECT", _letters_and_digits),
         _text("MAXPRICE", _letters_and_digits),
     )

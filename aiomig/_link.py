@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -23,7 +22,7 @@ from ._errors import (
 from ._retry import Retry, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from ._http import HttpClient, Reply
     from ._protocol import Answer
@@ -32,10 +31,11 @@ logger = logging.getLogger("aiomig.grid")
 
 _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
+_CGI_ONLY = frozenset({"liveio"})  # mig-live 5
 _FORM = "application/x-www-form-urlencoded"
 
 
-class _Later(Exception):  # noqa: N818 - never leaves this module
+class _Later(Exception):
     """A read that may work if it is tried again."""
 
     def __init__(self, error: GridError, pause: float = 0.0) -> None:
@@ -93,12 +93,10 @@ class Link:
         """As `change`, with a body of the caller's: given the token, its bytes and their media type."""
 
         async def send() -> Answer:
-            answer = await self._exchange(operation, *body(await self._token(operation)), headers)
+            answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
             if _protocol.csrf_refused(answer):
                 # Refused before anything was done, so that it may be sent again.
-                answer = await self._exchange(
-                    operation, *body(await self._token(operation, renew=True)), headers
-                )
+                answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
             return answer
 
         return await self.again(send) if repeatable else await _once(send)
@@ -128,7 +126,8 @@ class Link:
 
     async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Sends to ``wsgi-bin``, or where a server has none, to ``cgi-bin``; found out once (mig-protocol 7.4)."""
-        reply = await self.send("POST", f"/{self._folder}/{operation}.py", content=content, headers=headers)
+        folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
+        reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers)
         if not self._folder_known and reply.status == 404:
             reply = await self.send("POST", f"/cgi-bin/{operation}.py", content=content, headers=headers)
             if reply.status != 404:
@@ -140,9 +139,7 @@ class Link:
     def _answer(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
         pause = retry_after(reply.headers.get("Retry-After"))
         if 300 <= reply.status < 400:
-            raise AuthenticationFailed(
-                str(_protocol.redirected(operation, reply.headers.get("Location", "")))
-            )
+            raise AuthenticationFailed(str(_protocol.redirected(operation, reply.headers.get("Location", ""))))
         try:
             return _protocol.objects(
                 operation,
@@ -189,6 +186,14 @@ class Link:
         return reply
 
     # -- tokens
+
+    async def _token_before(self, operation: str) -> str:
+        """The token, got before anything is sent: a failure here is none of the operation's."""
+        try:
+            return await self._token(operation)
+        except ConnectionFailed as error:
+            error.sent = False
+            raise
 
     async def _token(self, operation: str, *, renew: bool = False) -> str:
         """The token of an operation: all are fetched with the first that is needed (mig-protocol 7.2)."""

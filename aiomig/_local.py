@@ -15,12 +15,14 @@ import platformdirs
 
 from ._board import Board
 from ._errors import Fault, JobNotFound, LocalError, SpecError, SubmitRejected
+from ._given import is_count
 from ._local_engine import Engine
 from ._local_files import LocalHome
 from ._local_settings import LocalSettings, find_bash, usable_cores
 from ._local_store import Store
 from ._results import KINDS
 from ._status import JobState
+from ._tasks import SessionTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +51,7 @@ def settings_of(home: str | os.PathLike[str] | None, slots: int | None, **others
         LocalError: there is no bash.
     """
     faults: list[Fault] = []
-    if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < 1):
+    if slots is not None and not is_count(slots):
         faults.append(Fault("slots", slots, "not a positive whole number", "give the number of jobs to run at once"))
     for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace"):
         value = others[name]
@@ -75,13 +77,14 @@ class LocalBackend:
     """
 
     mode: Literal["grid", "local"] = "local"
+    look_again = 0.1
 
     def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
         self.settings = settings
         self.home: HomeAccess = LocalHome(settings.home)
         self.board = Board()
         self._on_exit = on_exit
-        self._tasks = anyio.create_task_group()
+        self._tasks = SessionTasks()
         self._store: Store
         self._engine: Engine
 
@@ -95,12 +98,12 @@ class LocalBackend:
             _make_private(folder, strict=folder != self.settings.home)
         self._store = Store(self.settings.folder)
         self._engine = Engine(self.settings, self._store, self.board, self._tasks)
-        await self._tasks.__aenter__()
+        await self._tasks.open()
         try:
             self._engine.open()
         except BaseException:
-            self._tasks.cancel_scope.cancel()
-            await self._tasks.__aexit__(None, None, None)
+            self._tasks.cancel()
+            await self._tasks.close()
             self._store.close()
             raise
 
@@ -113,13 +116,12 @@ class LocalBackend:
                 how = "cancel"
             elif self._on_exit == "wait":
                 await self._engine.drained()
-        except BaseException as cancelled:
+        except BaseException as cancelled:  # noqa: BLE001 - raised again below, once the jobs are dealt with
             how, failure = "cancel", cancelled
         # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
-        self._tasks.cancel_scope.shield = True
+        self._tasks.shield()
         await self._engine.close(how)
-        # The error is not shown to the group: it would wrap it in an ExceptionGroup.
-        await self._tasks.__aexit__(None, None, None)
+        await self._tasks.close()
         self._store.close()
         if failure is not None:
             raise failure
@@ -132,31 +134,35 @@ class LocalBackend:
         await anyio.lowlevel.checkpoint()
         return self._engine.submit([plan])[0]
 
+    async def submitted_as(self, marker: str) -> list[str]:
+        """No submit goes unanswered here."""
+        await anyio.lowlevel.checkpoint()
+        return []
+
     def _accept(self, plan: Plan) -> None:
         """Refuses what a grid refuses because of what it has."""
-        faults: list[Fault] = []
         description = plan.description
-        for name in description.lines("VGRID"):
-            if name not in {"Generic", "ANY", *self.settings.vgrids}:
-                faults.append(
-                    Fault(
-                        "VGRID",
-                        name,
-                        f"You must be an owner or member of the {name!r} vgrid to submit a job to it",
-                        f"leave it out, or declare it: aiomig.local(vgrids=[{name!r}])",
-                    )
-                )
-        known = {name.upper() for name in self.settings.runtime_environments}
-        for name in description.lines("RUNTIMEENVIRONMENT"):
-            if name.upper() not in known:
-                faults.append(
-                    Fault(
-                        "RUNTIMEENVIRONMENT",
-                        name,
-                        "no resource of local mode has this runtime environment",
-                        f"leave it out, or declare it: aiomig.local(runtime_environments={{{name!r}: {{…variables}}}})",
-                    )
-                )
+        vgrids = {"Generic", "ANY", *self.settings.vgrids}
+        faults = [
+            Fault(
+                "VGRID",
+                name,
+                f"You must be an owner or member of the {name!r} vgrid to submit a job to it",
+                f"leave it out, or declare it: aiomig.local(vgrids=[{name!r}])",
+            )
+            for name in description.lines("VGRID")
+            if name not in vgrids
+        ]
+        faults += [
+            Fault(
+                "RUNTIMEENVIRONMENT",
+                name,
+                "no resource of local mode has this runtime environment",
+                f"leave it out, or declare it: aiomig.local(runtime_environments={{{name!r}: {{…variables}}}})",
+            )
+            for name in description.lines("RUNTIMEENVIRONMENT")
+            if name.upper() not in self.settings.runtime_environments
+        ]
         if description.text("JOBTYPE", "batch") not in {"batch", "all"}:
             faults.append(
                 Fault(

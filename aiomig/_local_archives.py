@@ -91,9 +91,7 @@ async def _pack_zip(file: BinaryIO, sources: Sequence[Packing]) -> None:
             try:
                 source.name.encode()
             except UnicodeEncodeError:
-                raise PathRefused(
-                    source.name, "is not UTF-8, which a zip archive needs; pack it as .tar"
-                ) from None
+                raise PathRefused(source.name, "is not UTF-8, which a zip archive needs; pack it as .tar") from None
             info = zipfile.ZipInfo.from_file(source.path, source.name, strict_timestamps=False)
             info.compress_type = zipfile.ZIP_STORED if source.is_dir else zipfile.ZIP_DEFLATED
             with archive.open(info, "w") as out:
@@ -153,9 +151,7 @@ class _Budget:
         self.members += 1
         self.total += size
         if self.members > _MOST_MEMBERS:
-            raise PathRefused(
-                self.archive, f"holds more than {_MOST_MEMBERS} members; unpack it by other means"
-            )
+            raise PathRefused(self.archive, f"holds more than {_MOST_MEMBERS} members; unpack it by other means")
         if self.total > max(_FREE_SIZE, self.size * _FREE_RATIO):
             raise PathRefused(
                 self.archive,
@@ -214,9 +210,7 @@ async def _zip_members(zipped: zipfile.ZipFile, destination: str, budget: _Budge
     for info in zipped.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            raise PathRefused(
-                info.filename, "this member is a link or a device; pack what it points to instead"
-            )
+            raise PathRefused(info.filename, "this member is a link or a device; pack what it points to instead")
         if info.flag_bits & 1:
             raise PathRefused(info.filename, "this member is encrypted; pack it without a password")
         budget.take(info.file_size)
@@ -235,9 +229,7 @@ async def _tar_members(
             raise PathRefused(info.name, "this member is a link or a device; pack what it points to instead")
         size = info.size if info.isreg() else 0
         budget.take(size)
-        member = _Member(
-            _member_path(destination, info.name), info.isdir(), size, partial(tarred.extractfile, info)
-        )
+        member = _Member(_member_path(destination, info.name), info.isdir(), size, partial(tarred.extractfile, info))
         members.append(member)
         if compressed and size:
             # Going on to the next header would decompress all of this member in one go.
@@ -267,9 +259,7 @@ def _member_path(destination: str, name: str) -> str:
 async def _write(home: HomeAccess, members: Sequence[_Member], destination: str) -> None:
     files = {member.path: member for member in members if not member.is_dir}
     above = [member.path if member.is_dir else _paths.folder_of(member.path) for member in members]
-    directories = sorted(
-        {step for path in above for step in _paths.chain(path)} - set(_paths.chain(destination))
-    )
+    directories = sorted({step for path in above for step in _paths.chain(path)} - set(_paths.chain(destination)))
     await _check_room(home, files, directories, destination)
     await home.make_directories(directories)
     for member in files.values():

@@ -72,7 +72,20 @@ class Attempt:
         record: the job, claimed.
     """
 
-    __slots__ = ("_claimed", "_control", "_local_name", "_machine", "_process", "_results", "_staging", "description", "folder", "job_id", "plan", "record")
+    __slots__ = (
+        "_claimed",
+        "_control",
+        "_local_name",
+        "_machine",
+        "_process",
+        "_results",
+        "_staging",
+        "description",
+        "folder",
+        "job_id",
+        "plan",
+        "record",
+    )
 
     def __init__(self, machine: Machine, record: Record) -> None:
         self._machine = machine
@@ -162,7 +175,8 @@ class Attempt:
                 return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
         if code is None:
             return End(
-                reason="RESOURCE DIED", detail="the job's shell ended without a word while this program was away"
+                reason="RESOURCE DIED",
+                detail="the job's shell ended without a word while this program was away",
             )
         how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         complaint = await self._syntax_error() if code > 0 else ""
@@ -173,7 +187,13 @@ class Attempt:
         if os.path.exists(self.stream("stdout")):
             return ""
         answer = Path(self.folder, "syntax")
-        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self._machine.settings.bash, f"./{self._local_name}.job"]
+        command = [
+            "/bin/sh",
+            "-c",
+            'exec "$0" -n "$1" 2>"$2"',
+            self._machine.settings.bash,
+            f"./{self._local_name}.job",
+        ]
         try:
             process = await _local_process.start(
                 [*command, answer.name],
@@ -274,7 +294,7 @@ class Attempt:
 
     async def _read_control(self) -> tuple[str, int | None]:
         with anyio.move_on_after(_WAIT_FOR_PID):
-            while not (pid := self._control_lines()[:1]):
+            while not (pid := self._control_lines()[:1]):  # noqa: ASYNC110 - another program writes that
                 await anyio.sleep(0.01)
             return pid[0], self._reported()
         return "", None

@@ -27,8 +27,7 @@ from ._status import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from anyio.abc import TaskGroup
+    from datetime import datetime
 
     from ._backend import Action
     from ._board import Board
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from ._local_settings import LocalSettings
     from ._local_store import Record, Store
     from ._plan import Plan
+    from ._tasks import SessionTasks
 
 logger = logging.getLogger("aiomig.local")
 
@@ -88,7 +88,7 @@ class Engine:
         tasks: the task group of the session.
     """
 
-    def __init__(self, settings: LocalSettings, store: Store, board: Board, tasks: TaskGroup) -> None:
+    def __init__(self, settings: LocalSettings, store: Store, board: Board, tasks: SessionTasks) -> None:
         self._settings = settings
         self._store = store
         self._board = board
@@ -115,7 +115,7 @@ class Engine:
         self._store.begin_session(time.time())
         self._adopt()
         self._sweep()
-        self._tasks.start_soon(self._follow, name="aiomig.local follow")
+        self._tasks.start(self._follow, name="local follow")
         self._cycle()
 
     def _adopt(self) -> None:
@@ -134,7 +134,7 @@ class Engine:
         run = Run(Attempt(self._machine, record), self._cores_of(record.plan))
         self._free -= run.cores
         self._runs[record.number] = run
-        self._tasks.start_soon(self._carry_out, run, same_boot, name=f"aiomig.local recover {record.number}")
+        self._tasks.start(self._carry_out, run, same_boot, name=f"local recover {record.number}")
 
     def _sweep(self) -> None:
         """Removes what a program left that died after a job's end was recorded, before its directory was removed."""
@@ -303,7 +303,7 @@ class Engine:
             return
         self._publish([*published, *(run.attempt.record for run in started)])
         for run in started:
-            self._tasks.start_soon(self._carry_out, run, None, name=f"aiomig.local {run.attempt.job_id}")
+            self._tasks.start(self._carry_out, run, None, name=f"local {run.attempt.job_id}")
         self._news.set()
 
     def _claim(self) -> list[Run]:
@@ -370,10 +370,16 @@ class Engine:
     def _fail(self, run: Run, end: End, now: float) -> Record | None:
         record = run.attempt.record
         attempts = [
-            (_seconds(each.queued_at), _seconds(each.executing_at), _seconds(each.failed_at), each.reason, each.detail)
+            (
+                _seconds(each.queued_at),
+                _seconds(each.executing_at),
+                _seconds(each.failed_at),
+                each.reason,
+                each.detail,
+            )
             for each in record.attempts
         ]
-        attempts.append((record.queued, record.executing, now, end.reason, end.detail))
+        attempts.append((record.queued, record.executing or now, now, end.reason, end.detail))
         retries = run.attempt.plan.description.lines("RETRIES")
         allowed = int(retries[-1]) if retries else self._settings.default_retries
         return self._store.fail(
@@ -424,9 +430,7 @@ class Engine:
             if job_id in self._board:
                 self._board.publish(record.status())
             if told:
-                logger.info(
-                    "job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)}
-                )
+                logger.info("job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)})
 
     async def _follow(self) -> None:
         """Looks now and then at what other processes did."""
@@ -456,9 +460,8 @@ class Engine:
         watched = [self._store.number_of(job_id) for job_id in self._board]
         numbers = {number for number in watched if number is not None} | set(self._runs)
         for record in self._store.records(sorted(numbers)):
-            if record.number in self._runs:
-                if record.state is JobState.CANCELED:
-                    self._runs[record.number].stop("kill")
+            if record.number in self._runs and record.state is JobState.CANCELED:
+                self._runs[record.number].stop("kill")
             self._board.publish(record.status())
         self._cycle()
 
@@ -467,8 +470,8 @@ class Engine:
         return any(self._store.number_of(job_id) not in own for job_id in self._board)
 
 
-def _seconds(at: object) -> float:
-    return at.timestamp() if hasattr(at, "timestamp") else 0.0
+def _seconds(at: datetime | None) -> float:
+    return at.timestamp() if at is not None else 0.0
 
 
 def _outcome(job_id: str, action: Action, before: Record | None, after: Record | None) -> Outcome:

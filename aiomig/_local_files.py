@@ -75,9 +75,7 @@ class LocalHome:
         else:
             real = Path(os.path.realpath(place.parent)) / place.name
         if not self._admits(real):
-            raise PathRefused(
-                path, "a symbolic link leads out of the MiG home; remove it, or copy what it points to"
-            )
+            raise PathRefused(path, "a symbolic link leads out of the MiG home; remove it, or copy what it points to")
         return real
 
     async def stat(self, path: str) -> FileInfo | None:
@@ -181,9 +179,7 @@ class LocalHome:
             except NotADirectoryError:
                 raise FileNotFound(path) from None
             if is_dir and not recursive:
-                raise PathRefused(
-                    path, "is a directory; remove it with recursive=True, or with rmdir if it is empty"
-                )
+                raise PathRefused(path, "is a directory; remove it with recursive=True, or with rmdir if it is empty")
             await checkpoint()
             if is_dir:
                 await remove_tree(real)

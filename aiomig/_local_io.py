@@ -53,9 +53,7 @@ def _explain(error: OSError, path: str, place: str) -> MigError:
         case errno.EEXIST:
             return FileExists(path)
         case errno.ENOTEMPTY:
-            return FileExists(
-                path, "the directory is not empty; remove(recursive=True) removes it with all it holds"
-            )
+            return FileExists(path, "the directory is not empty; remove(recursive=True) removes it with all it holds")
         case errno.ENOTDIR:
             return FileExists(path, "a file is in the way, where a directory is needed")
         case errno.EISDIR:
@@ -65,9 +63,7 @@ def _explain(error: OSError, path: str, place: str) -> MigError:
         case errno.ENOSPC | errno.EDQUOT:
             return LocalError(f"{path}: {error.strerror}", path=path, remedy="free some space and try again")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return LocalError(
-                f"{path}: {error.strerror}", path=path, remedy="check who may read and write there"
-            )
+            return LocalError(f"{path}: {error.strerror}", path=path, remedy="check who may read and write there")
     return LocalError(f"{path}: {error.strerror or error}", path=path, remedy="check the disk and the folder")
 
 
@@ -158,9 +154,7 @@ def _temporary(folder: Path) -> Path:
     return folder / f".aiomig-{secrets.token_hex(8)}.part"
 
 
-async def copy_file(
-    source: Path, destination: Path, *, folder: Path | None = None, mode: int = 0o666
-) -> None:
+async def copy_file(source: Path, destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> None:
     """Copy a file, inside the kernel where it can, atomically: ``destination`` is whole or untouched.
 
     Cancellation is seen between pieces of at most 1 MiB and leaves nothing behind.
@@ -231,9 +225,7 @@ def admit_all(name: str, path: Path) -> bool:
     return True
 
 
-async def walk(
-    top: Path, *, recursive: bool = True, admit: Callable[[str, Path], bool] = admit_all
-) -> list[Entry]:
+async def walk(top: Path, *, recursive: bool = True, admit: Callable[[str, Path], bool] = admit_all) -> list[Entry]:
     """What a directory holds, each directory before its content; links are followed, but never in a circle.
 
     Args:

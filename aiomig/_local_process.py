@@ -121,7 +121,7 @@ class ForeignProcess:
 
     async def wait(self) -> int | None:
         """Waits for the end."""
-        while is_running(self.pid):
+        while is_running(self.pid):  # noqa: ASYNC110 - nothing tells of the end of a foreign process
             await anyio.sleep(_LOOK_AGAIN)
         return None
 
@@ -171,7 +171,7 @@ async def start(
         OSError: it cannot be started.
     """
     if pidfd:
-        child = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec, done in less time than a look at the clock
+        child = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: a fraction of a millisecond
             command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
         return PidfdProcess(child.pid, child)

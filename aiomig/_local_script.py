@@ -77,10 +77,11 @@ def _environment(description: Description, job_id: str, job_name: str, status: s
     lines = description.lines("ENVIRONMENT")
     if not lines:
         return []
-    exports = " && ".join(
-        "export " + line.replace("+JOBID+", job_id).replace("+JOBNAME+", job_name) for line in lines
-    )
-    return [exports, f'__MiG_LAST_RET=$?; [ $__MiG_LAST_RET = 0 ] || echo "system: set environments $__MiG_LAST_RET" >>{status}']
+    exports = " && ".join("export " + line.replace("+JOBID+", job_id).replace("+JOBNAME+", job_name) for line in lines)
+    return [
+        exports,
+        f'__MiG_LAST_RET=$?; [ $__MiG_LAST_RET = 0 ] || echo "system: set environments $__MiG_LAST_RET" >>{status}',
+    ]
 
 
 def _limits(description: Description) -> list[str]:
@@ -103,7 +104,8 @@ def _accounted(command: str, status: str, log: str) -> list[str]:
         f"echo -n '{shown} ' >>{status}",
         # `$?` of the last command, for this one to see; a fork only where it is not 0 already.
         "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
-        command,
+        # Set in, as on a grid: the end mark of a here-document is not found (golden case heredoc).
+        f"    {command}",
         _GUARD,
         "__MiG_LAST_RET=$?",
         f"echo $__MiG_LAST_RET >>{status}",

@@ -6,14 +6,17 @@ import getpass
 import os
 import platform
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ._description import Description
 from ._errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PRIVATE = ".aiomig"
 """Local mode's own folder in a home; no path of a user leads into it."""

@@ -181,10 +181,9 @@ class Staging:
         target = inside(self._home, transfer.destination)
         if target is None or target == inside(self._home, ".") or target.name == ".htaccess":
             raise SendFailed(f"output {transfer.source} may not go to {transfer.destination}")
-        try:
+        # A file may stand where a folder must, or the other way round: lost without a word.
+        with suppress(NotADirectoryError, IsADirectoryError, FileExistsError):
             await self._deliver(source, target)
-        except (NotADirectoryError, IsADirectoryError, FileExistsError):
-            pass  # a file stands where a folder must, or the other way round: lost without a word
         return True
 
     def _source(self, name: str) -> Path | None:

@@ -40,13 +40,13 @@ def render(description: Description) -> str:
         lines = keywords.get(keyword)
         if lines:
             faults += [Fault(keyword, line, *wrong) for line in lines if (wrong := line_complaint(line))]
-            blocks.append("\n".join([f"::{keyword}::", *map(_escape, lines)]))
+            blocks.append("\n".join([f"::{keyword}::", *map(escape, lines)]))
     if faults:
         raise SpecError(faults)
     return "\n\n".join(blocks) + "\n"
 
 
-def _escape(line: str) -> str:
+def escape(line: str) -> str:
     return line.replace("\\", "\\\\").replace("#", "\\#")
 
 
@@ -88,9 +88,7 @@ def parse(text: str) -> Description:
         faults.append(Fault("EXECUTE", None, "the required keyword is missing, or has no command", remedy))
     if faults:
         raise SpecError(sorted(faults, key=lambda fault: fault.line or 0))
-    return Description(
-        {keyword: tuple(section.lines) for keyword, section in sections.items() if section.lines}
-    )
+    return Description({keyword: tuple(section.lines) for keyword, section in sections.items() if section.lines})
 
 
 def _blocks(text: str) -> Iterator[list[tuple[int, str]]]:
@@ -115,9 +113,7 @@ def _read_block(block: Sequence[tuple[int, str]], sections: dict[str, _Section],
         faults.append(replace(unknown(keyword, line=number), value=head))
         return
     if keyword in sections and not known.many:
-        faults.append(
-            Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number)
-        )
+        faults.append(Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number))
         return
     section = sections.setdefault(keyword, _Section(number))
     for line_number, line in block[1:]:

@@ -66,9 +66,7 @@ def name_complaint(name: str) -> Complaint | None:
     if name.startswith("/"):
         return Complaint("is absolute", "give a path relative to the job directory, without the leading '/'")
     if name.endswith("/"):
-        return Complaint(
-            "is a directory where a file is needed", "name the file itself, such as 'plots/7.png'"
-        )
+        return Complaint("is a directory where a file is needed", "name the file itself, such as 'plots/7.png'")
     components = posixpath.normpath(name).split("/")
     if components[0] == "..":
         return Complaint("leads out of the folder", "remove the '..'")
@@ -122,11 +120,7 @@ def _uncarriable(path: str, remedy: str) -> Complaint | None:
     if stray is None:
         # MiG splits staging lines at blanks, and puts the names into single quotes as they are.
         stray = next((character for character in " '" if character in path), None)
-    return (
-        None
-        if stray is None
-        else Complaint(f"holds {stray!r}, which MiG cannot carry in a file name", remedy)
-    )
+    return None if stray is None else Complaint(f"holds {stray!r}, which MiG cannot carry in a file name", remedy)
 
 
 class Claims:
@@ -142,13 +136,9 @@ class Claims:
         rival = self._owners.get(name)
         if rival is not None:
             return Complaint(f"{name!r} is taken by {rival}", "give each file its own name")
-        rival = self._folders.get(name) or next(
-            (self._owners[up] for up in folders if up in self._owners), None
-        )
+        rival = self._folders.get(name) or next((self._owners[up] for up in folders if up in self._owners), None)
         if rival is not None:
-            return Complaint(
-                f"{name!r} would be a file and a folder at once, with {rival}", "rename one of them"
-            )
+            return Complaint(f"{name!r} would be a file and a folder at once, with {rival}", "rename one of them")
         self._owners[name] = owner
         for folder in folders:
             self._folders.setdefault(folder, owner)

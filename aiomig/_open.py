@@ -9,11 +9,72 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 from ._config import Config
 from ._errors import Fault, SpecError
 from ._session import Session
+from ._version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import httpx
+
+    from ._config import Password
+    from ._poller import Polling
+
 logger = logging.getLogger("aiomig")
+
+
+class ConfigFields(TypedDict, total=False):
+    """Single fields of `Config`, for `grid`."""
+
+    url: str
+    certificate: str | os.PathLike[str]
+    key: str | os.PathLike[str]
+    ca: str | os.PathLike[str] | None
+    password: Password | None
+    connect_timeout: float
+    timeout: float
+
+
+def grid(
+    config: Config | str | os.PathLike[str] | None = None,
+    *,
+    polling: Polling | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    **fields: Unpack[ConfigFields],
+) -> Session:
+    """A session on a grid, as the user of an X.509 certificate.
+
+    Opening it reads the certificate, checks its dates, and asks the server who we are. Leaving it leaves its jobs
+    running on the grid. The server is always verified: a ``miguser.conf`` without ``cacertfile`` means the system's
+    store here, where the old client did not verify at all.
+
+    Args:
+        config: a `Config`, or the path of a ``miguser.conf``; default is ``$AIOMIG_CONFIG``, then
+            ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
+        polling: how often to ask for jobs that are watched.
+        transport: what to send by instead of the network, for tests.
+        **fields: single fields of `Config`, which go before those of the file.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        ConfigError: the configuration is missing or wrong.
+        AuthenticationFailed: when the session is opened: the certificate is expired, refused or unknown, or its key
+            cannot be opened.
+        ConnectionFailed: when the session is opened: the server cannot be reached.
+    """
+    from ._grid import GridBackend
+    from ._http import HttpClient
+    from ._link import Link
+    from ._poller import Polling
+
+    if not isinstance(config, Config):
+        whole = config is None and {"url", "certificate", "key"} <= fields.keys()
+        config = Config(**fields) if whole else Config.load(config).replace(**fields)  # type: ignore[arg-type]
+    elif fields:
+        config = config.replace(**fields)
+    client = HttpClient(config, VERSION, transport)
+    return Session(GridBackend(client, Link(client), polling or Polling()))
 
 
 def local(

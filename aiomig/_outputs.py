@@ -52,9 +52,7 @@ def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[Outp
     if isinstance(items, tuple) and not items:
         return ()
     if isinstance(items, str | bytes | PurePath | Remote | Mapping) or not isinstance(items, Iterable):
-        faults.append(
-            Fault("outputs", items, "is not a sequence of outputs", "put it into a list: outputs=[…]")
-        )
+        faults.append(Fault("outputs", items, "is not a sequence of outputs", "put it into a list: outputs=[…]"))
         return ()
     places = _Places()
     files: list[OutputFile] = []

@@ -63,9 +63,7 @@ def home_path(path: HomePath, *, pattern: bool = False) -> str:
         TypeError: it is neither text nor a `PurePosixPath`.
     """
     if not isinstance(path, str | PurePosixPath):
-        raise TypeError(
-            f"path={path!r}: a path of the MiG home is str or PurePosixPath, not {type(path).__name__}"
-        )
+        raise TypeError(f"path={path!r}: a path of the MiG home is str or PurePosixPath, not {type(path).__name__}")
     text = str(path)
     if found := _CONTROL.search(text):
         raise PathRefused(text, f"holds the control character U+{ord(found[0]):04X}; use a name without it")
@@ -96,9 +94,7 @@ def _normalise(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise PathRefused(text[:60] + "…", f"has {len(text)} characters; MiG takes {MAX_LENGTH} at most")
     if "\0" in text or _NO_TEXT.search(text):
-        raise PathRefused(
-            text, "holds a NUL or half a surrogate pair, which no file name can; use another name"
-        )
+        raise PathRefused(text, "holds a NUL or half a surrogate pair, which no file name can; use another name")
     clean = posixpath.normpath(text.lstrip("/") or ".")
     parts = clean.split("/")
     if parts[0] == "..":
@@ -185,8 +181,17 @@ def archive_format(path: str) -> ArchiveFormat:
     Raises:
         PathRefused: the suffix is none of those.
     """
+    return _archive(path)[1]
+
+
+def archive_suffix(path: str) -> str:
+    """That suffix, such as ``".tar.gz"``. Raises as `archive_format`."""
+    return _archive(path)[0]
+
+
+def _archive(path: str) -> tuple[str, ArchiveFormat]:
     for suffix, kind in _ARCHIVES:
         if name_of(path).lower().endswith(suffix):
-            return kind
+            return suffix, kind
     known = " ".join(suffix for suffix, _ in _ARCHIVES)
     raise PathRefused(path, f"no archive can be told from this name; end it with one of {known}")

@@ -54,9 +54,7 @@ _REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRef
     (re.compile(r"(?P<path>.+): path exist!"), FileExists),
     (re.compile(r"mv: no such file or directory! (?P<path>.+)"), FileNotFound),
     (
-        re.compile(
-            r"input parsing error: (?:path|src|dst|current_dir): (?P<path>.*): found invalid character.*"
-        ),
+        re.compile(r"input parsing error: (?:path|src|dst|current_dir): (?P<path>.*): found invalid character.*"),
         PathRefused,
     ),
     (
@@ -99,9 +97,7 @@ def objects(
         if _NO_ACCESS.match(text):
             raise _no_access(text)
     if http_status >= 500 or any(_BROKEN.match(text) for _, text in _words(parsed)):
-        raise ServerError(
-            operation, errors or [text for _, text in _words(parsed)] or [f"HTTP {http_status}"]
-        )
+        raise ServerError(operation, errors or [text for _, text in _words(parsed)] or [f"HTTP {http_status}"])
     return [each for each in parsed if keep_noise or text_of(each, "object_type") not in NOISE]
 
 
@@ -321,11 +317,7 @@ def _not_json(operation: str, text: str, content_type: str, http_status: int) ->
         return AuthenticationFailed(f"{operation}: HTTP {http_status}, {'; '.join(words) or 'no access'}")
     if http_status >= 400 or any(_BROKEN.match(word) for word in words):
         return ServerError(operation, words or [f"HTTP {http_status}"])
-    what = (
-        f"{content_type or 'something without a type'}, not the JSON that was asked for"
-        if text
-        else "nothing"
-    )
+    what = f"{content_type or 'something without a type'}, not the JSON that was asked for" if text else "nothing"
     return ProtocolError(f"{operation}: the server answered {what}", excerpt=_TOKEN.sub("…", text[:400]))
 
 

@@ -188,9 +188,7 @@ def _part(operation: str, row: Object, words: str) -> UploadPart:
     path = text_of(row, "name") or next(iter(done), "")
     if not path:
         raise ProtocolError(f"{operation}: an upload without a name", excerpt=shown(row))
-    message = plain(text_of(row, "error")) or (
-        "" if all(done.values()) else words or "refused without a reason"
-    )
+    message = plain(text_of(row, "error")) or ("" if all(done.values()) else words or "refused without a reason")
     return UploadPart(path, integer_of(row, "size"), not message, message)
 
 

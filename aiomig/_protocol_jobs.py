@@ -100,9 +100,7 @@ def submitted(answer: Answer, operation: str = "submit") -> list[Submission]:
     """
     if not of_type(answer, "submitstatuslist"):
         check(operation, answer, "submitstatuslist")
-    made = [
-        _submission(operation, row) for row in rows(operation, answer, "submitstatuslist", "submitstatuslist")
-    ]
+    made = [_submission(operation, row) for row in rows(operation, answer, "submitstatuslist", "submitstatuslist")]
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
             made.append(Submission(error.path.lstrip("/"), None, error))
@@ -137,9 +135,7 @@ def rejected(message: str) -> SubmitRejected:
 
 def _keyword_fault(complaint: str) -> Fault | None:
     if match := _UNKNOWN_KEYWORD.fullmatch(complaint):
-        return Fault(
-            match[1], match[1], "unknown keyword", "use a keyword of mRSL; a comment cannot begin a block"
-        )
+        return Fault(match[1], match[1], "unknown keyword", "use a keyword of mRSL; a comment cannot begin a block")
     if match := _REQUIRED_KEYWORD.fullmatch(complaint):
         return Fault(match[1], None, "required, but not there", f"give {match[1]} at least one line")
     return None

@@ -115,9 +115,7 @@ class _Accounts:
         return next((place for place in places if place > self._cursor), places[0] if places else None)
 
     def _begun(self, line: str) -> int | None:
-        shown = max(
-            (text for text in self._places if text and line.startswith(text + " ")), key=len, default=None
-        )
+        shown = max((text for text in self._places if text and line.startswith(text + " ")), key=len, default=None)
         return None if shown is None else self._find(shown)
 
     def _match(self, index: int, text: str, code: int | None) -> None:
@@ -233,9 +231,7 @@ def _failure(status: JobStatus) -> str:
     if not attempts:
         return f"the grid gave it up at {_time(status.failed_at)}, without saying why"
     tried = "its only attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    return "\n".join(
-        [f"the grid gave it up after {tried}:", *(f"- {_told(attempt)}" for attempt in attempts)]
-    )
+    return "\n".join([f"the grid gave it up after {tried}:", *(f"- {_told(attempt)}" for attempt in attempts)])
 
 
 def _told(attempt: Attempt) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 
 import anyio
 
@@ -16,17 +15,19 @@ from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_
 from ._description import Description
 from ._errors import Fault, MigError, NoSession, SpecError
 from ._files import Files
+from ._given import is_count, is_text
 from ._job import Job, Work
 from ._spec import JobSpec
 from ._watch import Watch
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from ._backend import Backend, Outcome
-    from ._inputs import InputItem
     from ._fields import RawValue
+    from ._inputs import InputItem
     from ._outputs import OutputItem
     from ._plan import Plan
     from ._status import JobStatus
@@ -91,6 +92,18 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self._backend.mode} {self._state}>"
 
+    async def find_submitted(self, marker: str) -> list[Job]:
+        """On a grid: looks for the jobs of a submit whose answer was lost.
+
+        Args:
+            marker: `SubmitUnknown.marker`.
+
+        Returns:
+            The job, if it was made; nothing is sent again.
+        """
+        self._require_open()
+        return [self.job(job_id) for job_id in await self._backend.submitted_as(marker)]
+
     @property
     def mode(self) -> Literal["grid", "local"]:
         """``"grid"`` or ``"local"``."""
@@ -106,7 +119,7 @@ class Session:
         """The user's MiG home."""
         return self._files
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Self:
         if self._state != "new":
             raise MigError(f"this session is {self._state} already; make a new one")
         await self._backend.open()
@@ -151,7 +164,9 @@ class Session:
         if isinstance(commands, JobSpec):
             if fields:
                 given = ", ".join(fields)
-                raise SpecError([Fault("commands", commands, f"a whole JobSpec, and {given} besides", "give one of them")])
+                raise SpecError(
+                    [Fault("commands", commands, f"a whole JobSpec, and {given} besides", "give one of them")]
+                )
             spec = commands
         else:
             spec = JobSpec(commands, **fields)
@@ -237,7 +252,7 @@ class Session:
         Raises:
             SpecError: the id is not text, or empty.
         """
-        if not isinstance(job_id, str) or not job_id.strip():
+        if not is_text(job_id):
             raise SpecError([Fault("job_id", job_id, "not a job id", "give the text of Job.id")])
         return Job(self._work, job_id.strip())
 
@@ -252,7 +267,7 @@ class Session:
             Handles, newest first.
         """
         self._require_open()
-        if newest is not None and (isinstance(newest, bool) or not isinstance(newest, int) or newest < 1):
+        if newest is not None and not is_count(newest):
             raise SpecError([Fault("newest", newest, "not a positive whole number", "give a count, or None")])
         return [self.job(status.job_id) for status in await self._backend.find(pattern, newest)]
 
@@ -265,9 +280,7 @@ class Session:
         self._require_open()
         return Watch(self._backend, [job.id for job in self._jobs(jobs)])
 
-    async def wait(
-        self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all"
-    ) -> Waited:
+    async def wait(self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:
         """Waits for the end of jobs; see `aiomig.wait`. Takes ids as well as jobs."""
         self._require_open()
         return await wait_for(self._jobs(jobs), return_when)
@@ -289,6 +302,4 @@ class Session:
 
 
 def _moved(text: str, old: str, new: str) -> str:
-    return " ".join(
-        new + part[len(old) :] if part.startswith(old + "/") else part for part in text.split(" ")
-    )
+    return " ".join(new + part[len(old) :] if part.startswith(old + "/") else part for part in text.split(" "))

@@ -124,9 +124,7 @@ class JobSpec:
         put(self, "resources", checked_resources(resources, faults))
         put(self, "environment", checked_environment(environment, faults))
         put(self, "name", checked_text("name", name, "JOBNAME", faults))
-        environments = checked_texts(
-            "runtime_environments", runtime_environments, "RUNTIMEENVIRONMENT", faults
-        )
+        environments = checked_texts("runtime_environments", runtime_environments, "RUNTIMEENVIRONMENT", faults)
         put(self, "runtime_environments", environments)
         put(self, "vgrids", checked_texts("vgrids", vgrids, "VGRID", faults))
         put(self, "retries", checked_number("retries", retries, 0, "retries=2 (extra attempts)", faults))
@@ -146,9 +144,7 @@ class JobSpec:
 
     def __setstate__(self, state: list[Any]) -> None:
         for field, value in zip(fields(self), state, strict=True):
-            object.__setattr__(
-                self, field.name, MappingProxyType(value) if isinstance(value, dict) else value
-            )
+            object.__setattr__(self, field.name, MappingProxyType(value) if isinstance(value, dict) else value)
 
     @classmethod
     def from_mrsl(cls, text: str) -> JobSpec:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 Stream = Literal["stdout", "stderr"]
 
-_LOOK_AGAIN = 0.1
-"""Seconds between two looks at a stream that had nothing new."""
-
 
 class Tail:
     """The lines of a job's ``stdout`` or ``stderr``, without their ends, as they come. Made by `Job.tail`.
@@ -63,7 +60,7 @@ class Tail:
 
     async def _look(self) -> None:
         attempts = len(self._status.attempts) if self._status is not None else 0
-        with anyio.move_on_after(_LOOK_AGAIN if self._status is not None else None):
+        with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
             self._status = await anext(self._watch)
         if self._status is not None and len(self._status.attempts) > attempts:
             self._offset, self._rest = 0, b""

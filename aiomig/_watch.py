@@ -6,16 +6,16 @@ subscription, on asyncio and on trio, and nothing needs to be closed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ._errors import JobNotFound
-from ._status import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
     from ._backend import Backend
+    from ._status import JobStatus
 
 
 class Watch:
@@ -85,7 +85,7 @@ class Watch:
         self._watcher.close()
         self._unread.clear()
 
-    async def __aenter__(self) -> Watch:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -96,9 +96,7 @@ class Watch:
 
 async def final_status(backend: Backend, job_id: str) -> JobStatus:
     """Waits for the end of one job. Cancelling it does nothing to the job."""
-    status: JobStatus | None = None
-    async for status in Watch(backend, [job_id]):
+    watch = Watch(backend, [job_id])
+    while not (status := await anext(watch)).state.is_final:
         pass
-    if status is None:
-        raise JobNotFound(job_id)
     return status

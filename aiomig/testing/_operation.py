@@ -137,9 +137,7 @@ class Call:
         """All values of a parameter, or its default."""
         found = [each.text for each in self.fields if each.name == name and each.filename is None]
         if not found:
-            found = next(
-                (list(each.default) for each in self.operation.parameters if each.name == name), []
-            )
+            found = next((list(each.default) for each in self.operation.parameters if each.name == name), [])
         return found
 
     def last(self, name: str) -> str:

@@ -1,0 +1,316 @@
+"""The grid behind the seam: jobs of a MiG server over HTTPS."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from . import _mrsl, _protocol_jobs
+from ._backend import Outcome
+from ._board import Board
+from ._errors import (
+    ConnectionFailed,
+    GridError,
+    JobNotFound,
+    MigError,
+    ProtocolError,
+    ServerError,
+    SubmitUnknown,
+)
+from ._grid_home import GridHome
+from ._lowering import PRIVATE_FOLDER
+from ._plan import Plan, PlannedOutput
+from ._poller import Poller
+from ._results import KINDS
+from ._status import JobState
+from ._tasks import SessionTasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ._backend import Action
+    from ._description import Description
+    from ._files_access import HomeAccess
+    from ._http import HttpClient
+    from ._link import Link
+    from ._poller import Polling
+    from ._status import JobStatus
+
+logger = logging.getLogger("aiomig.grid")
+
+IDS_PER_REQUEST = 250
+"""Jobs asked for at once: 300 cost a server 80 ms of its time (mig-live 7), and its places are few."""
+
+_ACTION_IDS = 500  # mig-protocol 5.2
+_NO_JOB = "0-aiomig"
+"""An id that no job has."""
+
+_LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each look for a job whose submit was not answered."""
+
+_CLEAN_UP_SECONDS = 10.0
+_LIVE_SECONDS = 60.0
+"""A server takes one request for live output of a job in so many seconds (mig-protocol 5.8)."""
+
+_TARGET: Mapping[str, JobState] = {
+    "cancel": JobState.CANCELED,
+    "freeze": JobState.FROZEN,
+    "thaw": JobState.QUEUED,
+}
+_LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
+_TRAILING = re.compile(r"\(cd -- \"\$MIG_JOBDIR\" && \{ \[ ! -e .* aiomig-out-\d+; \}\)")
+
+
+class GridBackend:
+    """A grid that is open.
+
+    Args:
+        client: the connections.
+        link: the operations.
+        polling: how often to ask for the jobs that are watched.
+    """
+
+    mode: Literal["grid", "local"] = "grid"
+    look_again = 5.0
+
+    def __init__(self, client: HttpClient, link: Link, polling: Polling) -> None:
+        self._client = client
+        self._link = link
+        self.home: HomeAccess = GridHome(link)
+        self._polling = polling
+        self.board = Board()
+        self._tasks = SessionTasks()
+        self._own: dict[str, None] = {}
+        self._live_requests: dict[str, float] = {}
+
+    async def open(self) -> None:
+        """Reads the certificate and asks the server who we are.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+            AuthenticationFailed: the certificate is refused, or no account belongs to it.
+            ConnectionFailed: the server cannot be reached.
+        """
+        await self._client.open()
+        try:
+            await self.statuses([_NO_JOB])
+            poller = Poller(self.board, self.statuses, self._polling)
+            self.board.on_watch = poller.wake
+            await self._tasks.open()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._client.close()
+            raise
+        self._tasks.start(poller.run, name="grid poller")
+
+    async def close(self, error: BaseException | None) -> None:
+        """Leaves the jobs running on the grid."""
+        self._tasks.shield()
+        self._tasks.cancel()
+        try:
+            await self._tasks.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._client.close()
+
+    # -- submitting
+
+    async def submit(self, plan: Plan) -> str:
+        """Submits by ``submitfields``, once (mig-protocol 6.2).
+
+        The job bears a mark of its own in PROJECT (where the user sets that: in its environment), by which it is
+        found again when the answer is lost. Where it cannot be found, `SubmitUnknown` is raised, and nothing is sent
+        again. A task that is cancelled meanwhile has the job canceled if it was made.
+        """
+        marker = secrets.token_hex(12)
+        fields = _fields(plan.description, marker)
+        try:
+            answer = await self._link.change("submitfields", fields)
+            outcome = _protocol_jobs.submitted(answer, "submitfields")[0]
+        except (ConnectionFailed, ServerError, ProtocolError) as error:
+            if isinstance(error, ConnectionFailed) and not error.sent:
+                raise
+            job_id = await self._find_again(plan, marker, error)
+        except anyio.get_cancelled_exc_class():
+            await self._undo(plan, marker)
+            raise
+        else:
+            if outcome.job_id is None:
+                raise outcome.error or ProtocolError("submitfields: neither a job nor an error")
+            job_id = outcome.job_id
+        self._own[job_id] = None
+        return job_id
+
+    async def _find_again(self, plan: Plan, marker: str, error: GridError) -> str:
+        """The job of a submit that was not answered: it is looked for some seconds long."""
+        for pause in _LOOKS:
+            await anyio.sleep(pause)
+            found = await self.submitted_as(marker, plan.description.text("PROJECT"))
+            if found:
+                logger.warning("a submit was not answered (%s), but job %s was made", error, found[0])
+                return found[0]
+        if isinstance(error, ServerError):
+            raise error
+        raise SubmitUnknown(marker, str(error)) from error
+
+    async def _undo(self, plan: Plan, marker: str) -> None:
+        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+            try:
+                if found := await self.submitted_as(marker, plan.description.text("PROJECT")):
+                    await self.act("cancel", found)
+            except MigError as error:
+                logger.warning("a cancelled submit may have made a job with the mark %s: %s", marker, error)
+
+    async def submitted_as(self, marker: str, project: str = "") -> list[str]:
+        """The jobs that bear a mark (mig-live 10)."""
+        fields = [("project_name", project or marker), ("job_id", _NO_JOB)]
+        found = list(_protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found)
+        if not project:
+            return found
+        return [
+            job_id
+            for job_id in found
+            if _marker_line(marker) in (await self.plan_of(job_id)).description.lines("ENVIRONMENT")
+        ]
+
+    # -- jobs
+
+    async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        """By ``jobstatus``, many ids a request."""
+        found: dict[str, JobStatus] = {}
+        for start in range(0, len(job_ids), IDS_PER_REQUEST):
+            some = job_ids[start : start + IDS_PER_REQUEST]
+            fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
+            found |= _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
+        return {job_id: found[job_id] for job_id in job_ids if job_id in found}
+
+    async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
+        """By ``jobaction``. It is repeated where the answer is lost; what was changed by then counts as changed."""
+        outcomes: dict[str, Outcome] = {}
+        for start in range(0, len(job_ids), _ACTION_IDS):
+            some = job_ids[start : start + _ACTION_IDS]
+            fields = [("action", action), *(("job_id", job_id) for job_id in some)]
+            try:
+                outcomes |= _protocol_jobs.changed(await self._link.change("jobaction", fields))
+            except (ConnectionFailed, ProtocolError):
+                answer = await self._link.change("jobaction", fields, repeatable=True)
+                again = _protocol_jobs.changed(answer)
+                outcomes |= {each.job_id: _done_before(each, _TARGET[action]) for each in again.values()}
+        changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
+        if watched := [job_id for job_id in changed if job_id in self.board]:
+            for status in (await self.statuses(watched)).values():
+                self.board.publish(status)
+        return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
+
+    async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
+        """By ``jobstatus`` with a pattern; sorted here, for servers sort the wrong way round (mig-live 5)."""
+        fields = [("flags", "v"), ("job_id", pattern)]
+        found = _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
+        newest_first = sorted(found.values(), key=_counter, reverse=True)
+        return newest_first[:newest]
+
+    async def plan_of(self, job_id: str) -> Plan:
+        """By ``mrslview``, whose values are not escaped (mig-protocol 4.1)."""
+        texts = _protocol_jobs.mrsl_texts(await self._link.read("mrslview", [("job_id", job_id)]))
+        if len(texts) != 1:
+            raise JobNotFound(job_id)
+        text = "\n".join(_mrsl.escape(line) for line in texts[0].splitlines())
+        return _plan_from(_mrsl.parse(text))
+
+    # -- results
+
+    async def results(self, status: JobStatus) -> dict[str, bytes]:
+        """The four files by ``cert_redirect``; a grid keeps none of a job that is not FINISHED."""
+        if status.state is not JobState.FINISHED:
+            return {}
+        files: dict[str, bytes] = {}
+        for kind in KINDS:
+            content = await self._content(f"job_output/{status.job_id}/{status.job_id}.{kind}", 0)
+            if content is not None:
+                files[kind] = content
+        return files
+
+    async def _content(self, path: str, start: int) -> bytes | None:
+        try:
+            return b"".join([piece async for piece in self.home.read(path, start)])
+        except FileNotFoundError:
+            return None
+
+    async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
+        """The file in ``job_output``; while the job runs, that is asked for by ``liveio`` once a minute."""
+        status = (await self.statuses([job_id])).get(job_id)
+        if status is None:
+            raise JobNotFound(job_id)
+        if status.state is JobState.EXECUTING:
+            await self._request_live_output(job_id)
+        return await self._content(f"job_output/{job_id}/{job_id}.{name}", start) or b""
+
+    async def _request_live_output(self, job_id: str) -> None:
+        now = anyio.current_time()
+        if now - self._live_requests.get(job_id, -_LIVE_SECONDS) < _LIVE_SECONDS:
+            return
+        self._live_requests[job_id] = now
+        try:
+            answer = await self._link.change("liveio", [("action", "send"), ("job_id", job_id)])
+            _protocol_jobs.live_requested(answer)
+        except ServerError as error:
+            logger.debug("no live output of %s: %s", job_id, error)
+
+    def own_jobs(self) -> Iterable[str]:
+        """The ids of what was submitted here."""
+        return list(self._own)
+
+
+def _fields(description: Description, marker: str) -> list[tuple[str, str]]:
+    """The form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
+    keywords = dict(description.keywords)
+    if "PROJECT" in keywords:
+        keywords["ENVIRONMENT"] = (*keywords.get("ENVIRONMENT", ()), _marker_line(marker))
+    else:
+        keywords["PROJECT"] = (marker,)
+    return [(keyword, _mrsl.escape(line)) for keyword, lines in keywords.items() for line in lines]
+
+
+def _marker_line(marker: str) -> str:
+    return f"AIOMIG_SUBMIT={marker}"
+
+
+def _unknown(job_id: str) -> Outcome:
+    return Outcome(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+
+
+def _done_before(outcome: Outcome, target: JobState) -> Outcome:
+    return outcome if outcome.changed or outcome.before is not target else Outcome(outcome.job_id, target, target)
+
+
+def _counter(status: JobStatus) -> tuple[float, int]:
+    counter = status.job_id.partition("_")[0]
+    at = status.received_at.timestamp() if status.received_at is not None else 0.0
+    return at, int(counter) if counter.isdigit() else 0
+
+
+def _plan_from(description: Description) -> Plan:
+    """What can be told of a plan from the description that was sent: see `_lowering`."""
+    outputs: list[PlannedOutput] = []
+    folder: str | None = None
+    for each in description.transfers("OUTPUTFILES"):
+        private = each.destination.startswith(PRIVATE_FOLDER + "/")
+        if private:
+            folder = "/".join(each.destination.split("/")[:2])
+        outputs.append(PlannedOutput(each.source, each.destination, each.source if private else None))
+    for keyword in ("INPUTFILES", "EXECUTABLES"):
+        for each in description.transfers(keyword):
+            if each.source.startswith(PRIVATE_FOLDER + "/"):
+                folder = "/".join(each.source.split("/")[:2])
+    commands = description.lines("EXECUTE")
+    return Plan(
+        description,
+        outputs=tuple(outputs),
+        folder=folder,
+        lines_before=int(bool(commands) and _LEADING.match(commands[0]) is not None),
+        lines_after=int(bool(commands) and _TRAILING.match(commands[-1]) is not None),
+    )

@@ -1,0 +1,230 @@
+"""The jobs of the server: their records, and what becomes of them as time passes. No I/O, no tasks.
+
+What is to happen later is kept in a queue of events and carried out when somebody looks, with the time at which it
+was due. So a test with virtual time sees the same as one that waits.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .._status import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._description import Description
+    from ._site import Site
+
+RESOURCE = "ee6f88c5f68e506ce379ef437c530fc0_exe1"
+FINAL = frozenset({"FINISHED", "FAILED", "CANCELED", "EXPIRED"})
+FROM = {
+    "cancel": ("PARSE", "QUEUED", "RETRY", "EXECUTING", "FROZEN"),
+    "freeze": ("QUEUED", "RETRY"),
+    "thaw": ("FROZEN",),
+}
+TO = {"cancel": "CANCELED", "freeze": "FROZEN", "thaw": "QUEUED"}
+_TIMES = ("received", "queued", "schedule", "executing", "finished", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One failed attempt."""
+
+    queued: float
+    executing: float
+    failed: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Job:
+    """The record of one job.
+
+    Attributes:
+        times: seconds since the epoch, by the first word of the field of ``jobstatus``.
+        word: what the server says for the state, where a test wants it to say something else.
+        scripted: whether the test decides what becomes of it; else the local engine runs it.
+        live: what it has written so far, where the test says so.
+    """
+
+    number: int
+    id: str
+    user: str
+    description: Description
+    scripted: bool
+    times: dict[str, float]
+    state: str = "PARSE"
+    word: str | None = None
+    verified: str = "NO"
+    histories: list[History] = field(default_factory=list)
+    live: dict[str, bytes] = field(default_factory=dict)
+    live_asked: float | None = None
+
+    def shown(self, *, verbose: bool) -> dict[str, Any]:
+        """The object of ``jobstatus``."""
+        found: dict[str, Any] = {
+            "object_type": "job",
+            "job_id": self.id,
+            "status": self.word or self.state,
+        }
+        if self.state == "FINISHED":
+            found["verified"] = self.verified
+        found |= {f"{name}_timestamp": stamp(self.times[name]) for name in _TIMES if name in self.times}
+        if "schedule" in self.times:
+            found |= {"schedule_hint": "STAY", "schedule_hits": 0, "expected_delay": 0}
+        if verbose:
+            found["execute"] = "; ".join(self.description.lines("EXECUTE"))[:256]
+            if "executing" in self.times:
+                found |= {"resource": RESOURCE, "vgrid": self.vgrid}
+        found["execution_histories"] = self._histories() if verbose else []
+        return found
+
+    @property
+    def vgrid(self) -> str:
+        """The vgrid whose resource runs it."""
+        return self.description.text("VGRID", "Generic")
+
+    def _histories(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "execution_history": {
+                    "object_type": "execution_history",
+                    "queued": stamp(each.queued),
+                    "executing": stamp(each.executing),
+                    "resource": "HIDDEN",
+                    "vgrid": self.vgrid,
+                    "failed": stamp(each.failed),
+                    "failed_message": each.reason,
+                },
+                "count": number,
+            }
+            for number, each in enumerate(self.histories)
+        ]
+
+
+def stamp(seconds: float) -> str:
+    """A time as the server writes it: UTC, C style, no zone."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %d %H:%M:%S %Y")
+
+
+class Jobs:
+    """All jobs of all users.
+
+    Args:
+        site: how the server is set up.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.records: dict[str, Job] = {}
+        self.now = 0.0
+        self.changed: Callable[[Job], None] = lambda job: None
+        """Called after each change of a state."""
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._numbers = count()
+
+    def number(self) -> int:
+        """The next number; refused descriptions use one up, too (mig-live 5)."""
+        return next(self._numbers)
+
+    def make(self, user: str, description: Description, *, scripted: bool) -> Job:
+        """A new job, in the state PARSE."""
+        number = self.number()
+        at = datetime.fromtimestamp(self.now, UTC)
+        job_id = (
+            f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{self.site.server_id}"
+        )
+        job = Job(number, job_id, user, description, scripted, {"received": self.now})
+        self.records[job_id] = job
+        self.later(self.site.parse_time, lambda: job.state == "PARSE" and self.queue(job))
+        return job
+
+    def later(self, delay: float, act: Callable[[], object]) -> None:
+        """Lets something happen after so many seconds."""
+        heapq.heappush(self._events, (self.now + delay, next(self._order), lambda: (act(), None)[1]))
+
+    def advance(self, now: float) -> None:
+        """Lets happen what was due until now."""
+        while self._events and self._events[0][0] <= now:
+            self.now, _, act = heapq.heappop(self._events)
+            act()
+        self.now = max(now, self.now)
+        limit = self.site.expire_after
+        for job in self.records.values():
+            if limit > 0 and job.state in ("QUEUED", "FROZEN") and self.now - job.times["queued"] > limit:
+                self.set(job, "EXPIRED")
+
+    def find(self, user: str, pattern: str) -> list[Job]:
+        """A user's jobs whose ids match a pattern, in the order of their numbers."""
+        exact = self.records.get(pattern)
+        if exact is not None:
+            return [exact] if exact.user == user else []
+        match = re.compile(fnmatch.translate(pattern)).match
+        return [job for job in self.records.values() if job.user == user and match(job.id)]
+
+    # -- what may happen to a job
+
+    def set(self, job: Job, state: str) -> None:
+        """Gives a job another state; one that has ended keeps its own."""
+        if job.state in FINAL:
+            return
+        job.state = state
+        name = {"CANCELED": "canceled", "FAILED": "failed", "FINISHED": "finished"}.get(state)
+        if name is not None:
+            job.times[name] = self.now
+        self.changed(job)
+
+    def queue(self, job: Job) -> None:
+        """Puts a job into the queue."""
+        if job.state in FINAL:
+            return
+        job.times["queued"] = self.now
+        job.times.pop("executing", None)
+        self.set(job, "QUEUED")
+
+    def execute(self, job: Job) -> None:
+        """Hands a job to a resource."""
+        if job.state in FINAL or job.state == "FROZEN":
+            return
+        job.times.setdefault("queued", self.now)
+        job.times["executing"] = self.now
+        job.live.clear()
+        self.set(job, "EXECUTING")
+
+    def fail(self, job: Job, reason: str, *, again: bool) -> None:
+        """Ends an attempt without results: back into the queue, or FAILED."""
+        if job.state in FINAL:
+            return
+        if job.state != "EXECUTING":
+            self.execute(job)
+        job.histories.append(History(job.times["queued"], job.times["executing"], self.now, reason))
+        if again:
+            self.queue(job)
+        else:
+            self.set(job, "FAILED")
+
+    def attempts_left(self, job: Job) -> bool:
+        """Whether a failed job is tried again."""
+        retries = job.description.lines("RETRIES")
+        return len(job.histories) < (int(retries[-1]) if retries else self.site.retries)
+
+    def act(self, action: str, job: Job) -> dict[str, Any]:
+        """Cancels, freezes or thaws; the object of ``jobaction``."""
+        before = job.state
+        found = {"object_type": "changedstatusjob", "job_id": job.id, "oldstatus": before}
+        if before not in FROM[action]:
+            states = " or ".join(FROM[action])
+            return {**found, "message": f"You can only {action} jobs with status: {states}."}
+        if action == "thaw":
+            self.queue(job)
+        else:
+            self.set(job, TO[action])
+        return {**found, "newstatus": JobState(job.state).value}

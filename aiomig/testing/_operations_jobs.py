@@ -1,0 +1,205 @@
+"""Operations on jobs that are there: jobstatus, jobaction, mrslview, jobfeasible, jobschedule, liveio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._jobs import FROM
+from ._mrsl_parser import shown
+from ._operation import Operation, Parameter
+from ._operations_listing import FLAGS
+
+if TYPE_CHECKING:
+    from ._jobs import Job
+    from ._operation import Call
+
+_IDS = Parameter("job_id", "id", required=True)
+_MOST = 500  # jobs of one jobaction (mig-live 5)
+_WAITING = ("QUEUED", "RETRY", "FROZEN")
+_SEND = ("send", "put", "output")
+_GET = ("get", "receive", "input")
+
+
+def _found(call: Call, *, code: int = 100) -> list[Job]:
+    jobs: list[Job] = []
+    for pattern in call.all("job_id"):
+        found = call.jobs.find(call.client, "*" if pattern == "ALL" else pattern)
+        if not found and not call.all("project_name"):
+            call.error(f"{pattern}: You do not have any matching job IDs!", code)
+        jobs += found
+    return jobs
+
+
+def _jobstatus(call: Call) -> None:
+    kind = "sorted" if "s" in call.flags else "unsorted"
+    call.title, call.header = "jobstatus", f"MiG {kind}  job status"
+    if call.flags and set(call.flags) & set("vsi"):
+        known = "".join(each for each in call.flags if each in "vsi")
+        for letter in known if "v" in known else ():
+            call.text(f"jobstatus using flag: {letter}")
+    jobs = _matching(call)
+    if "s" in call.flags:
+        jobs.sort(key=lambda job: job.times["received"])  # oldest first, for all its words (mig-live 5)
+    most = int(call.last("max_jobs"))
+    if len(jobs) > most:
+        call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")
+    rows = [job.shown(verbose="v" in call.flags) for job in jobs[:most]]
+    if "i" in call.flags:
+        for row in rows:
+            row["mrsllink"] = {
+                "object_type": "link",
+                "destination": f"mrslview.py?job_id={row['job_id']}",
+                "text": "View parsed mRSL contents",
+            }
+    call.add("job_list", jobs=rows)
+
+
+def _matching(call: Call) -> list[Job]:
+    projects = set(call.all("project_name"))
+    jobs: list[Job] = []
+    for pattern in call.all("job_id"):
+        found = call.jobs.find(call.client, "*" if pattern == "ALL" else pattern)
+        if not found:
+            call.error(f"{pattern}: You do not have any matching job IDs!")
+        jobs += found
+    # It adds the jobs of a project to those asked for (mig-live 10).
+    own = {job.id for job in jobs}
+    jobs += [
+        job
+        for job in call.jobs.find(call.client, "*")
+        if job.description.text("PROJECT") in projects and job.id not in own
+    ]
+    return jobs
+
+
+def _jobaction(call: Call) -> None:
+    action = "cancel" if call.operation.name == "canceljob" else call.last("action")
+    if action not in FROM:
+        call.error(f'Invalid job action "{action}" (only {", ".join(FROM)} supported)')
+        return
+    jobs = _found(call)
+    if len(jobs) > _MOST:
+        call.error(f"Too many matching jobs ({len(jobs)})!")
+        return
+    rows = [call.jobs.act(action, job) for job in jobs]
+    if any("message" in row for row in rows):
+        call.code = 100
+    call.add("changedstatusjobs", changedstatusjobs=rows)
+
+
+def _mrslview(call: Call) -> None:
+    call.verbose()
+    for pattern in call.all("job_id"):
+        found = call.jobs.find(call.client, pattern)
+        if not found:
+            call.missing(f"{pattern}.mRSL")
+        for job in found:
+            lines = shown(job.description, call.site)
+            path = {"path": f"{job.id}.mRSL"} if "v" in call.flags else {}
+            call.add("file_output", lines=lines, **path)
+
+
+def _jobfeasible(call: Call) -> None:
+    rows: list[dict[str, Any]] = []
+    for job in _found(call):
+        row = {"object_type": "checkcondjob", "job_id": job.id}
+        if job.state in _WAITING:
+            row |= {"verdict": "Job seems feasible", "color": "green", "error_desc": {}}
+        else:
+            states = " or ".join(_WAITING)
+            row["message"] = f"You can only check feasibility of jobs with status: {states}."
+        rows.append(row)
+    call.add("checkcondjobs", checkcondjobs=rows)
+
+
+def _jobschedule(call: Call) -> None:
+    rows: list[dict[str, Any]] = []
+    for job in _found(call):
+        row = {"object_type": "saveschedulejob", "job_id": job.id}
+        if job.state in _WAITING:
+            job.times["schedule"] = call.now
+            row["oldstatus"] = job.state
+        else:
+            states = " or ".join(_WAITING)
+            row["message"] = f"You can only update schedule information for jobs with status: {states}."
+        rows.append(row)
+    call.add(
+        "saveschedulejobs",
+        saveschedulejobs=rows,
+        savescheduleinfo="Please find any available job schedule status in\nverbose job status output.",
+    )
+
+
+def _liveio(call: Call) -> None:
+    for pattern in call.all("job_id"):
+        call.text(f"Requesting live I/O for {pattern}")
+        found = call.jobs.find(call.client, pattern)
+        if not found:
+            call.error(f"{pattern}: You do not have any matching job IDs!", 0)
+        for job in found:
+            _liveio_one(call, job)
+
+
+def _liveio_one(call: Call, job: Job) -> None:
+    if job.state != "EXECUTING":
+        call.text(f"Job {job.id} is not currently being executed! Job status: {job.state}")
+        return
+    least = call.site.liveio_interval
+    if job.live_asked is not None and call.now - job.live_asked < least:
+        call.error(
+            f"Request not allowed, you must wait at least {least:g} seconds\nbetween live update requests!",
+            0,
+        )
+        return
+    job.live_asked = call.now
+    if call.program != "cgi-bin":
+        call.error(".sendupdate file not available on MiG server", 0)  # mig-live 5
+        return
+    call.text("Request for live io was successfully sent to the resource!")
+    if call.last("action") in _SEND:
+        root = call.home.root
+        call.jobs.later(call.site.liveio_time, lambda: _arrive(root / "job_output" / job.id, job))
+        call.text(
+            "The job stdio files will be uploaded from the job on the resource and should become available"
+            " in the corresponding job_output directory in a minute."
+        )
+
+
+def _arrive(folder: Any, job: Job) -> None:
+    if job.state != "EXECUTING":
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("stdout", "stderr"):
+        (folder / f"{job.id}.{name}").write_bytes(job.live.get(name, b""))
+
+
+OPERATIONS = (
+    Operation(
+        "jobstatus",
+        (
+            Parameter("job_id", "id", default=("*",)),
+            Parameter("max_jobs", "digits", default=("1000000",), limits=(1, 1_000_000)),
+            FLAGS,
+            Parameter("project_name", "word"),
+        ),
+        _jobstatus,
+    ),
+    Operation("jobaction", (_IDS, Parameter("action", "word", required=True)), _jobaction, changes=True),
+    Operation("canceljob", (_IDS,), _jobaction, changes=True),
+    Operation("mrslview", (_IDS, FLAGS), _mrslview),
+    Operation("jobfeasible", (_IDS, FLAGS), _jobfeasible, changes=True),
+    Operation("jobschedule", (_IDS, FLAGS), _jobschedule, changes=True),
+    Operation(
+        "liveio",
+        (
+            _IDS,
+            Parameter("action", "word", default=("interactive",)),
+            Parameter("src", "pattern"),
+            Parameter("dst", "path"),
+        ),
+        _liveio,
+        changes=True,
+        title="MiG live I/O",
+        header="Request live communication with jobs",
+    ),
+)

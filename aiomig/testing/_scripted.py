@@ -1,0 +1,188 @@
+"""A job as a test sees it: what it was submitted with, and what is to become of it."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from ._jobs import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from .._description import Description
+    from ._jobs import Job, Jobs
+
+_IO_STATUS = (
+    "get_special_input_files 0\nget_input_files 0\nget_executables 0\n"
+    "output_files_missing {missing}\nsend_output_files 0\nsend_io_files 0\n"
+)
+
+
+class GridJob:
+    """A job of a `FakeGrid`. Made by the grid; see `FakeGrid.job` and `FakeGrid.jobs`.
+
+    All times are seconds of the event loop's clock, counted from the call; with a virtual clock they pass at once. What
+    is said of a job that has ended meanwhile, say by `cancel`, is without effect, as on a server.
+    """
+
+    def __init__(self, job: Job, jobs: Jobs, home: Path, look: Callable[[], object]) -> None:
+        self._job = job
+        self._jobs = jobs
+        self._home = home
+        self._look = look
+
+    def __repr__(self) -> str:
+        return f"<GridJob {self.id} {self._job.state}>"
+
+    @property
+    def id(self) -> str:
+        """The job id."""
+        return self._job.id
+
+    @property
+    def description(self) -> Description:
+        """What was submitted: keywords and lines, as the server read them."""
+        return self._job.description
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The EXECUTE lines."""
+        return self._job.description.lines("EXECUTE")
+
+    @property
+    def state(self) -> str:
+        """The state now, in MiG's word."""
+        self._look()
+        return self._job.state
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL
+
+    def queued(self, *, after: float = 0) -> GridJob:
+        """Puts it into the queue, which it does by itself after `Site.parse_time`."""
+        return self._later(after, lambda: self._jobs.queue(self._job))
+
+    def executing(self, *, after: float = 0) -> GridJob:
+        """Lets a resource take it."""
+        return self._later(after, lambda: self._jobs.execute(self._job))
+
+    def writes(self, stdout: bytes | str = b"", stderr: bytes | str = b"", *, after: float = 0) -> GridJob:
+        """Lets it write something, which ``liveio`` shows while it executes."""
+
+        def write() -> None:
+            for name, text in (("stdout", stdout), ("stderr", stderr)):
+                self._job.live[name] = self._job.live.get(name, b"") + _bytes(text)
+
+        return self._later(after, write)
+
+    def finish(
+        self,
+        stdout: bytes | str = b"",
+        stderr: bytes | str = b"",
+        *,
+        status: Sequence[int] | bytes | str = (),
+        io_status: bytes | str | None = None,
+        outputs: Mapping[str, bytes | str] | None = None,
+        after: float = 0,
+    ) -> GridJob:
+        """Lets it end as FINISHED, with results in the home.
+
+        Args:
+            stdout: what the commands wrote, after what `writes` said.
+            stderr: likewise.
+            status: the exit codes of the commands, 0 for those that are missing here; or the content of the ``.status``
+                file, such as ``b""`` for results that never arrived.
+            io_status: the content of the ``.io-status`` file.
+            outputs: content by the name in the job. Outputs of the description that are not given here are missing.
+            after: seconds from now.
+        """
+
+        def end() -> None:
+            if self._job.state in FINAL:
+                return
+            if self._job.state != "EXECUTING":
+                live = dict(self._job.live)
+                self._jobs.execute(self._job)
+                self._job.live.update(live)
+            self._store(stdout, stderr, status, io_status, outputs or {})
+            self._jobs.set(self._job, "FINISHED")
+
+        return self._later(after, end)
+
+    def fail(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
+        """Lets its attempt fail, and no other follow: FAILED."""
+        return self._later(after, lambda: self._jobs.fail(self._job, reason, again=False))
+
+    def requeue(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
+        """Lets its attempt fail, and puts it back into the queue."""
+        return self._later(after, lambda: self._jobs.fail(self._job, reason, again=True))
+
+    def expire(self, *, after: float = 0) -> GridJob:
+        """Lets it have waited too long: EXPIRED."""
+        return self._later(after, lambda: self._jobs.set(self._job, "EXPIRED"))
+
+    def says(self, word: str | None, *, after: float = 0) -> GridJob:
+        """Lets the server show another word for its state, such as one that no client knows; ``None`` undoes that."""
+
+        def change() -> None:
+            self._job.word = word
+
+        return self._later(after, change)
+
+    def _later(self, after: float, act: Callable[[], object]) -> GridJob:
+        if after < 0:
+            raise ValueError(f"after={after!r}: time does not go back; give seconds from now")
+        if not self._job.scripted:
+            raise RuntimeError(
+                f"job {self.id} is run by the local engine; call grid.hold() or grid.script(…) before it is submitted"
+            )
+        self._look()
+        self._jobs.later(after, act)
+        self._look()
+        return self
+
+    def _store(
+        self,
+        stdout: bytes | str,
+        stderr: bytes | str,
+        status: Sequence[int] | bytes | str,
+        io_status: bytes | str | None,
+        outputs: Mapping[str, bytes | str],
+    ) -> None:
+        missing = 0
+        for transfer in self._job.description.transfers("OUTPUTFILES"):
+            content = outputs.get(transfer.source)
+            if content is None:
+                missing += 1
+            elif "://" not in transfer.destination:
+                _write(self._home, transfer.destination, content)
+        if not isinstance(status, bytes | str):
+            codes = [*status, *([0] * len(self.commands))]
+            lines = zip(self.commands, codes, strict=False)
+            status = "".join(f"{command.replace(chr(39), '`')} {code}\n" for command, code in lines)
+        contents = {
+            "stdout": self._job.live.get("stdout", b"") + _bytes(stdout),
+            "stderr": self._job.live.get("stderr", b"") + _bytes(stderr),
+            "io-status": _IO_STATUS.format(missing=missing) if io_status is None else io_status,
+            "status": status,
+        }
+        for suffix, content in contents.items():
+            text = b"" if self._jobs.site.empty_results else content
+            _write(self._home, f"job_output/{self.id}/{self.id}.{suffix}", text)
+
+
+def _write(home: Path, path: str, content: bytes | str) -> None:
+    clean = posixpath.normpath(path.lstrip("/"))
+    if clean.split("/")[0] == "..":
+        raise ValueError(f"{path!r}: leads out of the home")
+    place = home / clean
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(_bytes(content))
+
+
+def _bytes(text: bytes | str) -> bytes:
+    return text.encode() if isinstance(text, str) else text
