@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from . import _local_process
+from ._errors import LocalError
 from ._local_script import script
 from ._local_settings import filled, job_environment
 from ._local_staging import SendFailed, Staging, remove_tree, verify
@@ -124,7 +125,7 @@ class Attempt:
                 null=self._machine.null,
                 pidfd=self._machine.pidfd,
             )
-        except OSError as error:
+        except (OSError, LocalError) as error:
             return End(reason="RESOURCE DIED", detail=f"the job could not be started: {error}")
         return await self._wait(self._process)
 
@@ -167,10 +168,10 @@ class Attempt:
         if code == 0:
             with anyio.CancelScope(shield=True):
                 try:
-                    await self._staging.send(self._results)
+                    await self._staging.send(self._results, alone=self._is_alone())
                 except SendFailed as error:
                     return End(reason="JOB TIMEOUT", detail=str(error))
-                except OSError as error:
+                except (OSError, LocalError) as error:
                     return End(reason="RESOURCE DIED", detail=f"the results could not be stored: {error}")
                 return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
         if code is None:
@@ -181,6 +182,10 @@ class Attempt:
         how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         complaint = await self._syntax_error() if code > 0 else ""
         return End(reason="RESOURCE DIED", detail=f"the job's shell {how}{complaint and ': '}{complaint}")
+
+    def _is_alone(self) -> bool:
+        """Whether no process of the attempt is left: a job may leave some in the background."""
+        return self._process is not None and _local_process.group_is_empty(self._process.pid)
 
     async def _syntax_error(self) -> str:
         """What bash says against the script, where it never came to run the commands."""

@@ -20,7 +20,7 @@ import anyio.lowlevel
 from . import _local_process
 from ._backend import Outcome
 from ._errors import LocalError
-from ._local_attempt import Attempt, Machine
+from ._local_attempt import Attempt, End, Machine
 from ._local_settings import base_environment
 from ._local_store import encode_attempts, encode_plan, job_id_of
 from ._status import JobState
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from ._backend import Action
     from ._board import Board
-    from ._local_attempt import End
     from ._local_settings import LocalSettings
     from ._local_store import Record, Store
     from ._plan import Plan
@@ -395,10 +394,12 @@ class Engine:
         with anyio.CancelScope(shield=True) as run.scope:
             if run.stopped:
                 run.scope.cancel()
-            if recovered is None:
-                end = await attempt.run()
-            else:
-                end = await attempt.recover(same_boot=recovered)
+            try:
+                end = await (attempt.run() if recovered is None else attempt.recover(same_boot=recovered))
+            except Exception as error:  # a task of the session must not raise: see the top
+                logger.exception("job %s: aiomig failed", attempt.job_id)
+                await attempt.kill()
+                end = End(reason="RESOURCE DIED", detail=f"aiomig failed: {error!r}")
         if run.stopped == "kill":
             await attempt.kill()
         elif run.stopped == "leave" and end is None:

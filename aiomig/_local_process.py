@@ -61,6 +61,17 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+def group_is_empty(pid: int) -> bool:
+    """Whether nothing is left of a process group whose leader has ended and was waited for."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
 class PidfdProcess:
     """A process that is waited for by its pidfd.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _http
-from ._errors import FileNotFound, GridError, MigError
+from ._errors import LocalError, MigError
 from ._local_io import copy_file
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Staging:
         self._job_id = job_id
         self._description = description
         self._codes = [0, 0]
+        self._recalled = False
 
     @property
     def _folder(self) -> Path:
@@ -66,6 +67,7 @@ class Staging:
 
     def recall(self, script: Path) -> None:
         """Takes up an attempt that another session began, from the head of its script."""
+        self._recalled = True
         with suppress(OSError, ValueError, IndexError):
             words = script.read_text("utf-8").splitlines()[1].split()
             self._codes = [int(words[-2]), int(words[-1])]
@@ -97,7 +99,9 @@ class Staging:
                     return False
                 await copy_file(source, target)
             target.chmod(0o755 if executable and not self._implied_url(transfer) else 0o644)
-        except (OSError, GridError, FileNotFound):
+        except LocalError:
+            raise  # a full disk is no missing input
+        except (OSError, MigError):
             return False
         return True
 
@@ -121,43 +125,65 @@ class Staging:
 
     # -- after
 
-    async def send(self, results: str) -> None:
-        """Takes the outputs to their places in the home, then the four result files, ``.status`` last.
+    async def send(self, results: str, *, alone: bool) -> None:
+        """Takes the outputs to their places in the home, then the four result files.
 
         May be repeated after a crash: what has arrived is left as it is.
+
+        Args:
+            results: the folder of the result files, which is made.
+            alone: nobody works in the job directory any more; then it becomes that folder, in one step.
 
         Raises:
             SendFailed: a grid would not get these results off the node.
         """
-        missing = 0
-        if "OUTPUTFILES" in self._description.keywords:
-            for transfer in self._description.transfers("OUTPUTFILES"):
-                missing += not await self._send_one(transfer)
-        _make_results(results)
-        for suffix in ("stdout", "stderr"):
-            self._move(results, suffix)
-        self._report(results, missing)
-        self._move(results, "status")
+        report = f"{self._job_id}.io-status"
+        if not (self._recalled and os.path.exists(f"{self._place}/{report}")):
+            missing = 0
+            if "OUTPUTFILES" in self._description.keywords:
+                for transfer in self._description.transfers("OUTPUTFILES"):
+                    missing += not await self._send_one(transfer)
+            self._require_streams(results)
+            self._report(missing)
+        if alone and not os.path.exists(results):
+            self._turn_into(results)
+            return
+        _make_folder(results)
+        for suffix in ("stdout", "stderr", "io-status", "status"):  # .status last: it tells that all is there
+            with suppress(FileNotFoundError):
+                name = f"{self._job_id}.{suffix}"
+                os.rename(f"{self._place}/{name}", f"{results}/{name}")
 
-    def _move(self, results: str, suffix: str) -> None:
-        name = f"{self._job_id}.{suffix}"
+    def _require_streams(self, results: str) -> None:
+        for suffix in ("stdout", "stderr", "status"):
+            name = f"{self._job_id}.{suffix}"
+            if not os.path.exists(f"{self._place}/{name}") and not os.path.exists(f"{results}/{name}"):
+                raise SendFailed(f"the job removed {name}")
+
+    def _turn_into(self, results: str) -> None:
+        """Makes the job directory the folder of the results: all else in it goes, and then it is renamed."""
+        keep = {f"{self._job_id}.{suffix}" for suffix in ("stdout", "stderr", "io-status", "status")}
+        for name in os.listdir(self._place):
+            if name not in keep:
+                try:
+                    os.unlink(f"{self._place}/{name}")
+                except IsADirectoryError:
+                    remove_tree(f"{self._place}/{name}")
         try:
-            os.rename(f"{self._place}/{name}", f"{results}/{name}")
-        except FileNotFoundError as error:
-            if not os.path.exists(f"{results}/{name}"):
-                with suppress(OSError):
-                    os.rmdir(results)
-                raise SendFailed(f"the job removed {name}") from error
+            os.rename(self._place, results)
+        except FileNotFoundError:
+            _make_folder(os.path.dirname(results))
+            os.rename(self._place, results)
 
-    def _report(self, results: str, missing: int) -> None:
+    def _report(self, missing: int) -> None:
         inputs, executables = self._codes
         tries = _FETCH_TRIES if inputs or executables else 1
         text = (
             f"get_special_input_files 0\nget_input_files {inputs}\nget_executables {executables}\n" * tries
             + f"output_files_missing {missing}\nsend_output_files 0\nsend_io_files 0\n"
         )
-        path = f"{results}/{self._job_id}.io-status"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        path = f"{self._place}/{self._job_id}.io-status"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, text.encode("ascii"))
         finally:
@@ -220,7 +246,7 @@ class Staging:
                 os.rename(f"{self._place}/{self._job_id}.{suffix}", path)
 
 
-def _make_results(folder: str) -> None:
+def _make_folder(folder: str) -> None:
     try:
         os.mkdir(folder)
     except FileExistsError:
@@ -269,5 +295,7 @@ def remove_tree(folder: str) -> None:
         for name in os.listdir(folder):
             os.unlink(f"{folder}/{name}")
         os.rmdir(folder)
+    except FileNotFoundError:
+        return
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)

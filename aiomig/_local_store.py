@@ -198,7 +198,7 @@ class Store:
         run("PRAGMA journal_mode=WAL")
         # In WAL mode NORMAL loses nothing when a process dies; only a power cut can take the last moments back.
         run("PRAGMA synchronous=NORMAL")
-        run("PRAGMA wal_autocheckpoint=4000")
+        run("PRAGMA wal_autocheckpoint=1000")
         version = run("PRAGMA user_version").fetchone()[0]
         if version == 0:
             with self.transaction():

@@ -86,9 +86,7 @@ class Fault:
             case "login":
                 return page(302, ("Location", self.location or f"{request.host}/login"))
         if response is None:
-            raise ValueError(
-                f"kind={self.kind!r}: changes an answer, so it comes after acting; leave out when="
-            )
+            raise ValueError(f"kind={self.kind!r}: changes an answer, so it comes after acting; leave out when=")
         return self._changed(response)
 
     def _changed(self, response: Response) -> Response:
@@ -127,15 +125,17 @@ class Faults:
         Args:
             operation: the operation, such as ``"submitfields"``; ``"cert_redirect"`` for downloads; ``"*"`` for any.
             kind: ``"slow"``: waits for ``seconds`` and goes on; ``"drop"``: closes the connection without an answer, as
-                also happens to a client that uses a connection which the server closed meanwhile; ``"truncate"``: closes
-                it after ``size`` bytes of the body; ``"error"``: HTTP 500; ``"unavailable"``: HTTP 503 with
+                happens to a client that uses a connection which the server has closed; ``"truncate"``: closes it
+                after ``size`` bytes of the body; ``"error"``: HTTP 500; ``"unavailable"``: HTTP 503 with
                 ``retry_after``; ``"crash"``: HTTP 200 and the server's words on an internal error; ``"html"``: a page
-                that has nothing to do with MiG; ``"content-type"``: JSON that calls itself text; ``"login"``: a redirect
-                to ``location``; ``"extra"``: fields and objects that no client knows; ``"csrf"``: refuses the token.
+                that has nothing to do with MiG; ``"content-type"``: JSON that calls itself text; ``"login"``: a
+                redirect to ``location``; ``"extra"``: fields and objects that no client knows; ``"csrf"``: refuses
+                the token.
             times: how often; ``None`` for ever.
             skip: how many requests of that operation are left alone before.
-            when: ``"before"`` the server has acted, or ``"after"``. A job is submitted, or a file is moved, in the second
-                case only. The default is before, and after for what changes an answer.
+            when: ``"before"`` the server has acted, or ``"after"``. A job is submitted, or a file is moved, in the
+                second case only, and in both where it is ``"slow"``. The default is before, and after
+                for what changes an answer.
             seconds: for ``"slow"``.
             retry_after: for ``"unavailable"``: seconds, or a date as HTTP writes them.
             location: for ``"login"``.

@@ -15,9 +15,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HIDDEN = frozenset(
-    {".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash", ".aiomig"}
-)
+HIDDEN = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash", ".aiomig"})
 """What the server neither shows nor lets anyone touch (mig-protocol 8.4), and the state of the engine."""
 
 _MAGIC = re.compile("[*?]")
@@ -106,8 +104,7 @@ class Home:
             entry["extra_class"] = "trashbin" if trash else ""
         if "l" in flags:
             entry["actual_dir" if is_dir else "long_format"] = (
-                f"{stat.filemode(status.st_mode)} {status.st_size}"
-                f" {time.asctime(time.gmtime(status.st_mtime))} "
+                f"{stat.filemode(status.st_mode)} {status.st_size} {time.asctime(time.gmtime(status.st_mtime))} "
             )
         if "f" in flags:
             entry["file_info"] = {

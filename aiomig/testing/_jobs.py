@@ -58,8 +58,8 @@ class Job:
     id: str
     user: str
     description: Description
-    scripted: bool
     times: dict[str, float]
+    scripted: bool = True
     state: str = "PARSE"
     word: str | None = None
     verified: str = "NO"
@@ -125,9 +125,13 @@ class Jobs:
         self.site = site
         self.records: dict[str, Job] = {}
         self.now = 0.0
+        self.made: Callable[[Job], None] = lambda job: None
+        """Called with each new job."""
         self.changed: Callable[[Job], None] = lambda job: None
         """Called after each change of a state."""
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self.live: Callable[[Job, str], bytes] = lambda job, name: job.live.get(name, b"")
+        """What a running job has written to ``stdout`` or ``stderr``."""
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._numbers = count()
 
@@ -135,21 +139,24 @@ class Jobs:
         """The next number; refused descriptions use one up, too (mig-live 5)."""
         return next(self._numbers)
 
-    def make(self, user: str, description: Description, *, scripted: bool) -> Job:
+    def make(self, user: str, description: Description) -> Job:
         """A new job, in the state PARSE."""
         number = self.number()
         at = datetime.fromtimestamp(self.now, UTC)
-        job_id = (
-            f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{self.site.server_id}"
-        )
-        job = Job(number, job_id, user, description, scripted, {"received": self.now})
+        job_id = f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{self.site.server_id}"
+        job = Job(number, job_id, user, description, {"received": self.now})
         self.records[job_id] = job
-        self.later(self.site.parse_time, lambda: job.state == "PARSE" and self.queue(job))
+        self.later(self.site.parse_time, lambda: self._parsed(job))
+        self.made(job)
         return job
+
+    def _parsed(self, job: Job) -> None:
+        if job.state == "PARSE":
+            self.queue(job)
 
     def later(self, delay: float, act: Callable[[], object]) -> None:
         """Lets something happen after so many seconds."""
-        heapq.heappush(self._events, (self.now + delay, next(self._order), lambda: (act(), None)[1]))
+        heapq.heappush(self._events, (self.now + delay, next(self._order), act))
 
     def advance(self, now: float) -> None:
         """Lets happen what was due until now."""

@@ -95,14 +95,9 @@ def parse(text: str, site: Site) -> Description:
     for keyword, lines in sections.items():
         faults += [_type_error(keyword, lines, wrong, site) for wrong in _wrongs(keyword, lines, site)]
     if faults:
-        raise Refused(f"{_FAILED}Parse failed (typecheck) {_joined(faults)}")
+        raise Refused(f"{_FAILED}Parse failed (typecheck) {''.join(faults)}")
     _check_site(sections, site)
     return Description({keyword: tuple(lines) for keyword, lines in sections.items() if lines})
-
-
-def _joined(faults: Sequence[str]) -> str:
-    text = "".join(faults)
-    return text
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -177,8 +172,7 @@ def _check_site(sections: Mapping[str, Sequence[str]], site: Site) -> None:
     for name in sections.get("VGRID", ()):
         if name != "ANY" and name not in site.vgrids:
             raise Refused(
-                f"{_FAILED}Failure: You must be an owner or member of the\n"
-                f"'{name}' vgrid to submit a job to it!"
+                f"{_FAILED}Failure: You must be an owner or member of the\n'{name}' vgrid to submit a job to it!"
             )
 
 

@@ -43,10 +43,11 @@ CODES = {
 }
 
 REFUSED = "Only accepting\nCSRF-filtered POST requests to prevent unintended updates"
-_MENU = (
+_MENU_WORDS = (
     "home files submitjob jobs vgrids resources runtimeenvs people settings downloads transfers"
     " sharelinks crontab docs logout"
-).split()
+)
+_MENU = _MENU_WORDS.split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ class Call:
             return json.dumps([*self._page(kind), *self.objects, self._timing()])
         if self.output == "html":
             lines = "\n".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
-            return f"<!DOCTYPE html>\n<html>\n<head>\n<title>{self.title}</title>\n</head>\n<body>\n{lines}\n</body>\n</html>\n"
+            head = f"<!DOCTYPE html>\n<html>\n<head>\n<title>{self.title}</title>\n</head>"
+            return f"{head}\n<body>\n{lines}\n</body>\n</html>\n"
         head = f"Exit code: {self.code} Description {CODES.get(self.code, 'Unknown')} (done in 0.010s)"
         return "\n".join([head, f"Title: {self.title}", *self._lines(), ""])
 
@@ -292,9 +294,10 @@ class Call:
                     yield f"unknown object {other}"
 
 
-TOKENS = (
+_TOKEN_WORDS = (
     "chksum cp createfreeze datatransfer deletefreeze editfile imagepreview jobaction jobfeasible"
     " jobobjsubmit jobschedule liveio mkdir mqueue mv pack resubmit rmdir rm scripts settingsaction sharelink"
     " submitfields submit tar textarea touch truncate unpack untar unzip uploadchunked upload zip"
-).split()
+)
+TOKENS = tuple(_TOKEN_WORDS.split())
 """The operations whose tokens the pages show (mig-protocol 7.2); not canceljob, nor cat and du with dst."""

@@ -141,10 +141,7 @@ _PACKING = (
 )
 
 OPERATIONS = (
-    *(
-        Operation(name, _PACKING, _pack, changes=True, title="ZIP/TAR archiver")
-        for name in ("zip", "tar", "pack")
-    ),
+    *(Operation(name, _PACKING, _pack, changes=True, title="ZIP/TAR archiver") for name in ("zip", "tar", "pack")),
     *(
         Operation(name, _PACKING, _unpack, changes=True, title="Zip/tar archive extractor")
         for name in ("unzip", "untar", "unpack")

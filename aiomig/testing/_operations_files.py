@@ -221,9 +221,7 @@ OPERATIONS = (
         strangers="Invalid client/sharelink id!",
     ),
     Operation("touch", (PATHS, FLAGS), _touch, changes=True),
-    Operation(
-        "truncate", (PATHS, Parameter("size", "digits", default=("0",)), FLAGS), _truncate, changes=True
-    ),
+    Operation("truncate", (PATHS, Parameter("size", "digits", default=("0",)), FLAGS), _truncate, changes=True),
     Operation("cp", (*_SOURCES, SHARE, Parameter("freeze_id", "id")), _cp, changes=True),
     Operation("mv", _SOURCES, _mv, changes=True),
 )

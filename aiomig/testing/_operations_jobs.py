@@ -10,7 +10,9 @@ from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS
 
 if TYPE_CHECKING:
-    from ._jobs import Job
+    from pathlib import Path
+
+    from ._jobs import Job, Jobs
     from ._operation import Call
 
 _IDS = Parameter("job_id", "id", required=True)
@@ -102,7 +104,7 @@ def _mrslview(call: Call) -> None:
 def _jobfeasible(call: Call) -> None:
     rows: list[dict[str, Any]] = []
     for job in _found(call):
-        row = {"object_type": "checkcondjob", "job_id": job.id}
+        row: dict[str, Any] = {"object_type": "checkcondjob", "job_id": job.id}
         if job.state in _WAITING:
             row |= {"verdict": "Job seems feasible", "color": "green", "error_desc": {}}
         else:
@@ -158,19 +160,19 @@ def _liveio_one(call: Call, job: Job) -> None:
     call.text("Request for live io was successfully sent to the resource!")
     if call.last("action") in _SEND:
         root = call.home.root
-        call.jobs.later(call.site.liveio_time, lambda: _arrive(root / "job_output" / job.id, job))
+        call.jobs.later(call.site.liveio_time, lambda: _arrive(call.jobs, root / "job_output" / job.id, job))
         call.text(
             "The job stdio files will be uploaded from the job on the resource and should become available"
             " in the corresponding job_output directory in a minute."
         )
 
 
-def _arrive(folder: Any, job: Job) -> None:
+def _arrive(jobs: Jobs, folder: Path, job: Job) -> None:
     if job.state != "EXECUTING":
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("stdout", "stderr"):
-        (folder / f"{job.id}.{name}").write_bytes(job.live.get(name, b""))
+        (folder / f"{job.id}.{name}").write_bytes(jobs.live(job, name))
 
 
 OPERATIONS = (

@@ -97,7 +97,7 @@ def _below(call: Call, path: str) -> Iterator[dict[str, Any]]:
 def _find(call: Call) -> None:
     listings: list[dict[str, Any]] = []
     missing: list[str] = []
-    flags = "".join(each for each in call.flags)
+    flags = call.flags
     match = re.compile(fnmatch.translate(call.last("pattern"))).match
     for pattern in call.all("path"):
         found = call.home.find(joined(call, pattern))
@@ -110,9 +110,7 @@ def _find(call: Call) -> None:
                 if match(posixpath.basename(each)) and (call.home.root / each).is_file()
             ]
             shown = str(call.home.root) if path == "." else path  # mig-live 6
-            listings.append(
-                {"object_type": "dir_listing", "relative_path": shown, "entries": entries, "flags": flags}
-            )
+            listings.append({"object_type": "dir_listing", "relative_path": shown, "entries": entries, "flags": flags})
     call.add("dir_listings", dir_listings=listings, flags=flags, **_templates(call))
     for name in missing:
         call.missing(name)
@@ -166,7 +164,7 @@ def _du(call: Call) -> None:
         if not found:
             call.missing(posixpath.join(call.last("current_dir"), pattern))
         for path in found:
-            inner = [each for each in _walk(call.home, path)]
+            inner = list(_walk(call.home, path))
             sizes = {each: (call.home.root / each).stat().st_size for each in [*inner, path]}
             for each in [path] if "s" in call.flags else [*inner, path]:
                 total = sum(size for name, size in sizes.items() if name == each or name.startswith(f"{each}/"))

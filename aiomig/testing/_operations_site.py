@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ._operation import Call
 
-_ACTIONS = "interactive listqueues listmessages show create remove send receive".split()
+_ACTIONS = ["interactive", "listqueues", "listmessages", "show", "create", "remove", "send", "receive"]
 _READING = ("interactive", "listqueues", "listmessages", "show")
 
 

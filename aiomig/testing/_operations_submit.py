@@ -24,7 +24,7 @@ def submit_text(call: Call, text: str, name: str) -> dict[str, Any]:
         call.jobs.number()
         call.code = 100
         return {**found, "status": False, "message": str(refused)}
-    job = call.jobs.make(call.client, description, scripted=False)
+    job = call.jobs.make(call.client, description)
     return {**found, "status": True, "job_id": job.id}
 
 
@@ -71,7 +71,7 @@ def _resubmit(call: Call) -> None:
             call.crash()
             return
         for job in found:
-            new = call.jobs.make(call.client, job.description, scripted=False)
+            new = call.jobs.make(call.client, job.description)
             rows.append({"object_type": "resubmitobj", "job_id": job.id, "status": True, "new_job_id": new.id})
     if len(rows) > _LIMIT:
         call.error(f"Too many matching jobs ({len(rows)})!")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS, HERE, PATHS, joined, with_destination
-from ._wire import Response
+from ._wire import Response, page
 
 if TYPE_CHECKING:
     from ._operation import Call
@@ -45,7 +45,8 @@ def _attachment(call: Call, path: str, data: bytes) -> None:
 
 def _cat(call: Call) -> None:
     if "b" in call.flags and call.output == "json":
-        raise RuntimeError("flag b with json")  # mig-live 6: an internal server error
+        call.raw = page(500, close=True)  # mig-live 2: an internal server error
+        return
     call.verbose()
     collected = b""
     shown = ""

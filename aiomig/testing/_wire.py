@@ -43,18 +43,24 @@ _WORDS = {
     ),
     416: (
         "Requested Range Not Satisfiable",
-        "<p>None of the range-specifier values in the Range\n"
-        "request-header field overlap the current extent\nof the selected resource.</p>",
+        (
+            "<p>None of the range-specifier values in the Range\nrequest-header field overlap the current extent\n"
+            "of the selected resource.</p>"
+        ),
     ),
     500: (
         "Internal Server Error",
-        "<p>The server encountered an internal error or\n"
-        "misconfiguration and was unable to complete\nyour request.</p>",
+        (
+            "<p>The server encountered an internal error or\n"
+            "misconfiguration and was unable to complete\nyour request.</p>"
+        ),
     ),
     503: (
         "Service Unavailable",
-        "<p>The server is temporarily unable to service your\nrequest due to maintenance downtime or capacity\n"
-        "problems. Please try again later.</p>",
+        (
+            "<p>The server is temporarily unable to service your\nrequest due to maintenance downtime or capacity\n"
+            "problems. Please try again later.</p>"
+        ),
     ),
 }
 
@@ -146,9 +152,7 @@ def page(status: int, *headers: tuple[str, str], close: bool = False, text: str 
     """One of Apache's own pages."""
     reason, words = _WORDS[status]
     body = _PAGE.format(status=status, reason=reason, text=text or words)
-    return Response(
-        status, (*headers, ("Content-Type", "text/html; charset=iso-8859-1")), body.encode(), close=close
-    )
+    return Response(status, (*headers, ("Content-Type", "text/html; charset=iso-8859-1")), body.encode(), close=close)
 
 
 @dataclass(frozen=True, slots=True)

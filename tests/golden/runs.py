@@ -7,12 +7,14 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiomig
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiomig
 
 FOLDER = Path(__file__).parent
 LARGE = 1_000_000
@@ -70,9 +72,7 @@ class Run:
         message = " ".join(self.answer["message"].split())
         named = [keyword for keyword in _KEYWORDS if keyword in message.partition("You supplied")[0]]
         return (
-            named[0]
-            if named
-            else next(name for words, name in _REFUSED_WITHOUT_A_KEYWORD.items() if words in message)
+            named[0] if named else next(name for words, name in _REFUSED_WITHOUT_A_KEYWORD.items() if words in message)
         )
 
     def ending(self) -> Ending:
@@ -95,26 +95,29 @@ class Run:
         )
 
 
-def recorded(substitutions: Mapping[str, Mapping[str, str]]) -> Iterator[Run]:
-    """All runs; for some, texts are replaced in the description and in what came of it alike."""
+def recordings() -> dict[str, str]:
+    """All recordings as JSON text, by the name of the run."""
     lines = [line for path in sorted(FOLDER.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     lines += [path.read_text("utf-8") for path in sorted(FOLDER.glob("*.json"))]
-    for line in lines:
-        name = json.loads(line)["name"]
-        for old, new in substitutions.get(name, {}).items():
-            assert old in line, f"{name}: nothing to replace: {old}"
-            line = line.replace(old, new)
-        data = json.loads(line)
-        yield Run(
-            name=name,
-            mrsl=data["mrsl"],
-            before=data["home_files_before"],
-            answer=data["submit"],
-            final=data["final"],
-            output=data["job_output"],
-            after=data["home_files_after"],
-            actions=tuple(data["actions"]),
-        )
+    return {json.loads(line)["name"]: line for line in lines}
+
+
+def run_of(recording: str, substitutions: Mapping[str, str]) -> Run:
+    """A run; texts are replaced in its description and in what came of it alike."""
+    for old, new in substitutions.items():
+        assert old in recording, f"nothing to replace: {old}"
+        recording = recording.replace(old, new)
+    data = json.loads(recording)
+    return Run(
+        name=data["name"],
+        mrsl=data["mrsl"],
+        before=data["home_files_before"],
+        answer=data["submit"],
+        final=data["final"],
+        output=data["job_output"],
+        after=data["home_files_after"],
+        actions=tuple(each for each in data["actions"] if "action" in each or "home" in each),
+    )
 
 
 def _content(file: Mapping[str, Any]) -> str | bytes:

@@ -1,0 +1,184 @@
+"""Finds what a request asks for, and what has to be right before it is done."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from . import (
+    _operations_archives,
+    _operations_files,
+    _operations_jobs,
+    _operations_listing,
+    _operations_site,
+    _operations_submit,
+    _operations_text,
+    _operations_upload,
+    _static,
+)
+from ._home import Home
+from ._operation import Call, Operation
+from ._wire import LONGEST_REQUEST_LINE, Request, Response, form, page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._jobs import Jobs
+    from ._site import Site
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        operation.name: operation
+        for module in (
+            _operations_listing,
+            _operations_text,
+            _operations_files,
+            _operations_archives,
+            _operations_upload,
+            _operations_submit,
+            _operations_jobs,
+            _operations_site,
+        )
+        for operation in module.OPERATIONS
+    }
+)
+"""Everything that the server can do."""
+
+_PROGRAMS = {"wsgi-bin": "wsgi-bin", "cgi-bin": "cgi-bin", "cgi-cert": "cgi-bin"}
+_JOB_OPERATIONS = frozenset(
+    operation.name for operation in (*_operations_jobs.OPERATIONS, *_operations_submit.OPERATIONS)
+)
+_EXEMPT = ("curl", "xmlrpc", "python-xmlrpc", "jsonrpc")  # mig-live 4
+
+
+class Answers:
+    """Answers requests, without waiting for anything.
+
+    Args:
+        site: how the server is set up.
+        jobs: its jobs.
+        homes: the homes of its users.
+        token: the token of an operation for a client.
+    """
+
+    def __init__(self, site: Site, jobs: Jobs, homes: Mapping[str, Home], token: Callable[[str, str], str]) -> None:
+        self._site = site
+        self._jobs = jobs
+        self._homes = homes
+        self._token = token
+
+    def act(self, name: str, request: Request) -> Response:
+        """Does what a request asks for, at once."""
+        home = self._homes.get(request.client)
+        if request.method in ("PUT", "CERTPUT"):
+            return _static.put(request, home)
+        program, _, script = request.path.lstrip("/").partition("/")
+        if program in _PROGRAMS and script.endswith(".py"):
+            return self._operate(_PROGRAMS[program], name, request, home)
+        if request.path.startswith(_static.PREFIX):
+            return _static.get(request, home, request.path.removeprefix(_static.PREFIX))
+        if request.path == "/":
+            return _static.root()
+        for user, each in self._homes.items():
+            if request.path.startswith(f"/{each.name}/"):
+                owner = each if user == request.client else None
+                return _static.get(request, owner, request.path.removeprefix(f"/{each.name}/"))
+        return page(404)
+
+    def _operate(self, program: str, name: str, request: Request, home: Home | None) -> Response:
+        operation = OPERATIONS.get(name)
+        if program == "wsgi-bin" and not self._site.wsgi:
+            return Response(500, (("Content-Type", "text/plain"),), b"500 ERROR", close=True)
+        if program == "cgi-bin" and (operation is None or not self._site.cgi):
+            return page(404)
+        fields = form(request)
+        wanted = next((each.text for each in reversed(fields) if each.name == "output_format"), "html")
+        call = Call(
+            operation=operation or Operation(name, (), lambda call: None),
+            site=self._site,
+            jobs=self._jobs,
+            home=home or Home(Path("/nonexistent"), ""),
+            client=request.client,
+            host=request.host,
+            program=program,
+            method=request.method,
+            fields=fields,
+            headers=request.headers,
+            now=self._jobs.now,
+            output=wanted if wanted in ("json", "html", "file") else "txt",
+            token=lambda each: self._token(each, request.client),
+        )
+        self._answer(call, operation, home)
+        return call.response()
+
+    def _answer(self, call: Call, operation: Operation | None, home: Home | None) -> None:
+        if operation is None:
+            call.title, call.header = "Runtime Error", "Internal Error"
+            call.error(f"Could not load backend: {call.operation.name}", 200)
+            return
+        call.title = operation.name
+        if not call.client:
+            call.error("Authentication is missing!", 200)
+        elif home is None:
+            _turn_away(call)
+        elif call.check() and self._admits(call):
+            call.title = operation.title or operation.name
+            call.header = call.title if operation.header is None else operation.header
+            try:
+                operation.act(call)
+            except OSError:
+                call.crash()
+
+    def _admits(self, call: Call) -> bool:
+        if call.operation.name in _JOB_OPERATIONS and not self._site.jobs_enabled:
+            call.error("Job execution is not enabled on this system", 200)
+            return False
+        changes = call.operation.changes
+        if not (changes if isinstance(changes, bool) else changes(call)) or self._token_fits(call):
+            return True
+        call.header = call.title
+        call.error(call.operation.refusal)
+        if call.operation.name == "cat":
+            call.status = call.code = 422
+        return False
+
+    def _token_fits(self, call: Call) -> bool:
+        if call.method != "POST":
+            return False
+        if self._site.csrf in ("MINIMAL", "WARN"):
+            return True
+        token = next((each.text for each in reversed(call.fields) if each.name == "_csrf"), "")
+        agent = call.headers.get("user-agent", "").lower()
+        if self._site.csrf == "MEDIUM" and agent.startswith(_EXEMPT) and token in ("", "AllowMe"):
+            return True
+        return secrets.compare_digest(token.encode(), call.token(call.operation.name).encode())
+
+
+def operation_of(path: str) -> str:
+    """The operation behind the path of a request."""
+    program, _, name = path.lstrip("/").partition("/")
+    if program in _PROGRAMS:
+        return name.removesuffix(".py")
+    return "cert_redirect" if program == "cert_redirect" else path
+
+
+def refusal(request: Request) -> Response | None:
+    """What the web server itself does not take (mig-live 1)."""
+    if "chunked" in request.headers.get("transfer-encoding", "").lower():
+        return page(411, close=True)
+    line = f"{request.method} {request.path}{'?' if request.query else ''}{request.query} HTTP/1.1"
+    return page(414, close=True) if len(line) > LONGEST_REQUEST_LINE else None
+
+
+def _turn_away(call: Call) -> None:
+    if call.operation.strangers:
+        call.error(call.operation.strangers)
+        return
+    call.title = call.header = "Account Error"
+    call.error(f"No such user ({call.client})")
+    call.text(
+        "Apparently you already have suitable credentials\nand just need to sign up for a local MiG account on the"
+    )
+    call.add("link", text="MiG sign up page", destination=f"{call.host}/cgi-sid/signup.py")

@@ -1,0 +1,112 @@
+"""A `FakeGrid` over TLS in a process of its own, for measurements that must not share an interpreter with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from subprocess import PIPE
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from anyio.abc import Process
+
+    from ._faults import Kind
+
+_LONGEST_LINE = 1 << 22
+
+
+class ServerProcess:
+    """Runs ``python -m aiomig.testing`` while the context is open.
+
+    Args:
+        home: the folder of the user's home; default is a temporary one.
+        slots: how many jobs run at once.
+        finish_after: seconds after which jobs end well without being run; default is to run them.
+    """
+
+    def __init__(self, home: Path | None = None, *, slots: int = 2, finish_after: float | None = None) -> None:
+        self._command = [sys.executable, "-m", "aiomig.testing", "--slots", str(slots)]
+        if home is not None:
+            self._command += ["--home", str(home)]
+        if finish_after is not None:
+            self._command += ["--finish-after", str(finish_after)]
+        self._process: Process | None = None
+        self._answers: BufferedByteReceiveStream | None = None
+        self._lock = anyio.Lock()
+        self.url = ""
+        """Where it is, as ``https://host:port``."""
+        self.ca = self.certificate = self.key = Path()
+
+    async def __aenter__(self) -> Self:
+        self._process = await anyio.open_process(self._command, stdin=PIPE, stdout=PIPE, stderr=None)
+        try:
+            assert self._process.stdout is not None
+            self._answers = BufferedByteReceiveStream(self._process.stdout)
+            address = await self._read()
+        except BaseException:
+            await self._stop()
+            raise
+        self.url = address["url"]
+        self.ca, self.certificate, self.key = (Path(address[name]) for name in ("ca", "certificate", "key"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if process.stdin is not None:
+                await process.stdin.aclose()  # which tells it to end
+            with anyio.move_on_after(10):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await process.aclose()
+
+    async def _ask(self, **question: object) -> dict[str, Any]:
+        if self._process is None or self._process.stdin is None:
+            raise RuntimeError("the server is not running: use it as async with ServerProcess() as server")
+        async with self._lock:
+            await self._process.stdin.send(json.dumps(question).encode() + b"\n")
+            return await self._read()
+
+    async def _read(self) -> dict[str, Any]:
+        assert self._answers is not None
+        line = await self._answers.receive_until(b"\n", _LONGEST_LINE)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    async def counts(self) -> Counter[str]:
+        """How many requests there were of each operation."""
+        return Counter((await self._ask(do="counts"))["counts"])
+
+    async def connections(self) -> int:
+        """How many TLS connections were made."""
+        return int((await self._ask(do="counts"))["connections"])
+
+    async def cpu_seconds(self) -> float:
+        """The processor time that the server has used, its jobs left out."""
+        return float((await self._ask(do="counts"))["cpu_seconds"])
+
+    async def add_fault(self, operation: str, kind: Kind, **details: object) -> None:
+        """As `Faults.add`."""
+        await self._ask(do="fault", operation=operation, kind=kind, details=details)

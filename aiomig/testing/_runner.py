@@ -1,0 +1,171 @@
+"""Runs the jobs of the server by the local engine: real processes on this machine, a few at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .. import _local_process
+from .._local_attempt import Attempt, Machine
+from .._local_settings import LocalSettings, base_environment, find_bash
+from .._local_store import Record, encode_plan
+from .._plan import Plan
+from .._results import KINDS
+from .._status import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio.abc import TaskGroup
+
+    from .._local_attempt import End
+    from ._jobs import Job, Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class _Record(Record):
+    """A record of local mode that has the server's job id."""
+
+    grid_id: str = ""
+
+    @property
+    def job_id(self) -> str:
+        return self.grid_id
+
+
+class Runner:
+    """The one resource of the fake grid.
+
+    Args:
+        tasks: where attempts run.
+        jobs: the jobs of the server.
+        look: lets the server see what time it is.
+        home: the folder of a user's home.
+        slots: jobs run at once.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        jobs: Jobs,
+        look: Callable[[], object],
+        home: Callable[[str], Path],
+        slots: int,
+    ) -> None:
+        self._tasks = tasks
+        self._jobs = jobs
+        self._look = look
+        self._home = home
+        self._free = slots
+        self._waiting: deque[Job] = deque()
+        self._running: dict[str, anyio.CancelScope] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._machines: dict[str, Machine] = {}
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._starts = count(1)
+
+    def close(self) -> None:
+        """Gives back what is left, after the tasks have ended."""
+        os.close(self._null)
+
+    def add(self, job: Job) -> None:
+        """Takes a new job."""
+        self._tasks.start_soon(self._enter, name=f"aiomig.testing {job.id}")
+
+    async def _enter(self) -> None:
+        await anyio.sleep(self._jobs.site.parse_time)
+        self._look()
+
+    def changed(self, job: Job) -> None:
+        """Sees that a job has another state."""
+        if job.state == "QUEUED":
+            self._waiting.append(job)
+            self._pump()
+        elif job.state == "CANCELED" and job.id in self._running:
+            self._running[job.id].cancel()
+
+    def written(self, job: Job, name: str) -> bytes:
+        """What a running job has written so far."""
+        attempt = self._attempts.get(job.id)
+        try:
+            return Path(attempt.stream(name)).read_bytes() if attempt is not None else b""
+        except FileNotFoundError:
+            return b""
+
+    def _pump(self) -> None:
+        while self._free > 0 and self._waiting:
+            job = self._waiting.popleft()
+            if job.state != "QUEUED" or job.id in self._running:
+                continue
+            self._free -= 1
+            self._running[job.id] = anyio.CancelScope()
+            self._jobs.execute(job)
+            self._tasks.start_soon(self._attempt, job, name=f"aiomig.testing run {job.id}")
+
+    async def _attempt(self, job: Job) -> None:
+        attempt = self._attempts[job.id] = Attempt(self._machine(job.user), self._record(job))
+        end: End | None = None
+        try:
+            with self._running[job.id]:
+                end = await attempt.run()
+        finally:
+            if end is None:
+                with anyio.CancelScope(shield=True):
+                    await attempt.kill()
+            attempt.clean()
+            del self._running[job.id], self._attempts[job.id]
+            self._free += 1
+        self._look()
+        if end is not None and job.state == "EXECUTING":
+            self._settle(job, end)
+        self._pump()
+
+    def _settle(self, job: Job, end: End) -> None:
+        if end.verified is None:
+            self._jobs.fail(job, end.reason, again=self._jobs.attempts_left(job))
+            return
+        if self._jobs.site.empty_results:
+            folder = self._home(job.user) / "job_output" / job.id
+            for kind in KINDS:
+                (folder / f"{job.id}.{kind}").write_bytes(b"")
+        job.verified = end.verified
+        self._jobs.set(job, "FINISHED")
+
+    def _machine(self, user: str) -> Machine:
+        if user not in self._machines:
+            settings = LocalSettings(
+                home=self._home(user),
+                bash=find_bash(),
+                runtime_environments={
+                    name.upper(): values for name, values in self._jobs.site.runtime_environments.items()
+                },
+            )
+            for folder in (settings.folder, settings.runs, settings.kept):
+                Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._machines[user] = Machine(settings, base_environment(settings), self._null, _local_process.has_pidfd())
+        return self._machines[user]
+
+    def _record(self, job: Job) -> Record:
+        stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime(job.times["executing"]))
+        return _Record(
+            number=job.number,
+            state=JobState.EXECUTING,
+            owner=None,
+            plan_text=encode_plan(Plan(job.description)),
+            received=job.times["received"],
+            queued=job.times["queued"],
+            executing=time.time(),
+            ended=None,
+            attempt=len(job.histories) + 1,
+            local_name=f"{stamp}.{os.getpid()}{next(self._starts):05d}",
+            attempts_text=None,
+            verified=None,
+            grid_id=job.id,
+        )

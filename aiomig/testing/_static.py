@@ -1,0 +1,133 @@
+"""The files of a home as the web server gives them: ``/cert_redirect/PATH``; and what is left of PUT."""
+
+from __future__ import annotations
+
+import gzip
+import mimetypes
+import posixpath
+import re
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from ._wire import FilePart, Request, Response, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._home import Home
+
+PREFIX = "/cert_redirect/"
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_ROOT = b"""<!DOCTYPE html>
+<html>
+<head>
+<meta http-equiv="Content-Type" content="text/html;charset=utf-8"/>
+</head>
+<body>
+<script type="text/javascript">
+document.location = "/wsgi-bin/autolaunch.py";
+</script>
+</body>
+</html>
+"""
+
+
+def get(request: Request, home: Home | None, path: str) -> Response:
+    """Answers GET and HEAD for a file.
+
+    Args:
+        request: what is asked.
+        home: whose, or ``None`` for someone without an account.
+        path: below the home, percent-encoded.
+    """
+    if home is None:
+        return page(403)
+    name = unquote(path)
+    clean = posixpath.normpath(f"/{name}") if name else "/"
+    if ".." in name.split("/"):
+        return page(404)
+    place = home.place(clean)
+    if place is None:
+        return page(403)
+    if place.is_dir():
+        return _directory(request, path)
+    if not place.is_file() or name.endswith("/"):
+        return page(404)
+    return _file(request, place)
+
+
+def root() -> Response:
+    """The page at ``/``."""
+    return Response(200, (("Accept-Ranges", "bytes"), ("Content-Type", "text/html")), _ROOT)
+
+
+def _directory(request: Request, path: str) -> Response:
+    if path.endswith("/") or not path:
+        return page(403)
+    location = f"{request.host}{PREFIX}{quote(unquote(path))}/"
+    text = f'<p>The document has moved <a href="{location}">here</a>.</p>'
+    return page(301, ("Location", location), text=text)
+
+
+def _file(request: Request, place: Path) -> Response:
+    status = place.stat()
+    tag = f"{status.st_size:x}-{status.st_mtime_ns // 1000:x}"
+    headers = [
+        ("Last-Modified", formatdate(int(status.st_mtime), usegmt=True)),
+        ("ETag", f'"{tag}"'),
+        ("Accept-Ranges", "bytes"),
+    ]
+    if request.headers.get("if-none-match") == f'"{tag}"':
+        return Response(304, tuple(headers))
+    kind, encoding = mimetypes.guess_type(place.name)
+    if encoding == "gzip":
+        kind = "application/x-gzip"
+    typed = [("Content-Type", kind)] if kind else []
+    wanted = request.headers.get("range", "")
+    if wanted and request.headers.get("if-range", f'"{tag}"') == f'"{tag}"':
+        return _part(place, wanted, status.st_size, [*headers, *typed])
+    if "gzip" in request.headers.get("accept-encoding", "") and (kind or "").startswith("text/"):
+        headers[1] = ("ETag", f'"{tag}-gzip"')
+        body = gzip.compress(place.read_bytes())
+        return Response(200, (*headers, ("Content-Encoding", "gzip"), *typed), body)
+    return Response(200, (*headers, *typed), FilePart(place, 0, status.st_size))
+
+
+def _part(place: Path, wanted: str, size: int, headers: list[tuple[str, str]]) -> Response:
+    found = _RANGE.fullmatch(wanted)
+    if found is None or found[0] == "bytes=-":
+        return Response(200, tuple(headers), FilePart(place, 0, size))
+    if found[1]:
+        start, stop = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
+    else:
+        start, stop = max(size - int(found[2]), 0), size
+    if start >= stop:
+        return page(416, ("Content-Range", f"bytes */{size}"))
+    return Response(
+        206, (*headers, ("Content-Range", f"bytes {start}-{stop - 1}/{size}")), FilePart(place, start, stop)
+    )
+
+
+def put(request: Request, home: Home | None) -> Response:
+    """Answers PUT and CERTPUT as the script under Python 3: nothing but an empty file comes through (mig-live 6)."""
+    name = unquote(request.path)
+    if ".." in name.split("/"):
+        return page(400, close=True)
+    place = home.place(name.removeprefix(PREFIX.rstrip("/"))) if home is not None else None
+    if place is None or not place.parent.is_dir():
+        return page(403)
+    shown = name.removeprefix(PREFIX)
+    if place.is_dir():
+        text = (
+            f"1\nCannot write file {shown}: directory in the way!: please end the destination in a slash if it"
+            " is a directory!\n"
+        )
+    else:
+        place.write_bytes(b"")
+        text = f"1\nCould not write {shown}\n"
+        if not request.body:
+            text = (
+                f"0\nA 'normal' file was uploaded ({shown}). It can now be used as an inputfile in your .mRSL files\n"
+            )
+    return Response(200, (("Content-Type", "text/html"),), text.encode())

@@ -1,0 +1,39 @@
+"""Jobs that there are not."""
+
+from __future__ import annotations
+
+import pytest
+
+import aiomig
+from aiomig import JobNotFound, SpecError
+
+UNKNOWN = ("1_1_1_2020__1_1_1_local.0", "999999_11_23_2026__1_1_1_localhost.0", "nonsense", "../../etc/passwd", "*")
+
+
+@pytest.mark.parametrize("job_id", UNKNOWN)
+async def test_an_unknown_id_is_not_found(mig: aiomig.Session, job_id: str) -> None:
+    job = mig.job(job_id)
+    calls = (job.status, job.wait, job.result, job.cancel, job.freeze, job.thaw, job.resubmit, job.stdout)
+    for call in calls:
+        with pytest.raises(JobNotFound) as caught:
+            await call()
+        assert caught.value.job_id == job_id
+        assert isinstance(caught.value, LookupError)
+
+
+async def test_a_watch_of_an_unknown_id_says_so(mig: aiomig.Session) -> None:
+    with pytest.raises(JobNotFound):
+        async for _ in mig.watch([UNKNOWN[0]]):
+            pass
+
+
+async def test_statuses_leave_unknown_ids_out(mig: aiomig.Session) -> None:
+    job = await mig.submit("true")
+    await job.wait()
+    assert list(await mig.statuses([UNKNOWN[0], job, UNKNOWN[2]])) == [job.id]
+
+
+@pytest.mark.parametrize("job_id", ["", " "])
+async def test_what_is_no_id_is_refused_at_once(mig: aiomig.Session, job_id: str) -> None:
+    with pytest.raises(SpecError):
+        mig.job(job_id)

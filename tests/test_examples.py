@@ -1,0 +1,119 @@
+"""Each example is a whole program that runs in local mode, in a home of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+JOB_ID = r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_local\.0"
+
+
+def run(name: str, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs an example as a user does; a warning of any kind is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AIOMIG_HOME": str(home), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def output(name: str, home: Path, *arguments: str, **environment: str) -> str:
+    """The standard output of an example that must succeed, and say nothing else."""
+    done = run(name, home, *arguments, **environment)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def test_all_examples_are_tested() -> None:
+    assert EXAMPLES == [
+        "executable_with_output",
+        "hello_grid",
+        "mpi_hello",
+        "parameter_sweep",
+        "reference_matching",
+    ]
+
+
+def test_hello_grid(tmp_path: Path) -> None:
+    lines = output("hello_grid", tmp_path, "--local").splitlines()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*\+00:00"
+    assert all(re.fullmatch(rf"(QUEUED|EXECUTING|FINISHED) {time}", line) for line in lines[:-1])
+    assert lines[-2].startswith("FINISHED ")
+    assert lines[-1] == "HELLO GRID"
+
+
+def test_executable_with_output(tmp_path: Path) -> None:
+    system, *counts = output("executable_with_output", tmp_path, "--local").splitlines()
+    assert system == f"counted on {os.uname().sysname}"
+    assert [count.split() for count in counts[:2]] == [["4", "the"], ["2", "computer"]]
+    assert len(counts) == 8
+
+
+def test_parameter_sweep(tmp_path: Path) -> None:
+    *results, summary = output("parameter_sweep", tmp_path, "--local", "--jobs", "5").splitlines()
+    assert sorted(results) == [
+        "seed  0: 3.14800",
+        "seed  1: 3.13820",
+        "seed  2: 3.13940",
+        "seed  3: 3.13800",
+        "seed  4: 3.14520",
+    ]
+    assert summary == "pi is about 3.142, by 5 jobs"
+
+
+def test_reference_matching(tmp_path: Path) -> None:
+    found = output("reference_matching", tmp_path, "--local")
+    assert found == "240 references, compared by 6 jobs, mean 60 works\n"
+
+
+def tools(folder: Path, **scripts: str) -> str:
+    """A PATH with these commands before all others, or with no MPI at all where there are none."""
+    folder.mkdir()
+    for name in ("bash", "sh", "rm", "cat", "chmod"):
+        found = next(path for path in map(Path, ("/bin", "/usr/bin")) if (path / name).exists()) / name
+        (folder / name).symlink_to(found)
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_mpi_hello_without_mpi(tmp_path: Path) -> None:
+    said = output("mpi_hello", tmp_path / "home", "--local", PATH=tools(tmp_path / "tools"))
+    assert said == "no MPI (mpicc, mpirun) on this machine\n"
+
+
+def test_mpi_hello_with_mpi(tmp_path: Path) -> None:
+    path = tools(
+        tmp_path / "tools",
+        mpicc='[ "$*" = "hello.c -o hello" ] && { echo \'echo "hello from rank $RANK of $SIZE"\' >hello; chmod +x hello; }',
+        mpirun='[ "$1" = -n ] && for RANK in 0 1; do RANK=$RANK SIZE=$2 "$3"; done',
+    )
+    *_, first, second = output("mpi_hello", tmp_path / "home", "--local", PATH=path).splitlines()
+    assert (first, second) == ("hello from rank 0 of 2", "hello from rank 1 of 2")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_is_a_short_program_with_help(name: str, tmp_path: Path) -> None:
+    source = (ROOT / "examples" / f"{name}.py").read_text("utf-8")
+    assert source.count("\n") < 60
+    shown = output(name, tmp_path, "--help")
+    assert "--local" in shown
+    assert "--grid CONFIG" in shown
+    assert "not allowed with argument" in run(name, tmp_path, "--local", "--grid", "x").stderr
+
+
+def test_the_environment_can_switch_to_local_mode(tmp_path: Path) -> None:
+    assert output("hello_grid", tmp_path, AIOMIG_MODE="local").endswith("HELLO GRID\n")
