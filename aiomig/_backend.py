@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ._board import Board
+    from ._errors import MigError
     from ._files import HomeAccess
     from ._plan import Plan
     from ._status import JobState, JobStatus
@@ -55,6 +56,12 @@ class Backend(Protocol):
 
     async def submit(self, plan: Plan) -> str:
         """Makes a job of a plan whose uploads are in the home; its id. Never repeated on its own."""
+
+    async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | MigError]:
+        """Makes jobs of plans in as few requests as can be: of each its id, or why there is none, in order."""
+
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        """Cancels jobs soon, without waiting and without a word; for use where nothing can be awaited."""
 
     async def submitted_as(self, marker: str) -> Sequence[str]:
         """The ids of the jobs that bear the mark of a submit that was not answered."""

@@ -14,6 +14,7 @@
     │   ├── ServerError
     │   └── ProtocolError
     ├── SubmitRejected                  the server refuses a description
+    ├── SubmitErrors                    some of many were refused
     ├── FileNotFound (FileNotFoundError)
     ├── FileExists (FileExistsError)
     ├── PathRefused (PermissionError, ValueError)
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ._job import Job
     from ._status import JobResult, JobStatus
 
 _E = TypeVar("_E", bound="MigError")
@@ -215,6 +217,35 @@ class SubmitRejected(MigError):
         self.messages = tuple(messages)
         self.faults = tuple(faults)
         super().__init__("; ".join(self.messages) or "the description was refused without a reason")
+
+
+class SubmitErrors(MigError):
+    """Some of many jobs could not be submitted; the others were.
+
+    Attributes:
+        outcomes: for each description in order, the `Job` that was made, or the error.
+        errors: the errors alone, by their place in that order.
+    """
+
+    def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
+        self.outcomes = tuple(outcomes)
+        self.errors = {place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)}
+        shown = [f"[{place}] {error}" for place, error in list(self.errors.items())[:5]]
+        more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
+        made = len(self.outcomes) - len(self.errors)
+        super().__init__(
+            f"{len(self.errors)} of {len(self.outcomes)} jobs were not made, {made} were:\n" + "\n".join(shown + more)
+        )
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that were made."""
+        return [each for each in self.outcomes if not isinstance(each, MigError)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A job belongs to its session, and that to its event loop; what travels is its id.
+        outcomes = [each if isinstance(each, MigError) else each.id for each in self.outcomes]
+        return _rebuild, (type(self), self.args, {**self.__dict__, "outcomes": tuple(outcomes)})
 
 
 class FileNotFound(MigError, FileNotFoundError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -14,14 +13,13 @@ from ._backend import Outcome
 from ._board import Board
 from ._errors import (
     ConnectionFailed,
-    GridError,
     JobNotFound,
     MigError,
     ProtocolError,
     ServerError,
-    SubmitUnknown,
 )
 from ._grid_home import GridHome
+from ._grid_submit import NO_JOB, Submitter
 from ._lowering import PRIVATE_FOLDER
 from ._plan import Plan, PlannedOutput
 from ._poller import Poller
@@ -46,12 +44,6 @@ IDS_PER_REQUEST = 250
 """Jobs asked for at once: 300 cost a server 80 ms of its time (mig-live 7), and its places are few."""
 
 _ACTION_IDS = 500  # mig-protocol 5.2
-_NO_JOB = "0-aiomig"
-"""An id that no job has."""
-
-_LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each look for a job whose submit was not answered."""
-
 _CLEAN_UP_SECONDS = 10.0
 _LIVE_SECONDS = 60.0
 """A server takes one request for live output of a job in so many seconds (mig-protocol 5.8)."""
@@ -84,6 +76,8 @@ class GridBackend:
         self._polling = polling
         self.board = Board()
         self._tasks = SessionTasks()
+        self._submitter = Submitter(link, self._environment_of, self._cancel)
+        self._is_open = False
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -97,7 +91,7 @@ class GridBackend:
         """
         await self._client.open()
         try:
-            await self.statuses([_NO_JOB])
+            await self.statuses([NO_JOB])
             poller = Poller(self.board, self.statuses, self._polling)
             self.board.on_watch = poller.wake
             await self._tasks.open()
@@ -105,10 +99,12 @@ class GridBackend:
             with anyio.CancelScope(shield=True):
                 await self._client.close()
             raise
+        self._is_open = True
         self._tasks.start(poller.run, name="grid poller")
 
     async def close(self, error: BaseException | None) -> None:
         """Leaves the jobs running on the grid."""
+        self._is_open = False
         self._tasks.shield()
         self._tasks.cancel()
         try:
@@ -120,62 +116,35 @@ class GridBackend:
     # -- submitting
 
     async def submit(self, plan: Plan) -> str:
-        """Submits by ``submitfields``, once (mig-protocol 6.2).
-
-        The job bears a mark of its own in PROJECT (where the user sets that: in its environment), by which it is
-        found again when the answer is lost. Where it cannot be found, `SubmitUnknown` is raised, and nothing is sent
-        again. A task that is cancelled meanwhile has the job canceled if it was made.
-        """
-        marker = secrets.token_hex(12)
-        fields = _fields(plan.description, marker)
-        try:
-            answer = await self._link.change("submitfields", fields)
-            outcome = _protocol_jobs.submitted(answer, "submitfields")[0]
-        except (ConnectionFailed, ServerError, ProtocolError) as error:
-            if isinstance(error, ConnectionFailed) and not error.sent:
-                raise
-            job_id = await self._find_again(plan, marker, error)
-        except anyio.get_cancelled_exc_class():
-            await self._undo(plan, marker)
-            raise
-        else:
-            if outcome.job_id is None:
-                raise outcome.error or ProtocolError("submitfields: neither a job nor an error")
-            job_id = outcome.job_id
+        """Submits once. Its answer lost, the job is looked for; a task that is cancelled has the job canceled."""
+        job_id = await self._submitter.one(plan)
         self._own[job_id] = None
         return job_id
 
-    async def _find_again(self, plan: Plan, marker: str, error: GridError) -> str:
-        """The job of a submit that was not answered: it is looked for some seconds long."""
-        for pause in _LOOKS:
-            await anyio.sleep(pause)
-            found = await self.submitted_as(marker, plan.description.text("PROJECT"))
-            if found:
-                logger.warning("a submit was not answered (%s), but job %s was made", error, found[0])
-                return found[0]
-        if isinstance(error, ServerError):
-            raise error
-        raise SubmitUnknown(marker, str(error)) from error
+    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        """The same for many, in few requests."""
+        outcomes = await self._submitter.many(plans)
+        self._own.update(dict.fromkeys(outcome for outcome in outcomes if isinstance(outcome, str)))
+        return outcomes
 
-    async def _undo(self, plan: Plan, marker: str) -> None:
+    async def submitted_as(self, marker: str) -> list[str]:
+        """The jobs that bear the mark of a submit."""
+        return await self._submitter.bearing(marker)
+
+    async def _environment_of(self, job_id: str) -> Sequence[str]:
+        return (await self.plan_of(job_id)).description.lines("ENVIRONMENT")
+
+    async def _cancel(self, job_ids: Sequence[str]) -> None:
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
             try:
-                if found := await self.submitted_as(marker, plan.description.text("PROJECT")):
-                    await self.act("cancel", found)
+                await self.act("cancel", job_ids)
             except MigError as error:
-                logger.warning("a cancelled submit may have made a job with the mark %s: %s", marker, error)
+                logger.warning("%d jobs could not be canceled: %s", len(job_ids), error)
 
-    async def submitted_as(self, marker: str, project: str = "") -> list[str]:
-        """The jobs that bear a mark (mig-live 10)."""
-        fields = [("project_name", project or marker), ("job_id", _NO_JOB)]
-        found = list(_protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found)
-        if not project:
-            return found
-        return [
-            job_id
-            for job_id in found
-            if _marker_line(marker) in (await self.plan_of(job_id)).description.lines("ENVIRONMENT")
-        ]
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        """Cancels in the background."""
+        if self._is_open:
+            self._tasks.start(self._cancel, job_ids, name="grid cancel")
 
     # -- jobs
 
@@ -263,20 +232,6 @@ class GridBackend:
     def own_jobs(self) -> Iterable[str]:
         """The ids of what was submitted here."""
         return list(self._own)
-
-
-def _fields(description: Description, marker: str) -> list[tuple[str, str]]:
-    """The form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
-    keywords = dict(description.keywords)
-    if "PROJECT" in keywords:
-        keywords["ENVIRONMENT"] = (*keywords.get("ENVIRONMENT", ()), _marker_line(marker))
-    else:
-        keywords["PROJECT"] = (marker,)
-    return [(keyword, _mrsl.escape(line)) for keyword, lines in keywords.items() for line in lines]
-
-
-def _marker_line(marker: str) -> str:
-    return f"AIOMIG_SUBMIT={marker}"
 
 
 def _unknown(job_id: str) -> Outcome:

@@ -15,6 +15,7 @@ from . import _protocol, _protocol_files
 from ._errors import FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from ._files_access import FileInfo, WordCount
 from ._files_text import count_words, matching_lines
+from ._multipart import multipart
 from ._paths import archive_suffix, folder_of, join, name_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ class GridHome:
 
     async def _send_chunk(self, name: str, data: bytes, position: int, size: int) -> None:
         def body(token: str) -> tuple[bytes, str]:
-            return _multipart(name, data, [("output_format", "json"), ("action", "put"), ("_csrf", token)])
+            fields = [("output_format", "json"), ("action", "put"), ("_csrf", token)]
+            return multipart(fields, [("files[]", name, data)])
 
         headers = {"Content-Range": f"bytes {position}-{position + len(data) - 1}/{size}"} if data else {}
         # The same bytes at the same place: that may be repeated.
@@ -279,19 +281,3 @@ def _total(reply: Reply) -> int | None:
     _, _, total = reply.headers.get("Content-Range", "").partition("/")
     text = total if reply.status == 206 else reply.headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
-
-
-def _multipart(name: str, data: bytes, fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    """A form with one file, as bytes: servers take no body without a length (mig-live 1)."""
-    boundary = f"aiomig{secrets.token_hex(16)}"
-    head = "".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields
-    )
-    head += (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="files[]"; filename="{name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    return (
-        head.encode() + data + f"\r\n--{boundary}--\r\n".encode(),
-        f"multipart/form-data; boundary={boundary}",
-    )

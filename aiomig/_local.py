@@ -14,7 +14,7 @@ import anyio.lowlevel
 import platformdirs
 
 from ._board import Board
-from ._errors import Fault, JobNotFound, LocalError, SpecError, SubmitRejected
+from ._errors import Fault, JobNotFound, LocalError, MigError, SpecError, SubmitRejected
 from ._given import is_count
 from ._local_engine import Engine
 from ._local_files import LocalHome
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 OnExit = Literal["wait", "cancel", "leave"]
 
 _FIND_CHUNK = 500
+_SUBMIT_CHUNK = 100
+"""Jobs entered between two looks at the event loop."""
 
 
 def default_home() -> Path:
@@ -134,10 +136,41 @@ class LocalBackend:
         await anyio.lowlevel.checkpoint()
         return self._engine.submit([plan])[0]
 
+    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        """Puts jobs into the queue, some at a time. Cancelled in between, it cancels what it made."""
+        outcomes: list[str | MigError] = []
+        try:
+            for start in range(0, len(plans), _SUBMIT_CHUNK):
+                await anyio.lowlevel.checkpoint()
+                outcomes += self._submit_some(plans[start : start + _SUBMIT_CHUNK])
+        except anyio.get_cancelled_exc_class():
+            self._engine.act("cancel", [outcome for outcome in outcomes if isinstance(outcome, str)])
+            raise
+        return outcomes
+
+    def _submit_some(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        outcomes: list[str | MigError] = []
+        accepted: list[Plan] = []
+        for plan in plans:
+            try:
+                self._accept(plan)
+            except SubmitRejected as error:
+                outcomes.append(error)
+            else:
+                outcomes.append("")
+                accepted.append(plan)
+        job_ids = iter(self._engine.submit(accepted))
+        return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
+
     async def submitted_as(self, marker: str) -> list[str]:
-        """No submit goes unanswered here."""
+        """The jobs that bear a mark."""
         await anyio.lowlevel.checkpoint()
-        return []
+        return [record.job_id for record in self._store.bearing(marker)]
+
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        """Cancels jobs that nobody is interested in any more."""
+        if self._engine.is_open:
+            self._engine.act("cancel", job_ids)
 
     def _accept(self, plan: Plan) -> None:
         """Refuses what a grid refuses because of what it has."""

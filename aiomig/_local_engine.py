@@ -266,10 +266,10 @@ class Engine:
         elif record.executing is not None:
             Attempt(self._machine, record).strike_foreign()
 
-    def running(self, number: int) -> Attempt | None:
-        """The attempt of a job that runs here."""
-        run = self._runs.get(number)
-        return run.attempt if run is not None else None
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be acted on."""
+        return not self._closing and self._error is None
 
     def attempt_of(self, record: Record) -> Attempt:
         """The attempt of a job, to look at its files."""

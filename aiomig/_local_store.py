@@ -136,6 +136,8 @@ def encode_plan(plan: Plan) -> str:
         data["o"] = [[each.name, each.path, each.destination] for each in plan.outputs]
     if plan.folder is not None:
         data["f"] = plan.folder
+    if plan.marker:
+        data["m"] = plan.marker
     if plan.lines_before or plan.lines_after:
         data["l"] = [plan.lines_before, plan.lines_after]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
@@ -149,6 +151,7 @@ def decode_plan(text: str) -> Plan:
         Description({keyword: tuple(lines) for keyword, lines in data["k"].items()}),
         outputs=tuple(PlannedOutput(*each) for each in data.get("o", ())),
         folder=data.get("f"),
+        marker=data.get("m", ""),
         lines_before=before,
         lines_after=after,
     )
@@ -456,6 +459,13 @@ class Store:
             some = numbers[start : start + 500]
             found += self._select(f"WHERE number IN ({','.join('?' * len(some))})", some)
         return found
+
+    def bearing(self, marker: str, among: int = 10_000) -> list[Record]:
+        """The jobs that were submitted with a mark, among the newest."""
+        return self._select(
+            "WHERE number > (SELECT coalesce(max(number), 0) FROM jobs) - ? AND plan LIKE ? ORDER BY number",
+            (among, f'%"m":"{marker}"%'),
+        )
 
     def newest(self, limit: int | None, before: int | None = None) -> list[Record]:
         """Records from the newest back, at most ``limit``, below a number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ._description import Description
@@ -60,8 +61,8 @@ def make_plan(spec: JobSpec, token: str) -> Plan:
         remedy = "use letters, digits and . _ + -, at most 200, a letter or digit first"
         raise SpecError([Fault("token", token, "cannot name a private folder", remedy)])
     if not (spec.inputs or spec.executables or spec.outputs):
-        return Plan(Description({"EXECUTE": spec.commands, **field_lines(spec), **spec.mrsl}))
-    return _Staging(spec, f"{PRIVATE_FOLDER}/{token}").plan()
+        return Plan(Description({"EXECUTE": spec.commands, **field_lines(spec), **spec.mrsl}), marker=token)
+    return replace(_Staging(spec, f"{PRIVATE_FOLDER}/{token}").plan(), marker=token)
 
 
 def text_of(spec: JobSpec) -> str:

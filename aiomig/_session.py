@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 import anyio
 
 from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._description import Description
 from ._errors import Fault, MigError, NoSession, SpecError
 from ._files import Files
 from ._given import is_count, is_text
 from ._job import Job, Work
+from ._lowering import PRIVATE_FOLDER
+from ._plan import again
 from ._spec import JobSpec
 from ._watch import Watch
 
@@ -219,30 +220,16 @@ class Session:
 
     async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
         """The same job again, in a private folder of its own."""
-        if plan.folder is None:
-            return await self._submit(plan, spec)
-        old, new = plan.folder, f"aiomig_jobs/{secrets.token_hex(12)}"
-        keywords = {
-            keyword: tuple(_moved(line, old, new) for line in lines)
-            if keyword in ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES")
-            else lines
-            for keyword, lines in plan.description.keywords.items()
-        }
-        again = replace(
-            plan,
-            description=Description(keywords),
-            outputs=tuple(replace(each, path=_moved(each.path, old, new)) for each in plan.outputs),
-            folder=new,
-            uploads=(),
-        )
+        marker = secrets.token_hex(12)
+        new = again(plan, f"{PRIVATE_FOLDER}/{marker}", marker)
         try:
-            if await self._files.exists(f"{old}/in"):
-                await self._files.copy(f"{old}/in", f"{new}/in", recursive=True)
-            job_id = await self._backend.submit(again)
+            if plan.folder is not None and await self._files.exists(f"{plan.folder}/in"):
+                await self._files.copy(f"{plan.folder}/in", f"{new.folder}/in", recursive=True)
+            job_id = await self._backend.submit(new)
         except BaseException:
-            await self._remove_folder(again)
+            await self._remove_folder(new)
             raise
-        return Job(self._work, job_id, spec=spec, plan=again)
+        return Job(self._work, job_id, spec=spec, plan=new)
 
     # -- jobs
 
@@ -299,7 +286,3 @@ class Session:
         """Cancels jobs; see `aiomig.cancel`. Takes ids as well as jobs."""
         self._require_open()
         return await cancel_all(self._jobs(jobs))
-
-
-def _moved(text: str, old: str, new: str) -> str:
-    return " ".join(new + part[len(old) :] if part.startswith(old + "/") else part for part in text.split(" "))

@@ -119,6 +119,8 @@ class Answers:
             call.error(f"Could not load backend: {call.operation.name}", 200)
             return
         call.title = operation.name
+        # Those with a title of their own set it late, and are without a header until then.
+        call.header = operation.name if not operation.title and operation.header is None else None
         if not call.client:
             call.error("Authentication is missing!", 200)
         elif home is None:
@@ -138,7 +140,6 @@ class Answers:
         changes = call.operation.changes
         if not (changes if isinstance(changes, bool) else changes(call)) or self._token_fits(call):
             return True
-        call.header = call.title
         call.error(call.operation.refusal)
         if call.operation.name == "cat":
             call.status = call.code = 422
@@ -174,6 +175,8 @@ def refusal(request: Request) -> Response | None:
 
 def _turn_away(call: Call) -> None:
     if call.operation.strangers:
+        if call.operation.changes:
+            call.title = call.header = call.operation.title
         call.error(call.operation.strangers)
         return
     call.title = call.header = "Account Error"

@@ -34,7 +34,7 @@ def _found(call: Call, *, code: int = 100) -> list[Job]:
 
 def _jobstatus(call: Call) -> None:
     kind = "sorted" if "s" in call.flags else "unsorted"
-    call.title, call.header = "jobstatus", f"MiG {kind}  job status"
+    call.header = f"MiG {kind}  job status"
     if call.flags and set(call.flags) & set("vsi"):
         known = "".join(each for each in call.flags if each in "vsi")
         for letter in known if "v" in known else ():
@@ -185,6 +185,7 @@ OPERATIONS = (
             Parameter("project_name", "word"),
         ),
         _jobstatus,
+        header="",
     ),
     Operation("jobaction", (_IDS, Parameter("action", "word", required=True)), _jobaction, changes=True),
     Operation("canceljob", (_IDS,), _jobaction, changes=True),

@@ -141,5 +141,6 @@ OPERATIONS = (
         ),
         _mqueue,
         changes=lambda call: call.last("action") in _ACTIONS and call.last("action") not in _READING,
+        header="",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import posixpath
 import re
 from typing import TYPE_CHECKING, Any
@@ -151,11 +152,11 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
     """Saves one part; ``None`` where the server gives up on the whole request."""
     name = call.last(f"remotefilename_{number}") or posixpath.basename(field.filename or "")
     if wrong := stray(name, "path"):
-        call.error(f"Invalid path! ({name}: {wrong})")
+        call.error(html.escape(f"Invalid path! ({name}: {wrong})", quote=False))
         return None
     place = call.home.place(name)
     if place is None or place == call.home.root:
-        call.error(f"Invalid path! ({name} expands to an illegal path)")
+        call.error(f"Invalid path! ({name} expands to illegal path)")
         return None
     place.parent.mkdir(parents=True, exist_ok=True)
     try:

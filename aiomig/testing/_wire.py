@@ -52,7 +52,10 @@ _WORDS = {
         "Internal Server Error",
         (
             "<p>The server encountered an internal error or\n"
-            "misconfiguration and was unable to complete\nyour request.</p>"
+            "misconfiguration and was unable to complete\nyour request.</p>\n"
+            "<p>Please contact the server administrator at \n mig to inform them of the time this error occurred,\n"
+            " and the actions you performed just before this error.</p>\n"
+            "<p>More information about this error may be available\nin the server error log.</p>"
         ),
     ),
     503: (

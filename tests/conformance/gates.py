@@ -6,10 +6,10 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-import aiomig
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import aiomig
 
 
 class Gate:
