@@ -20,7 +20,7 @@ from ._errors import (
 )
 from ._grid_home import GridHome
 from ._grid_submit import NO_JOB, Submitter
-from ._lowering import PRIVATE_FOLDER
+from ._lowering import PRIVATE_FOLDER, renamed
 from ._plan import Plan, PlannedOutput
 from ._poller import Poller
 from ._results import KINDS
@@ -54,7 +54,6 @@ _TARGET: Mapping[str, JobState] = {
     "thaw": JobState.QUEUED,
 }
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
-_TRAILING = re.compile(r"\(cd -- \"\$MIG_JOBDIR\" && \{ \[ ! -e .* aiomig-out-\d+; \}\)")
 
 
 class GridBackend:
@@ -252,20 +251,23 @@ def _plan_from(description: Description) -> Plan:
     """What can be told of a plan from the description that was sent: see `_lowering`."""
     outputs: list[PlannedOutput] = []
     folder: str | None = None
+    commands = description.lines("EXECUTE")
+    names = renamed(commands[-1]) if commands else {}
     for each in description.transfers("OUTPUTFILES"):
-        private = each.destination.startswith(PRIVATE_FOLDER + "/")
-        if private:
+        name, destination = names.get(each.source, each.source), None
+        if each.destination.startswith(PRIVATE_FOLDER + "/"):
             folder = "/".join(each.destination.split("/")[:2])
-        outputs.append(PlannedOutput(each.source, each.destination, each.source if private else None))
+            destination = each.destination.removeprefix(f"{folder}/out/")
+            destination = name if destination == each.source else destination
+        outputs.append(PlannedOutput(name, each.destination, destination))
     for keyword in ("INPUTFILES", "EXECUTABLES"):
         for each in description.transfers(keyword):
             if each.source.startswith(PRIVATE_FOLDER + "/"):
                 folder = "/".join(each.source.split("/")[:2])
-    commands = description.lines("EXECUTE")
     return Plan(
         description,
         outputs=tuple(outputs),
         folder=folder,
         lines_before=int(bool(commands) and _LEADING.match(commands[0]) is not None),
-        lines_after=int(bool(commands) and _TRAILING.match(commands[-1]) is not None),
+        lines_after=int(bool(names)),
     )

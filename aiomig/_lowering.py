@@ -148,6 +148,7 @@ class _Staging:
         self._upload_names: set[str] = set()
         self._upload_aliases = _aliases("in", self._upload_names)
         names = [name for _, name in (*spec.inputs, *spec.executables)] + [name for name, _ in spec.outputs]
+        names += [place for _, place in spec.outputs if isinstance(place, str)]
         top = {name.partition("/")[0] for name in names}
         self._input_aliases = _aliases("in", top)
         self._incoming: list[tuple[str, str]] = []  # (alias, name)
@@ -210,7 +211,8 @@ class _Staging:
             source = self._outgoing.get(name, name)
             path = destination.path if isinstance(destination, Remote) else destination
             if private:
-                path = f"{self._folder}/out/{source}"
+                # By its destination, where that is a name to be sent: a handle made from the id alone knows it then.
+                path = f"{self._folder}/out/{path if is_safe(str(path)) else source}"
             planned.append(PlannedOutput(name, path, str(destination) if private else None))
             lines[f"{source} {path}"] = None
         return tuple(planned), tuple(lines)
@@ -233,3 +235,13 @@ class _Staging:
         )
         # A subshell: later lines, such as an EXIT trap of the user's, keep their working directory.
         return (f'(cd -- "$MIG_JOBDIR" && {{ {steps}; }})',)
+
+
+def renamed(line: str) -> dict[str, str]:
+    """The names behind the aliases of outputs, in the last EXECUTE line of a job; empty where that is not ours."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return {}
+    steps = [words[at + 1 : at + 3] for at, word in enumerate(words) if word == "--" and words[at - 1] == "-f"]
+    return {alias.rstrip(";"): name.removeprefix("./") for name, alias in steps} if line.startswith("(cd --") else {}

@@ -98,7 +98,9 @@ def test_mpi_hello_without_mpi(tmp_path: Path) -> None:
 def test_mpi_hello_with_mpi(tmp_path: Path) -> None:
     path = tools(
         tmp_path / "tools",
-        mpicc='[ "$*" = "hello.c -o hello" ] && { echo \'echo "hello from rank $RANK of $SIZE"\' >hello; chmod +x hello; }',
+        mpicc="""[ "$*" = "hello.c -o hello" ] || exit 1
+echo 'echo "hello from rank $RANK of $SIZE"' >hello
+chmod +x hello""",
         mpirun='[ "$1" = -n ] && for RANK in 0 1; do RANK=$RANK SIZE=$2 "$3"; done',
     )
     *_, first, second = output("mpi_hello", tmp_path / "home", "--local", PATH=path).splitlines()

@@ -175,7 +175,7 @@ def _objects(body: bytes) -> list[dict[str, Any]]:
 
 
 def _unordered(name: str) -> bool:
-    return name.startswith(("statpath--", "cat--wildcard", "chksum--wildcard"))
+    return name.startswith(("statpath--", "cat--wildcard", "chksum--wildcard", "rm--wildcard"))
 
 
 @pytest.mark.parametrize("recorded", COVERED, ids=lambda recorded: recorded.name)

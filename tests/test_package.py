@@ -65,12 +65,6 @@ def test_all_is_true_and_sorted() -> None:
     assert aiomig.__all__ == sorted(imported)
 
 
-def test_star_import_gives_exactly_the_public_names() -> None:
-    names: dict[str, Any] = {}
-    exec("from aiomig import *", names)
-    assert set(names) - {"__builtins__"} == set(aiomig.__all__)
-
-
 def test_nothing_else_is_visible() -> None:
     # A module of the package that some test imported is an attribute, too; only `testing` has a public name.
     seen = {name for name in vars(aiomig) if not name.startswith("_")} - {"testing"}

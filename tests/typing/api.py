@@ -9,7 +9,6 @@ from typing import assert_type
 
 import anyio
 
-
 import aiomig
 from aiomig import as_completed, cancel, current_session, statuses, submit, submit_mrsl, wait, watch
 
