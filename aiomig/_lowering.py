@@ -206,13 +206,15 @@ class _Staging:
     def _outputs(self, files: Iterable[OutputFile]) -> tuple[tuple[PlannedOutput, ...], tuple[str, ...]]:
         planned: list[PlannedOutput] = []
         lines: dict[str, None] = {}
+        places: dict[str, str] = {}
         for name, destination in files:
             private = _is_private(destination)
             source = self._outgoing.get(name, name)
             path = destination.path if isinstance(destination, Remote) else destination
             if private:
                 # By its destination, where that is a name to be sent: a handle made from the id alone knows it then.
-                path = f"{self._folder}/out/{path if is_safe(str(path)) else source}"
+                place = f"{self._folder}/out/{path if is_safe(str(path)) else source}"
+                path = places.setdefault(source, place)
             planned.append(PlannedOutput(name, path, str(destination) if private else None))
             lines[f"{source} {path}"] = None
         return tuple(planned), tuple(lines)

@@ -145,7 +145,7 @@ def test_one_file_under_two_names_is_uploaded_once(tmp_path: Path) -> None:
 
 def test_one_output_to_two_places_is_sent_once() -> None:
     plan = JobSpec("true", outputs=[("a", "1"), ("a", "2"), ("a", Remote("r"))]).plan("t")
-    assert plan.description.lines("OUTPUTFILES") == ("a aiomig_jobs/t/out/a", "a r")
+    assert plan.description.lines("OUTPUTFILES") == ("a aiomig_jobs/t/out/1", "a r")
     assert [output.destination for output in plan.outputs] == ["1", "2", None]
 
 

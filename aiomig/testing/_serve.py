@@ -60,12 +60,24 @@ async def serve(grid: FakeGrid, host: str, port: int, authority: Authority | Non
         listener = await anyio.create_tcp_listener(local_host=address, local_port=port, backlog=512)
         number = listener.extra(anyio.abc.SocketAttribute.local_port)
         url = f"https://{host}:{number}"
-        async with anyio.create_task_group() as tasks, listener:
-            tasks.start_soon(listener.serve, partial(_connection, grid, context, url))
+        scope, ended = anyio.CancelScope(), anyio.Event()
+
+        async def listen() -> None:
             try:
-                yield Address(url, issuer.file, client.certificate, client.key, issuer)
+                with scope:
+                    await listener.serve(partial(_connection, grid, context, url))
             finally:
-                tasks.cancel_scope.cancel()
+                ended.set()
+
+        # In the group of the grid: a group here would wrap what the caller's block raises.
+        grid.tasks.start_soon(listen)
+        try:
+            yield Address(url, issuer.file, client.certificate, client.key, issuer)
+        finally:
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await ended.wait()
+                await listener.aclose()
 
 
 async def _connection(grid: FakeGrid, context: ssl.SSLContext, url: str, raw: ByteStream) -> None:

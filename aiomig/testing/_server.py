@@ -119,7 +119,8 @@ class FakeGrid:
         self._jobs = Jobs(self.site)
         self._answers = Answers(self.site, self._jobs, self._homes, self.token)
         self._script: Script | None = None
-        self._tasks = anyio.create_task_group()
+        self.tasks = anyio.create_task_group()
+        """Where everything runs that the server does by itself."""
         self._runner: Runner | None = None
         self._opened = False
 
@@ -135,8 +136,8 @@ class FakeGrid:
             self._epoch = time.time()
         self._jobs.now = self._epoch
         self.add_user(self.user, self._given)
-        await self._tasks.__aenter__()
-        self._runner = Runner(self._tasks, self._jobs, self._look, lambda user: self._homes[user].root, self._slots)
+        await self.tasks.__aenter__()
+        self._runner = Runner(self.tasks, self._jobs, self._look, lambda user: self._homes[user].root, self._slots)
         self._jobs.made = self._made
         self._jobs.changed = self._changed
         self._jobs.live = self._live
@@ -148,10 +149,10 @@ class FakeGrid:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._tasks.cancel_scope.cancel()
+        self.tasks.cancel_scope.cancel()
         try:
             # The error is not shown to the group: it would wrap it in an ExceptionGroup.
-            await self._tasks.__aexit__(None, None, None)
+            await self.tasks.__aexit__(None, None, None)
         finally:
             if self._runner is not None:
                 self._runner.close()

@@ -97,7 +97,7 @@ class Mishap(Exception):
 
 @pytest.mark.parametrize("error", [Mishap("x"), KeyError("x"), TimeoutError(), aiomig.JobNotFound("1"), SystemExit(3)])
 async def test_an_exception_comes_out_as_it_is(settings: Settings, error: BaseException) -> None:
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any kind
+    with pytest.raises(BaseException) as caught:  # noqa: PT011, PT012 - any kind, out of a whole block
         async with settings.session() as mig:
             await mig.submit("true")
             raise error
@@ -112,7 +112,7 @@ async def test_an_error_of_a_job_comes_out_as_it_is(settings: Settings) -> None:
 
 async def test_leaving_by_an_exception_cancels(local_settings: Settings, gate: Gate) -> None:
     jobs: list[aiomig.Job] = []
-    with pytest.raises(Mishap):
+    with pytest.raises(Mishap):  # noqa: PT012 - out of a whole block
         async with local_settings.session(on_exit="wait", slots=1) as mig:
             jobs += [await mig.submit(gate.command) for _ in range(3)]
             await until(jobs[0], EXECUTING)
@@ -135,17 +135,17 @@ async def test_leaving_by_cancellation_cancels(local_settings: Settings, gate: G
 
 async def test_cancellation_while_leaving_cancels(local_settings: Settings, gate: Gate) -> None:
     jobs: list[aiomig.Job] = []
+    leaving = anyio.Event()
 
     async def program() -> None:
         async with local_settings.session(on_exit="wait") as mig:
             jobs.append(await mig.submit(gate.command))
             await until(jobs[0], EXECUTING)
+            leaving.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(program)
-        await anyio.wait_all_tasks_blocked()
-        while not jobs:
-            await anyio.lowlevel.checkpoint()
+        await leaving.wait()
         tasks.cancel_scope.cancel()
     assert await state_of(local_settings, jobs[0]) is CANCELED
 

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import aiomig
@@ -171,7 +172,8 @@ async def test_a_cancelled_waiter_leaves_the_job_and_the_others_alone(executing:
         async with anyio.create_task_group() as some:
             for call in (executing.wait, executing.result, executing.stdout, follow):
                 some.start_soon(call)
-            await anyio.wait_all_tasks_blocked()
+            for _ in range(10):
+                await anyio.lowlevel.checkpoint()
             some.cancel_scope.cancel()
         assert (await executing.status()).state is EXECUTING
         gate.open()
