@@ -20,7 +20,7 @@
 ``anyio.fail_after`` and ``asyncio.timeout`` do that, and a wait that is cancelled never cancels a job.
 """
 
-from ._api import as_completed, cancel, statuses, submit, submit_mrsl, wait, watch
+from ._api import as_completed, cancel, statuses, submit, submit_many, submit_mrsl, sweep, wait, watch
 from ._backend import Outcome
 from ._collect import Completed, Waited
 from ._config import Config
@@ -46,6 +46,7 @@ from ._errors import (
     ResultsMissing,
     ServerError,
     SpecError,
+    SubmitErrors,
     SubmitRejected,
     SubmitUnknown,
 )
@@ -53,9 +54,11 @@ from ._files import FileInfo, Files, WordCount
 from ._job import ActionRefused, Job
 from ._open import connect, grid, local
 from ._poller import Polling
+from ._scope import Scope
 from ._session import Session, current_session
 from ._spec import JobSpec
 from ._status import Attempt, CommandResult, JobResult, JobState, JobStatus
+from ._sweep import Sweep
 from ._tail import Tail
 from ._values import InputFile, OutputFile, Remote, Resources
 from ._version import VERSION
@@ -101,11 +104,14 @@ __all__ = [
     "Remote",
     "Resources",
     "ResultsMissing",
+    "Scope",
     "ServerError",
     "Session",
     "SpecError",
+    "SubmitErrors",
     "SubmitRejected",
     "SubmitUnknown",
+    "Sweep",
     "Tail",
     "Waited",
     "Watch",
@@ -118,7 +124,9 @@ __all__ = [
     "local",
     "statuses",
     "submit",
+    "submit_many",
     "submit_mrsl",
+    "sweep",
     "wait",
     "watch",
 ]

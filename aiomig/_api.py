@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from ._collect import Completed, Waited, as_jobs, backend_of, cancel_all, statuses_of, wait_for
 from ._job import Job
-from ._session import SpecFields, current_session
+from ._session import current_session
 from ._watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterable, Iterable
 
     from ._backend import Outcome
-    from ._spec import JobSpec
+    from ._spec import JobSpec, SpecFields
     from ._status import JobStatus
+    from ._sweep import Sweep, Template
+
+
+class SweepOptions(TypedDict, total=False):
+    """The options of `sweep`; see `Session.sweep`."""
+
+    in_flight: int
+    order: Literal["completion", "submission"]
+    on_failure: Literal["collect", "raise"]
+    retries: int
+    journal: str | os.PathLike[str] | None
 
 
 async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
@@ -36,6 +47,16 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
 async def submit_mrsl(path: str | os.PathLike[str]) -> Job:
     """Submits a hand-written job description in the current session; see `Session.submit_mrsl`."""
     return await current_session().submit_mrsl(path)
+
+
+async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
+    """Submits many jobs in the current session, in few requests; see `Session.submit_many`."""
+    return await current_session().submit_many(specs)
+
+
+def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepOptions]) -> Sweep:
+    """Runs a job for each of any number of parameters in the current session; see `Session.sweep`."""
+    return current_session().sweep(template, parameters, **options)
 
 
 def watch(jobs: Job | str | Iterable[Job | str]) -> Watch:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._files import HomeAccess
     from ._plan import Plan
     from ._status import JobState, JobStatus
+    from ._tasks import SessionTasks
 
 Action = Literal["cancel", "freeze", "thaw"]
 
@@ -45,6 +46,7 @@ class Backend(Protocol):
     mode: Literal["grid", "local"]
     home: HomeAccess
     board: Board
+    tasks: SessionTasks
     look_again: float
     """Seconds between two looks at the growing output of a job."""
 

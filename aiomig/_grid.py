@@ -74,7 +74,7 @@ class GridBackend:
         self.home: HomeAccess = GridHome(link)
         self._polling = polling
         self.board = Board()
-        self._tasks = SessionTasks()
+        self.tasks = SessionTasks()
         self._submitter = Submitter(link, self._environment_of, self._cancel)
         self._is_open = False
         self._own: dict[str, None] = {}
@@ -93,21 +93,21 @@ class GridBackend:
             await self.statuses([NO_JOB])
             poller = Poller(self.board, self.statuses, self._polling)
             self.board.on_watch = poller.wake
-            await self._tasks.open()
+            await self.tasks.open()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._client.close()
             raise
         self._is_open = True
-        self._tasks.start(poller.run, name="grid poller")
+        self.tasks.start(poller.run, name="grid poller")
 
     async def close(self, error: BaseException | None) -> None:
         """Leaves the jobs running on the grid."""
         self._is_open = False
-        self._tasks.shield()
-        self._tasks.cancel()
+        self.tasks.shield()
+        self.tasks.cancel()
         try:
-            await self._tasks.close()
+            await self.tasks.close()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._client.close()
@@ -143,7 +143,7 @@ class GridBackend:
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancels in the background."""
         if self._is_open:
-            self._tasks.start(self._cancel, job_ids, name="grid cancel")
+            self.tasks.start(self._cancel, job_ids, name="grid cancel")
 
     # -- jobs
 

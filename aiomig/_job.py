@@ -59,15 +59,17 @@ class Job:
     Attributes:
         id: the job's id, as the grid gave it.
         spec: what was submitted, where this program knows it; else ``None``.
+        parameter: what a sweep made it for; else ``None``.
     """
 
-    __slots__ = ("_plan", "_work", "id", "spec")
+    __slots__ = ("_plan", "_work", "id", "parameter", "spec")
 
     def __init__(self, work: Work, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
         self._work = work
         self._plan = plan
         self.id = job_id
         self.spec = spec
+        self.parameter: object = None
 
     @property
     def backend(self) -> Backend:

@@ -86,7 +86,7 @@ class LocalBackend:
         self.home: HomeAccess = LocalHome(settings.home)
         self.board = Board()
         self._on_exit = on_exit
-        self._tasks = SessionTasks()
+        self.tasks = SessionTasks()
         self._store: Store
         self._engine: Engine
 
@@ -99,13 +99,13 @@ class LocalBackend:
         for folder in (self.settings.home, self.settings.folder, self.settings.runs, self.settings.kept):
             _make_private(folder, strict=folder != self.settings.home)
         self._store = Store(self.settings.folder)
-        self._engine = Engine(self.settings, self._store, self.board, self._tasks)
-        await self._tasks.open()
+        self._engine = Engine(self.settings, self._store, self.board, self.tasks)
+        await self.tasks.open()
         try:
             self._engine.open()
         except BaseException:
-            self._tasks.cancel()
-            await self._tasks.close()
+            self.tasks.cancel()
+            await self.tasks.close()
             self._store.close()
             raise
 
@@ -121,9 +121,10 @@ class LocalBackend:
         except BaseException as cancelled:  # noqa: BLE001 - raised again below, once the jobs are dealt with
             how, failure = "cancel", cancelled
         # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
-        self._tasks.shield()
+        self.tasks.shield()
         await self._engine.close(how)
-        await self._tasks.close()
+        self.tasks.cancel()
+        await self.tasks.close()
         self._store.close()
         if failure is not None:
             raise failure

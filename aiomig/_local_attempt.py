@@ -207,9 +207,11 @@ class Attempt:
                 null=self._machine.null,
                 pidfd=self._machine.pidfd,
             )
-            await process.wait()
+            with anyio.CancelScope(shield=True):  # it reads one file, and nobody else would wait for it
+                await process.wait()
             text = answer.read_text("utf-8", "replace").strip()
-            Path(self.stream("stderr")).write_text(text + "\n", "utf-8")
+            if text:
+                Path(self.stream("stderr")).write_text(text + "\n", "utf-8")
         except OSError:
             return ""
         return text
@@ -252,9 +254,9 @@ class Attempt:
         remove_tree(self._results)
 
     def clean(self) -> None:
-        """Removes the job directory. The control file of an attempt that ran goes too."""
+        """Removes the job directory and the control file. A claim stays while there is someone whom it holds back."""
         remove_tree(self.folder)
-        if not self._claimed:
+        if not self._claimed or not _local_process.anyone_in(self.folder):
             with suppress(OSError):
                 os.unlink(self._control)
 
@@ -331,13 +333,42 @@ class Attempt:
         """Where ``stdout`` or ``stderr`` is while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"
 
-    @staticmethod
-    def remove_leftover(path: Path) -> None:
-        """Removes a job directory or control file that belongs to no running attempt."""
-        if path.is_dir():
-            remove_tree(str(path))
-            return
+
+class Leftover:
+    """What a program that died left of an attempt whose end is in the records.
+
+    Args:
+        runs: where the job directories are.
+        local_name: the attempt.
+        pidfd: whether there are process descriptors.
+    """
+
+    def __init__(self, runs: Path, local_name: str, *, pidfd: bool) -> None:
+        self._folder = f"{runs}/job-dir_{local_name}"
+        self._control = runs / f"{local_name}.control"
+        self._pidfd = pidfd
+
+    def process(self) -> Process | None:
+        """Its shell, if it still runs: the program died after it wrote that the job is canceled."""
+        pid = ""
         with suppress(OSError):
-            old = time.time() - path.stat().st_mtime > _CLAIM_LASTS
-            if old or path.read_bytes() != _RECOVERED:
-                path.unlink()
+            pid = self._control.read_text("ascii", "replace").partition("\n")[0]
+        process = _local_process.attach(int(pid), pidfd=self._pidfd) if pid.isdigit() else None
+        if process is not None and not _local_process.belongs_to(process.pid, self._folder):
+            process.release()
+            return None
+        return process
+
+    async def end(self, process: Process) -> None:
+        """Kills its process group, then removes it."""
+        process.kill()
+        await process.wait()
+        self.remove()
+
+    def remove(self) -> None:
+        """Removes the job directory and the control file; of a claim see `Attempt.clean`."""
+        remove_tree(self._folder)
+        with suppress(OSError):
+            old = time.time() - self._control.stat().st_mtime > _CLAIM_LASTS
+            if old or self._control.read_bytes() != _RECOVERED or not _local_process.anyone_in(self._folder):
+                self._control.unlink()

@@ -136,13 +136,16 @@ class Engine:
         self._tasks.start(self._carry_out, run, same_boot, name=f"local recover {record.number}")
 
     def _sweep(self) -> None:
-        """Removes what a program left that died after a job's end was recorded, before its directory was removed."""
-        names = {entry.name for entry in os.scandir(self._settings.runs)}
-        running = self._store.running_names()
-        for name in names:
-            local_name = name.removeprefix("job-dir_").removesuffix(".control")
-            if local_name not in running:
-                Attempt.remove_leftover(self._settings.runs / name)
+        """Ends and removes what a program left that died between writing the end of a job and cleaning up."""
+        runs = self._settings.runs
+        names = {name.removeprefix("job-dir_").removesuffix(".control") for name in os.listdir(runs)}
+        for name in names - self._store.names_in_use(names):
+            leftover = Leftover(runs, name, pidfd=self._machine.pidfd)
+            process = leftover.process()
+            if process is None:
+                leftover.remove()
+            else:
+                self._tasks.start(leftover.end, process, name=f"local leftover {name}")
 
     async def drained(self) -> None:
         """Waits until nothing of ours is queued or runs. Frozen jobs are not waited for."""

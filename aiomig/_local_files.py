@@ -55,7 +55,7 @@ class LocalHome:
 
     def __init__(self, root: Path) -> None:
         with explained(str(root), "on this machine"):
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root = Path(os.path.realpath(root))
         self._own = self.root / _paths.OWN_FOLDER
 

@@ -241,3 +241,12 @@ def belongs_to(pid: int, folder: str) -> bool:
         return os.path.realpath(process / "cwd").startswith(os.path.realpath(folder))
     except OSError:
         return not process.parent.joinpath("self").exists()  # no /proc: nothing speaks against it
+
+
+def anyone_in(folder: str) -> bool:
+    """Whether any process may be of the attempt in a job directory; True where that cannot be seen."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return True
+    return any(name.isdigit() and belongs_to(int(name), folder) for name in names)

@@ -53,6 +53,9 @@ CREATE TABLE signals (session INTEGER NOT NULL, job INTEGER NOT NULL) STRICT;
 
 _UNFINISHED = "state IN ('QUEUED', 'EXECUTING', 'FROZEN')"
 _COLUMNS = "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified"
+_CHUNK = 500
+"""How many values one statement names."""
+
 _JOB_ID = re.compile(r"([1-9]\d{0,17})_\d+_\d+_\d+__\d+_\d+_\d+_" + re.escape(SERVER))
 
 
@@ -292,10 +295,18 @@ class Store:
         row = self._run("SELECT boot FROM sessions WHERE number IS ?", (session,)).fetchone()
         return row is not None and row[0] == boot_id()
 
-    def running_names(self) -> set[str]:
-        """The local names of all attempts under way, of all sessions."""
-        rows = self._run("SELECT local_name FROM jobs WHERE state = 'EXECUTING'").fetchall()
-        return {name for (name,) in rows}
+    def names_in_use(self, names: Iterable[str]) -> set[str]:
+        """Which of these local names are of attempts under way, or of another open session, which cleans up itself."""
+        wanted = list(names)
+        used: set[str] = set()
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            marks = ",".join("?" * len(some))
+            rows = self._run(f"SELECT local_name, state, owner FROM jobs WHERE local_name IN ({marks})", some)
+            for name, state, owner in rows.fetchall():
+                if state == "EXECUTING" or (owner not in (None, self.session) and self.is_alive(owner)):
+                    used.add(name)
+        return used
 
     def adopt(self) -> list[Record]:
         """Makes the unfinished jobs of dead sessions ours; in the order of the queue."""
@@ -455,8 +466,8 @@ class Store:
     def records(self, numbers: Sequence[int]) -> list[Record]:
         """Several records, in no order."""
         found: list[Record] = []
-        for start in range(0, len(numbers), 500):
-            some = numbers[start : start + 500]
+        for start in range(0, len(numbers), _CHUNK):
+            some = numbers[start : start + _CHUNK]
             found += self._select(f"WHERE number IN ({','.join('?' * len(some))})", some)
         return found
 

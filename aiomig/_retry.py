@@ -34,15 +34,27 @@ class Retry:
             yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)
 
 
-def retry_after(value: str | None, now: datetime | None = None) -> float:
-    """The seconds of a ``Retry-After`` header, a number or a date; 0 where there is none, at most five minutes."""
-    if not value:
-        return 0.0
-    if value.strip().isdigit():
-        seconds = float(value.strip())
+def retry_after(value: str | None, date: str | None = None) -> float:
+    """The seconds that a ``Retry-After`` header asks to wait; 0 where there is none, at most five minutes.
+
+    Args:
+        value: the header: a number of seconds, or a date.
+        date: the ``Date`` of the same answer, from which a date is counted: the two clocks may differ. Default is
+            the clock of this machine.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
     else:
-        try:
-            seconds = (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds()
-        except (ValueError, TypeError):
-            return 0.0
+        until = _time(text)
+        seconds = (until - (_time(date or "") or datetime.now(UTC))).total_seconds() if until else 0.0
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # A zone of -0000 is read as none at all; HTTP knows no other than GMT (RFC 9110 5.6.7).
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -2,64 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from contextvars import ContextVar
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import anyio
 
 from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._errors import Fault, MigError, NoSession, SpecError
+from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors
 from ._files import Files
 from ._given import is_count, is_text
 from ._job import Job, Work
 from ._lowering import PRIVATE_FOLDER
 from ._plan import again
+from ._scope import Scope, entered
 from ._spec import JobSpec
+from ._sweep import Options, Order, Sweep
+from ._uploads import Uploads
 from ._watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Iterable, Sequence
     from types import TracebackType
 
     from ._backend import Backend, Outcome
-    from ._fields import RawValue
-    from ._inputs import InputItem
-    from ._outputs import OutputItem
     from ._plan import Plan
+    from ._spec import SpecFields
     from ._status import JobStatus
-    from ._values import Resources
-
-logger = logging.getLogger("aiomig")
-
-_CLEAN_UP_SECONDS = 10.0
-"""The longest that a failed or cancelled submit takes to remove what it uploaded."""
+    from ._sweep import Template
 
 _open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
-
-
-class SpecFields(TypedDict, total=False):
-    """The fields of `JobSpec` besides the commands, as keyword arguments; see there."""
-
-    inputs: Iterable[InputItem]
-    executables: Iterable[InputItem]
-    outputs: Iterable[OutputItem]
-    resources: Resources
-    environment: Mapping[str, str]
-    name: str | None
-    runtime_environments: Iterable[str]
-    vgrids: Iterable[str]
-    retries: int | None
-    notify: Iterable[str]
-    verify: Iterable[str]
-    mount: Sequence[str | tuple[str, str]]
-    project: str | None
-    kind: str | None
-    mrsl: Mapping[str, RawValue]
 
 
 def current_session() -> Session:
@@ -87,6 +63,7 @@ class Session:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._files = Files(backend.home)
+        self._uploads = Uploads(self._files)
         self._work = Work(backend, self._files, self._resubmit)
         self._state: Literal["new", "open", "closed"] = "new"
 
@@ -195,28 +172,140 @@ class Session:
 
     async def _submit(self, plan: Plan, spec: JobSpec | None) -> Job:
         self._require_open()
-        if not plan.uploads:
-            return Job(self._work, await self._backend.submit(plan), spec=spec, plan=plan)
-        try:
-            for upload in plan.uploads:
-                if isinstance(upload.source, bytes):
-                    await self._files.write_bytes(upload.path, upload.source)
-                else:
-                    await self._files.put(upload.source, upload.path)
-            job_id = await self._backend.submit(plan)
-        except BaseException:
-            await self._remove_folder(plan)
-            raise
-        return Job(self._work, job_id, spec=spec, plan=replace(plan, uploads=()))
-
-    async def _remove_folder(self, plan: Plan) -> None:
-        if plan.folder is None:
-            return
-        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+        if plan.uploads:
             try:
-                await self._files.remove(plan.folder, recursive=True, missing_ok=True)
+                await self._uploads.carry(plan)
+                job_id = await self._backend.submit(plan)
+            except BaseException:
+                await self._uploads.remove([plan])
+                raise
+            plan = replace(plan, uploads=())
+        else:
+            job_id = await self._backend.submit(plan)
+        job = Job(self._work, job_id, spec=spec, plan=plan)
+        entered([job])
+        return job
+
+    async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
+        """Submits many jobs: inputs that several share are carried once, all in as few requests as can be.
+
+        Cancelled in between, it cancels the jobs that were made by then.
+
+        Args:
+            specs: descriptions, or the commands of jobs that need no more.
+
+        Returns:
+            The jobs, in the order of the descriptions.
+
+        Raises:
+            SubmitErrors: some could not be submitted; ``outcomes`` has for each description the job or the error.
+                Where a description is wrong, none was submitted.
+        """
+        self._require_open()
+        orders: list[Order] = []
+        outcomes: list[Job | MigError] = []
+        for each in specs:
+            try:
+                spec = each if isinstance(each, JobSpec) else JobSpec(each)
+                orders.append(Order(spec, spec.plan(secrets.token_hex(12))))
+                outcomes.append(SpecError([Fault("specs", None, "not sent, for others are wrong", "mend those")]))
+            except SpecError as error:
+                outcomes.append(error)
+        if len(orders) < len(outcomes):
+            raise SubmitErrors(outcomes)
+        outcomes = await self._submit_orders(orders)
+        if any(isinstance(outcome, MigError) for outcome in outcomes):
+            raise SubmitErrors(outcomes)
+        return [outcome for outcome in outcomes if isinstance(outcome, Job)]
+
+    async def _submit_orders(self, orders: Sequence[Order]) -> list[Job | MigError]:
+        """Submits; of each the job or the error."""
+        plans = [order.plan for order in orders]
+        outcomes: list[str | MigError] = []
+        try:
+            plans = await self._uploads.share(plans)
+            carried = await self._carry_all(plans)
+            ready = [plan for plan, error in zip(plans, carried, strict=True) if error is None]
+            made = iter(await self._backend.submit_many(ready) if ready else [])
+            outcomes = [next(made) if error is None else error for error in carried]
+        finally:
+            failed = [plan for plan, outcome in zip_longest(plans, outcomes) if not isinstance(outcome, str)]
+            if uploaded := [plan for plan in failed if plan.uploads]:
+                await self._uploads.remove(uploaded)
+        jobs = [
+            outcome
+            if isinstance(outcome, MigError)
+            else Job(self._work, outcome, spec=order.spec, plan=replace(plan, uploads=()))
+            for outcome, order, plan in zip(outcomes, orders, plans, strict=True)
+        ]
+        entered(job for job in jobs if isinstance(job, Job))
+        return jobs
+
+    async def _carry_all(self, plans: Sequence[Plan]) -> list[MigError | None]:
+        errors: list[MigError | None] = [None] * len(plans)
+
+        async def carry(place: int) -> None:
+            try:
+                await self._uploads.carry(plans[place])
             except MigError as error:
-                logger.warning("%s is left behind in the MiG home: %s", plan.folder, error)
+                errors[place] = error
+
+        async with anyio.create_task_group() as group:
+            for place, plan in enumerate(plans):
+                if plan.uploads:
+                    group.start_soon(carry, place)
+        return errors
+
+    def sweep(
+        self,
+        template: Template,
+        parameters: Iterable[Any] | AsyncIterable[Any],
+        *,
+        in_flight: int = 100,
+        order: Literal["completion", "submission"] = "completion",
+        on_failure: Literal["collect", "raise"] = "collect",
+        retries: int = 0,
+        journal: str | os.PathLike[str] | None = None,
+    ) -> Sweep:
+        """Submits a job for each of any number of parameters, some at a time, and gives the jobs as they end.
+
+        Example::
+
+            async for job in session.sweep("./fit --seed $SEED", ({"SEED": n} for n in range(10_000)), in_flight=50):
+                print(job.parameter, (await job.result(check=False)).exit_code)
+
+        Args:
+            template: a function that makes a `JobSpec` (or commands) of a parameter; or a `JobSpec` or commands, and
+                the parameters are mappings whose names and values become environment variables.
+            parameters: an iterable or async iterable of any length; taken as there is room.
+            in_flight: how many jobs are submitted and have not ended, at most.
+            order: give the jobs as they end, or in the order of the parameters; then one that ended early counts
+                as in flight until its turn.
+            on_failure: give jobs that failed like others, or raise their error and cancel the rest.
+            retries: submit a job that failed so many times more, before it counts as failed.
+            journal: a file to which each step is appended. The same call after a crash goes on where that was:
+                nothing is submitted that was submitted, and what ended meanwhile is given.
+
+        Returns:
+            An async iterator of `Job`, each with its ``parameter``. Leaving it early cancels what is in flight.
+
+        Raises:
+            SpecError: an option is wrong; while iterating: a job's description is.
+            JobError: while iterating, under ``on_failure="raise"``: a job failed.
+            SubmitRejected: while iterating, under ``on_failure="raise"``: the grid refuses a job.
+            LocalError: the journal cannot be used.
+        """
+        self._require_open()
+        options = Options(in_flight, order, on_failure, retries, journal).checked()
+        return Sweep(self._backend, self._submit_orders, self._attach, template, parameters, options)
+
+    def _attach(self, job_id: str, order: Order) -> Job:
+        return Job(self._work, job_id, spec=order.spec)
+
+    def scope(self) -> Scope:
+        """A block whose jobs end with it; see `Scope`."""
+        self._require_open()
+        return Scope(self.submit, lambda job: job.backend is self._backend)
 
     async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
         """The same job again, in a private folder of its own."""
@@ -227,9 +316,11 @@ class Session:
                 await self._files.copy(f"{plan.folder}/in", f"{new.folder}/in", recursive=True)
             job_id = await self._backend.submit(new)
         except BaseException:
-            await self._remove_folder(new)
+            await self._uploads.remove([new])
             raise
-        return Job(self._work, job_id, spec=spec, plan=new)
+        job = Job(self._work, job_id, spec=spec, plan=new)
+        entered([job])
+        return job
 
     # -- jobs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._description import Description
 from ._errors import Fault, SpecError
@@ -201,3 +201,23 @@ def _raw_faults(spec: JobSpec) -> list[Fault]:
                 input_files(keyword, input_items([line]), Claims(), lost)
         faults += [replace(fault, field=f"mrsl[{keyword!r}]") for fault in lost]
     return faults
+
+
+class SpecFields(TypedDict, total=False):
+    """The fields of `JobSpec` besides the commands, as keyword arguments; see there."""
+
+    inputs: Iterable[InputItem]
+    executables: Iterable[InputItem]
+    outputs: Iterable[OutputItem]
+    resources: Resources
+    environment: Mapping[str, str]
+    name: str | None
+    runtime_environments: Iterable[str]
+    vgrids: Iterable[str]
+    retries: int | None
+    notify: Iterable[str]
+    verify: Iterable[str]
+    mount: Sequence[str | tuple[str, str]]
+    project: str | None
+    kind: str | None
+    mrsl: Mapping[str, RawValue]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
+from ._status import JobState
 from ._watch import Watch
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Tail:
         self._name = name
         self._watch = Watch(backend, [job_id])
         self._status: JobStatus | None = None
+        self._attempt = 0
         self._offset = 0
         self._rest = b""
         self._lines: list[str] = []
@@ -45,22 +47,44 @@ class Tail:
         return self._lines.pop()
 
     async def _advance(self) -> None:
-        final = self._status is not None and self._status.state.is_final
-        if not final:
-            await self._look()
-            # The state is from before the reading: a job seen final here has written all that is read next.
-            final = self._status is not None and self._status.state.is_final
-        data = await self._backend.read_stream(self._job_id, self._name, self._offset)
+        # The state is from before the reading: a job seen final here has written all that is read next.
+        whole, final = await self._look(), self._final
+        data = b"" if self._lost else await self._backend.read_stream(self._job_id, self._name, self._offset)
         self._offset += len(data)
-        *whole, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        whole += lines
         if final and not data:
-            whole += [self._rest] if self._rest else []
+            whole += self._end_of_attempt()
             self._done = True
         self._lines = [line.decode("utf-8", "replace") for line in reversed(whole)]
 
-    async def _look(self) -> None:
-        attempts = len(self._status.attempts) if self._status is not None else 0
+    @property
+    def _final(self) -> bool:
+        return self._status is not None and self._status.state.is_final
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the attempt that was followed was canceled: what is kept then is of the one before."""
+        status = self._status
+        return status is not None and status.state is JobState.CANCELED and len(status.attempts) < self._attempt
+
+    async def _look(self) -> list[bytes]:
+        """Waits a moment for a change; what is left of an attempt, where another has begun."""
+        if self._final:
+            return []
         with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
             self._status = await anext(self._watch)
-        if self._status is not None and len(self._status.attempts) > attempts:
-            self._offset, self._rest = 0, b""
+        status = self._status
+        if status is None:
+            return []
+        # Back in the queue, the failed attempt is still the last one; what it wrote is read to its end.
+        attempt = len(status.attempts) + (status.state in (JobState.EXECUTING, JobState.FINISHED))
+        if attempt <= self._attempt:
+            return []
+        left = self._end_of_attempt() if self._attempt else []
+        self._attempt, self._offset = attempt, 0
+        return left
+
+    def _end_of_attempt(self) -> list[bytes]:
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []

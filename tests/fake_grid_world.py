@@ -91,6 +91,17 @@ def arrange_files(grid: FakeGrid, name: str, expected: list[dict[str, Any]]) -> 
     home = grid.home
     for path, content in _FILES.items():
         put(home, path, content)
+    _special(home, name)
+    for each in expected:
+        if each["object_type"] == "dir_listings":
+            _listed(home, each)
+        elif each["object_type"] in ("filewcs", "filedus"):
+            _counted(home, each)
+    if name.startswith(("chksum--wildcard", "statpath--wildcard")):
+        _only(home, expected)
+
+
+def _special(home: Path, name: str) -> None:
     if name in _ABSENT:
         shutil.rmtree(home / _ABSENT[name])
     if name in _FOLDERS:
@@ -105,15 +116,8 @@ def arrange_files(grid: FakeGrid, name: str, expected: list[dict[str, Any]]) -> 
             put(home, f"rec/{each}/file", b"")
     _archives(home, name)
     if name == "ls--current_dir--json":
-        for path in (home / "rec").glob("*.dat"):
-            path.unlink()
-    for each in expected:
-        if each["object_type"] == "dir_listings":
-            _listed(home, each)
-        elif each["object_type"] in ("filewcs", "filedus"):
-            _counted(home, each)
-    if name.startswith(("chksum--wildcard", "statpath--wildcard")):
-        _only(home, expected)
+        for stray in (home / "rec").glob("*.dat"):
+            stray.unlink()
 
 
 def put(home: Path, path: str, content: bytes) -> None:
@@ -229,7 +233,12 @@ def _jobs_in(expected: list[dict[str, Any]], asked: str) -> Iterator[dict[str, A
             case "checkcondjobs":
                 for row in each["checkcondjobs"]:
                     yield {**row, "status": "CANCELED" if "verdict" not in row else "QUEUED"}
-    missing = {found for each in expected if each["object_type"] == "error_text" for found in JOB_ID.findall(each["text"])}
+    yield from _asked_for(expected, asked)
+
+
+def _asked_for(expected: list[dict[str, Any]], asked: str) -> Iterator[dict[str, Any]]:
+    errors = (each["text"] for each in expected if each["object_type"] == "error_text")
+    missing = set(JOB_ID.findall("\n".join(errors)))
     said = json.dumps(expected)
     found = re.search(r"Job status: (\w+)", said)
     state = found[1] if found else "EXECUTING" if "liveio" in asked else "QUEUED"

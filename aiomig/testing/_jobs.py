@@ -164,10 +164,10 @@ class Jobs:
             self.now, _, act = heapq.heappop(self._events)
             act()
         self.now = max(now, self.now)
-        limit = self.site.expire_after
-        for job in self.records.values():
-            if limit > 0 and job.state in ("QUEUED", "FROZEN") and self.now - job.times["queued"] > limit:
-                self.set(job, "EXPIRED")
+
+    def next_due(self) -> float | None:
+        """Seconds until something is due, or ``None`` where nothing is."""
+        return max(self._events[0][0] - self.now, 0.0) if self._events else None
 
     def find(self, user: str, pattern: str) -> list[Job]:
         """A user's jobs whose ids match a pattern, in the order of their numbers."""
@@ -196,6 +196,13 @@ class Jobs:
         job.times["queued"] = self.now
         job.times.pop("executing", None)
         self.set(job, "QUEUED")
+        if self.site.expire_after > 0:
+            queued = self.now
+            self.later(self.site.expire_after, lambda: self._expire(job, queued))
+
+    def _expire(self, job: Job, queued: float) -> None:
+        if job.state in ("QUEUED", "FROZEN") and job.times["queued"] == queued:
+            self.set(job, "EXPIRED")
 
     def execute(self, job: Job) -> None:
         """Hands a job to a resource."""

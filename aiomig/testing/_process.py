@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -46,7 +47,9 @@ class ServerProcess:
         self.ca = self.certificate = self.key = Path()
 
     async def __aenter__(self) -> Self:
-        self._process = await anyio.open_process(self._command, stdin=PIPE, stdout=PIPE, stderr=None)
+        root = str(Path(__file__).parents[2])  # the same aiomig, installed or not
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        self._process = await anyio.open_process(self._command, stdin=PIPE, stdout=PIPE, stderr=None, env=environment)
         try:
             assert self._process.stdout is not None
             self._answers = BufferedByteReceiveStream(self._process.stdout)

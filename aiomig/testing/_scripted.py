@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ._jobs import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from .._description import Description
@@ -27,11 +27,19 @@ class GridJob:
     is said of a job that has ended meanwhile, say by `cancel`, is without effect, as on a server.
     """
 
-    def __init__(self, job: Job, jobs: Jobs, home: Path, look: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        jobs: Jobs,
+        home: Path,
+        look: Callable[[], object],
+        change: Callable[[], Awaitable[object]],
+    ) -> None:
         self._job = job
         self._jobs = jobs
         self._home = home
         self._look = look
+        self._change = change
 
     def __repr__(self) -> str:
         return f"<GridJob {self.id} {self._job.state}>"
@@ -61,6 +69,18 @@ class GridJob:
     def is_final(self) -> bool:
         """Whether it has ended."""
         return self.state in FINAL
+
+    async def reach(self, *states: str) -> str:
+        """Waits until it is in one of these states, at least for a moment; the state.
+
+        Raises:
+            RuntimeError: it has ended in another.
+        """
+        while (state := self.state) not in states:
+            if state in FINAL:
+                raise RuntimeError(f"job {self.id} is {state}, and can not be {' or '.join(states)} any more")
+            await self._change()
+        return state
 
     def queued(self, *, after: float = 0) -> GridJob:
         """Puts it into the queue, which it does by itself after `Site.parse_time`."""

@@ -122,6 +122,7 @@ class FakeGrid:
         self.tasks = anyio.create_task_group()
         """Where everything runs that the server does by itself."""
         self._runner: Runner | None = None
+        self._news: anyio.Event
         self._opened = False
 
     async def __aenter__(self) -> Self:
@@ -132,6 +133,7 @@ class FakeGrid:
             self._temporary = tempfile.TemporaryDirectory(prefix="aiomig-fake-grid-")
             self._given = Path(self._temporary.name) / "home"
         self._began = anyio.current_time()
+        self._news = anyio.Event()
         if self._epoch is None:
             self._epoch = time.time()
         self._jobs.now = self._epoch
@@ -231,7 +233,8 @@ class FakeGrid:
         return [self._scripted(record) for record in self._jobs.records.values()]
 
     def _scripted(self, record: Job) -> GridJob:
-        return GridJob(record, self._jobs, self._homes[record.user].root, self._look)
+        home = self._homes[record.user].root
+        return GridJob(record, self._jobs, home, self._look, self._change)
 
     def _made(self, job: Job) -> None:
         job.scripted = self._script is not None
@@ -240,7 +243,15 @@ class FakeGrid:
         elif self._runner is not None:
             self._runner.add(job)
 
+    async def _change(self) -> None:
+        """Waits for the state of some job to change."""
+        if self._news.is_set():
+            self._news = anyio.Event()
+        with anyio.move_on_after(self._jobs.next_due()):
+            await self._news.wait()
+
     def _changed(self, job: Job) -> None:
+        self._news.set()
         if not job.scripted and self._runner is not None:
             self._runner.changed(job)
 

@@ -1,0 +1,138 @@
+"""The record of a sweep on disk: what was submitted as what, and what was delivered. Appended to, never rewritten."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._errors import Fault, LocalError, SpecError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+_HEADER = {"aiomig sweep": 1}
+
+
+class Entry(NamedTuple):
+    """What is recorded of one job of a sweep.
+
+    Attributes:
+        marker: the marker that it was, or was to be, submitted with.
+        digest: of its description.
+        job_id: its id, or ``None`` where the program ended before it was known.
+    """
+
+    marker: str
+    digest: str
+    job_id: str | None
+
+
+def digest_of(text: str) -> str:
+    """A short checksum of a description."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class Journal:
+    """The journal of one sweep.
+
+    Args:
+        path: the file; made where it is missing.
+
+    Raises:
+        LocalError: it cannot be read or written.
+        SpecError: it is no journal of a sweep.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._known: dict[int, Entry] = {}
+        self._delivered: set[int] = set()
+        self._below = 0  # all before this one are delivered
+        try:
+            text = self._path.read_text("utf-8") if self._path.exists() else ""
+            self._read(text)
+            self._stream = self._path.open("a", encoding="utf-8")
+            if text and not text.endswith("\n"):
+                # The program died in the middle of a line, which says nothing.
+                self._stream.write("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path)) from error
+        if not text:
+            self._write([_HEADER])
+
+    def _read(self, text: str) -> None:
+        lines = text.split("\n")[:-1]
+        for number, line in enumerate(lines):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if number == 0 and row != _HEADER:
+                raise SpecError([Fault("journal", str(self._path), "no journal of a sweep", "give another file")])
+            if isinstance(row, dict) and isinstance(row.get("i"), int):
+                self._take(row["i"], row)
+
+    def _take(self, place: int, row: dict[str, Any]) -> None:
+        if "m" in row:
+            self._known[place] = Entry(str(row["m"]), str(row.get("h", "")), None)
+        elif "id" in row and place in self._known:
+            self._known[place] = self._known[place]._replace(job_id=str(row["id"]))
+        elif "x" in row:
+            self._known.pop(place, None)
+        elif "d" in row:
+            self._deliver(place)
+
+    def _deliver(self, place: int) -> None:
+        self._known.pop(place, None)
+        self._delivered.add(place)
+        while self._below in self._delivered:
+            self._delivered.discard(self._below)
+            self._below += 1
+
+    def _write(self, rows: Iterable[dict[str, Any]]) -> None:
+        try:
+            self._stream.write("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+            self._stream.flush()
+        except OSError as error:
+            raise LocalError(f"the journal {self._path} cannot be written: {error}", path=str(self._path)) from error
+
+    def is_delivered(self, place: int) -> bool:
+        """Whether the job at a place of the parameters was handed out, and its successor asked for."""
+        return place < self._below or place in self._delivered
+
+    def entry(self, place: int) -> Entry | None:
+        """What is recorded of a job that was not handed out."""
+        return self._known.get(place)
+
+    def intend(self, entries: Iterable[tuple[int, str, str]]) -> None:
+        """Before a submit: places, markers and digests."""
+        rows: list[dict[str, Any]] = [{"i": place, "m": marker, "h": digest} for place, marker, digest in entries]
+        for row in rows:
+            self._take(row["i"], row)
+        self._write(rows)
+
+    def made(self, jobs: Iterable[tuple[int, str]]) -> None:
+        """After a submit: places and job ids."""
+        rows: list[dict[str, Any]] = [{"i": place, "id": job_id} for place, job_id in jobs]
+        for row in rows:
+            self._take(row["i"], row)
+        self._write(rows)
+
+    def dropped(self, places: Iterable[int]) -> None:
+        """These are to be submitted anew another time: refused, or canceled with the sweep."""
+        rows: list[dict[str, Any]] = [{"i": place, "x": 1} for place in places]
+        for row in rows:
+            self._take(row["i"], row)
+        self._write(rows)
+
+    def delivered(self, place: int) -> None:
+        """A job was handed out, and its successor was asked for."""
+        self._deliver(place)
+        self._write([{"i": place, "d": 1}])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()

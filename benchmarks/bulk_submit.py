@@ -1,0 +1,101 @@
+"""Submitting many jobs that share an input: all at once, one at a time, and by a naive client.
+
+The grid is a `FakeGrid` over TLS in another process, which runs none of the jobs. The naive client does what
+`miginterface` did; see `_naive`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx  # noqa: F401  (aiomig imports it when it is first used, which is no cost of a request)
+from _figures import HEAD, Cost, machine, metered
+from _naive import NaiveClient
+
+import aiomig
+from aiomig.testing import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+COMMAND = "sh fit.sh"
+FOREVER = 86_400.0
+
+
+def script(size: int) -> str:
+    """The input that all jobs have."""
+    return "# what all jobs run\n" * (size // 20 + 1)
+
+
+def connected(server: ServerProcess) -> aiomig.Session:
+    """A session on the server."""
+    return aiomig.grid(url=server.url, certificate=server.certificate, key=server.key, ca=server.ca)
+
+
+def specs(options: argparse.Namespace) -> list[aiomig.JobSpec]:
+    """The jobs, told apart by their environment."""
+    content = script(options.size).encode()
+    return [
+        aiomig.JobSpec(COMMAND, inputs=[(content, "fit.sh")], environment={"SEED": str(seed)})
+        for seed in range(options.jobs)
+    ]
+
+
+async def at_once(server: ServerProcess, options: argparse.Namespace) -> int:
+    """`Session.submit_many`."""
+    async with connected(server) as mig:
+        return len({job.id for job in await mig.submit_many(specs(options))})
+
+
+async def one_at_a_time(server: ServerProcess, options: argparse.Namespace) -> int:
+    """`Session.submit`, one after the other."""
+    async with connected(server) as mig:
+        return len({(await mig.submit(spec)).id for spec in specs(options)})
+
+
+async def by_naive(server: ServerProcess, options: argparse.Namespace) -> int:
+    """One call after the other, each on a connection of its own."""
+    client = NaiveClient(server)
+    content = script(options.size)
+    return len({client.submit(seed, [f"SEED={seed} {COMMAND}"], {"fit.sh": content}) for seed in range(options.jobs)})
+
+
+async def cost_of(
+    way: Callable[[ServerProcess, argparse.Namespace], Awaitable[int]], options: argparse.Namespace
+) -> Cost:
+    """What a way costs on a server of its own."""
+    async with ServerProcess(finish_after=FOREVER) as server, metered(server) as meter:
+        made = await way(server, options)
+    if made != options.jobs:
+        raise RuntimeError(f"{made} of {options.jobs} jobs were made")
+    return meter.cost
+
+
+def main(options: argparse.Namespace) -> None:
+    print(machine())
+    print(
+        f"{options.jobs} jobs with one shared input of {options.size / 1024:.0f} KiB, submitted, "
+        "FakeGrid over TLS in another process"
+    )
+    print(HEAD)
+    ways = [
+        (f"{name} ({backend})", way, backend)
+        for name, way in (("submit_many", at_once), ("submit, one at a time", one_at_a_time))
+        for backend in options.backends
+    ]
+    details = []
+    for name, way, backend in [*ways, ("naive", by_naive, "asyncio")]:
+        cost = anyio.run(cost_of, way, options, backend=backend)
+        print(cost.row(name), flush=True)
+        details.append(f"{name}: {cost.detail()}")
+    print("\n" + "\n".join(details))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1000, help="jobs (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
+    parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
+    main(parser.parse_args())

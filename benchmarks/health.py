@@ -1,0 +1,111 @@
+"""What local mode costs the program that uses it: memory, threads, stalls of the event loop, latency, import time."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from runners import SLOTS, Script, fresh_folder
+
+import aiomig
+
+BEAT = 0.002
+
+
+@dataclass
+class Heartbeat:
+    """A task that wants to run every so often, and notes the longest time that it was kept from it.
+
+    On a machine whose cores are all busy with the jobs, a part of that is the kernel's: the program was ready to run,
+    but had no core. Linux counts it, so that it can be told apart.
+    """
+
+    worst: float = 0.0
+    worst_without_core: float = 0.0
+    threads: int = 1
+
+    async def beat(self) -> None:
+        while True:
+            began, waited = time.perf_counter(), core_wait()
+            await anyio.sleep(BEAT)
+            late = time.perf_counter() - began - BEAT
+            self.worst = max(self.worst, late)
+            self.worst_without_core = max(self.worst_without_core, late - (core_wait() - waited))
+            self.threads = max(self.threads, thread_count())
+
+
+def core_wait() -> float:
+    """The seconds that this thread was ready to run but had to wait for a core."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def thread_count() -> int:
+    """The threads of this program."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
+def memory(field: str) -> int:
+    """A field of the kernel's account of this program's memory, in KiB.
+
+    VmHWM is the peak. getrusage is of no use: a child inherits there the peak of the program that started it.
+    """
+    for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"this system does not tell {field}; the benchmarks need Linux")
+
+
+async def health(count: int) -> dict[str, float]:
+    """Many jobs, watched: peak memory in MiB, threads, and the worst stall in milliseconds."""
+    heart = Heartbeat()
+    with fresh_folder() as home:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(heart.beat)
+            async with aiomig.local(home / "home", slots=SLOTS) as mig:
+                await mig.wait([await mig.submit("true") for _ in range(count)])
+            tasks.cancel_scope.cancel()
+    return {
+        "peak MiB": memory("VmHWM") / 1024,
+        "threads": heart.threads,
+        "stall ms": heart.worst * 1e3,
+        "own stall ms": heart.worst_without_core * 1e3,
+    }
+
+
+async def latency(count: int) -> dict[str, float]:
+    """From submit to result of one job alone, and the same script run bare, in turns: medians in milliseconds."""
+    jobs, bare = [], []
+    null = os.open(os.devnull, os.O_RDWR)
+    with fresh_folder() as base:
+        async with aiomig.local(base / "home", slots=SLOTS) as mig:
+            for number in range(count):
+                began = time.perf_counter()
+                await (await mig.submit("true"))
+                jobs.append(time.perf_counter() - began)
+                began = time.perf_counter()
+                os.waitpid(Script(base, number).spawn(null), 0)
+                bare.append(time.perf_counter() - began)
+        os.chdir("/")
+    os.close(null)
+    job, alone = statistics.median(jobs) * 1e3, statistics.median(bare) * 1e3
+    return {"job ms": job, "bare ms": alone, "beyond ms": job - alone}
+
+
+def import_time(rounds: int) -> float:
+    """The median seconds that `import aiomig` takes in a new interpreter."""
+    program = "import time; began = time.perf_counter(); import aiomig; print(time.perf_counter() - began)"
+    command = [sys.executable, "-c", program]
+    runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(rounds)]
+    return statistics.median(float(each.stdout) for each in runs)

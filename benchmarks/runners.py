@@ -1,0 +1,176 @@
+"""Ways to run many jobs of one command on this machine, two at once. Each returns the seconds that it took.
+
+All but those of Parsl and PSI/J run the very script that aiomig's local mode makes for the job, in a fresh directory,
+with the same output files. The floor does nothing besides: no queue, no records, no results taken home.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+import aiomig
+from aiomig._description import Description
+from aiomig._local_script import script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SLOTS = 2
+BASH = shutil.which("bash") or "/bin/bash"
+DESCRIPTION = Description({"EXECUTE": ("true",)})
+
+
+@contextmanager
+def fresh_folder() -> Iterator[Path]:
+    """A folder for one run, on the file system of the temporary files."""
+    with tempfile.TemporaryDirectory(prefix="aiomig-benchmark-") as folder:
+        yield Path(folder)
+
+
+class Script:
+    """One job directory with its script, as local mode makes them."""
+
+    def __init__(self, base: Path, number: int) -> None:
+        self.folder = base / f"job-dir_{number}"
+        self.folder.mkdir()
+        self.command = [BASH, f"./{number}.job"]
+        self.environment = {"PATH": os.defpath, "MIG_JOBDIR": str(self.folder)}
+        self._status = self.folder / f"{number}.status"
+        text = script(DESCRIPTION, job_id=str(number), local_name=str(number), control=str(base / f"{number}.control"))
+        (self.folder / f"{number}.job").write_text(text, "utf-8")
+
+    def spawn(self, null: int) -> int:
+        """Starts it; the process id. Changes the directory of this program, as posix_spawn takes none."""
+        os.chdir(self.folder)
+        ends = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+        return os.posix_spawn(BASH, self.command, self.environment, file_actions=ends)
+
+    def check(self) -> None:
+        """Raises where the job did not run to its end."""
+        if self._status.read_text("ascii") != "true 0\n":
+            raise RuntimeError(f"{self._status} is not that of a good end")
+
+
+def floor(count: int) -> float:
+    """A bare loop of os.posix_spawn."""
+    null = os.open(os.devnull, os.O_RDWR)
+    with fresh_folder() as base:
+        began = time.perf_counter()
+        scripts = []
+        for number in range(count):
+            if number >= SLOTS:
+                os.waitpid(-1, 0)
+            scripts.append(Script(base, number))
+            scripts[-1].spawn(null)
+        for _ in range(min(count, SLOTS)):
+            os.waitpid(-1, 0)
+        took = time.perf_counter() - began
+        for each in scripts:
+            each.check()
+        os.chdir("/")
+    os.close(null)
+    return took
+
+
+async def run_process(count: int) -> float:
+    """anyio.run_process under a limiter: what one writes without a library."""
+    limiter = anyio.CapacityLimiter(SLOTS)
+    scripts: list[Script] = []
+
+    async def one(number: int) -> None:
+        async with limiter:
+            job = Script(base, number)
+            await anyio.run_process(job.command, cwd=job.folder, env=job.environment)
+            scripts.append(job)
+
+    with fresh_folder() as base:
+        began = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for number in range(count):
+                tasks.start_soon(one, number)
+        took = time.perf_counter() - began
+        for each in scripts:
+            each.check()
+    return took
+
+
+async def aiomig_local(count: int) -> float:
+    """Local mode: queued, recorded, run, results taken home, and waited for."""
+    with fresh_folder() as home:
+        async with aiomig.local(home / "home", slots=SLOTS) as mig:
+            began = time.perf_counter()
+            jobs = [await mig.submit("true") for _ in range(count)]
+            await mig.wait(jobs)
+            took = time.perf_counter() - began
+            for job in jobs:
+                if not (await job).ok:
+                    raise RuntimeError(f"{job} did not end well")
+    return took
+
+
+def parsl(count: int) -> float:
+    """Parsl's bash app on its thread executor; raises ImportError where Parsl is not installed."""
+    parsl = importlib.import_module("parsl")
+    importlib.import_module("parsl.executors")
+
+    with fresh_folder() as base:
+        threads = parsl.executors.ThreadPoolExecutor(max_threads=SLOTS)
+        config = parsl.config.Config(executors=[threads], run_dir=str(base), usage_tracking=0)
+
+        def true(stdout: str, stderr: str) -> str:
+            return "true"
+
+        with parsl.load(config):
+            app = parsl.bash_app(true)
+            began = time.perf_counter()
+            futures = [app(str(base / f"{each}.stdout"), str(base / f"{each}.stderr")) for each in range(count)]
+            for future in futures:
+                future.result()
+            return time.perf_counter() - began
+
+
+def psij(count: int) -> float:
+    """PSI/J's local executor, two in flight; raises ImportError where psij is not installed."""
+    psij = importlib.import_module("psij")
+
+    executor = psij.JobExecutor.get_instance("local")
+    free = threading.Semaphore(SLOTS)
+
+    def changed(_job: Any, status: Any) -> None:
+        if status.final:
+            free.release()
+
+    executor.set_job_status_callback(changed)
+    with fresh_folder() as base:
+        began = time.perf_counter()
+        for number in range(count):
+            free.acquire()
+            folder = base / str(number)
+            folder.mkdir()
+            spec = psij.JobSpec(executable="/bin/true", directory=folder)
+            spec.stdout_path, spec.stderr_path = folder / "stdout", folder / "stderr"
+            executor.submit(psij.Job(spec))
+        for _ in range(SLOTS):
+            free.acquire()
+        return time.perf_counter() - began
+
+
+SYNCHRONOUS: dict[str, Callable[[int], float]] = {"floor": floor, "parsl": parsl, "psij": psij}
+ASYNCHRONOUS = {"aiomig": aiomig_local, "run_process": run_process}
+
+
+def run(name: str, backend: str, count: int) -> float:
+    """One run of a way by its name."""
+    if name in SYNCHRONOUS:
+        return SYNCHRONOUS[name](count)
+    return anyio.run(ASYNCHRONOUS[name], count, backend=backend)

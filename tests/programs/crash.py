@@ -1,0 +1,113 @@
+"""Submits jobs and is killed: ``crash.py HOME LOGS BACKEND JOBS MOMENT``.
+
+MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (the K-th id is printed, the K-th job is seen to have begun or ended),
+``job:K`` (the K-th job kills this program, and runs on), or ``before:MODULE:NAME:K`` and ``after:MODULE:NAME:K``
+(around the K-th call of one of aiomig's functions). Prints the id of each job as soon as it has it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+import aiomig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Countdown:
+    """Kills this program at the K-th event."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def __call__(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            die()
+
+
+def mine(when: str, module: str, name: str, count: int) -> None:
+    """Puts a countdown before or after a function."""
+    owner: Any = importlib.import_module(module)
+    *path, last = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    setattr(owner, last, _wrapped(getattr(owner, last), when == "before", Countdown(count)))
+
+
+def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(original):
+
+        async def asynchronous(*arguments: Any, **keywords: Any) -> Any:
+            if before:
+                tick()
+            answer = await original(*arguments, **keywords)
+            if not before:
+                tick()
+            return answer
+
+        return asynchronous
+
+    def synchronous(*arguments: Any, **keywords: Any) -> Any:
+        if before:
+            tick()
+        answer = original(*arguments, **keywords)
+        if not before:
+            tick()
+        return answer
+
+    return synchronous
+
+
+def commands(number: int, logs: str, kind: str, count: int) -> list[str]:
+    """What job ``number`` does: it leaves a line in its own log, and an output."""
+    log = shlex.quote(f"{logs}/{number}")
+    lines = [f"echo run >> {log}", f"echo {number}", f"cat in.txt > out.txt; echo {number} >> out.txt"]
+    if kind == "job" and number == count - 1:
+        lines.insert(0, f"kill -KILL {os.getpid()}")
+    return lines
+
+
+async def main(home: str, logs: str, jobs: int, kind: str, count: int) -> None:
+    tick = Countdown(count if kind in ("printed", "started", "ended") else 0)
+    async with aiomig.local(home, slots=2) as mig:
+        made: list[aiomig.Job] = []
+        for number in range(jobs):
+            job = await mig.submit(
+                commands(number, logs, kind, count),
+                inputs=[(b"input\n", "in.txt")],
+                outputs=["out.txt"],
+                name=str(number),
+            )
+            made.append(job)
+            os.write(1, f"{job.id}\n".encode())
+            if kind == "printed":
+                tick()
+        begun: set[str] = set()
+        async for status in mig.watch(made):
+            if kind == "started" and status.state is not aiomig.JobState.QUEUED and status.job_id not in begun:
+                begun.add(status.job_id)
+                tick()
+            if kind == "ended" and status.state.is_final:
+                tick()
+
+
+if __name__ == "__main__":
+    home, logs, backend, jobs, moment = sys.argv[1:]
+    kind, *rest = moment.split(":")
+    if kind in ("before", "after"):
+        mine(kind, rest[0], rest[1], int(rest[2]))
+    anyio.run(main, home, logs, int(jobs), kind, int(rest[-1]), backend=backend)

@@ -1,0 +1,212 @@
+"""Named pipes, children and the ends of processes: everything is waited for by an event, nothing by the clock."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+PROGRAMS = Path(__file__).parent
+ROOT = PROGRAMS.parent.parent
+PATIENCE = 60.0
+"""Seconds after which an event that does not come is a failure; no test depends on it when it passes."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a child needs to find aiomig, whatever its working directory."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def command(program: str, *arguments: object) -> list[str]:
+    """The command line of one of the programs here."""
+    return [sys.executable, "-W", "error", str(PROGRAMS / f"{program}.py"), *map(str, arguments)]
+
+
+class _Lines:
+    """Whole lines from a descriptor that does not block."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""
+
+    async def next(self) -> str:
+        """The next line, without its end.
+
+        Raises:
+            EOFError: there is no more.
+        """
+        with anyio.fail_after(PATIENCE):
+            while b"\n" not in self._rest:
+                await anyio.wait_readable(self._descriptor)
+                piece = os.read(self._descriptor, 65536)
+                if not piece:
+                    raise EOFError(self._rest.decode())
+                self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode()
+
+
+class Pipe:
+    """A named pipe between a test and its jobs, held open at both ends so that nobody blocks in opening it.
+
+    Used in one direction: jobs `write` lines that the test reads, or jobs `wait` for lines that it sends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lines = _Lines(self._descriptor)
+        self._quoted = shlex.quote(str(path))
+
+    async def line(self) -> str:
+        """The next line that a job wrote."""
+        return await self._lines.next()
+
+    def send(self, lines: int = 1) -> None:
+        """Lets so many waiting jobs go on."""
+        os.write(self._descriptor, b"\n" * lines)
+
+    def write(self, text: str) -> str:
+        """The shell command that writes a line; ``text`` is expanded by the shell."""
+        return f'echo "{text}" > {self._quoted}'
+
+    @property
+    def wait(self) -> str:
+        """The shell command that waits for a line."""
+        return f"read -r _ < {self._quoted}"
+
+    def close(self) -> None:
+        """Closes it."""
+        os.close(self._descriptor)
+
+
+@contextmanager
+def pipes(folder: Path, *names: str) -> Iterator[list[Pipe]]:
+    """Several pipes for one test."""
+    made = [Pipe(folder / name) for name in names]
+    try:
+        yield made
+    finally:
+        for pipe in made:
+            pipe.close()
+
+
+class Child:
+    """A program with lines on its standard files."""
+
+    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(**(variables or {})),
+            bufsize=0,
+        )
+        assert self.process.stdout is not None
+        self._lines = _Lines(self.process.stdout.fileno())
+
+    async def line(self) -> str:
+        """The next line that it printed."""
+        return await self._lines.next()
+
+    def tell(self, line: str) -> None:
+        """Writes a line to it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+
+    async def ask(self, line: str) -> str:
+        """Writes a line to it and reads its answer."""
+        self.tell(line)
+        return await self.line()
+
+    def kill(self) -> None:
+        """Ends it at once, and waits for that."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    async def ended(self) -> int:
+        """Waits for its end; its exit code."""
+        with suppress(EOFError):
+            while True:
+                await self.line()
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def child(program: str, *arguments: object, **variables: str) -> Iterator[Child]:
+    """One of the programs here, which does not outlive the block."""
+    running = Child(command(program, *arguments), variables)
+    try:
+        yield running
+    finally:
+        running.kill()
+        for stream in (running.process.stdin, running.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def run(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs one of the programs here to its end, however it comes."""
+    return subprocess.run(
+        command(program, *arguments),
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class Processes:
+    """Processes whose end a test waits for. Descriptors, not numbers: a number may be someone else's by then."""
+
+    def __init__(self, *numbers: int | str) -> None:
+        self.numbers = [int(number) for number in numbers]
+        self._descriptors = [os.pidfd_open(number) for number in self.numbers]
+
+    def running(self) -> list[int]:
+        """Those that have not ended."""
+        pairs = zip(self.numbers, self._descriptors, strict=True)
+        return [number for number, descriptor in pairs if not _has_ended(descriptor)]
+
+    async def gone(self) -> None:
+        """Waits until all of them have ended."""
+        with anyio.fail_after(PATIENCE):
+            for descriptor in self._descriptors:
+                await anyio.wait_readable(descriptor)
+
+    def close(self) -> None:
+        """Ends what is left of them."""
+        for descriptor in self._descriptors:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            os.close(descriptor)
+
+
+def _has_ended(descriptor: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextmanager
+def processes(*numbers: int | str) -> Iterator[Processes]:
+    """Processes that do not outlive the block."""
+    held = Processes(*numbers)
+    try:
+        yield held
+    finally:
+        held.close()

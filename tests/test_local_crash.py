@@ -1,0 +1,141 @@
+"""Programs that are killed: whatever the moment, each job ends exactly once, with its right output."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pytest
+
+import aiomig
+from aiomig import JobState
+
+from .programs.support import child, pipes, processes, run
+
+BACKENDS = ("asyncio", "trio")
+
+
+async def _endings(home: Path) -> dict[str, tuple[aiomig.JobResult, str]]:
+    """Lets a new session end everything; results and outputs by job id."""
+    endings: dict[str, tuple[aiomig.JobResult, str]] = {}
+    async with aiomig.local(home, slots=3) as mig:
+        jobs = await mig.jobs()
+        await mig.wait(jobs)
+        for job in jobs:
+            plan = await job.plan()
+            text = await mig.files.read_text(plan.outputs[0].path)
+            endings[job.id] = (await job.result(), text)
+    return endings
+
+
+def _left_behind(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / ".aiomig" / "run").iterdir())
+
+
+def _logged(logs: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in logs.iterdir()}
+
+
+def _killed(tmp_path: Path, backend: str, jobs: int, moment: str) -> list[str]:
+    """Runs the program until it is killed; the ids that it printed."""
+    (tmp_path / "logs").mkdir(exist_ok=True)
+    ended = run("crash", tmp_path / "home", tmp_path / "logs", backend, jobs, moment)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    return [line for line in ended.stdout.split("\n")[:-1] if line]
+
+
+def _check(tmp_path: Path, backend: str, printed: list[str]) -> None:
+    """The promise of local mode, after whatever happened."""
+    endings = anyio.run(_endings, tmp_path / "home", backend=backend)
+    assert set(printed) <= set(endings), "a job was lost"
+    numbers = []
+    for result, output in endings.values():
+        number = result.stdout.strip()
+        numbers.append(number)
+        assert result.ok
+        assert result.stdout == f"{number}\n"
+        assert output == f"input\n{number}\n"
+        assert [each.exit_code for each in result.commands][-3:] == [0, 0, 0]
+    assert len(set(numbers)) == len(numbers)
+    assert _logged(tmp_path / "logs") == dict.fromkeys(numbers, "run\n"), "a job ran twice, or not at all"
+    assert _left_behind(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize("turn", range(30))
+def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> None:
+    chance = random.Random(turn)
+    backend = BACKENDS[turn % 2]
+    moment = f"{chance.choice(['printed', 'started', 'ended', 'job'])}:{chance.randint(1, 50)}"
+    printed = _killed(tmp_path, backend, 50, moment)
+    _check(tmp_path, BACKENDS[(turn // 2) % 2], printed)
+
+
+_ATTEMPT = "aiomig._local_attempt:Attempt"
+_STAGING = "aiomig._local_staging:Staging"
+_STORE = "aiomig._local_store:Store"
+_ENGINE = "aiomig._local_engine:Engine"
+
+MOMENTS = (
+    f"before:{_STORE}.insert:3",
+    f"after:{_STORE}.insert:3",
+    f"before:{_STORE}.claim:3",
+    f"after:{_STORE}.claim:3",
+    f"before:{_ENGINE}._carry_out:3",
+    f"before:{_ATTEMPT}.run:3",
+    f"before:{_STAGING}.fetch:3",
+    f"after:{_STAGING}.fetch:3",
+    f"before:{_ATTEMPT}._write_script:3",
+    f"after:{_ATTEMPT}._write_script:3",
+    "before:aiomig._local_process:start:3",
+    "after:aiomig._local_process:start:3",
+    f"before:{_ATTEMPT}._wait:3",
+    f"before:{_ATTEMPT}._conclude:3",
+    f"before:{_STAGING}.send:3",
+    f"before:{_STAGING}._send_one:3",
+    "after:os:link:3",
+    f"after:{_STAGING}._send_one:3",
+    f"before:{_STAGING}._report:3",
+    f"after:{_STAGING}._report:3",
+    f"before:{_STAGING}._turn_into:3",
+    "after:os:unlink:3",
+    "after:os:unlink:6",
+    f"after:{_STAGING}._turn_into:3",
+    f"after:{_STAGING}.send:3",
+    "before:aiomig._local_attempt:verify:3",
+    f"before:{_ENGINE}._record:3",
+    f"before:{_STORE}.finish:3",
+    f"after:{_STORE}.finish:3",
+    f"before:{_ENGINE}._publish:12",
+    f"before:{_ATTEMPT}.clean:3",
+    "after:aiomig._local_attempt:remove_tree:3",
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
+    backend = BACKENDS[MOMENTS.index(moment) % 2]
+    printed = _killed(tmp_path, backend, 8, moment)
+    _check(tmp_path, backend, printed)
+
+
+RECOVERIES = (
+    ("after:aiomig._local_process:start:3", f"before:{_ATTEMPT}.recover:1"),
+    (f"after:{_ATTEMPT}._write_script:3", f"after:{_ATTEMPT}._claim_control:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.unclaim:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"after:{_STORE}.unclaim:1"),
+    (f"before:{_STAGING}.send:3", f"before:{_STAGING}.send:1"),
+    (f"before:{_STAGING}.send:3", f"after:{_STAGING}._send_one:1"),
+    (f"after:{_STAGING}._report:3", "after:os:rename:1"),
+    (f"after:{_STAGING}._turn_into:3", f"before:{_STORE}.finish:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.adopt:1"),
+)
+
+
+@pytest.mark.parametrize(("first", "second"), RECOVERIES)
+def test_a_kill_while_another_kill_is_made_good(tmp_path: Path, first: str, second: str) -> None:
+    printed = _killed(tmp_path, "asyncio", 8, first)
+    run("crash", tmp_path / "home", tmp_path / "logs", "trio", 0, second)
+    _check(tmp_path, "asyncio", printed)
