@@ -71,6 +71,9 @@ class Backend(Protocol):
     async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What is known of these jobs now; those that are not known are left out."""
 
+    async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+        """What is known of watched jobs at once; the board is told of the others as soon as they are known."""
+
     async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Cancels, freezes or thaws jobs; one outcome for each id."""
 

@@ -168,6 +168,12 @@ class Board:
         for watcher in list(self._watchers.get(status.job_id, ())):
             watcher.offer(status)
 
+    def refuse(self, job_id: str, error: BaseException) -> None:
+        """Hands an error about one job to everyone who watches it, and takes them off it."""
+        for watcher in list(self._watchers.get(job_id, ())):
+            watcher.drop(job_id)
+            watcher.fail(error)
+
     def fail(self, error: BaseException) -> None:
         """Hands an error to everyone who waits."""
         for watcher in {watcher for watchers in self._watchers.values() for watcher in watchers}:

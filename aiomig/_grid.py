@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.lowlevel
 
 from . import _mrsl, _protocol_jobs
 from ._backend import Outcome
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.grid")
 
-IDS_PER_REQUEST = 250
-"""Jobs asked for at once: 300 cost a server 80 ms of its time (mig-live 7), and its places are few."""
+IDS_PER_REQUEST = 500
+"""Jobs asked for at once: see `Polling.jobs_a_request`."""
 
 _ACTION_IDS = 500  # mig-protocol 5.2
 _CLEAN_UP_SECONDS = 10.0
@@ -77,6 +78,8 @@ class GridBackend:
         self.tasks = SessionTasks()
         self._submitter = Submitter(link, self._environment_of, self._cancel)
         self._is_open = False
+        self._poller: Poller
+        self._rows: dict[str, Mapping[str, object]] = {}
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -91,15 +94,15 @@ class GridBackend:
         await self._client.open()
         try:
             await self.statuses([NO_JOB])
-            poller = Poller(self.board, self.statuses, self._polling)
-            self.board.on_watch = poller.wake
+            self._poller = Poller(self.board, self._ask, self._polling, self._own.__contains__)
+            self.board.on_watch = self._poller.wake
             await self.tasks.open()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._client.close()
             raise
         self._is_open = True
-        self.tasks.start(poller.run, name="grid poller")
+        self.tasks.start(self._poller.run, name="grid poller")
 
     async def close(self, error: BaseException | None) -> None:
         """Leaves the jobs running on the grid."""
@@ -156,6 +159,20 @@ class GridBackend:
             found |= _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
+    async def _ask(self, job_ids: Sequence[str]) -> tuple[list[JobStatus], tuple[str, ...]]:
+        """One request of the poller: what is new of these jobs."""
+        fields = [("flags", "v"), *(("job_id", job_id) for job_id in job_ids)]
+        found, missing = _protocol_jobs.fresh(await self._link.read("jobstatus", fields), self._rows)
+        for status in found.values():
+            if status.state.is_final:
+                self._rows.pop(status.job_id, None)
+        return list(found.values()), missing
+
+    async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+        """What the poller knows."""
+        await anyio.lowlevel.checkpoint()
+        return self._poller.present(job_ids)
+
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """By ``jobaction``. It is repeated where the answer is lost; what was changed by then counts as changed."""
         outcomes: dict[str, Outcome] = {}
@@ -171,7 +188,7 @@ class GridBackend:
         changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
         if watched := [job_id for job_id in changed if job_id in self.board]:
             for status in (await self.statuses(watched)).values():
-                self.board.publish(status)
+                self._poller.note(status)
         return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:

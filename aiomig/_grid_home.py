@@ -6,13 +6,15 @@ Where an operation of MiG is lossy, a plain one stands in for it, and the docstr
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
 from . import _protocol, _protocol_files
-from ._errors import FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
+from ._errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from ._files_access import FileInfo, WordCount
 from ._files_text import count_words, matching_lines
 from ._multipart import multipart
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from ._http import Reply
     from ._link import Link
+
+logger = logging.getLogger("aiomig.grid")
 
 PIECE = 8 << 20
 """The bytes of one request of a download. Each is a request of its own, so that no connection is held meanwhile."""
@@ -82,35 +86,36 @@ class GridHome:
     # -- content
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As `HomeAccess.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error."""
-        etag: str | None = None
+        """As `HomeAccess.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error.
+
+        A piece whose transfer breaks is asked for again, from its first byte (RFC 9110 14.2).
+        """
+        version: _Version | None = None
         position = start
         while end is None or position < end:
-            last = position + PIECE - 1 if end is None else min(end, position + PIECE) - 1
-            reply = await self._link.fetch(path, first=position, last=last, etag=etag)
-            if reply.status == 416:
+            stop = position + PIECE if end is None else min(end, position + PIECE)
+            etag = version.etag if version is not None and not version.is_weak else None
+            reply = await self._link.fetch(path, first=position, last=stop - 1, etag=etag)
+            if reply.status == 416 and version is None:
                 return
             await self._check_file(path, reply)
-            if reply.status == 200 and position > 0:
+            seen = _Version.of(reply)
+            if seen != (version or seen):
                 raise ServerError("cert_redirect", [f"{path}: the file changed while it was read; read it again"])
-            etag = _strong(reply.headers.get("ETag"))
-            total = _total(reply)
-            if reply.body:
-                yield reply.body
-            position += len(reply.body)
-            if reply.status == 200 or not reply.body or (total is not None and position >= total):
-                if total is not None and end is None and position != total:
-                    raise ServerError("cert_redirect", [f"{path}: {position} bytes came of {total}; read it again"])
+            version = seen
+            body = _part(path, reply, position, stop)
+            if body:
+                yield body
+            position += len(body)
+            if not body or reply.status == 200 or position >= (seen.size if seen.size is not None else position + 1):
                 return
 
     async def _check_file(self, path: str, reply: Reply) -> None:
-        if reply.status in (200, 206):
+        if reply.status in (200, 206, 416):
             return
-        information = await self.stat(path) if reply.status in (301, 302, 403) else None
+        information = await self.stat(path) if reply.status in (301, 403) else None
         if information is not None and information.is_dir:
             raise PathRefused(path, "a directory; give a file")
-        if reply.status in (301, 302):
-            raise _protocol.redirected("cert_redirect", reply.headers.get("Location", ""))
         if reply.status == 404 or (reply.status == 403 and information is None):
             raise FileNotFound(path)
         raise ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
@@ -123,7 +128,7 @@ class GridHome:
         name = f"aiomig-{secrets.token_hex(12)}"
         try:
             await self._upload(name, content, size)
-            _protocol.check("mv", await self._link.change("mv", [("src", f"{_CACHE}/{name}"), ("dst", path)]))
+            await self._put_in_place(f"{_CACHE}/{name}", path, size)
         except BaseException:
             await self._forget(f"{_CACHE}/{name}")
             raise
@@ -142,6 +147,21 @@ class GridHome:
         if waiting or not position:
             await self._send_chunk(name, bytes(waiting), position, size)
 
+    async def _put_in_place(self, cached: str, path: str, size: int) -> None:
+        """Moves an upload to its final name. Nothing else has its present one, so that it may be tried again."""
+        fields = [("src", cached), ("dst", path)]
+        try:
+            answer = await self._link.change("mv", fields)
+        except (ConnectionFailed, ProtocolError, ServerError) as error:
+            answer = await self._link.change("mv", fields, repeatable=True)
+            if any(isinstance(each, FileNotFound) for each in _protocol.faults("mv", answer)):
+                information = await self.stat(path)
+                if information is None or information.is_dir or information.size != size:
+                    raise
+                logger.debug("%s was in place, though the server did not say so: %s", path, error)
+                return
+        _protocol.check("mv", answer)
+
     async def _send_chunk(self, name: str, data: bytes, position: int, size: int) -> None:
         def body(token: str) -> tuple[bytes, str]:
             fields = [("output_format", "json"), ("action", "put"), ("_csrf", token)]
@@ -150,13 +170,12 @@ class GridHome:
         headers = {"Content-Range": f"bytes {position}-{position + len(data) - 1}/{size}"} if data else {}
         # The same bytes at the same place: that may be repeated.
         answer = await self._link.change_body("uploadchunked", body, headers=headers, repeatable=True)
-        for part in _protocol_files.uploads(answer):
-            if not part.ok:
-                raise ServerError("uploadchunked", [part.message])
-            if part.size is not None and part.size != position + len(data):
-                raise ServerError(
-                    "uploadchunked", [f"the server has {part.size} bytes, {position + len(data)} were sent"]
-                )
+        parts = _protocol_files.uploads(answer)
+        if failed := [part.message for part in parts if not part.ok]:
+            raise ServerError("uploadchunked", failed)
+        arrived = parts[0].size if len(parts) == 1 else None
+        if arrived != position + len(data):
+            raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {position + len(data)} were sent"])
 
     async def _forget(self, path: str) -> None:
         """Removes what a broken operation left."""
@@ -272,12 +291,45 @@ async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
     yield data
 
 
-def _strong(etag: str | None) -> str | None:
-    return etag if etag and not etag.startswith("W/") else None
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """By what a file is told from what it was before.
+
+    Attributes:
+        etag: without the mark of a weak one: Apache gives a file that is younger than a second a weak one, and then
+            the same as a strong one.
+        size: of the whole file in bytes, where the answer says.
+        is_weak: whether the server would not compare it.
+    """
+
+    etag: str
+    modified: str
+    size: int | None
+    is_weak: bool = field(compare=False)
+
+    @classmethod
+    def of(cls, reply: Reply) -> _Version:
+        etag = reply.headers.get("ETag", "")
+        _, _, total = reply.headers.get("Content-Range", "").partition("/")
+        size = reply.headers.get("Content-Length", "") if reply.status == 200 else total
+        return cls(
+            etag.removeprefix("W/"),
+            reply.headers.get("Last-Modified", ""),
+            int(size) if size.isascii() and size.isdigit() else None,
+            is_weak=not etag or etag.startswith("W/"),
+        )
 
 
-def _total(reply: Reply) -> int | None:
-    """The size of the whole file, as the headers of a piece say."""
-    _, _, total = reply.headers.get("Content-Range", "").partition("/")
-    text = total if reply.status == 206 else reply.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
+def _part(path: str, reply: Reply, start: int, stop: int) -> bytes:
+    """The bytes of a file from ``start`` up to ``stop`` in an answer, as far as the file has any.
+
+    Raises:
+        ProtocolError: they are not in it.
+    """
+    if reply.status == 200:
+        # A server may ignore that a part was asked for (RFC 9110 14.2).
+        return reply.body[start:stop]
+    given = reply.headers.get("Content-Range", "")
+    if reply.status == 206 and given.startswith(f"bytes {start}-") and len(reply.body) <= stop - start:
+        return reply.body
+    raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given!r} came")

@@ -14,9 +14,11 @@ import anyio.lowlevel
 
 from ._errors import (
     AuthenticationFailed,
+    ConfigError,
     ConnectionFailed,
     FileNotFound,
     GridError,
+    NoSession,
     ProtocolError,
     ServerError,
 )
@@ -89,25 +91,26 @@ class HttpClient:
         given: dict[str, Any] = {"transport": self._transport}
         if self._transport is None:
             given = {"verify": self._config.ssl_context()}
-        timeout = self._config.timeout
-        self._client = httpx.AsyncClient(
-            base_url=self._config.url,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
-            ),
-            timeout=httpx.Timeout(timeout, connect=self._config.connect_timeout),
-            follow_redirects=False,
-            headers={
-                "User-Agent": f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})",
-                "Accept-Encoding": "identity",
-            },
-            **given,
-        )
+        agent = f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})"
+        try:
+            self._client = httpx.AsyncClient(
+                base_url=self._config.url,
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
+                ),
+                timeout=httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout),
+                follow_redirects=False,
+                headers={"User-Agent": agent, "Accept-Encoding": "identity"},
+                **given,
+            )
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"url: {self._config.url!r}: {error}; give https://host[:port]", field="url") from error
 
     async def close(self) -> None:
         """Closes the connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def send(
         self,
@@ -124,11 +127,12 @@ class HttpClient:
             ConnectionFailed: with ``sent`` False where the request cannot have reached the server.
             AuthenticationFailed: the server refuses the certificate.
             ProtocolError: the answer is longer than ``limit`` bytes.
+            NoSession: it is not open, or not any more.
         """
-        client = self._client
-        if client is None:
-            raise ConnectionFailed("the session is not open")
         async with self._limiter:
+            client = self._client
+            if client is None:
+                raise NoSession("the session of this job or home is not open; open one and ask there")
             with _translated(str(self._config.url)):
                 async with client.stream(method, path, content=content, headers=dict(headers or {})) as response:
                     pieces: list[bytes] = []
@@ -139,6 +143,11 @@ class HttpClient:
                             raise ProtocolError(f"{method} {path}: the answer is longer than {limit} bytes")
                         pieces.append(piece)
                     return Reply(response.status_code, response.headers, b"".join(pieces))
+
+
+def is_lasting(error: ConnectionFailed) -> bool:
+    """Whether another try would fail just so: the two sides do not agree on TLS."""
+    return not error.sent and _tls_error(error.__cause__) is not None
 
 
 @contextmanager
@@ -156,10 +165,11 @@ def _explain(url: str, error: BaseException) -> GridError:
     import httpx
 
     tls = _tls_error(error)
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol))
     if tls is not None:
-        return _explain_tls(url, tls)
+        return _explain_tls(url, tls, sent=not unsent)
     said = str(error) or type(error).__name__
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol)):
+    if unsent:
         return ConnectionFailed(f"{url} cannot be reached: {said}; check the URL and the network", sent=False)
     if isinstance(error, httpx.TimeoutException):
         return ConnectionFailed(f"{url} did not answer in time ({said})", sent=True)
@@ -177,7 +187,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
-def _explain_tls(url: str, error: ssl.SSLError) -> GridError:
+def _explain_tls(url: str, error: ssl.SSLError, *, sent: bool) -> GridError:
     if isinstance(error, ssl.SSLCertVerificationError):
         said = error.verify_message or str(error)
         remedy = "check the host name in the URL" if "ostname" in said or "IP address" in said else "give its CA as ca"
@@ -186,7 +196,7 @@ def _explain_tls(url: str, error: ssl.SSLError) -> GridError:
     for word, text in _REFUSED.items():
         if word in reason:
             return AuthenticationFailed(f"{url}: {text} ({reason})")
-    return ConnectionFailed(f"TLS with {url} failed: {reason}; is it the https port of a MiG server?")
+    return ConnectionFailed(f"TLS with {url} failed: {reason}; is it the https port of a MiG server?", sent=sent)
 
 
 async def download(url: str, target: Path) -> None:

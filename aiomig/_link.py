@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -19,10 +21,11 @@ from ._errors import (
     ProtocolError,
     ServerError,
 )
+from ._http import is_lasting
 from ._retry import Retry, retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ._http import HttpClient, Reply
     from ._protocol import Answer
@@ -31,8 +34,13 @@ logger = logging.getLogger("aiomig.grid")
 
 _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
+_CRASHED = "A critical internal error occurred"  # told with HTTP 200 (mig-live 2)
 _CGI_ONLY = frozenset({"liveio"})  # mig-live 5
 _FORM = "application/x-www-form-urlencoded"
+_MARGIN = 2 << 20
+"""Bytes beyond those asked for that the answer to a download may have: a page about an error."""
+
+_correlation_id: ContextVar[str] = ContextVar("aiomig_correlation_id", default="")
 
 
 class _Later(Exception):
@@ -46,6 +54,9 @@ class _Later(Exception):
 
 class Link:
     """The operations of one server, for one session.
+
+    Log lines of one operation share a ``correlation_id``, and so do those of its repetitions and of the tokens that
+    are fetched for it.
 
     Args:
         client: the connections.
@@ -66,7 +77,15 @@ class Link:
         Raises:
             GridError: see `_protocol.objects`.
         """
-        return await self.again(lambda: self._post(operation, fields))
+        return await self.again(lambda: self._exchange(operation, *_form(fields)))
+
+    async def prepare(self, operation: str) -> None:
+        """Fetches the token of an operation, so that its `change` sends nothing but itself.
+
+        Raises:
+            GridError: there is none to be had; nothing was changed.
+        """
+        await self._token(operation)
 
     async def change(
         self, operation: str, fields: Sequence[tuple[str, str]] = (), *, repeatable: bool = False
@@ -99,24 +118,22 @@ class Link:
                 answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
             return answer
 
-        return await self.again(send) if repeatable else await _once(send)
+        with _correlated():
+            return await self.again(send) if repeatable else await _once(send)
 
     async def again(self, action: Callable[[], Awaitable[_T]]) -> _T:
         """Does something that may be repeated until it works, with pauses."""
-        for pause in self._retry.pauses():
-            try:
-                return await action()
-            except _Later as later:
-                delay = max(pause, later.pause)
-                logger.debug("trying again in %.1f s: %s", delay, later.error)
-            except ConnectionFailed as error:
-                delay = pause
-                logger.debug("trying again in %.1f s: %s", delay, error)
-            await anyio.sleep(delay)
-        return await _once(action)
-
-    async def _post(self, operation: str, fields: Sequence[tuple[str, str]]) -> Answer:
-        return await self._exchange(operation, *_form(fields))
+        with _correlated():
+            for pause in self._retry.pauses():
+                try:
+                    return await action()
+                except _Later as later:
+                    await _rest(max(pause, later.pause), later.error)
+                except ConnectionFailed as error:
+                    if is_lasting(error):
+                        raise
+                    await _rest(pause, error)
+            return await _once(action)
 
     async def _exchange(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
@@ -128,18 +145,17 @@ class Link:
         """Sends to ``wsgi-bin``, or where a server has none, to ``cgi-bin``; found out once (mig-protocol 7.4)."""
         folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
         reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers)
-        if not self._folder_known and reply.status == 404:
-            reply = await self.send("POST", f"/cgi-bin/{operation}.py", content=content, headers=headers)
-            if reply.status != 404:
-                self._folder = "cgi-bin"
-        if reply.status < 400:
-            self._folder_known = True
+        if not self._folder_known and folder == "wsgi-bin":
+            if _is_switched_off(reply):
+                reply = await self.send("POST", f"/cgi-bin/{operation}.py", content=content, headers=headers)
+                self._folder = "cgi-bin" if reply.status < 400 else self._folder
+            self._folder_known = reply.status < 400
         return reply
 
     def _answer(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
-        pause = retry_after(reply.headers.get("Retry-After"))
         if 300 <= reply.status < 400:
             raise AuthenticationFailed(str(_protocol.redirected(operation, reply.headers.get("Location", ""))))
+        pause = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
         try:
             return _protocol.objects(
                 operation,
@@ -151,7 +167,7 @@ class Link:
         except ProtocolError as error:
             raise _Later(error, pause) from error
         except ServerError as error:
-            if reply.status in _TRY_LATER:
+            if reply.status in _TRY_LATER or any(said.startswith(_CRASHED) for said in error.messages):
                 raise _Later(error, pause) from error
             raise
         except ConfigError as error:
@@ -167,22 +183,15 @@ class Link:
         limit: int | None = None,
     ) -> Reply:
         """One request, with a line in the log."""
-        mark = secrets.token_hex(4)
         began = time.monotonic()
         bound = {} if limit is None else {"limit": limit}
-        reply = await self._client.send(method, path, content=content, headers=headers, **bound)
-        if logger.isEnabledFor(logging.DEBUG):
-            seconds = time.monotonic() - began
-            logger.debug(
-                "%s %s: %d in %.3f s, %d bytes [%s]",
-                method,
-                path,
-                reply.status,
-                seconds,
-                len(reply.body),
-                mark,
-                extra={"correlation_id": mark, "path": path, "status": reply.status, "seconds": seconds},
-            )
+        with _correlated():
+            try:
+                reply = await self._client.send(method, path, content=content, headers=headers, **bound)
+            except GridError as error:
+                _log(f"{method} {path}: {error}", path, None, began)
+                raise
+            _log(f"{method} {path}: {reply.status}, {len(reply.body)} bytes", path, reply.status, began)
         return reply
 
     # -- tokens
@@ -201,20 +210,22 @@ class Link:
         if known is not None and not renew:
             return known
         async with self._token_lock:
-            if self._tokens.get(operation) == known:
+            if self._tokens.get(operation) == known and (renew or not self._tokens):
                 self._tokens = await self.again(self._fetch_tokens)
         # An operation that is not in the list wants none, or has none to give: the server will say.
         return self._tokens.get(operation, "")
 
     async def _fetch_tokens(self) -> dict[str, str]:
-        failure: GridError | None = None
+        failures: list[Exception] = []
         for page in ("jobman", "fileman"):
-            reply = await self._locate(page, *_page_request())
+            content, media_type = _form(())
+            reply = await self._locate(page, content, {"Content-Type": media_type})
             try:
                 return _protocol.csrf_tokens(self._answer(page, reply, keep_noise=True))
-            except (ServerError, ProtocolError) as error:
-                failure = error
-        raise failure or ProtocolError("no page has tokens")
+            except (_Later, ServerError, ProtocolError) as error:
+                failures.append(error)
+        # The second page is there where jobs are switched off; what ails both is told by either.
+        raise failures[-1]
 
     # -- plain files
 
@@ -226,20 +237,22 @@ class Link:
             first: the first byte.
             last: the last byte, included; at most so many come.
             etag: what the file must still be; the whole of it comes where it is not.
+
+        Raises:
+            AuthenticationFailed: the server redirects, elsewhere than to the same path with a ``/`` behind it.
         """
         headers = {"Range": f"bytes={first}-{last}"}
         if etag:
             headers["If-Range"] = etag
+        place = "/cert_redirect/" + quote(path, errors="surrogateescape")
 
         async def send() -> Reply:
-            reply = await self.send(
-                "GET", "/cert_redirect/" + quote(path), headers=headers, limit=last - first + (2 << 20)
-            )
-            if reply.status in _TRY_LATER:
-                raise _Later(
-                    ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"]),
-                    retry_after(reply.headers.get("Retry-After")),
-                )
+            reply = await self.send("GET", place, headers=headers, limit=last - first + _MARGIN)
+            if (failure := _failure(path, reply)) is not None:
+                raise _Later(failure, retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date")))
+            location = reply.headers.get("Location", "")
+            if 300 <= reply.status < 400 and not location.endswith(f"{place}/"):
+                raise AuthenticationFailed(str(_protocol.redirected("cert_redirect", location)))
             return reply
 
         return await self.again(send)
@@ -252,9 +265,56 @@ async def _once(action: Callable[[], Awaitable[_T]]) -> _T:
         raise later.error from later.__cause__
 
 
+async def _rest(seconds: float, error: GridError) -> None:
+    logger.debug(
+        "trying again in %.1f s: %s [%s]",
+        seconds,
+        error,
+        _correlation_id.get(),
+        extra={"correlation_id": _correlation_id.get()},
+    )
+    await anyio.sleep(seconds)
+
+
+@contextmanager
+def _correlated() -> Iterator[None]:
+    """Gives what is sent within the mark of one operation, unless it is part of another."""
+    if _correlation_id.get():
+        yield
+        return
+    token = _correlation_id.set(secrets.token_hex(4))
+    try:
+        yield
+    finally:
+        _correlation_id.reset(token)
+
+
+def _log(message: str, path: str, status: int | None, began: float) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
+        mark, seconds = _correlation_id.get(), time.monotonic() - began
+        extra = {"correlation_id": mark, "path": path, "status": status, "seconds": seconds}
+        logger.debug("%s, %.3f s [%s]", message, seconds, mark, extra=extra)
+
+
+def _is_switched_off(reply: Reply) -> bool:
+    """Whether a server has no ``wsgi-bin``. Other failures may pass, and ``cgi-bin`` is fifty times as slow."""
+    return reply.status == 404 or (reply.status == 500 and reply.body.strip() == b"500 ERROR")
+
+
+def _failure(path: str, reply: Reply) -> GridError | None:
+    """What is wrong with the answer to a download, where it may pass."""
+    if reply.status in _TRY_LATER:
+        return ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
+    if reply.status in (200, 206) and not (reply.headers.get("ETag") or reply.headers.get("Last-Modified")):
+        # A web server says of every file when it was changed; this is a page that was made up just now.
+        what = reply.headers.get("Content-Type") or "something without a type"
+        return ProtocolError(
+            f"cert_redirect: {path}: the server answered {what}, not the file",
+            excerpt=reply.body[:400].decode("utf-8", "replace"),
+        )
+    return None
+
+
 def _form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    return urlencode([("output_format", "json"), *fields]).encode("ascii"), _FORM
-
-
-def _page_request() -> tuple[bytes, dict[str, str]]:
-    return _form(())[0], {"Content-Type": _FORM}
+    pairs = [("output_format", "json"), *fields]
+    return urlencode(pairs, errors="surrogateescape").encode("ascii"), _FORM

@@ -220,6 +220,14 @@ class LocalBackend:
         found = {record.job_id: record.status() for record in self._store.records(sorted(numbers))}
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
+    async def present(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        """What the records say now; they know all jobs."""
+        statuses = await self.statuses(job_ids)
+        for job_id in job_ids:
+            if job_id not in statuses:
+                raise JobNotFound(job_id, f"no such job in {self.settings.home}")
+        return statuses
+
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """Cancels, freezes or thaws, as a MiG server does, at once."""
         await anyio.lowlevel.checkpoint()

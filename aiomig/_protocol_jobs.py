@@ -179,6 +179,25 @@ def statuses(answer: Answer, operation: str = "jobstatus") -> Statuses:
     return Statuses({each.job_id: each for each in found}, missing_jobs(answer))
 
 
+def fresh(answer: Answer, seen: dict[str, Object], operation: str = "jobstatus") -> Statuses:
+    """As `statuses`, but only of the jobs whose rows differ from those seen before.
+
+    Args:
+        answer: the objects of the answer.
+        seen: the last row of each job; brought up to date.
+        operation: the name of the operation.
+    """
+    found: dict[str, JobStatus] = {}
+    for row in _known(operation, answer, "job_list", "jobs"):
+        known = row.get("job_id")
+        if isinstance(known, str) and seen.get(known) == row:
+            continue
+        status = _status(operation, row)
+        found[status.job_id] = status
+        seen[status.job_id] = row
+    return Statuses(found, missing_jobs(answer))
+
+
 def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
     """The rows of an answer about jobs. Jobs that are not known are no error: the others are still in it."""
     if others := faults(operation, answer, but=JobNotFound):

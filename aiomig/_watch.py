@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from ._errors import JobNotFound
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
@@ -69,15 +67,11 @@ class Watch:
         return found
 
     async def _read(self) -> None:
-        """Asks for the present status of what is new here. A change that came meanwhile is newer, and stays."""
+        """Takes what is known of the jobs that are new here. A change that came meanwhile is newer, and stays."""
         unread = list(self._unread)
-        statuses = await self._backend.statuses(unread)
+        present = await self._backend.present(unread)
         self._unread = self._unread[len(unread) :]
-        for job_id in unread:
-            status = statuses.get(job_id)
-            if status is None:
-                self._watcher.drop(job_id)
-                raise JobNotFound(job_id)
+        for status in present.values():
             self._watcher.offer_first(status)
 
     async def aclose(self) -> None:

@@ -82,7 +82,7 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=200, help="jobs (default: %(default)s)")
-    parser.add_argument("--run-time", type=float, default=5.0, help="seconds that a job takes (default: %(default)s)")
+    parser.add_argument("--run-time", type=float, default=15.0, help="seconds that a job takes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
     parser.add_argument(
         "--interval", type=float, default=1.0, help="seconds that the naive client rests (default: %(default)s)"

@@ -139,3 +139,39 @@ def test_a_kill_while_another_kill_is_made_good(tmp_path: Path, first: str, seco
     printed = _killed(tmp_path, "asyncio", 8, first)
     run("crash", tmp_path / "home", tmp_path / "logs", "trio", 0, second)
     _check(tmp_path, "asyncio", printed)
+
+
+async def test_jobs_run_on_without_the_program_and_are_taken_up(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, slots=3) as other:
+            ids = [
+                await other.ask("submit", [news.write("$$"), gate.wait, "echo done"], {}),
+                await other.ask("submit", [news.write("$$"), gate.wait, "exit 3"], {}),
+                await other.ask("submit", [news.write("$$"), gate.wait, "echo late"], {}),
+                await other.ask("submit", "echo queued", {}),
+            ]
+            with processes(await news.line(), await news.line(), await news.line()) as shells:
+                other.kill()
+                gate.send(2)
+                await _two_ended(shells)
+                async with aiomig.local(home, slots=3) as mig:
+                    states = await mig.statuses(ids)
+                    assert shells.running() or states[ids[2]].state is JobState.EXECUTING
+                    gate.send()
+                    waited = await mig.wait(ids)
+                    assert waited.pending == []
+                    results = [await mig.job(job_id).result(check=False) for job_id in ids]
+    assert sorted(result.stdout for result in results) == ["", "done\n", "late\n", "queued\n"]
+    assert [result.status.state for result in results].count(JobState.FAILED) == 1
+    failed = next(result for result in results if result.status.state is JobState.FAILED)
+    assert [attempt.reason for attempt in failed.status.attempts] == ["RESOURCE DIED"]
+    assert "exited with 3" in failed.status.attempts[0].detail
+    assert _left_behind(home) == []
+
+
+async def _two_ended(shells: Processes) -> None:
+    """Waits until two of three shells have ended, whichever they are."""
+    with anyio.fail_after(PATIENCE):
+        while len(shells.running()) > 1:
+            await shells.next_end()

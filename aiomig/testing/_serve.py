@@ -106,9 +106,10 @@ class _Conversation:
     async def hold(self) -> None:
         """Answers requests until one side has had enough."""
         for number in range(1, self._grid.site.requests_per_connection + 1):
-            with anyio.move_on_after(self._grid.site.keep_alive) as scope:
+            head: object = None
+            with anyio.move_on_after(self._grid.site.keep_alive):
                 head = await self._event()
-            if scope.cancelled_caught or not isinstance(head, h11.Request):
+            if not isinstance(head, h11.Request):
                 return
             last = number == self._grid.site.requests_per_connection
             if not await self._exchange(head, last=last):

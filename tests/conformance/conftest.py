@@ -1,10 +1,12 @@
 """The sessions of the conformance suite: the same behaviour in every mode, on asyncio and on trio.
 
-A mode is added by a name in `MODES` and a branch in `Settings.session`.
+A mode is added by a name in `MODES` and a branch in `settings`. ``live`` is a real server: the account of the
+configuration file that ``$AIOMIG_LIVE_CONFIG`` names, which should have nothing else in its home.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-MODES = ("local",)
+LIVE_CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
+MODES = ("local", *(("live",) if LIVE_CONFIG else ()))
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,15 @@ class Settings:
 
     def session(self, **fields: Any) -> aiomig.Session:
         """A new session on the home of this test; ``fields`` are for local mode only."""
+        if self.mode == "live":
+            return aiomig.grid(LIVE_CONFIG)
         return aiomig.local(self.home, **{"slots": self.slots, "on_exit": "cancel", **fields})
 
 
 @pytest.fixture(params=MODES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    return Settings(request.param, tmp_path)
+    mode: str = request.param
+    return Settings(mode, tmp_path, here=mode != "live")
 
 
 @pytest.fixture
@@ -66,6 +72,14 @@ async def mig(settings: Settings) -> AsyncIterator[aiomig.Session]:
     """An open session."""
     async with settings.session() as session:
         yield session
+
+
+@pytest.fixture
+async def no_new_job(mig: aiomig.Session) -> AsyncIterator[None]:
+    """Sees to it that the test makes no job."""
+    before = await mig.jobs(newest=1)
+    yield
+    assert await mig.jobs(newest=1) == before
 
 
 @pytest.fixture

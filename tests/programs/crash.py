@@ -7,70 +7,14 @@ MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (the K-th id is printed, t
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 import shlex
-import signal
 import sys
-from typing import TYPE_CHECKING, Any
 
 import anyio
 
 import aiomig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Countdown:
-    """Kills this program at the K-th event."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-
-    def __call__(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            die()
-
-
-def mine(when: str, module: str, name: str, count: int) -> None:
-    """Puts a countdown before or after a function."""
-    owner: Any = importlib.import_module(module)
-    *path, last = name.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    setattr(owner, last, _wrapped(getattr(owner, last), when == "before", Countdown(count)))
-
-
-def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(original):
-
-        async def asynchronous(*arguments: Any, **keywords: Any) -> Any:
-            if before:
-                tick()
-            answer = await original(*arguments, **keywords)
-            if not before:
-                tick()
-            return answer
-
-        return asynchronous
-
-    def synchronous(*arguments: Any, **keywords: Any) -> Any:
-        if before:
-            tick()
-        answer = original(*arguments, **keywords)
-        if not before:
-            tick()
-        return answer
-
-    return synchronous
-
+from tests.programs.mines import Countdown, lay
 
 def commands(number: int, logs: str, kind: str, count: int) -> list[str]:
     """What job ``number`` does: it leaves a line in its own log, and an output."""
@@ -109,5 +53,5 @@ if __name__ == "__main__":
     home, logs, backend, jobs, moment = sys.argv[1:]
     kind, *rest = moment.split(":")
     if kind in ("before", "after"):
-        mine(kind, rest[0], rest[1], int(rest[2]))
+        lay(moment)
     anyio.run(main, home, logs, int(jobs), kind, int(rest[-1]), backend=backend)

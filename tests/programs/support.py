@@ -7,14 +7,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+import json
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 PROGRAMS = Path(__file__).parent
 ROOT = PROGRAMS.parent.parent
@@ -54,6 +55,12 @@ class _Lines:
                 self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
+
+
+def lines(descriptor: int) -> _Lines:
+    """Whole lines from a pipe."""
+    os.set_blocking(descriptor, False)
+    return _Lines(descriptor)
 
 
 class Pipe:
@@ -119,14 +126,14 @@ class Child:
         """The next line that it printed."""
         return await self._lines.next()
 
-    def tell(self, line: str) -> None:
-        """Writes a line to it."""
+    def tell(self, *order: object) -> None:
+        """Gives a worker an order."""
         assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
 
-    async def ask(self, line: str) -> str:
-        """Writes a line to it and reads its answer."""
-        self.tell(line)
+    async def ask(self, *order: object) -> str:
+        """Gives a worker an order; its answer."""
+        self.tell(*order)
         return await self.line()
 
     def kill(self) -> None:
@@ -153,6 +160,14 @@ def child(program: str, *arguments: object, **variables: str) -> Iterator[Child]
         for stream in (running.process.stdin, running.process.stdout):
             if stream is not None:
                 stream.close()
+
+
+@asynccontextmanager
+async def worker(home: Path, backend: str, *, moment: str = "", **settings: object) -> AsyncIterator[Child]:
+    """Another process with an open session on a home, which takes orders."""
+    with child("worker", backend, home, json.dumps(settings), MOMENT=moment) as running:
+        assert await running.line() == "open"
+        yield running
 
 
 def run(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
