@@ -96,18 +96,21 @@ class GridHome:
             stop = position + PIECE if end is None else min(end, position + PIECE)
             etag = version.etag if version is not None and not version.is_weak else None
             reply = await self._link.fetch(path, first=position, last=stop - 1, etag=etag)
-            if reply.status == 416 and version is None:
+            if reply.status == 416 and (version is None or version.size is None):
                 return
             await self._check_file(path, reply)
             seen = _Version.of(reply)
             if seen != (version or seen):
                 raise ServerError("cert_redirect", [f"{path}: the file changed while it was read; read it again"])
             version = seen
-            body = _part(path, reply, position, stop)
-            if body:
-                yield body
-            position += len(body)
-            if not body or reply.status == 200 or position >= (seen.size if seen.size is not None else position + 1):
+            if reply.status == 200:
+                # A server may ignore that a part was asked for (RFC 9110 14.2).
+                yield reply.body[position:end]
+                return
+            _check_part(path, reply, position, stop)
+            yield reply.body
+            position += len(reply.body)
+            if position == seen.size or not reply.body:
                 return
 
     async def _check_file(self, path: str, reply: Reply) -> None:
@@ -320,16 +323,7 @@ class _Version:
         )
 
 
-def _part(path: str, reply: Reply, start: int, stop: int) -> bytes:
-    """The bytes of a file from ``start`` up to ``stop`` in an answer, as far as the file has any.
-
-    Raises:
-        ProtocolError: they are not in it.
-    """
-    if reply.status == 200:
-        # A server may ignore that a part was asked for (RFC 9110 14.2).
-        return reply.body[start:stop]
+def _check_part(path: str, reply: Reply, start: int, stop: int) -> None:
     given = reply.headers.get("Content-Range", "")
-    if reply.status == 206 and given.startswith(f"bytes {start}-") and len(reply.body) <= stop - start:
-        return reply.body
-    raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given!r} came")
+    if not given.startswith(f"bytes {start}-") or len(reply.body) > stop - start:
+        raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given!r} came")

@@ -10,16 +10,16 @@ import anyio
 
 from . import _mrsl, _protocol_jobs
 from ._description import Description
-from ._errors import ConnectionFailed, MigError, ProtocolError, ServerError, SubmitUnknown
+from ._errors import ConnectionFailed, GridError, MigError, ProtocolError, ServerError, SubmitUnknown
 from ._lowering import PRIVATE_FOLDER
 from ._multipart import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ._errors import GridError
     from ._link import Link
     from ._plan import Plan
+    from ._protocol_jobs import Submission
 
 logger = logging.getLogger("aiomig.grid")
 
@@ -33,6 +33,9 @@ _LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look for a job whose submit was not answered."""
 
 _CLEAN_UP_SECONDS = 10.0
+
+_DOUBTFUL = (ConnectionFailed, ServerError, ProtocolError)
+"""After these nobody knows whether the server did what it was told."""
 
 
 class Submitter:
@@ -58,35 +61,49 @@ class Submitter:
 
     async def one(self, plan: Plan) -> str:
         """Submits by ``submitfields`` (mig-protocol 6.2). Its id."""
+        await self._link.prepare("submitfields")
+        outcome = (await self._to_its_end([plan], lambda: self._one(plan)))[0]
+        if isinstance(outcome, MigError):
+            raise outcome
+        return outcome
+
+    async def _one(self, plan: Plan) -> list[str | MigError]:
         try:
             answer = await self._link.change("submitfields", fields_of(plan))
-            outcome = _protocol_jobs.submitted(answer, "submitfields")[0]
-        except (ConnectionFailed, ServerError, ProtocolError) as error:
-            found = await self._find_out([plan], error)
-            if isinstance(found[0], MigError):
-                raise found[0] from error
-            return found[0]
-        except anyio.get_cancelled_exc_class():
-            await self._undo([plan])
-            raise
-        if outcome.job_id is None:
-            raise outcome.error or ProtocolError("submitfields: neither a job nor an error")
-        return outcome.job_id
+        except _DOUBTFUL as error:
+            return await self._find_out([plan], error)
+        try:
+            made = _protocol_jobs.submitted(answer, "submitfields")
+        except ProtocolError as error:
+            return await self._find_out([plan], error)
+        if not made:
+            return await self._find_out([plan], ProtocolError("submitfields: the server says nothing of the job"))
+        return [_outcome(made[0])]
 
     async def many(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Submits by ``textarea``, many descriptions a request; of each its id or its error, in order."""
-        outcomes: list[str | MigError] = []
+        if not plans:
+            return []
+        await self._link.prepare("textarea")
         folder = f"{PRIVATE_FOLDER}/submit-{secrets.token_hex(12)}"
+        outcomes: list[str | MigError] = []
         try:
             for start in range(0, len(plans), JOBS_PER_REQUEST):
-                outcomes += await self._batch(plans[start : start + JOBS_PER_REQUEST], folder)
-        except anyio.get_cancelled_exc_class():
-            await self._undo(plans[: len(outcomes) + JOBS_PER_REQUEST])
+                outcomes += await self._some(plans[start : start + JOBS_PER_REQUEST], folder)
+        except BaseException:
+            await self._withdraw([each for each in outcomes if isinstance(each, str)])
             raise
         finally:
             with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
                 await self._remove(folder)
         return outcomes
+
+    async def _some(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
+        try:
+            return await self._to_its_end(plans, lambda: self._batch(plans, folder))
+        except MigError as error:
+            # Those of earlier requests were made: nothing may keep their ids from the caller.
+            return [error for _ in plans]
 
     async def _batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
         files = [(f"{folder}/{plan.marker}.mRSL", _mrsl.render(_marked(plan)).encode()) for plan in plans]
@@ -102,16 +119,55 @@ class Submitter:
         try:
             answer = await self._link.change_body("textarea", body)
             made = {each.name.lstrip("/"): each for each in _protocol_jobs.submitted(answer, "textarea")}
-        except (ConnectionFailed, ServerError, ProtocolError) as error:
+        except _DOUBTFUL as error:
             return await self._find_out(plans, error)
+        told = {plan.marker: made[path] for plan, (path, _) in zip(plans, files, strict=True) if path in made}
+        untold = [plan for plan in plans if plan.marker not in told]
+        said = made[""].error if "" in made else None
+        silence = said if isinstance(said, GridError) else ProtocolError("textarea: nothing is said of some jobs")
+        found = await self._find_out(untold, silence) if untold else []
+        late = dict(zip((plan.marker for plan in untold), found, strict=True))
+        return [_outcome(told[plan.marker]) if plan.marker in told else late[plan.marker] for plan in plans]
+
+    async def _to_its_end(
+        self, plans: Sequence[Plan], submit: Callable[[], Awaitable[list[str | MigError]]]
+    ) -> list[str | MigError]:
+        """Submits; a cancellation waits until it is known what was made, and has that canceled.
+
+        Breaking the connection would not keep the server from making the job, only hide its id.
+        """
+        scope, ended = anyio.CancelScope(shield=True), anyio.Event()
         outcomes: list[str | MigError] = []
-        for plan, (path, _) in zip(plans, files, strict=True):
-            each = made.get(path)
-            if each is None:
-                outcomes += await self._find_out([plan], ProtocolError(f"textarea: nothing is said of {path}"))
-            else:
-                outcomes.append(each.job_id or each.error or ProtocolError("textarea: neither a job nor an error"))
+        failures: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                with scope:
+                    outcomes.extend(await submit())
+            except Exception as error:
+                failures.append(error)
+            finally:
+                ended.set()
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(run, name="aiomig submit")
+                try:
+                    await ended.wait()
+                finally:
+                    scope.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
+        except anyio.get_cancelled_exc_class():
+            await self._withdraw([each for each in outcomes if isinstance(each, str)])
+            if scope.cancelled_caught or any(isinstance(each, SubmitUnknown) for each in outcomes):
+                await self._undo(plans)
+            raise
+        if failures:
+            raise failures[0]
         return outcomes
+
+    async def _withdraw(self, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            await self._cancel(job_ids)
 
     async def _remove(self, folder: str) -> None:
         try:
@@ -124,18 +180,28 @@ class Submitter:
         if isinstance(error, ConnectionFailed) and not error.sent:
             return [error for _ in plans]
         found: dict[str, str] = {}
+        is_sure = False
         for pause in _LOOKS:
             await anyio.sleep(pause)
-            for plan in plans:
-                if plan.marker not in found and (job_ids := await self.bearing(plan.marker, plan)):
-                    found[plan.marker] = job_ids[0]
+            is_sure = await self._look([plan for plan in plans if plan.marker not in found], found)
             if len(found) == len(plans):
                 break
         if found:
             logger.warning("a submit was not answered (%s), but %d of %d jobs were made", error, len(found), len(plans))
         # A server that says that it failed, and shows no job, did fail.
-        failed = error if isinstance(error, ServerError) else None
+        failed = error if isinstance(error, ServerError) and is_sure else None
         return [found.get(plan.marker) or failed or SubmitUnknown(plan.marker, str(error)) for plan in plans]
+
+    async def _look(self, plans: Sequence[Plan], found: dict[str, str]) -> bool:
+        """Enters the jobs that are there; whether the server could be asked for all."""
+        try:
+            for plan in plans:
+                if job_ids := await self.bearing(plan.marker, plan):
+                    found[plan.marker] = job_ids[0]
+        except GridError as error:
+            logger.debug("a job could not be looked for: %s", error)
+            return False
+        return True
 
     async def _undo(self, plans: Sequence[Plan]) -> None:
         """Cancels the jobs that a cancelled submit may have made."""
@@ -164,6 +230,10 @@ def _marked(plan: Plan) -> Description:
     else:
         keywords["PROJECT"] = (plan.marker,)
     return Description(keywords)
+
+
+def _outcome(made: Submission) -> str | MigError:
+    return made.job_id or made.error or ProtocolError("submit: neither a job nor an error")
 
 
 def fields_of(plan: Plan) -> list[tuple[str, str]]:

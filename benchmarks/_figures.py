@@ -71,9 +71,7 @@ class Cost:
     def row(self, name: str) -> str:
         """A line of the table under `HEAD`."""
         each = self.cpu / max(self.requests, 1) * 1e3
-        return (
-            f"{name:<28}{self.requests:>9}{self.connections:>13}{self.seconds:>10.2f}{self.cpu:>10.2f}{each:>16.2f}"
-        )
+        return f"{name:<28}{self.requests:>9}{self.connections:>13}{self.seconds:>10.2f}{self.cpu:>10.2f}{each:>16.2f}"
 
     def detail(self) -> str:
         """The requests by operation."""
@@ -98,6 +96,4 @@ async def metered(server: ServerProcess) -> AsyncIterator[Meter]:
     yield meter
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
     with anyio.CancelScope(shield=True):
-        meter.cost = Cost(
-            seconds, used, await server.counts() - counts, await server.connections() - connections
-        )
+        meter.cost = Cost(seconds, used, await server.counts() - counts, await server.connections() - connections)

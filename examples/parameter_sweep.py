@@ -16,26 +16,25 @@ print(4 * sum(dice.random() ** 2 + dice.random() ** 2 < 1 for _ in range(darts))
 """
 
 
-async def main(options: argparse.Namespace) -> None:
-    async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
-        seeds = {}
-        for seed in range(options.jobs):
-            job = await mig.submit(
-                "python3 darts.py",
-                inputs=[(DARTS, "darts.py")],
-                environment={"SEED": str(seed), "DARTS": "20000"},
-                resources=aiomig.Resources(wall_time=300),
-                name=f"darts-{seed}",
-            )
-            seeds[job] = seed
+def darts(seed: int) -> aiomig.JobSpec:
+    return aiomig.JobSpec(
+        "python3 darts.py",
+        inputs=[(DARTS, "darts.py")],
+        environment={"SEED": str(seed), "DARTS": "20000"},
+        resources=aiomig.Resources(wall_time=300),
+        name=f"darts-{seed}",
+    )
 
-        estimates = []
-        async for job in mig.as_completed(seeds):
+
+async def main(options: argparse.Namespace) -> None:
+    estimates = []
+    async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
+        async for job in mig.sweep(darts, range(options.jobs), in_flight=20):
             result = await job
             estimates.append(float(result.stdout))
-            print(f"seed {seeds[job]:2}: {estimates[-1]:.5f}")
+            print(f"seed {job.parameter:2}: {estimates[-1]:.5f}")
             await job.clean()
-        print(f"pi is about {statistics.mean(estimates):.3f}, by {len(estimates)} jobs")
+    print(f"pi is about {statistics.mean(estimates):.3f}, by {len(estimates)} jobs")
 
 
 if __name__ == "__main__":

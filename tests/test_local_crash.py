@@ -13,7 +13,7 @@ import pytest
 import aiomig
 from aiomig import JobState
 
-from .programs.support import child, pipes, processes, run
+from .programs.support import pipes, processes, run, worker
 
 BACKENDS = ("asyncio", "trio")
 
@@ -143,35 +143,134 @@ def test_a_kill_while_another_kill_is_made_good(tmp_path: Path, first: str, seco
 
 async def test_jobs_run_on_without_the_program_and_are_taken_up(tmp_path: Path, anyio_backend: str) -> None:
     home = tmp_path / "home"
-    with pipes(tmp_path, "news", "gate") as (news, gate):
+    with pipes(tmp_path, "news", "good", "bad", "late") as (news, good, bad, late):
         async with worker(home, anyio_backend, slots=3) as other:
             ids = [
-                await other.ask("submit", [news.write("$$"), gate.wait, "echo done"], {}),
-                await other.ask("submit", [news.write("$$"), gate.wait, "exit 3"], {}),
-                await other.ask("submit", [news.write("$$"), gate.wait, "echo late"], {}),
+                await other.ask("submit", [news.write("$$"), good.wait, "echo good"], {}),
+                await other.ask("submit", [news.write("$$"), bad.wait, "echo bad; exit 3"], {}),
+                await other.ask("submit", [news.write("$$"), late.wait, "echo late"], {}),
                 await other.ask("submit", "echo queued", {}),
             ]
-            with processes(await news.line(), await news.line(), await news.line()) as shells:
-                other.kill()
-                gate.send(2)
-                await _two_ended(shells)
-                async with aiomig.local(home, slots=3) as mig:
-                    states = await mig.statuses(ids)
-                    assert shells.running() or states[ids[2]].state is JobState.EXECUTING
-                    gate.send()
-                    waited = await mig.wait(ids)
-                    assert waited.pending == []
-                    results = [await mig.job(job_id).result(check=False) for job_id in ids]
-    assert sorted(result.stdout for result in results) == ["", "done\n", "late\n", "queued\n"]
-    assert [result.status.state for result in results].count(JobState.FAILED) == 1
-    failed = next(result for result in results if result.status.state is JobState.FAILED)
-    assert [attempt.reason for attempt in failed.status.attempts] == ["RESOURCE DIED"]
-    assert "exited with 3" in failed.status.attempts[0].detail
+            shells = [await news.line() for _ in range(3)]
+            other.kill()
+        with processes(*shells) as running:
+            good.send()
+            bad.send()
+            await running.ends(2)
+            async with aiomig.local(home, slots=3) as mig:
+                states = await mig.statuses(ids)
+                assert states[ids[2]].state is JobState.EXECUTING
+                assert len(running.running()) == 1
+                late.send()
+                results = [await mig.job(job_id).result(check=False) for job_id in ids]
+    assert [result.stdout for result in results] == ["good\n", "bad\n", "late\n", "queued\n"]
+    assert [result.status.state for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    (attempt,) = results[1].status.attempts
+    assert attempt.reason == "RESOURCE DIED"
+    assert "exited with 3" in attempt.detail
     assert _left_behind(home) == []
 
 
-async def _two_ended(shells: Processes) -> None:
-    """Waits until two of three shells have ended, whichever they are."""
-    with anyio.fail_after(PATIENCE):
-        while len(shells.running()) > 1:
-            await shells.next_end()
+async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, slots=2) as other:
+            once = await other.ask("submit", [news.write("$$"), gate.wait], {"retries": 0})
+            twice = await other.ask("submit", [news.write("$$"), gate.wait, "echo again"], {"retries": 1})
+            with processes(await news.line(), await news.line()) as shells:
+                other.kill()
+                shells.kill()
+                await shells.gone()
+        _sql(home, "UPDATE sessions SET boot = 'before'")
+        async with aiomig.local(home) as mig:
+            gate.send()
+            result = await mig.job(twice)
+            assert await news.line()
+            assert result.stdout == "again\n"
+            assert [attempt.reason for attempt in result.status.attempts] == ["RESOURCE DIED"]
+            assert "machine restarted" in result.status.attempts[0].detail
+            with pytest.raises(aiomig.JobFailed) as caught:
+                await mig.job(once)
+            assert caught.value.status is not None
+            assert "machine restarted" in caught.value.status.attempts[0].detail
+    assert _left_behind(home) == []
+
+
+async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ended = run(
+        "crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local_attempt:Attempt._conclude:1"
+    )
+    _sql(home, "UPDATE sessions SET boot = 'before'")
+    async with aiomig.local(home) as mig:
+        result = await mig.job(ended.stdout.strip())
+    assert result.ok
+    assert result.status.attempts == ()
+    assert _logged(tmp_path / "logs") == {"0": "run\n"}
+
+
+def _logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _sql(home: Path, statement: str) -> None:
+    database = sqlite3.connect(home / ".aiomig" / "jobs.sqlite")
+    with database:
+        database.execute(statement)
+    database.close()
+
+
+async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, moment=f"before:{_ENGINE}._acted:1") as other:
+            job_id = await other.ask("submit", [f"sleep 1000 & {news.write('$$ $!')}", gate.wait], {})
+            with processes(*(await news.line()).split()) as running:
+                other.tell("cancel", job_id)
+                assert await other.ended() == -signal.SIGKILL
+                assert len(running.running()) == 2
+                async with aiomig.local(home) as mig:
+                    assert (await mig.job(job_id).status()).state is JobState.CANCELED
+                    await running.gone()
+    assert _left_behind(home) == []
+
+
+@pytest.mark.parametrize(
+    "moment", [f"before:{_ATTEMPT}.keep:1", f"after:{_ATTEMPT}.keep:1", f"after:{_STORE}.fail:1", f"before:{_ATTEMPT}.clean:1"]
+)
+@pytest.mark.parametrize(
+    ("commands", "stdout", "stderr"),
+    [(["echo out; echo err >&2", "exit 3"], "out\n", "err\n"), (["echo out", "echo ("], "", "syntax error")],
+)
+async def test_the_output_of_a_failed_attempt_outlives_a_kill(
+    tmp_path: Path, moment: str, commands: list[str], stdout: str, stderr: str
+) -> None:
+    home = tmp_path / "home"
+    async with worker(home, "asyncio", moment=moment) as other:
+        job_id = await other.ask("submit", commands, {})
+        assert await other.ended() == -signal.SIGKILL
+    async with aiomig.local(home) as mig:
+        result = await mig.job(job_id).result(check=False)
+    assert result.status.state is JobState.FAILED
+    assert len(result.status.attempts) == 1
+    assert result.stdout == stdout
+    assert stderr in result.stderr
+    assert stderr.strip() in result.stderr.strip()
+    assert _left_behind(home) == []
+
+
+async def test_a_shell_that_ended_without_a_word(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, "asyncio") as other:
+            job_id = await other.ask("submit", [news.write("$$"), gate.wait], {})
+            with processes(await news.line()) as shell:
+                other.kill()
+                shell.kill()
+                await shell.gone()
+    async with aiomig.local(home) as mig:
+        status = await mig.job(job_id).wait()
+    assert status.state is JobState.FAILED
+    assert "without a word" in status.attempts[0].detail

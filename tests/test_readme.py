@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.M | re.S)
+BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 PROGRAMS = [(match[1], match[2]) for match in BLOCK.finditer(README)]
 
 FIT = """
@@ -23,7 +23,7 @@ print(os.environ["SEED"], pathlib.Path(sys.argv[1]).read_text())
 VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*"), "TIME"),
     # How much is seen of a job before its end is a matter of how busy the machine is.
-    (re.compile(r"^(QUEUED|EXECUTING) TIME\n", re.M), ""),
+    (re.compile(r"^(QUEUED|EXECUTING) TIME\n", re.MULTILINE), ""),
 ]
 
 
@@ -34,7 +34,7 @@ def comparable(text: str) -> str:
 
 
 def shell_blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
+    return re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(("program", "transcript"), PROGRAMS, ids=range(len(PROGRAMS)))

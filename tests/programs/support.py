@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -195,6 +196,31 @@ class Processes:
         pairs = zip(self.numbers, self._descriptors, strict=True)
         return [number for number, descriptor in pairs if not _has_ended(descriptor)]
 
+    async def ends(self, count: int) -> None:
+        """Waits until so many of them have ended, whichever they are."""
+        with anyio.fail_after(PATIENCE):
+            while len(self.running()) > len(self.numbers) - count:
+                await self._next_end()
+
+    async def _next_end(self) -> None:
+        waiting = [each for each in self._descriptors if not _has_ended(each)]
+        async with anyio.create_task_group() as tasks:
+
+            async def one(descriptor: int) -> None:
+                await anyio.wait_readable(descriptor)
+                tasks.cancel_scope.cancel()
+
+            for descriptor in waiting:
+                tasks.start_soon(one, descriptor)
+
+    def kill(self) -> None:
+        """Kills them and their process groups."""
+        for number, descriptor in zip(self.numbers, self._descriptors, strict=True):
+            with suppress(ProcessLookupError):
+                os.killpg(number, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+
     async def gone(self) -> None:
         """Waits until all of them have ended."""
         with anyio.fail_after(PATIENCE):
@@ -210,8 +236,6 @@ class Processes:
 
 
 def _has_ended(descriptor: int) -> bool:
-    import select
-
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

@@ -10,7 +10,7 @@ from typing import assert_type
 import anyio
 
 import aiomig
-from aiomig import as_completed, cancel, current_session, statuses, submit, submit_mrsl, wait, watch
+from aiomig import as_completed, cancel, current_session, statuses, submit, submit_many, submit_mrsl, sweep, wait, watch
 
 
 async def one_look() -> None:
@@ -70,6 +70,8 @@ async def sessions() -> None:
         aiomig.local(slots=2, on_exit="leave", limits=True) as one,
         aiomig.connect("local", home=Path("/tmp/x"), kill_grace=5) as two,
         aiomig.connect("grid", config="miguser.conf") as three,
+        aiomig.grid(url="https://grid.example.org", certificate="cert.pem", key=Path("key.pem")),
+        aiomig.grid(aiomig.Config.load(), polling=aiomig.Polling(ceiling=10), timeout=60),
     ):
         assert_type(one, aiomig.Session)
         assert_type(two.files, aiomig.Files)
@@ -109,6 +111,20 @@ async def many(mig: aiomig.Session, jobs: list[aiomig.Job], job_id: str) -> None
     assert_type(await cancel([job_id]), dict[str, aiomig.Outcome])
     with anyio.fail_after(60):
         await mig.wait(jobs)
+
+
+async def bulk(mig: aiomig.Session, spec: aiomig.JobSpec) -> None:
+    assert_type(await submit_many([spec, "true", ["a", "b"]]), list[aiomig.Job])
+    assert_type(mig.sweep(lambda seed: spec, range(10), in_flight=4, journal="sweep.log"), aiomig.Sweep)
+    async for job in sweep("echo $N", ({"N": str(n)} for n in range(3)), order="submission", on_failure="raise"):
+        assert_type(job, aiomig.Job)
+    async with mig.scope() as jobs:
+        assert_type(jobs, aiomig.Scope)
+        assert_type(await jobs.submit("true", name="a"), aiomig.Job)
+    try:
+        await mig.submit_many([])
+    except aiomig.SubmitErrors as error:
+        assert_type(error.jobs, list[aiomig.Job])
 
 
 async def results(job: aiomig.Job) -> None:
