@@ -16,6 +16,7 @@ from ._errors import (
     ConnectionFailed,
     JobNotFound,
     MigError,
+    NoSession,
     ProtocolError,
     ServerError,
 )
@@ -171,6 +172,8 @@ class GridBackend:
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What the poller knows."""
         await anyio.lowlevel.checkpoint()
+        if not self._is_open:
+            raise NoSession("this session is closed; use its jobs inside its block, or open another")
         return self._poller.present(job_ids)
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
@@ -181,7 +184,7 @@ class GridBackend:
             fields = [("action", action), *(("job_id", job_id) for job_id in some)]
             try:
                 outcomes |= _protocol_jobs.changed(await self._link.change("jobaction", fields))
-            except (ConnectionFailed, ProtocolError):
+            except (ConnectionFailed, ProtocolError, ServerError):
                 answer = await self._link.change("jobaction", fields, repeatable=True)
                 again = _protocol_jobs.changed(answer)
                 outcomes |= {each.job_id: _done_before(each, _TARGET[action]) for each in again.values()}

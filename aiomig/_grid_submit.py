@@ -144,7 +144,7 @@ class Submitter:
             try:
                 with scope:
                     outcomes.extend(await submit())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # raised below, where no group wraps it
                 failures.append(error)
             finally:
                 ended.set()

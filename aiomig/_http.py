@@ -135,14 +135,27 @@ class HttpClient:
                 raise NoSession("the session of this job or home is not open; open one and ask there")
             with _translated(str(self._config.url)):
                 async with client.stream(method, path, content=content, headers=dict(headers or {})) as response:
-                    pieces: list[bytes] = []
-                    size = 0
-                    async for piece in response.aiter_raw():
-                        size += len(piece)
-                        if size > limit:
-                            raise ProtocolError(f"{method} {path}: the answer is longer than {limit} bytes")
-                        pieces.append(piece)
-                    return Reply(response.status_code, response.headers, b"".join(pieces))
+                    body = await _body(response, limit)
+                    if body is None:
+                        raise ProtocolError(f"{method} {path}: the answer is longer than {limit} bytes")
+                    return Reply(response.status_code, response.headers, body)
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes | None:
+    """The body as it was sent; ``None`` where it is longer than ``limit`` bytes."""
+    if response.is_stream_consumed:  # by a transport for tests
+        return response.content if len(response.content) <= limit else None
+    told = response.headers.get("Content-Length", "")
+    if told.isascii() and told.isdigit() and int(told) > limit:
+        return None
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.aiter_raw():
+        size += len(piece)
+        if size > limit:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def is_lasting(error: ConnectionFailed) -> bool:

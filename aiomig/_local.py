@@ -14,7 +14,7 @@ import anyio.lowlevel
 import platformdirs
 
 from ._board import Board
-from ._errors import Fault, JobNotFound, LocalError, MigError, SpecError, SubmitRejected
+from ._errors import Fault, JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
 from ._given import is_count
 from ._local_engine import Engine
 from ._local_files import LocalHome
@@ -87,6 +87,7 @@ class LocalBackend:
         self.board = Board()
         self._on_exit = on_exit
         self.tasks = SessionTasks()
+        self._is_closed = False
         self._store: Store
         self._engine: Engine
 
@@ -125,16 +126,24 @@ class LocalBackend:
         await self._engine.close(how)
         self.tasks.cancel()
         await self.tasks.close()
+        self._is_closed = True
         self._store.close()
         if failure is not None:
             raise failure
+
+    async def _checkpoint(self) -> None:
+        """Where each operation may be cancelled, and finds out whether it can work at all."""
+        await anyio.lowlevel.checkpoint()
+        if self._is_closed:
+            raise NoSession("this session is closed; use its jobs inside its block, or open another on the same home")
+        self._engine.check()
 
     # -- jobs
 
     async def submit(self, plan: Plan) -> str:
         """Puts a job into the queue. Cancelled before, it makes none; afterwards it is not a checkpoint any more."""
         self._accept(plan)
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         return self._engine.submit([plan])[0]
 
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
@@ -142,7 +151,7 @@ class LocalBackend:
         outcomes: list[str | MigError] = []
         try:
             for start in range(0, len(plans), _SUBMIT_CHUNK):
-                await anyio.lowlevel.checkpoint()
+                await self._checkpoint()
                 outcomes += self._submit_some(plans[start : start + _SUBMIT_CHUNK])
         except anyio.get_cancelled_exc_class():
             self._engine.act("cancel", [outcome for outcome in outcomes if isinstance(outcome, str)])
@@ -165,12 +174,12 @@ class LocalBackend:
 
     async def submitted_as(self, marker: str) -> list[str]:
         """The jobs that bear a mark."""
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         return [record.job_id for record in self._store.bearing(marker)]
 
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancels jobs that nobody is interested in any more."""
-        if self._engine.is_open:
+        if not self._is_closed and self._engine.is_open:
             self._engine.act("cancel", job_ids)
 
     def _accept(self, plan: Plan) -> None:
@@ -211,8 +220,7 @@ class LocalBackend:
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
         """What the records say now."""
-        await anyio.lowlevel.checkpoint()
-        self._engine.check()
+        await self._checkpoint()
         if len(job_ids) == 1:
             record = self._store.find(job_ids[0])
             return {} if record is None else {job_ids[0]: record.status()}
@@ -230,7 +238,7 @@ class LocalBackend:
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """Cancels, freezes or thaws, as a MiG server does, at once."""
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         return self._engine.act(action, job_ids)
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
@@ -239,7 +247,7 @@ class LocalBackend:
         found: list[JobStatus] = []
         before: int | None = None
         while newest is None or len(found) < newest:
-            await anyio.lowlevel.checkpoint()
+            await self._checkpoint()
             records = self._store.newest(_FIND_CHUNK, before)
             found += [record.status() for record in records if match(record.job_id)]
             if len(records) < _FIND_CHUNK:
@@ -249,7 +257,7 @@ class LocalBackend:
 
     async def plan_of(self, job_id: str) -> Plan:
         """What the job was submitted with."""
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         return self._record(job_id).plan
 
     def _record(self, job_id: str) -> Record:
@@ -262,7 +270,7 @@ class LocalBackend:
 
     async def results(self, status: JobStatus) -> dict[str, bytes]:
         """The four files, or what is kept of a failed attempt."""
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         job_id = status.job_id
         if status.state is JobState.FINISHED:
             start = f"{self.settings.results(job_id)}/{job_id}."
@@ -274,7 +282,7 @@ class LocalBackend:
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """What stands in ``stdout`` or ``stderr`` from an offset on: of the run under way, or of the last one."""
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         record = self._record(job_id)
         if record.state is JobState.FINISHED:
             path = f"{self.settings.results(job_id)}/{job_id}.{name}"

@@ -113,6 +113,7 @@ class Session:
             await self._backend.close(error)
         finally:
             self._state = "closed"
+            self._backend.board.fail(NoSession("the session was closed while something waited in it"))
 
     def _require_open(self) -> None:
         if self._state != "open":

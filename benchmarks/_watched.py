@@ -9,13 +9,13 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
-from subprocess import PIPE
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 import aiomig
 from aiomig.testing import FakeGrid
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from anyio.abc import Process
-
     from aiomig.testing import RecordedRequest
 
-_LONGEST_LINE = 1 << 24
+_READ = 1 << 16
 _LOOK = 0.02
 
 
 class WatchedServer:
     """The server, while the context is open.
 
-    Times are those of `time.monotonic`, which all processes of a machine share.
+    Times are those of `time.monotonic`, which all processes of a machine share. The process is started and heard
+    without the event loop's own means, for asyncio waits for processes in a thread, and this one's are counted. For the
+    same reason the server is found by its address: asyncio looks up names in a thread.
 
     Args:
         count: jobs that it has.
@@ -43,16 +43,14 @@ class WatchedServer:
 
     def __init__(self, count: int) -> None:
         self._command = [sys.executable, __file__, str(count)]
-        self._process: Process
-        self._answers: BufferedByteReceiveStream
+        self._process: subprocess.Popen[bytes]
+        self._heard = bytearray()
         self._lock = anyio.Lock()
         self.url = self.ca = self.certificate = self.key = ""
         self.ids: list[str] = []
 
     async def __aenter__(self) -> Self:
-        self._process = await anyio.open_process(self._command, stdin=PIPE, stdout=PIPE, stderr=None)
-        assert self._process.stdout is not None
-        self._answers = BufferedByteReceiveStream(self._process.stdout)
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for name, value in (await self._read()).items():
             setattr(self, name, value)
         return self
@@ -60,23 +58,31 @@ class WatchedServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            assert self._process.stdin is not None
-            await self._process.stdin.aclose()
-            await self._process.wait()
-            await self._process.aclose()
+        with self._process:  # which closes its input, at whose end it ends
+            pass
 
     async def _read(self) -> Any:
-        return json.loads(await self._answers.receive_until(b"\n", _LONGEST_LINE))
+        assert self._process.stdout is not None
+        number = self._process.stdout.fileno()
+        while not self._heard.endswith(b"\n"):
+            await anyio.wait_readable(number)
+            data = os.read(number, _READ)
+            if not data:
+                raise RuntimeError("the server has ended")
+            self._heard += data
+        line = bytes(self._heard)
+        self._heard.clear()
+        return json.loads(line)
 
     async def _ask(self, **order: object) -> Any:
         async with self._lock:
             assert self._process.stdin is not None
-            await self._process.stdin.send(json.dumps(order).encode() + b"\n")
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
             return await self._read()
 
     async def asked(self, ids: int) -> dict[str, float]:
-        """Waits until ``jobstatus`` was asked for so many ids from now on, jobs counted as often as they were asked for.
+        """Waits until ``jobstatus`` was asked for so many ids from now on; an id counts each time it is asked for.
 
         Returns:
             ``requests`` and ``ids`` that were asked, and the median ``interval`` between two looks at a job.
@@ -94,7 +100,7 @@ class WatchedServer:
 
 
 async def _serve(count: int) -> None:
-    async with FakeGrid() as grid, grid.serve() as address:
+    async with FakeGrid() as grid, grid.serve("127.0.0.1") as address:
         grid.hold()
         files = {name: str(getattr(address, name)) for name in ("url", "ca", "certificate", "key")}
         async with aiomig.grid(**files, transport=grid.transport()) as mig:  # type: ignore[arg-type]
@@ -104,7 +110,7 @@ async def _serve(count: int) -> None:
         pending = b""
         while True:
             await anyio.wait_readable(sys.stdin.fileno())
-            data = os.read(sys.stdin.fileno(), 1 << 16)
+            data = os.read(sys.stdin.fileno(), _READ)
             if not data:
                 return
             *lines, pending = (pending + data).split(b"\n")
@@ -142,7 +148,7 @@ def _interval(requests: list[RecordedRequest]) -> float:
     for request in requests:
         for job_id in _ids(request):
             looks.setdefault(job_id, []).append(request.at)
-    gaps = [later - sooner for times in looks.values() for sooner, later in zip(times, times[1:], strict=False)]
+    gaps = [later - sooner for times in looks.values() for sooner, later in pairwise(times)]
     return statistics.median(gaps) if gaps else 0.0
 
 

@@ -35,8 +35,8 @@ async def by_aiomig(server: ServerProcess, options: argparse.Namespace) -> None:
         aiomig.JobSpec(COMMAND, inputs=[(everyone, "shared.txt"), (f"job {number}\n".encode(), "own.txt")])
         for number in range(options.jobs)
     ]
-    address = {"url": server.url, "certificate": server.certificate, "key": server.key, "ca": server.ca}
-    async with aiomig.grid(**address) as mig, anyio.create_task_group() as tasks:
+    session = aiomig.grid(url=server.url, certificate=server.certificate, key=server.key, ca=server.ca)
+    async with session as mig, anyio.create_task_group() as tasks:
         for job in await mig.submit_many(specs):
             tasks.start_soon(job.result)
 

@@ -29,9 +29,9 @@ from _watched import WatchedServer
 import aiomig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
-    Follow = Callable[[Sequence[str], "Seen"], Awaitable[None]]
+    Follow = Callable[[Sequence[str], "Seen"], Coroutine[Any, Any, None]]
 
 CONNECTIONS = 8
 WARM = 250
@@ -186,13 +186,14 @@ async def watched(server: WatchedServer, follow: Follow, rounds: int) -> dict[st
         await until(lambda: all((job_id, "EXECUTING") in seen.when for job_id in changed))
         tasks.cancel_scope.cancel()
     delays = [seen.when[job_id, "EXECUTING"] - moment for job_id, moment in changed.items()]
-    loads, fetch = await bare(server, round(asked["ids"] / asked["requests"]))
+    loads, fetch, size = await bare(server, round(asked["ids"] / asked["requests"]))
     a_round = count / asked["ids"]
     return {
         "first": first["requests"],
         "requests": asked["requests"] * a_round,
         "interval": asked["interval"],
         "cpu": used * a_round,
+        "size": size / 1024,
         "loads": loads,
         "fetch": fetch,
         "ratio": used * a_round / loads,
@@ -206,8 +207,8 @@ async def watched(server: WatchedServer, follow: Follow, rounds: int) -> dict[st
     }
 
 
-async def bare(server: WatchedServer, chunk: int) -> tuple[float, float]:
-    """Processor seconds of one round of the same answers: `json.loads` alone, and with httpx fetching them."""
+async def bare(server: WatchedServer, chunk: int) -> tuple[float, float, float]:
+    """Processor seconds of one round of the same answers by `json.loads` alone and with httpx fetching them; bytes."""
     starts = range(0, len(server.ids), chunk)
     chunks = [server.ids[start : start + chunk] for start in starts[:: max(1, len(starts) // SAMPLES)]]
     scale = len(server.ids) / sum(map(len, chunks))
@@ -217,7 +218,7 @@ async def bare(server: WatchedServer, chunk: int) -> tuple[float, float]:
         bodies = [await ask(client, each) for each in chunks]
         fetching = time.process_time() - began
     loading = statistics.median(seconds_of_loads(bodies) for _ in range(5))
-    return loading * scale, (loading + fetching) * scale
+    return loading * scale, (loading + fetching) * scale, sum(map(len, bodies)) * scale
 
 
 def seconds_of_loads(bodies: Iterable[bytes]) -> float:
@@ -234,6 +235,7 @@ ROWS = (
     ("first", "requests until all are known", "{:.0f}"),
     ("requests", "requests a round", "{:.0f}"),
     ("interval", "s between two looks at a job", "{:.2f}"),
+    ("size", "KiB of answers a round", "{:.0f}"),
     ("cpu", "client CPU s a round", "{:.4f}"),
     ("loads", "  json.loads of the same bytes", "{:.4f}"),
     ("fetch", "  bare httpx and json.loads", "{:.4f}"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from aiomig._lowering import PRIVATE_FOLDER
 from aiomig.testing import ServerProcess
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator
 
 pytest.importorskip("trustme")

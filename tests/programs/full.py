@@ -1,0 +1,42 @@
+"""Fills up the disk of its home: ``full.py BACKEND HOME LIMIT``.
+
+Submits jobs until local mode says that it cannot go on, and prints the id of each. With a LIMIT other than 0 no file
+of this program may grow beyond so many bytes. The last line is the error.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+
+import anyio
+
+import aiomig
+
+WORDS = "x" * 4000
+"""Makes the record of each job bigger than a page of the database."""
+
+
+def say(text: object) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+async def main(home: str, limit: int) -> None:
+    try:
+        async with aiomig.local(home, slots=1) as mig:
+            if limit:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+            for number in range(2000):
+                job = await mig.submit(["read -r _ < ../../../gate", f"echo {number}", f": {WORDS}"])
+                say(job.id)
+    except aiomig.LocalError as error:
+        say(f"{type(error).__name__}: {error}")
+        return
+    say("no error")
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[2], int(sys.argv[3]), backend=sys.argv[1])
