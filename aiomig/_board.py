@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """One consumer of the statuses of some jobs. Made by `Board.watch`.
+    """The statuses of some jobs, each handed out once. Made by `Board.watch`.
 
-    `follow` and `close` do no I/O; `next` may be cancelled at any time and loses nothing.
+    `follow` and `close` do no I/O; `next` may be cancelled at any time and loses nothing. Tasks that wait in it at
+    once share what comes.
     """
 
     __slots__ = ("__weakref__", "_board", "_error", "_event", "_ids", "_pending", "_seen")
@@ -56,6 +57,8 @@ class Watcher:
             self._board.discard(job_id, self)
         self._pending.pop(job_id, None)
         self._seen.pop(job_id, None)
+        if not self._ids:
+            self._wake()
 
     def offer(self, status: JobStatus) -> None:
         """Takes a status in, unless it says what was delivered already."""
@@ -81,6 +84,7 @@ class Watcher:
     def _wake(self) -> None:
         if self._event is not None:
             self._event.set()
+            self._event = None
 
     def ready(self) -> JobStatus | None:
         """The next status if there is one now. A final one takes its job off the list."""
@@ -95,16 +99,21 @@ class Watcher:
         return status
 
     async def next(self) -> JobStatus:
-        """The next status: waits for one. Raises what the board failed with."""
+        """The next status: waits for one.
+
+        Raises:
+            StopAsyncIteration: every job has ended, or was taken away.
+            BaseException: what the board failed with.
+        """
         while (status := self.ready()) is None:
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
-            self._event = anyio.Event()
-            try:
-                await self._event.wait()
-            finally:
-                self._event = None
+            if not self._ids:
+                raise StopAsyncIteration
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()
         return status
 
     def close(self) -> None:

@@ -63,6 +63,11 @@ class Completed:
             if status.state.is_final:
                 return self._jobs[status.job_id]
 
+    def close(self) -> None:
+        """Ends it; not needed, but allowed."""
+        if self._watch is not None:
+            self._watch.close()
+
     def ready(self) -> list[Job]:
         """The jobs that are known to have ended and were not given yet."""
         found = self._watch.ready() if self._watch is not None else []
@@ -75,11 +80,14 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
         raise ValueError(f"return_when={return_when!r}: use 'all' or 'any'")
     done: set[str] = set()
     completed = Completed(jobs)
-    async for job in completed:
-        done.add(job.id)
-        if return_when == "any":
-            done |= {other.id for other in completed.ready()}
-            break
+    try:
+        async for job in completed:
+            done.add(job.id)
+            if return_when == "any":
+                done |= {other.id for other in completed.ready()}
+                break
+    finally:
+        completed.close()
     return Waited([job for job in jobs if job.id in done], [job for job in jobs if job.id not in done])
 
 

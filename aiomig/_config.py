@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
+import re
 import ssl
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,13 +17,15 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from . import _x509
-from ._errors import AuthenticationFailed, ConfigError
-from ._miguser import UserFile
+from ._errors import AuthenticationFailed, ConfigError, shown
+from ._miguser import UserFile, content, expanded
 
 logger = logging.getLogger("aiomig")
 
 Password: TypeAlias = str | Callable[[], str]
 """The passphrase of a key, or what gives it when it is needed."""
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 ENVIRONMENT_VARIABLE = "AIOMIG_CONFIG"
 """Names the configuration file to use."""
@@ -79,7 +82,7 @@ class Config:
             exists; else ``None``.
         """
         if named := os.environ.get(ENVIRONMENT_VARIABLE):
-            return Path(named).expanduser()
+            return _path(ENVIRONMENT_VARIABLE, named, "a miguser.conf")
         usual = Path("~/.mig/miguser.conf").expanduser()
         return usual if usual.is_file() else None
 
@@ -103,7 +106,7 @@ class Config:
         Raises:
             ConfigError: the file is missing, unreadable or wrong; names the file, the line and the key.
         """
-        found = cls.find() if path is None else Path(path).expanduser()
+        found = cls.find() if path is None else _path("config", path, "a miguser.conf")
         if found is None:
             raise ConfigError(
                 "no configuration: there is no ~/.mig/miguser.conf, and AIOMIG_CONFIG is not set; write one, "
@@ -136,15 +139,15 @@ class Config:
             ConfigError: the file cannot be read, or holds no certificate.
         """
         try:
-            return _x509.from_pem(self.certificate.read_bytes())
+            return _x509.from_pem(content(self.certificate))
         except OSError as error:
-            raise _unreadable("certificate", self.certificate, error) from None
+            raise _unreadable("certificate", self.certificate, error) from error
         except ValueError as error:
             raise ConfigError(
                 f"certificate: {self.certificate} {error}; give the cert.pem of the site, or make one of its "
                 "PKCS#12 file: openssl pkcs12 -in FILE.p12 -clcerts -nokeys -out cert.pem",
                 field="certificate",
-            ) from None
+            ) from error
 
     def ssl_context(self) -> ssl.SSLContext:
         """What TLS needs: the user's certificate and key, and the authorities of the server; reads the files.
@@ -164,9 +167,9 @@ class Config:
         try:
             context.load_cert_chain(self.certificate, self.key, passphrase)
         except ssl.SSLError as error:
-            raise self._key_error(error, asked=passphrase.asked) from None
+            raise self._key_error(error, asked=passphrase.asked) from error
         except OSError as error:
-            raise _unreadable("key", self.key, error) from None
+            raise _unreadable("key", self.key, error) from error
         return context
 
     def _check_dates(self, now: datetime) -> None:
@@ -190,14 +193,14 @@ class Config:
                 return ssl.create_default_context(capath=self.ca)
             self.ca.read_bytes()
             return ssl.create_default_context(cafile=self.ca)
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             raise ConfigError(
                 f"ca: {self.ca} holds no certificate in PEM format; give the cacert.pem of the site, or "
                 "leave it out for the system's store",
                 field="ca",
-            ) from None
+            ) from error
         except OSError as error:
-            raise _unreadable("ca", self.ca, error) from None
+            raise _unreadable("ca", self.ca, error) from error
 
     def _key_error(self, error: ssl.SSLError, *, asked: bool) -> AuthenticationFailed | ConfigError:
         if error.reason == "KEY_VALUES_MISMATCH":
@@ -232,21 +235,23 @@ class _Passphrase:
                 f"key: {self._key} is encrypted and no password was given; set password, "
                 "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
             )
-        if not isinstance(password, str) or len(password.encode()) > 1023:
-            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes")
+        if not isinstance(password, str) or len(password.encode("utf-8", "replace")) > 1023 or _HALF.search(password):
+            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes in UTF-8")
         return password
 
 
 def _url(value: object) -> str:
-    text = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        raise ConfigError(f"url: {shown(value)} is not text; give https://host[:port]", field="url")
+    text = value.strip()
+    if "@" in text:
+        # Not shown, and looked for first: the password is in it.
+        raise ConfigError("url: holds a user name or password; give https://host[:port] only", field="url")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise _url_error(text, str(error)) from None
-    if parts.username is not None or parts.password is not None:
-        # Not shown: the password is in it.
-        raise ConfigError("url: holds a user name or password; give https://host[:port] only", field="url")
+        raise _url_error(text, str(error)) from error
     if parts.scheme != "https":
         raise _url_error(text, "is not https://, the only way in which a certificate is used")
     if not host or any(character.isspace() for character in text):
@@ -261,16 +266,20 @@ def _url_error(text: str, problem: str) -> ConfigError:
     return ConfigError(f"url: {text[:200]!r} {problem}; give https://host[:port]", field="url")
 
 
-def _path(name: str, value: object) -> Path:
-    if isinstance(value, str | os.PathLike) and os.fspath(value):
-        return Path(value).expanduser()
-    raise ConfigError(f"{name}: {value!r} is no path; give the path of a PEM file", field=name)
+def _path(name: str, value: object, kind: str = "a PEM file") -> Path:
+    problem = "is no path"
+    if isinstance(value, str | os.PathLike) and isinstance(text := os.fspath(value), str) and text:
+        try:
+            return expanded(text)
+        except ValueError as error:
+            problem = str(error)
+    raise ConfigError(f"{name}: {shown(value)} {problem}; give the path of {kind}", field=name)
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
         return float(value)
-    raise ConfigError(f"{name}: {value!r} is no time; give seconds, more than 0", field=name)
+    raise ConfigError(f"{name}: {shown(value)} is no time; give seconds, more than 0", field=name)
 
 
 def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:

@@ -31,6 +31,8 @@ All of them survive ``pickle`` and ``copy``, and carry their data as attributes.
 
 from __future__ import annotations
 
+import pickle
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,9 +40,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ._job import Job
-    from ._status import JobResult, JobStatus
+    from ._status import Attempt, JobResult, JobStatus
 
 _E = TypeVar("_E", bound="MigError")
+
+_LONGEST_SHOWN = 120
+_STDERR_LINES = 40
+_LONGEST_LINE = 400
+_MOST_WORDS = 20
+_LONGEST_WORD = 2000
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its repr, cut to a bearable length; never an error, whatever the value is."""
+    if isinstance(value, str | bytes | bytearray) and len(value) > _LONGEST_SHOWN:
+        return f"{value[: _LONGEST_SHOWN - 20]!r}… ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the user's own, or a number of too many digits
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 20]}… ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _bounded(words: Sequence[str]) -> str:
+    """What a server said, at a length that a message may have; ``messages`` has all of it."""
+    more = [f"… and {len(words) - _MOST_WORDS} more"] if len(words) > _MOST_WORDS else []
+    return "; ".join([*(word[:_LONGEST_WORD] for word in words[:_MOST_WORDS]), *more])
 
 
 def _rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
@@ -102,11 +131,16 @@ class Fault:
     line: int | None = None
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        if len(shown) > 120:
-            shown = f"{shown[:100]}… ({len(shown)} characters)"
         at = f"line {self.line}: " if self.line is not None else ""
-        return f"{at}{self.field}={shown}: {self.problem}; {self.remedy}"
+        return f"{at}{_printable(self.field)}={shown(self.value)}: {self.problem}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
+            value = shown(value)
+        return Fault, (self.field, value, self.problem, self.remedy, self.line)
 
 
 class SpecError(MigError, ValueError):
@@ -190,7 +224,7 @@ class ServerError(GridError):
     def __init__(self, operation: str, messages: Sequence[str]) -> None:
         self.operation = operation
         self.messages = tuple(messages)
-        super().__init__(f"{operation}: {'; '.join(self.messages) or 'the server failed without a word'}")
+        super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a word'}")
 
 
 class ProtocolError(GridError):
@@ -216,7 +250,7 @@ class SubmitRejected(MigError):
     def __init__(self, messages: Sequence[str], faults: Sequence[Fault] = ()) -> None:
         self.messages = tuple(messages)
         self.faults = tuple(faults)
-        super().__init__("; ".join(self.messages) or "the description was refused without a reason")
+        super().__init__(_bounded(self.messages) or "the description was refused without a reason")
 
 
 class SubmitErrors(MigError):
@@ -239,8 +273,15 @@ class SubmitErrors(MigError):
 
     @property
     def jobs(self) -> list[Job]:
-        """The jobs that were made."""
+        """The jobs that were made; after pickling, which a job cannot survive, their ids."""
         return [each for each in self.outcomes if not isinstance(each, MigError)]
+
+    def __copy__(self) -> SubmitErrors:
+        return _rebuild(type(self), self.args, self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SubmitErrors:
+        # All of it is immutable, but for the jobs, which are what they are.
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A job belongs to its session, and that to its event loop; what travels is its id.
@@ -317,21 +358,51 @@ class JobNotFound(JobError, LookupError):
 class CommandFailed(JobError):
     """The job ended, but a command exited with something other than 0.
 
+    The message ends with the last 40 lines of standard error; ``result.stderr`` has all of it.
+
     Attributes:
         command: the first command that failed.
         exit_code: its exit code.
+        staging: what went wrong with the files of the job before or after it, a line each.
     """
 
-    def __init__(self, job_id: str, *, command: str, exit_code: int, status: JobStatus, result: JobResult) -> None:
-        tail = "\n".join(result.stderr.splitlines()[-40:])
-        message = f"{command!r} exited with {exit_code}{explain_exit_code(exit_code)}"
-        super().__init__(job_id, f"{message}\n{tail}" if tail else message, status=status, result=result)
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        command: str,
+        exit_code: int,
+        status: JobStatus,
+        result: JobResult,
+        staging: Sequence[str] = (),
+    ) -> None:
         self.command = command
         self.exit_code = exit_code
+        self.staging = tuple(staging)
+        code = f"{shown(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
+        message = "\n".join([code, *self.staging, *_last_lines(result.stderr_bytes)])
+        super().__init__(job_id, message, status=status, result=result)
+
+    @property
+    def signal(self) -> str | None:
+        """The signal that ended the command, such as ``"SIGKILL"``; ``None`` where it exited by itself."""
+        return _signal_name(self.exit_code)
+
+
+def _last_lines(output: bytes) -> list[str]:
+    # Of the bytes a little more than can be shown, and of each line what a terminal would show after its last CR.
+    text = output[-4 * _STDERR_LINES * _LONGEST_LINE :].decode("utf-8", "replace").removesuffix("\n")
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")[-_STDERR_LINES:]] if text else []
+    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines]
 
 
 class JobFailed(JobError):
-    """The grid gave the job up after its last attempt; ``status.attempts`` holds the reasons."""
+    """The grid gave the job up after its last attempt."""
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Each attempt, oldest first, with its resource, its times and the reason why it failed."""
+        return self.status.attempts if self.status is not None else ()
 
 
 class JobCanceled(JobError):
@@ -346,7 +417,9 @@ class ResultsMissing(JobError):
     """The job is FINISHED, but its exit codes or outputs did not arrive.
 
     Attributes:
-        missing: the names of what did not arrive.
+        missing: the names of what was expected and did not arrive.
+        arrived: the names of what did.
+        staging: what went wrong with the files of the job, a line each.
     """
 
     def __init__(
@@ -354,16 +427,23 @@ class ResultsMissing(JobError):
         job_id: str,
         missing: Sequence[str],
         *,
+        arrived: Sequence[str] = (),
+        staging: Sequence[str] = (),
+        remedy: str = "",
         status: JobStatus | None = None,
         result: JobResult | None = None,
     ) -> None:
         self.missing = tuple(missing)
-        super().__init__(
-            job_id,
-            f"FINISHED, but these did not arrive: {', '.join(self.missing)}",
-            status=status,
-            result=result,
-        )
+        self.arrived = tuple(arrived)
+        self.staging = tuple(staging)
+        came = f"; these did: {_listed(self.arrived)}" if self.arrived else ""
+        message = f"FINISHED, but these did not arrive: {_listed(self.missing)}{came}{remedy and '; '}{remedy}"
+        super().__init__(job_id, "\n".join([message, *self.staging]), status=status, result=result)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_WORDS} more" if len(names) > _MOST_WORDS else ""
+    return ", ".join(names[:_MOST_WORDS]) + more
 
 
 _EXIT_CODES: Mapping[int, str] = {
@@ -373,22 +453,28 @@ _EXIT_CODES: Mapping[int, str] = {
 }
 
 _SIGNALS: Mapping[int, str] = {
-    1: "SIGHUP",
-    2: "SIGINT",
-    6: "SIGABRT",
-    9: "SIGKILL: killed, often out of memory or over a limit",
-    11: "SIGSEGV: segmentation fault",
-    13: "SIGPIPE",
-    15: "SIGTERM",
-    24: "SIGXCPU: over the limit of CPU time",
-    25: "SIGXFSZ: over the limit of file size",
+    signal.SIGABRT: "aborted, often by a failed assertion",
+    signal.SIGKILL: "killed, often out of memory or over a limit",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGXCPU: "over the limit of CPU time",
+    signal.SIGXFSZ: "over the limit of file size",
 }
+
+
+def _signal_name(exit_code: int) -> str | None:
+    """Of 128 + N the name of signal N."""
+    try:
+        return signal.Signals(exit_code - 128).name
+    except ValueError:
+        return None
 
 
 def explain_exit_code(exit_code: int) -> str:
     """What an exit code usually means, as text in brackets, or nothing."""
     if exit_code in _EXIT_CODES:
         return f" ({_EXIT_CODES[exit_code]})"
-    if exit_code > 128 and exit_code - 128 in _SIGNALS:
-        return f" (signal {exit_code - 128}, {_SIGNALS[exit_code - 128]})"
-    return ""
+    name = _signal_name(exit_code)
+    if name is None:
+        return ""
+    meaning = _SIGNALS.get(exit_code - 128, "")
+    return f" (signal {exit_code - 128}, {name}{meaning and ': '}{meaning})"

@@ -195,9 +195,10 @@ async def download(
     """Carry files and directories of the home to this machine; see `Files.get`."""
     found, many = await _home_sources(home, sources)
     base = local_path(destination)
-    inside = many or os.fspath(destination).endswith("/") or base.is_dir()
-    if many and base.is_file():
-        raise FileExists(str(base), "is a file; several sources need a directory")
+    with explained(str(base), _HERE):
+        inside = many or os.fspath(destination).endswith("/") or base.is_dir()
+        if many and base.is_file():
+            raise FileExists(str(base), "is a file; several sources need a directory")
     folders: list[Path] = []
     files: list[_Download] = []
     for source in found:
@@ -267,12 +268,13 @@ async def _plan_download(
         if entry is not source and not _paths.is_inside(entry.path, source.path):
             raise PathRefused(entry.path, f"the listing of {source.path!r} holds something outside it")
         place = target if entry is source else target / relative
-        if entry.is_dir:
-            folders.append(place)
-        elif place.is_dir():
-            raise FileExists(str(place), "is a directory, where a file is to be put")
-        else:
-            files.append(_Download(entry, place))
+        with explained(str(place), _HERE):
+            if entry.is_dir:
+                folders.append(place)
+            elif place.is_dir():
+                raise FileExists(str(place), "is a directory, where a file is to be put")
+            else:
+                files.append(_Download(entry, place))
 
 
 async def _fetch(home: HomeAccess, file: _Download, meter: Meter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from typing import TYPE_CHECKING, Literal
 
@@ -47,14 +48,17 @@ IDS_PER_REQUEST = 500
 
 _ACTION_IDS = 500  # mig-protocol 5.2
 _CLEAN_UP_SECONDS = 10.0
-_LIVE_SECONDS = 60.0
-"""A server takes one request for live output of a job in so many seconds (mig-protocol 5.8)."""
 
 _TARGET: Mapping[str, JobState] = {
     "cancel": JobState.CANCELED,
     "freeze": JobState.FROZEN,
     "thaw": JobState.QUEUED,
 }
+_PLAIN = re.compile(r"(?!ALL$)[A-Za-z0-9._-]{1,255}")
+"""What may be a job id. A server takes ``*``, ``?`` and ``ALL`` for many jobs, and refuses a whole request for one
+character that it does not take (mig-live 5)."""
+
+_PATTERN = re.compile(r"(?!ALL$)[A-Za-z0-9._*?-]{1,255}")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
 
@@ -69,6 +73,8 @@ class GridBackend:
 
     mode: Literal["grid", "local"] = "grid"
     look_again = 5.0
+    live_interval = 60.0
+    """Seconds between two requests for the live output of a job: a server takes no more (mig-protocol 5.8)."""
 
     def __init__(self, client: HttpClient, link: Link, polling: Polling) -> None:
         self._client = client
@@ -94,7 +100,7 @@ class GridBackend:
         """
         await self._client.open()
         try:
-            await self.statuses([NO_JOB])
+            await self._introduce()
             self._poller = Poller(self.board, self._ask, self._polling, self._own.__contains__)
             self.board.on_watch = self._poller.wake
             await self.tasks.open()
@@ -104,6 +110,14 @@ class GridBackend:
             raise
         self._is_open = True
         self.tasks.start(self._poller.run, name="grid poller")
+
+    async def _introduce(self) -> None:
+        """Asks for a job that there is not; a site that runs no jobs is asked for the home."""
+        try:
+            await self.statuses([NO_JOB])
+        except ServerError as error:
+            await self.home.stat(".")
+            logger.warning("jobs cannot be asked for: %s", error)
 
     async def close(self, error: BaseException | None) -> None:
         """Leaves the jobs running on the grid."""
@@ -154,20 +168,24 @@ class GridBackend:
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
         """By ``jobstatus``, many ids a request."""
         found: dict[str, JobStatus] = {}
-        for start in range(0, len(job_ids), IDS_PER_REQUEST):
-            some = job_ids[start : start + IDS_PER_REQUEST]
+        plain = _plain(job_ids)
+        for start in range(0, len(plain), IDS_PER_REQUEST):
+            some = plain[start : start + IDS_PER_REQUEST]
             fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
             found |= _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
     async def _ask(self, job_ids: Sequence[str]) -> tuple[list[JobStatus], tuple[str, ...]]:
         """One request of the poller: what is new of these jobs."""
-        fields = [("flags", "v"), *(("job_id", job_id) for job_id in job_ids)]
+        plain = _plain(job_ids)
+        if not plain:
+            return [], tuple(job_ids)
+        fields = [("flags", "v"), *(("job_id", job_id) for job_id in plain)]
         found, missing = _protocol_jobs.fresh(await self._link.read("jobstatus", fields), self._rows)
         for status in found.values():
             if status.state.is_final:
                 self._rows.pop(status.job_id, None)
-        return list(found.values()), missing
+        return list(found.values()), (*missing, *(set(job_ids) - set(plain)))
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What the poller knows."""
@@ -179,8 +197,9 @@ class GridBackend:
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """By ``jobaction``. It is repeated where the answer is lost; what was changed by then counts as changed."""
         outcomes: dict[str, Outcome] = {}
-        for start in range(0, len(job_ids), _ACTION_IDS):
-            some = job_ids[start : start + _ACTION_IDS]
+        plain = _plain(job_ids)
+        for start in range(0, len(plain), _ACTION_IDS):
+            some = plain[start : start + _ACTION_IDS]
             fields = [("action", action), *(("job_id", job_id) for job_id in some)]
             try:
                 outcomes |= _protocol_jobs.changed(await self._link.change("jobaction", fields))
@@ -196,6 +215,8 @@ class GridBackend:
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
         """By ``jobstatus`` with a pattern; sorted here, for servers sort the wrong way round (mig-live 5)."""
+        if not _PATTERN.fullmatch(pattern):
+            return []
         fields = [("flags", "v"), ("job_id", pattern)]
         found = _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
         newest_first = sorted(found.values(), key=_counter, reverse=True)
@@ -203,6 +224,8 @@ class GridBackend:
 
     async def plan_of(self, job_id: str) -> Plan:
         """By ``mrslview``, whose values are not escaped (mig-protocol 4.1)."""
+        if not _PLAIN.fullmatch(job_id):
+            raise JobNotFound(job_id)
         texts = _protocol_jobs.mrsl_texts(await self._link.read("mrslview", [("job_id", job_id)]))
         if len(texts) != 1:
             raise JobNotFound(job_id)
@@ -233,13 +256,16 @@ class GridBackend:
         status = (await self.statuses([job_id])).get(job_id)
         if status is None:
             raise JobNotFound(job_id)
+        if job_id in self.board and not any(each.state.is_final for each in self._poller.present([job_id]).values()):
+            # Whoever follows the output is to know of which attempt it is.
+            self._poller.note(status)
         if status.state is JobState.EXECUTING:
             await self._request_live_output(job_id)
         return await self._content(f"job_output/{job_id}/{job_id}.{name}", start) or b""
 
     async def _request_live_output(self, job_id: str) -> None:
         now = anyio.current_time()
-        if now - self._live_requests.get(job_id, -_LIVE_SECONDS) < _LIVE_SECONDS:
+        if now - self._live_requests.get(job_id, -math.inf) < self.live_interval:
             return
         self._live_requests[job_id] = now
         try:
@@ -251,6 +277,10 @@ class GridBackend:
     def own_jobs(self) -> Iterable[str]:
         """The ids of what was submitted here."""
         return list(self._own)
+
+
+def _plain(job_ids: Sequence[str]) -> list[str]:
+    return [job_id for job_id in job_ids if _PLAIN.fullmatch(job_id)]
 
 
 def _unknown(job_id: str) -> Outcome:

@@ -17,6 +17,7 @@ from . import _protocol, _protocol_files
 from ._errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from ._files_access import FileInfo, WordCount
 from ._files_text import count_words, matching_lines
+from ._lowering import PRIVATE_FOLDER
 from ._multipart import multipart
 from ._paths import archive_suffix, folder_of, join, name_of
 
@@ -126,8 +127,14 @@ class GridHome:
     async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
         """As `HomeAccess.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
 
-        The server's cache goes by base name and does not cut what it finds (mig-protocol 6.3), hence the name.
+        The server's cache goes by base name and does not cut what it finds (mig-protocol 6.3), hence the name. As
+        ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
+        aiomig fills.
         """
+        if not path.startswith(f"{PRIVATE_FOLDER}/"):
+            information = await self.stat(path)
+            if information is not None and information.is_dir:
+                raise PathRefused(path, "a directory; give a file")
         name = f"aiomig-{secrets.token_hex(12)}"
         try:
             await self._upload(name, content, size)
@@ -146,7 +153,7 @@ class GridHome:
                 position += CHUNK
                 del waiting[:CHUNK]
         if position + len(waiting) != size:
-            raise ServerError("uploadchunked", [f"{position + len(waiting)} bytes came to be sent, not {size}"])
+            raise ValueError(f"size={size!r}: the content has {position + len(waiting)} bytes; give their number")
         if waiting or not position:
             await self._send_chunk(name, bytes(waiting), position, size)
 

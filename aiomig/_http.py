@@ -52,6 +52,11 @@ _REFUSED = {
 }
 
 
+_NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_DIAGNOSIS_SECONDS = 5.0
+
+
 class Reply(NamedTuple):
     """An answer, read to its end."""
 
@@ -78,6 +83,8 @@ class HttpClient:
         self._transport = transport
         self._limiter = anyio.CapacityLimiter(_CONNECTIONS)
         self._client: httpx.AsyncClient | None = None
+        self._context: ssl.SSLContext | None = None
+        self._is_proven = False
 
     async def open(self) -> None:
         """Reads the certificate; connects to nothing yet.
@@ -90,7 +97,8 @@ class HttpClient:
 
         given: dict[str, Any] = {"transport": self._transport}
         if self._transport is None:
-            given = {"verify": self._config.ssl_context()}
+            self._context = given["verify"] = self._config.ssl_context()
+            del given["transport"]
         agent = f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})"
         try:
             self._client = httpx.AsyncClient(
@@ -190,11 +198,11 @@ def _explain(url: str, error: BaseException) -> GridError:
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The error of TLS behind an error, if there is one; those of a connection that just ended do not count."""
+    """The error of TLS behind an error, if there is one; that a connection ended, or a wait was cut, does not count."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        if isinstance(error, ssl.SSLError) and not isinstance(error, _NO_REASON):
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-_HEADER = {"aiomig sweep": 1}
+_FIRST_LINE = '{"aiomig sweep":1}\n'
 
 
 class Entry(NamedTuple):
@@ -23,11 +23,13 @@ class Entry(NamedTuple):
         marker: the marker that it was, or was to be, submitted with.
         digest: of its description.
         job_id: its id, or ``None`` where the program ended before it was known.
+        was_canceled: whether it was to be canceled with the sweep; it may have ended before, or be alive still.
     """
 
     marker: str
     digest: str
     job_id: str | None
+    was_canceled: bool = False
 
 
 def digest_of(text: str) -> str:
@@ -53,25 +55,27 @@ class Journal:
         self._below = 0  # all before this one are delivered
         try:
             text = self._path.read_text("utf-8") if self._path.exists() else ""
-            self._read(text)
-            self._stream = self._path.open("a", encoding="utf-8")
-            if text and not text.endswith("\n"):
-                # The program died in the middle of a line, which says nothing.
-                self._stream.write("\n")
+            is_new = _FIRST_LINE.startswith(text)
+            if not is_new:
+                self._read(text)
+            self._stream = self._path.open("w" if is_new else "a", encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path)) from error
-        if not text:
-            self._write([_HEADER])
+        if is_new:
+            self._append(_FIRST_LINE)
+        elif not text.endswith("\n"):
+            # The program died in the middle of a line, which says nothing, or before its end, which says all.
+            self._append("\n")
 
     def _read(self, text: str) -> None:
-        lines = text.split("\n")[:-1]
-        for number, line in enumerate(lines):
+        lines = text.split("\n")
+        if lines[0] + "\n" != _FIRST_LINE:
+            raise SpecError([Fault("journal", str(self._path), "no journal of a sweep", "give another file")])
+        for line in lines[1:]:
             try:
                 row = json.loads(line)
             except ValueError:
-                row = None
-            if number == 0 and row != _HEADER:
-                raise SpecError([Fault("journal", str(self._path), "no journal of a sweep", "give another file")])
+                continue
             if isinstance(row, dict) and isinstance(row.get("i"), int):
                 self._take(row["i"], row)
 
@@ -80,6 +84,8 @@ class Journal:
             self._known[place] = Entry(str(row["m"]), str(row.get("h", "")), None)
         elif "id" in row and place in self._known:
             self._known[place] = self._known[place]._replace(job_id=str(row["id"]))
+        elif "c" in row and place in self._known:
+            self._known[place] = self._known[place]._replace(was_canceled=True)
         elif "x" in row:
             self._known.pop(place, None)
         elif "d" in row:
@@ -93,8 +99,14 @@ class Journal:
             self._below += 1
 
     def _write(self, rows: Iterable[dict[str, Any]]) -> None:
+        rows = list(rows)
+        for row in rows:
+            self._take(row["i"], row)
+        self._append("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+
+    def _append(self, text: str) -> None:
         try:
-            self._stream.write("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+            self._stream.write(text)
             self._stream.flush()
         except OSError as error:
             raise LocalError(f"the journal {self._path} cannot be written: {error}", path=str(self._path)) from error
@@ -109,28 +121,22 @@ class Journal:
 
     def intend(self, entries: Iterable[tuple[int, str, str]]) -> None:
         """Before a submit: places, markers and digests."""
-        rows: list[dict[str, Any]] = [{"i": place, "m": marker, "h": digest} for place, marker, digest in entries]
-        for row in rows:
-            self._take(row["i"], row)
-        self._write(rows)
+        self._write({"i": place, "m": marker, "h": digest} for place, marker, digest in entries)
 
     def made(self, jobs: Iterable[tuple[int, str]]) -> None:
         """After a submit: places and job ids."""
-        rows: list[dict[str, Any]] = [{"i": place, "id": job_id} for place, job_id in jobs]
-        for row in rows:
-            self._take(row["i"], row)
-        self._write(rows)
+        self._write({"i": place, "id": job_id} for place, job_id in jobs)
 
-    def dropped(self, places: Iterable[int]) -> None:
-        """These are to be submitted anew another time: refused, or canceled with the sweep."""
-        rows: list[dict[str, Any]] = [{"i": place, "x": 1} for place in places]
-        for row in rows:
-            self._take(row["i"], row)
-        self._write(rows)
+    def forget(self, places: Iterable[int]) -> None:
+        """These are to be submitted anew another time: they were refused, or their failure was raised."""
+        self._write({"i": place, "x": 1} for place in places)
+
+    def canceled(self, places: Iterable[int]) -> None:
+        """These are being canceled with the sweep; what becomes of that is not known yet."""
+        self._write({"i": place, "c": 1} for place in places)
 
     def delivered(self, place: int) -> None:
         """A job was handed out, and its successor was asked for."""
-        self._deliver(place)
         self._write([{"i": place, "d": 1}])
 
     def close(self) -> None:

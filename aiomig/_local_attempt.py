@@ -65,6 +65,17 @@ class Machine:
     pidfd: bool
 
 
+class HomeBroken(LocalError):
+    """Nothing can be written where jobs run: no attempt can begin, and that is not the fault of any job."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(
+            f"{path} cannot be made: {error.strerror}",
+            path=path,
+            remedy="make room, or make the folder writable, then open the home again: its jobs wait there",
+        )
+
+
 class Attempt:
     """One attempt.
 
@@ -109,7 +120,7 @@ class Attempt:
     async def run(self) -> End:
         """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it."""
         try:
-            os.mkdir(self.folder)
+            self._make_folder()
             complaints = await self._staging.fetch() if self._stages else []
             self._write_script(complaints)
             self._process = await _local_process.start(
@@ -125,9 +136,17 @@ class Attempt:
                 null=self._machine.null,
                 pidfd=self._machine.pidfd,
             )
+        except HomeBroken:
+            raise
         except (OSError, LocalError) as error:
             return End(reason="RESOURCE DIED", detail=f"the job could not be started: {error}")
         return await self._wait(self._process)
+
+    def _make_folder(self) -> None:
+        try:
+            os.mkdir(self.folder)
+        except OSError as error:
+            raise HomeBroken(self.folder, error) from error
 
     @property
     def _stages(self) -> bool:
@@ -145,9 +164,12 @@ class Attempt:
             complaints=complaints,
             remark=self._staging.remark,
         )
-        descriptor = os.open(self._script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-        with open(descriptor, "wb") as stream:
-            stream.write(text.encode("utf-8", "surrogateescape"))
+        try:
+            descriptor = os.open(self._script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+            with open(descriptor, "wb") as stream:
+                stream.write(text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise HomeBroken(self._script, error) from error
 
     async def _wait(self, process: Process) -> End:
         began = self.record.executing or time.time()

@@ -20,7 +20,7 @@ import anyio.lowlevel
 from . import _local_process
 from ._backend import Outcome
 from ._errors import LocalError
-from ._local_attempt import Attempt, End, Leftover, Machine
+from ._local_attempt import Attempt, End, HomeBroken, Leftover, Machine
 from ._local_settings import base_environment
 from ._local_store import encode_attempts, encode_plan, job_id_of
 from ._status import JobState
@@ -148,10 +148,15 @@ class Engine:
                 self._tasks.start(leftover.end, process, name=f"local leftover {name}")
 
     async def drained(self) -> None:
-        """Waits until nothing of ours is queued or runs. Frozen jobs are not waited for."""
+        """Waits until nothing of ours is queued or runs. Frozen jobs are not waited for.
+
+        Raises:
+            LocalError: the engine had to stop.
+        """
         while (self._runs or self._queue) and self._error is None:
             self._news = anyio.Event()
             await self._news.wait()
+        self.check()
 
     async def close(self, how: Literal["cancel", "leave"]) -> None:
         """Ends: cancels what this session submitted, or leaves it; what it adopted is always left."""
@@ -289,13 +294,13 @@ class Engine:
         """Records an end, and starts what fits; one transaction."""
         started: list[Run] = []
         published: list[Record] = []
-        if ended is None and (not self._queue or self._free <= 0 or self._closing):
+        if ended is None and (not self._queue or self._free <= 0 or not self.is_open):
             return
         try:
             with self._store.transaction():
                 if ended is not None:
                     published += self._record(*ended)
-                if not self._closing:
+                if self.is_open:
                     published += self._expire()
                     started = self._claim()
         except LocalError as error:
@@ -319,8 +324,8 @@ class Engine:
             self._queue.popleft()
             self._cores.pop(number, None)
             record = self._store.claim(number, now, self._local_name(now))
-            if record is None:
-                self._held.add(number)  # frozen or canceled elsewhere
+            if record is None:  # frozen or canceled meanwhile; of the latter nothing is to be kept
+                self._held |= {each.number for each in self._store.records([number]) if each.state is JobState.FROZEN}
                 continue
             run = Run(Attempt(self._machine, record), cores)
             self._free -= cores
@@ -399,6 +404,9 @@ class Engine:
                 run.scope.cancel()
             try:
                 end = await (attempt.run() if recovered is None else attempt.recover(same_boot=recovered))
+            except HomeBroken as error:
+                self._break(error)
+                run.stopped = "leave"  # it has not begun: the next session on the home runs it
             except Exception as error:  # a task of the session must not raise: see the top
                 logger.exception("job %s: aiomig failed", attempt.job_id)
                 await attempt.kill()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from . import _paths
-from ._errors import FileExists, FileNotFound, PathRefused
+from ._errors import FileExists, FileNotFound, LocalError, PathRefused
 from ._files_access import FileInfo, WordCount
 from ._files_text import count_words, matching_lines
 from ._local_archives import Packing, pack, unpack
@@ -54,8 +54,18 @@ class LocalHome:
     """
 
     def __init__(self, root: Path) -> None:
-        with explained(str(root), "on this machine"):
+        try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise FileExists(
+                str(root), "a file is in the way, where the home must be; give another: aiomig.local(home=…)"
+            ) from error
+        except OSError as error:
+            raise LocalError(
+                f"the home {root} cannot be made: {error.strerror}",
+                path=str(root),
+                remedy="give a folder that you may write to: aiomig.local(home=…)",
+            ) from error
         self.root = Path(os.path.realpath(root))
         self._own = self.root / _paths.OWN_FOLDER
 

@@ -185,18 +185,24 @@ async def start(
         child = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: a fraction of a millisecond
             command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
-        return PidfdProcess(child.pid, child)
-    return AnyioProcess(
-        await anyio.open_process(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=null,
-            stdout=null,
-            stderr=null,
-            start_new_session=True,
+        try:
+            return PidfdProcess(child.pid, child)
+        except OSError:  # out of descriptors: a job that cannot be waited for must not run
+            _signal_group(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+    with anyio.CancelScope(shield=True):  # cancelled half-way it would leave a process that nobody knows
+        return AnyioProcess(
+            await anyio.open_process(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=null,
+                stdout=null,
+                stderr=null,
+                start_new_session=True,
+            )
         )
-    )
 
 
 def attach(pid: int, *, pidfd: bool) -> Process | None:

@@ -138,7 +138,8 @@ class Staging:
             SendFailed: a grid would not get these results off the node.
         """
         report = f"{self._job_id}.io-status"
-        if not (self._recalled and os.path.exists(f"{self._place}/{report}")):
+        # An empty report is that of a full disk.
+        if not (self._recalled and _has_content(f"{self._place}/{report}")):
             missing = 0
             if "OUTPUTFILES" in self._description.keywords:
                 for transfer in self._description.transfers("OUTPUTFILES"):
@@ -239,11 +240,31 @@ class Staging:
         target.chmod(0o644)
 
     def keep(self, stdout: Path, stderr: Path) -> None:
-        """Keeps what a failed attempt wrote, which a grid throws away."""
+        """Keeps what a failed attempt wrote, which a grid throws away. It stays in the job directory, too.
+
+        For until the failure is recorded, the attempt may be taken up again.
+        """
         for suffix, path in (("stdout", stdout), ("stderr", stderr)):
             with suppress(OSError):
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                os.rename(f"{self._place}/{self._job_id}.{suffix}", path)
+                path.unlink(missing_ok=True)
+                _give_second_name(f"{self._place}/{self._job_id}.{suffix}", path)
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _give_second_name(source: str, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        os.rename(source, path)
 
 
 def _make_folder(folder: str) -> None:

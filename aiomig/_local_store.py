@@ -190,6 +190,9 @@ class Store:
         self._locks = folder / "sessions"
         self._lock: int | None = None
         self.session = 0
+        if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
+            # Before SQLite gives the files beside it the same permissions.
+            raise LocalError(f"{self._path} is not writable", path=str(self._path), remedy="chmod u+rw it")
         with self._translated():
             self._database = sqlite3.connect(self._path, timeout=20, isolation_level=None)
             try:
@@ -251,11 +254,15 @@ class Store:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._database.execute("COMMIT")
             except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+                self._roll_back()
                 raise
-            self._database.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        # Some errors, a full disk among them, have ended the transaction already.
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
@@ -267,12 +274,20 @@ class Store:
 
     def begin_session(self, now: float) -> None:
         """Enters this session, with its lock."""
-        self._locks.mkdir(mode=0o700, exist_ok=True)
         with self.transaction():
             cursor = self._run("INSERT INTO sessions (boot, opened) VALUES (?, ?)", (boot_id(), now))
             self.session = cursor.lastrowid or 0
-            self._lock = os.open(self._locks / str(self.session), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                self._locks.mkdir(mode=0o700, exist_ok=True)
+                path = self._locks / str(self.session)
+                self._lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LocalError(
+                    f"{self._locks} cannot be used: {error.strerror}",
+                    path=str(self._locks),
+                    remedy="make it a folder that you may write to, with room on its disk",
+                ) from error
 
     def is_alive(self, session: int) -> bool:
         """Whether a session is still open, in whatever process."""

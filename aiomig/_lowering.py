@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ._description import Description
 from ._errors import Fault, SpecError
 from ._mrsl import render
-from ._names import is_safe, is_url, stray_character
+from ._names import is_safe, is_url, name_complaint, stray_character
 from ._plan import Plan, PlannedOutput, Upload
 from ._shellword import quote
 from ._values import InputFile, OutputFile, Remote
@@ -245,5 +245,9 @@ def renamed(line: str) -> dict[str, str]:
         words = shlex.split(line)
     except ValueError:
         return {}
-    steps = [words[at + 1 : at + 3] for at, word in enumerate(words) if word == "--" and words[at - 1] == "-f"]
-    return {alias.rstrip(";"): name.removeprefix("./") for name, alias in steps} if line.startswith("(cd --") else {}
+    if not line.startswith("(cd --"):
+        return {}
+    marks = (at for at, word in enumerate(words[:-2]) if word == "--" and words[at - 1] == "-f")
+    names = {words[at + 2].rstrip(";"): words[at + 1].removeprefix("./") for at in marks}
+    # A server may say whatever it likes, and files of this machine are named after these.
+    return {alias: name for alias, name in names.items() if name_complaint(name) is None}

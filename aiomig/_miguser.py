@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig")
 
+_LARGEST = 1 << 20
 _KEYS_WITH_COMMENTS = frozenset({"migserver", "connect_timeout", "max_time", "auth_redir"})
 _KEYS = _KEYS_WITH_COMMENTS | {"certfile", "keyfile", "cacertfile", "password", "username", "authcookiefile"}
 _FIELDS = {
@@ -46,17 +48,19 @@ class UserFile:
             ConfigError: it is missing, unreadable or not UTF-8.
         """
         try:
-            data = path.read_bytes()
-            return cls(path, _values(path, data.decode("utf-8-sig")))
-        except FileNotFoundError:
+            data = content(path)
+        except FileNotFoundError as error:
             problem = "there is no such file; write it, or set AIOMIG_CONFIG to another"
-            raise ConfigError(problem, path=str(path)) from None
+            raise ConfigError(problem, path=str(path)) from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise ConfigError(f"cannot be read: {reason}; correct its permissions", path=str(path)) from None
+            raise ConfigError(f"cannot be read: {reason}; correct its permissions", path=str(path)) from error
+        try:
+            return cls(path, _values(path, data.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            raise ConfigError("is not UTF-8; save it as UTF-8", path=str(path), line=line) from None
+            line = data[: error.start].count(b"\n") + 1
+        # Not from the error: that holds the whole file, with the password in it.
+        raise ConfigError("is not UTF-8; save it as UTF-8", path=str(path), line=line)
 
     @property
     def password(self) -> str:
@@ -109,7 +113,10 @@ class UserFile:
         raise self._error(key, f"is missing; add a line: {key} {example}")
 
     def _existing(self, key: str, text: str) -> Path:
-        path = Path(os.path.expandvars(text)).expanduser()
+        try:
+            path = expanded(os.path.expandvars(text))
+        except ValueError as error:
+            raise self._error(key, f"{text!r} {error}") from error
         if path.is_file() or (key == "cacertfile" and path.is_dir()):
             return path
         remedy = "a comment needs a line of its own" if " #" in text else "correct the path"
@@ -124,6 +131,34 @@ class UserFile:
     def _error(self, key: str, problem: str) -> ConfigError:
         line = self.values[key][0] if key in self.values else None
         return ConfigError(f"{key}: {problem}", path=str(self.path), line=line, field=key)
+
+
+def expanded(given: str | os.PathLike[str]) -> Path:
+    """A path with a leading ``~`` expanded.
+
+    Raises:
+        ValueError: it can name no file; says why, and what to do.
+    """
+    text = os.fspath(given)
+    if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
+        raise ValueError("holds a NUL or half a character, which no file name can; give another path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with the home of a user that is not known here; write the whole path") from error
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a small file.
+
+    Raises:
+        OSError: it cannot be read, or is too big to be what it should be, such as a device without end.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST} bytes", str(path))
+    return data
 
 
 def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:

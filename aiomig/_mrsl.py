@@ -13,6 +13,9 @@ from ._keywords import KEYWORDS, check, line_complaint, unknown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_MOST_FAULTS = 100
+"""At so many the text is no job description at all."""
+
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _MARKED = re.compile(r"\\([\\#])|\\\Z|#.*")
 
@@ -81,6 +84,8 @@ def parse(text: str) -> Description:
     faults: list[Fault] = []
     for block in _blocks(text):
         _read_block(block, sections, faults)
+        if len(faults) >= _MOST_FAULTS:
+            raise SpecError(faults)
     for keyword, section in sections.items():
         faults += check(keyword, section.lines, section.numbers or [section.head])
     if "EXECUTE" not in sections or not sections["EXECUTE"].lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
-from ._errors import Fault, GridError, JobNotFound, SpecError
+from ._errors import Fault, JobNotFound, SpecError
+from ._given import is_count
 
 if TYPE_CHECKING:
     from ._board import Board
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus"], Iterable[str]]]]
-"""Sends one request for some jobs: the statuses that are new, and the ids of which the server says it has none."""
+"""Sends one request for some jobs: the statuses that differ from what it gave before, and the ids of which the server
+says that it has none."""
 
 _ENDED_KEPT = 10_000
 """How many final statuses are remembered, so that a later waiter needs no request."""
 
 _SLOW = 4.0
-"""A round that takes long is followed by a pause of at least so many times its length."""
+"""A round that takes long is followed by a pause of so many times its length, but of no more than the ceiling or, where
+that is longer, its length."""
 
 _MINUTE = 60.0
 
@@ -36,8 +40,9 @@ class Polling:
     """How often a grid is asked for the jobs that are watched. All times are in seconds.
 
     The pause between two looks at a job is a share of the time since something happened to it (it was first watched,
-    or changed), between a floor and a ceiling. A round takes every job that is due within half of its pause, in
-    requests of many jobs. Where nobody watches, nothing is asked, and of a job that is known to have ended neither.
+    or changed), between a floor and a ceiling. A round takes every job that is due within half of its pause, and all
+    that are new, in requests of many jobs. Where nobody watches, nothing is asked, and of a job that is known to have
+    ended neither. Slow answers, and servers that ask for patience, make the pauses longer.
 
     Attributes:
         floor: the shortest pause.
@@ -48,8 +53,13 @@ class Polling:
         jobs_a_request: the most jobs in one request. A request costs a server 13 ms and each job 0.22 ms more
             (mig-live 7): of 500 jobs, the request is a tenth, and it keeps one of its ten places for an eighth of
             a second.
-        requests_a_minute: the most requests, whatever the rest says.
-        failures: how many failed rounds in a row are borne before everyone who waits gets the error.
+        requests_a_minute: the most requests, whatever the rest says: a round of many is followed by a pause that
+            keeps to it.
+        failures: at so many failed rounds in a row, with growing pauses between them, everyone who waits gets the
+            error.
+
+    Raises:
+        SpecError: a value is out of its range.
     """
 
     floor: float = 1.0
@@ -63,13 +73,18 @@ class Polling:
 
     def __post_init__(self) -> None:
         faults = [
-            Fault(name, getattr(self, name), "not a positive number", "give a number above 0")
-            for name in self.__slots__
-            if not _is_number(getattr(self, name)) or (getattr(self, name) <= 0 and name not in ("jitter", "gather"))
+            Fault(name, getattr(self, name), "not a positive whole number", "give a count of at least 1")
+            for name in ("jobs_a_request", "requests_a_minute", "failures")
+            if not is_count(getattr(self, name))
         ]
+        for name in ("floor", "ceiling", "share", "jitter", "gather"):
+            value, may_be_zero = getattr(self, name), name in ("jitter", "gather")
+            if not _is_number(value) or value < 0 or (value == 0 and not may_be_zero):
+                least = "of at least 0" if may_be_zero else "above 0"
+                faults.append(Fault(name, value, f"not a number {least}", f"give a number {least}"))
         if not faults and self.floor > self.ceiling:
             faults.append(Fault("floor", self.floor, "above the ceiling", f"give at most {self.ceiling}"))
-        if not faults and not 0 <= self.jitter < 1:
+        if not faults and self.jitter >= 1:
             faults.append(Fault("jitter", self.jitter, "not a share", "give a number from 0 to below 1"))
         if faults:
             raise SpecError(faults)
@@ -80,19 +95,26 @@ class Polling:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class _Followed:
-    """What is known of one job that is watched."""
+    """When a job that is watched was and will be asked for.
 
-    __slots__ = ("due", "pause", "since", "status")
+    Attributes:
+        since: when something happened to it.
+        due: when it is to be asked for.
+        pause: what is between two looks at it now; 0 before the first.
+        answered: whether it was found since it is watched.
+    """
+
+    __slots__ = ("answered", "due", "pause", "since")
 
     def __init__(self, now: float, due: float) -> None:
-        self.status: JobStatus | None = None
         self.since = now
-        self.pause = 0.0
         self.due = due
+        self.pause = 0.0
+        self.answered = False
 
 
 class Poller:
@@ -111,8 +133,10 @@ class Poller:
         self._polling = polling
         self._is_own = is_own
         self._followed: dict[str, _Followed] = {}
+        # What `ask` gave last, and will not give again, also of jobs that nobody watches for a while.
+        self._told: dict[str, JobStatus] = {}
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
-        self._last_round = float("-inf")
+        self._not_before = -math.inf  # when the next round may be
         self._sent: deque[float] = deque()
         self._failures = 0
         self._needed = anyio.Event()
@@ -122,8 +146,7 @@ class Poller:
         if job_id in self._followed or job_id in self._ended:
             return
         now = anyio.current_time()
-        due = max(now + self._polling.gather, self._last_round + self._polling.floor)
-        self._followed[job_id] = _Followed(now, due)
+        self._followed[job_id] = _Followed(now, now + self._polling.gather)
         self._needed.set()
 
     def present(self, job_ids: Iterable[str]) -> Mapping[str, JobStatus]:
@@ -131,64 +154,84 @@ class Poller:
         known: dict[str, JobStatus] = {}
         for job_id in job_ids:
             followed = self._followed.get(job_id)
-            status = self._ended.get(job_id) or (followed.status if followed is not None else None)
-            if status is not None:
-                known[job_id] = status
+            if job_id in self._ended:
+                known[job_id] = self._ended[job_id]
+            elif followed is not None and followed.answered:
+                known[job_id] = self._told[job_id]
         return known
 
     def note(self, status: JobStatus) -> None:
         """Takes in what was learned of a job in another way, or asked for."""
         job_id = status.job_id
+        if job_id in self._ended:
+            # An end is final: whatever says otherwise is an answer from before.
+            return
         if status.state.is_final:
             self._ended[job_id] = status
             self._followed.pop(job_id, None)
+            self._told.pop(job_id, None)
             while len(self._ended) > _ENDED_KEPT:
                 self._ended.popitem(last=False)
-        elif (followed := self._followed.get(job_id)) is not None and followed.status != status:
-            followed.status = status
-            followed.since = anyio.current_time()
+        elif (followed := self._followed.get(job_id)) is not None:
+            if self._told.get(job_id) != status:
+                followed.since = anyio.current_time()
+            followed.answered = True
+            self._told[job_id] = status
         self._board.publish(status)
 
     async def run(self) -> None:
         """Asks for ever; ends by cancellation only."""
+        size = self._polling.jobs_a_request
         while True:
             due = await self._due()
-            began = anyio.current_time()
+            chunks = [due[start : start + size] for start in range(0, len(due), size)]
             try:
-                for start in range(0, len(due), self._polling.jobs_a_request):
-                    await self._request(due[start : start + self._polling.jobs_a_request])
-            except GridError as error:
+                took = sum([await self._request(chunk) for chunk in chunks])
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it, and the session lives on
                 self._failed(due, error)
             else:
-                self._failures = 0
-                self._plan(due, anyio.current_time() - began)
-            self._last_round = anyio.current_time()
+                self._plan(due, len(chunks), took)
 
     async def _due(self) -> list[str]:
         """Waits until a round is due; the jobs that it takes."""
         while True:
-            for job_id in [job_id for job_id in self._followed if job_id not in self._board]:
+            watched = set(self._board)
+            for job_id in [job_id for job_id in self._followed if job_id not in watched]:
                 del self._followed[job_id]
             now = anyio.current_time()
-            first = min((followed.due for followed in self._followed.values()), default=float("inf"))
+            first = min((followed.due for followed in self._followed.values()), default=math.inf)
+            first = max(first, self._not_before)
             if first <= now:
-                return [job_id for job_id, each in self._followed.items() if each.due - each.pause / 2 <= now]
+                return [
+                    job_id
+                    for job_id, each in self._followed.items()
+                    if not each.pause or each.due - each.pause / 2 <= now
+                ]
             self._needed = anyio.Event()
             with anyio.move_on_after(first - now):
                 await self._needed.wait()
 
-    async def _request(self, job_ids: Sequence[str]) -> None:
+    async def _request(self, job_ids: Sequence[str]) -> float:
+        """Asks for some jobs; the seconds that the answer took."""
         await self._keep_cap()
-        self._sent.append(anyio.current_time())
+        began = anyio.current_time()
+        self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
+        absent = set(missing)
         for status in statuses:
             self.note(status)
-        for job_id in missing:
+        for job_id in job_ids:
             followed = self._followed.get(job_id)
-            # A job that was there, or was submitted here, is not gone because an answer lacks it.
-            if followed is not None and followed.status is None and not self._is_own(job_id):
+            if followed is None or followed.answered:
+                continue
+            if job_id not in absent:
+                if job_id in self._told:
+                    self.note(self._told[job_id])
+            elif job_id not in self._told and not self._is_own(job_id):
+                # A job that was there, or was submitted here, is not gone because an answer lacks it.
                 del self._followed[job_id]
                 self._board.refuse(job_id, JobNotFound(job_id))
+        return anyio.current_time() - began
 
     async def _keep_cap(self) -> None:
         """Waits where a minute's requests are used up."""
@@ -198,26 +241,36 @@ class Poller:
                 await anyio.sleep(left)
             self._sent.popleft()
 
-    def _plan(self, asked: Iterable[str], took: float) -> None:
+    def _plan(self, asked: Iterable[str], requests: int, took: float) -> None:
+        self._failures = 0
         now = anyio.current_time()
-        # One factor for a round, so that what is asked together stays together.
-        factor = 1.0 + random.uniform(-1.0, 1.0) * self._polling.jitter
+        self._not_before = now + self._polling.floor
+        least = max(
+            requests * _MINUTE / self._polling.requests_a_minute,
+            min(_SLOW * took, max(self._polling.ceiling, took)),
+        )
+        factor = self._factor()
         for job_id in asked:
             if (followed := self._followed.get(job_id)) is not None:
-                followed.pause = max(self._polling.pause(now - followed.since) * factor, _SLOW * took)
+                followed.pause = max(self._polling.pause(now - followed.since) * factor, least)
                 followed.due = now + followed.pause
 
-    def _failed(self, asked: Sequence[str], error: GridError) -> None:
+    def _factor(self) -> float:
+        """By how much the pauses after a round differ: one for all, so that what is asked together stays together."""
+        return 1.0 + random.uniform(-1.0, 1.0) * self._polling.jitter
+
+    def _failed(self, asked: Sequence[str], error: Exception) -> None:
         """A failed round says nothing of any job: it is asked again, later each time."""
         self._failures += 1
         logger.warning("asking for %d jobs failed (%d in a row): %s", len(asked), self._failures, error)
-        pause = min(self._polling.floor * (1 << self._failures), self._polling.ceiling)
+        pause = min(self._polling.floor * 2.0 ** min(self._failures, 60), self._polling.ceiling)
         if self._failures >= self._polling.failures:
             self._failures = 0
             pause = self._polling.ceiling
             self._board.fail(error)
-        now = anyio.current_time()
-        for job_id in asked:
-            if (followed := self._followed.get(job_id)) is not None:
-                followed.pause = pause
-                followed.due = now + pause
+        pause *= self._factor()
+        # For those who come now, too: otherwise they would keep a server that is down busy.
+        self._not_before = anyio.current_time() + pause
+        for followed in self._followed.values():
+            followed.pause = pause
+            followed.due = self._not_before

@@ -45,9 +45,15 @@ _NO_ACCESS = re.compile(
 _BROKEN = re.compile(
     r"A critical internal error occurred|Could not load backend|Job execution is not enabled on this system"
 )
+_DEEPEST = 30
+"""Levels of nesting that an answer may have. Servers need eight; what is far deeper ends in RecursionError anywhere."""
+
+_LONGEST_WORDS = 20_000  # of one object, in characters: more is no message
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
 _CSRF_TOKEN = re.compile(r'csrf_map\["(\w+)"\]\s*=\s*"([0-9a-f]{64})"')
 _TOKEN = re.compile(r"[0-9a-f]{32,}")
+_LONGEST_REFUSAL = 5000  # a path of 4096 characters, and the words about it
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 _NO_JOB = re.compile(r"(\S+): You do not have any matching job IDs!")
 _REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRefused]], ...] = (
@@ -178,7 +184,7 @@ def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = 
             # Operations with a current_dir give names such as ./name (mig-protocol 2.3).
             found.append(FileNotFound(text_of(each, "name").removeprefix("./") or "?"))
         elif kind in ("error_text", "warning"):
-            said = plain(text_of(each, "text"))
+            said = plain(text_of(each, "text")[:_LONGEST_WORDS])
             refusal = _refusal(said)
             words += [] if refusal else [said or f"{kind} without words"]
             found += [refusal] if refusal else []
@@ -258,8 +264,8 @@ def lines_of(operation: str, each: Object) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """The server's words without HTML entities, line breaks and long blanks."""
-    return " ".join(unescape(text).split())
+    """The server's words without HTML entities, line breaks, long blanks, and what would steer a terminal."""
+    return _CONTROL.sub("\ufffd", " ".join(unescape(text).split()))
 
 
 def excerpt(answer: Answer) -> str:
@@ -269,19 +275,20 @@ def excerpt(answer: Answer) -> str:
 
 def shown(value: object) -> str:
     """The beginning of anything from an answer, for messages; tokens are left out."""
-    return _TOKEN.sub("…", repr(value))[:400]
+    # Cut before the search as well, far behind what is left: an answer may have many megabytes.
+    return _TOKEN.sub("…", repr(value)[:100_000])[:400]
 
 
 def _words(answer: Answer) -> Iterator[tuple[object, str]]:
     for each in answer:
         if (kind := each.get("object_type")) in ("error_text", "warning", "text"):
-            yield kind, plain(text_of(each, "text"))
+            yield kind, plain(text_of(each, "text")[:_LONGEST_WORDS])
 
 
 def _refusal(said: str) -> MigError | None:
     if match := _NO_JOB.fullmatch(said):
         return JobNotFound(match[1], "You do not have any matching job IDs!")
-    for pattern, kind in _REFUSALS:
+    for pattern, kind in _REFUSALS if len(said) <= _LONGEST_REFUSAL else ():
         if match := pattern.fullmatch(said):
             path = match["path"].strip()
             return kind(path, said.removeprefix(f"{path}: "))
@@ -304,9 +311,23 @@ def _parsed(operation: str, body: bytes, content_type: str, http_status: int) ->
         value = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         raise _not_json(operation, body.decode("utf-8", "replace"), content_type, http_status) from None
+    if not _is_shallow(value):
+        raise ProtocolError(
+            f"{operation}: the answer is nested too deeply", excerpt=body[:400].decode("utf-8", "replace")
+        )
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):
         return value
     raise ProtocolError(f"{operation}: the answer is JSON, but no list of objects", excerpt=shown(value))
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for members in inner for each in members if isinstance(each, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _not_json(operation: str, text: str, content_type: str, http_status: int) -> MigError:
@@ -323,6 +344,6 @@ def _not_json(operation: str, text: str, content_type: str, http_status: int) ->
 
 def _page_words(text: str) -> list[str]:
     """What an answer in txt marks as an error, or the title of a page of HTML."""
-    marked = [plain(part) for part in text.split("**")[1::2]]
+    marked = [plain(part) for part in text[:_LONGEST_WORDS].split("**")[1::2]]
     title = text.partition("<title>")[2].partition("</title>")[0]
     return [word for word in marked if word] or ([plain(title[:200])] if title.strip() else [])

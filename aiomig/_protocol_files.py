@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 import re
 import stat as modes
@@ -29,6 +28,7 @@ from ._protocol import (
     text_of,
 )
 
+_LARGEST_MODE = 0xFFFFFFFF
 _CHECKSUM = re.compile(r"(?P<sum>[0-9a-f]{8,}) (?P<path>.+)", re.ASCII | re.DOTALL)
 
 
@@ -121,7 +121,7 @@ def _entry(operation: str, row: Object) -> FileInfo | None:
 
 def epoch(value: object) -> datetime | None:
     """A time of a file: seconds since 1970 (mig-live 5); ``None`` if it is none."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
         return datetime.fromtimestamp(value, UTC)
@@ -157,7 +157,7 @@ def _check_missing(operation: str, answer: Answer) -> None:
 
 def _stat(operation: str, row: Object) -> Stat:
     mode, size = integer_of(row, "mode"), integer_of(row, "size")
-    if mode is None or size is None:
+    if mode is None or size is None or mode > _LARGEST_MODE:
         raise ProtocolError(f"{operation}: mode or size is no number", excerpt=shown(row))
     is_dir = modes.S_ISDIR(mode)
     return Stat(is_dir, 0 if is_dir else size, epoch(row.get("mtime")), mode)

@@ -34,6 +34,7 @@ _COMPLAINT = re.compile(r"\n(?=unknown keyword: |REQUIRED keyword )")
 _UNKNOWN_KEYWORD = re.compile(r"unknown keyword: (.*)")
 _REQUIRED_KEYWORD = re.compile(r"REQUIRED keyword (\S+) was not found.*")
 _FAULT_BEGINS = "<!-- ****** INFORMATION ABOUT THE TYPE ERROR IN TEXT FORMAT ******"
+_LONGEST_MESSAGE = 100_000  # characters; one fault is told in about 2000
 _FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword description")
 
 
@@ -123,6 +124,7 @@ def _submission(operation: str, row: Object) -> Submission:
 
 def rejected(message: str) -> SubmitRejected:
     """The error for the server's message about a description, taken apart (mig-protocol 4.1)."""
+    message = message[:_LONGEST_MESSAGE]
     typed = _type_faults(message)
     head, table, _ = message.partition("<table")
     rest = head + (message.rpartition("-->")[2] if table else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from ._description import Description
     from ._status import Attempt, JobStatus
 
 KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
@@ -19,6 +21,7 @@ KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
 
 _CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _TRANSFER = re.compile(r"(\S+) (-?[0-9]{1,9})", re.ASCII)
+_MOST_NAMED = 20
 
 
 class Report(NamedTuple):
@@ -84,7 +87,9 @@ class _Accounts:
         self._places: dict[str, list[int]] = {}
         for index, command in enumerate(commands):
             self._places.setdefault(command.strip().replace("'", "`"), []).append(index)
+        self._lengths = sorted({len(text) for text in self._places if text}, reverse=True)
         self._cursor = -1
+        self._latest = -1  # the last row that has a command
         self._orphan: int | None = None
 
     def add(self, line: str) -> None:
@@ -111,16 +116,22 @@ class _Accounts:
         self._adopt(self._count)
 
     def _find(self, text: str) -> int | None:
-        places = self._places.get(text, ())
-        return next((place for place in places if place > self._cursor), places[0] if places else None)
+        places = self._places.get(text)
+        if places is None:
+            return None
+        later = bisect_right(places, self._cursor)
+        return places[later if later < len(places) else 0]
 
     def _begun(self, line: str) -> int | None:
-        shown = max((text for text in self._places if text and line.startswith(text + " ")), key=len, default=None)
-        return None if shown is None else self._find(shown)
+        for length in self._lengths:
+            if line[length : length + 1] == " " and line[:length] in self._places:
+                return self._find(line[:length])
+        return None
 
     def _match(self, index: int, text: str, code: int | None) -> None:
         self._adopt(index)
         self._cursor = index
+        self._latest = len(self.rows)
         self.rows.append((index, text, code))
 
     def _adopt(self, following: int) -> None:
@@ -129,9 +140,7 @@ class _Accounts:
             self._orphan = None
 
     def _lone_code(self, code: int) -> None:
-        at = len(self.rows) - 1
-        while self._count and at >= 0 and self.rows[at][0] is None:
-            at -= 1
+        at = self._latest if self._count else len(self.rows) - 1
         if at < 0:
             # A command removed the file before its code came: it is the one before the next that reports.
             self._orphan = code
@@ -187,12 +196,45 @@ def result(
     )
 
 
-def raise_for(job_id: str, result: JobResult) -> None:
+_STEPS = {"get_input_files": "INPUTFILES", "get_executables": "EXECUTABLES"}
+_SENDING = ("send_output_files", "send_io_files")
+
+
+def staging_faults(result: JobResult, description: Description | None = None) -> tuple[str, ...]:
+    """What an ``.io-status`` file says went wrong with the files of a job, a line each.
+
+    A resource says only that something of a step failed, not what, and runs the job all the same (golden
+    ``in-missing``): so all files of the step are named.
+
+    Args:
+        result: what the job left behind.
+        description: what it was submitted with, where that is known.
+    """
+    last = dict(result.transfers)  # a step that was tried again stands there again, and its last try counts
+    lines = []
+    for step, keyword in _STEPS.items():
+        if code := last.get(step, 0):
+            files = description.transfers(keyword) if description is not None else ()
+            told = ", ".join(f"{each.destination} (from {each.source})" for each in files[:_MOST_NAMED])
+            more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+            lines.append(
+                f"staging: {step} failed with {code}, so some of {keyword} may have been missing while it ran: "
+                f"{told or 'see the description of the job'}{more}"
+            )
+    if missing := last.get("output_files_missing", 0):
+        lines.append(f"staging: {missing} of the outputs were not there when the commands had ended")
+    lines += [f"staging: {step} failed with {last[step]}" for step in _SENDING if last.get(step, 0)]
+    return tuple(lines)
+
+
+def raise_for(job_id: str, result: JobResult, description: Description | None = None) -> None:
     """Raises what a result means; nothing where the job went well, or has not come to an end.
 
     Args:
         job_id: the job.
         result: what it left behind.
+        description: what it was submitted with, where that is known: an error names the inputs that may have
+            been missing.
 
     Raises:
         CommandFailed: it is FINISHED, and a command exited with something other than 0.
@@ -205,7 +247,7 @@ def raise_for(job_id: str, result: JobResult) -> None:
     status = result.status
     match status.state:
         case JobState.FINISHED:
-            _raise_for_finished(job_id, result)
+            _raise_for_finished(job_id, result, description)
         case JobState.FAILED:
             raise JobFailed(job_id, _failure(status), status=status, result=result)
         case JobState.CANCELED:
@@ -216,14 +258,33 @@ def raise_for(job_id: str, result: JobResult) -> None:
             raise JobExpired(job_id, message, status=status, result=result)
 
 
-def _raise_for_finished(job_id: str, result: JobResult) -> None:
+def _raise_for_finished(job_id: str, result: JobResult, description: Description | None) -> None:
+    status = result.status
     if not result.reported:
-        raise ResultsMissing(job_id, (f"{job_id}.status",), status=result.status, result=result)
-    for each in result.commands:
-        if each.exit_code:
+        raise ResultsMissing(
+            job_id,
+            (f"{job_id}.status",),
+            arrived=[f"{job_id}.{kind}" for kind, content in _contents(result) if content],
+            staging=staging_faults(result, description),
+            remedy="whether the commands went well is not known: result(check=False) gives what there is, "
+            "resubmit() runs them again",
+            status=status,
+            result=result,
+        )
+    for command, code in ((each.command, each.exit_code) for each in result.commands):
+        if code:
             raise CommandFailed(
-                job_id, command=each.command, exit_code=each.exit_code, status=result.status, result=result
+                job_id,
+                command=command,
+                exit_code=code,
+                status=status,
+                result=result,
+                staging=staging_faults(result, description),
             )
+
+
+def _contents(result: JobResult) -> tuple[tuple[str, object], ...]:
+    return ("stdout", result.stdout_bytes), ("stderr", result.stderr_bytes), ("io-status", result.transfers)
 
 
 def _failure(status: JobStatus) -> str:
@@ -231,11 +292,25 @@ def _failure(status: JobStatus) -> str:
     if not attempts:
         return f"the grid gave it up at {_time(status.failed_at)}, without saying why"
     tried = "its only attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    return "\n".join([f"the grid gave it up after {tried}:", *(f"- {_told(attempt)}" for attempt in attempts)])
+    reasons = {attempt.reason for attempt in attempts}
+    # Where all attempts ended alike and nothing more is known of them, the job itself is the likely cause.
+    hint = "" if len(reasons) > 1 or any(each.detail for each in attempts) else _HINTS.get(reasons.pop(), "")
+    lines = [f"the grid gave it up after {tried}:", *(f"- {_told(attempt)}" for attempt in attempts)]
+    return "\n".join([*lines, hint] if hint else lines)
+
+
+_HINTS = {
+    # golden.md, failed attempts.
+    "JOB TIMEOUT": "JOB TIMEOUT: over its wall time (raise resources.wall_time), or its results could not be sent: an "
+    "output that cannot be read or has no place in the home, or a job that removed its own files",
+    "RESOURCE DIED": "RESOURCE DIED: the resource failed, or the job's shell did: a command that ends it with a "
+    "failure (exit 3, set -e, exec), or a syntax error, loses all results",
+}
 
 
 def _told(attempt: Attempt) -> str:
     parts = [attempt.reason or "no reason given"]
+    parts += [attempt.detail] if attempt.detail else []
     parts += [f"on {attempt.resource}"] if attempt.resource else []
     times = (
         ("queued", attempt.queued_at),

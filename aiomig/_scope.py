@@ -50,15 +50,15 @@ class Scope:
             print((await left).stdout, (await right).stdout)
     """
 
-    def __init__(self, submit: Callable[..., Awaitable[Job]], takes: Callable[[Job], bool]) -> None:
+    def __init__(self, submit: Callable[..., Awaitable[Job]], is_mine: Callable[[Job], bool]) -> None:
         self._submit = submit
-        self._takes = takes
+        self._is_mine = is_mine
         self._jobs: dict[str, Job] = {}
         self._is_open = False
 
     def takes(self, job: Job) -> bool:
         """Whether the scope is open and the job of its session."""
-        return self._is_open and self._takes(job)
+        return self._is_open and self._is_mine(job)
 
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))
@@ -67,14 +67,29 @@ class Scope:
         return len(self._jobs)
 
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
-        """Submits a job that belongs to the scope; see `Session.submit`."""
-        job = await self._submit(commands, **fields)
-        self.add(job)
-        return job
+        """Submits a job that belongs to the scope, also within another one; see `Session.submit`.
+
+        Raises:
+            MigError: the scope is not open.
+        """
+        if not self._is_open:
+            raise MigError("this scope is not open: submit within its block, or in a session")
+        token = _open_scopes.set((*_open_scopes.get(), self))
+        try:
+            return await self._submit(commands, **fields)
+        finally:
+            _open_scopes.reset(token)
 
     def add(self, *jobs: Job) -> None:
-        """Makes jobs belong to the scope."""
-        self._jobs.update((job.id, job) for job in jobs)
+        """Makes jobs belong to the scope.
+
+        Raises:
+            MigError: one is of another session.
+        """
+        for job in jobs:
+            if not self._is_mine(job):
+                raise MigError(f"job {job.id} is of another session; add it to a scope of that")
+            self._jobs[job.id] = job
 
     def detach(self, *jobs: Job) -> None:
         """Lets jobs live on when the scope ends."""
@@ -92,8 +107,7 @@ class Scope:
         _open_scopes.set(tuple(scope for scope in _open_scopes.get() if scope is not self))
         try:
             if error is None:
-                async for _ in Completed(list(self)):
-                    pass
+                await self._wait()
         except BaseException:
             await self._cancel()
             raise
@@ -101,6 +115,13 @@ class Scope:
             self._is_open = False
         if error is not None:
             await self._cancel()
+
+    async def _wait(self) -> None:
+        """Waits for all jobs, those included that tasks of the block submit meanwhile."""
+        ended: set[Job] = set()
+        while left := [job for job in self if job not in ended]:
+            async for job in Completed(left):
+                ended.add(job)
 
     async def _cancel(self) -> None:
         with anyio.move_on_after(CANCEL_SECONDS, shield=True) as bound:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 import anyio
 
 from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors
+from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors, SubmitUnknown
 from ._files import Files
 from ._given import is_count, is_text
 from ._job import Job, Work
@@ -177,6 +177,8 @@ class Session:
             try:
                 await self._uploads.carry(plan)
                 job_id = await self._backend.submit(plan)
+            except SubmitUnknown:
+                raise  # the job may be there, and want its inputs
             except BaseException:
                 await self._uploads.remove([plan])
                 raise
@@ -221,26 +223,33 @@ class Session:
 
     async def _submit_orders(self, orders: Sequence[Order]) -> list[Job | MigError]:
         """Submits; of each the job or the error."""
-        plans = [order.plan for order in orders]
+        shared = await self._uploads.share([order.plan for order in orders])
+        made = iter(await self._make([plan for plan in shared if not isinstance(plan, MigError)]))
+        jobs: list[Job | MigError] = []
+        for order, plan in zip(orders, shared, strict=True):
+            if isinstance(plan, MigError):
+                jobs.append(plan)
+            elif isinstance(outcome := next(made), MigError):
+                jobs.append(outcome)
+            else:
+                jobs.append(Job(self._work, outcome, spec=order.spec, plan=replace(plan, uploads=())))
+        entered(job for job in jobs if isinstance(job, Job))
+        return jobs
+
+    async def _make(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        """Carries the inputs of jobs and makes those; what was carried for others is removed."""
         outcomes: list[str | MigError] = []
         try:
-            plans = await self._uploads.share(plans)
             carried = await self._carry_all(plans)
             ready = [plan for plan, error in zip(plans, carried, strict=True) if error is None]
             made = iter(await self._backend.submit_many(ready) if ready else [])
             outcomes = [next(made) if error is None else error for error in carried]
         finally:
-            failed = [plan for plan, outcome in zip_longest(plans, outcomes) if not isinstance(outcome, str)]
+            # Of one whose fate is not known the inputs stay: the job may be there and want them.
+            failed = [plan for plan, each in zip_longest(plans, outcomes) if not isinstance(each, str | SubmitUnknown)]
             if uploaded := [plan for plan in failed if plan.uploads]:
                 await self._uploads.remove(uploaded)
-        jobs = [
-            outcome
-            if isinstance(outcome, MigError)
-            else Job(self._work, outcome, spec=order.spec, plan=replace(plan, uploads=()))
-            for outcome, order, plan in zip(outcomes, orders, plans, strict=True)
-        ]
-        entered(job for job in jobs if isinstance(job, Job))
-        return jobs
+        return outcomes
 
     async def _carry_all(self, plans: Sequence[Plan]) -> list[MigError | None]:
         errors: list[MigError | None] = [None] * len(plans)
@@ -285,7 +294,9 @@ class Session:
             on_failure: give jobs that failed like others, or raise their error and cancel the rest.
             retries: submit a job that failed so many times more, before it counts as failed.
             journal: a file to which each step is appended. The same call after a crash goes on where that was:
-                nothing is submitted that was submitted, and what ended meanwhile is given.
+                nothing is submitted that was submitted, and what ended meanwhile is given. A job counts as given
+                when the next one is asked for. Where the grid cannot be reached any more, what is in flight is left
+                to the next call; what was refused, canceled with the sweep, or raised is submitted anew by that.
 
         Returns:
             An async iterator of `Job`, each with its ``parameter``. Leaving it early cancels what is in flight.
@@ -300,8 +311,10 @@ class Session:
         options = Options(in_flight, order, on_failure, retries, journal).checked()
         return Sweep(self._backend, self._submit_orders, self._attach, template, parameters, options)
 
-    def _attach(self, job_id: str, order: Order) -> Job:
-        return Job(self._work, job_id, spec=order.spec)
+    def _attach(self, job_id: str, spec: JobSpec) -> Job:
+        job = Job(self._work, job_id, spec=spec)
+        entered([job])
+        return job
 
     def scope(self) -> Scope:
         """A block whose jobs end with it; see `Scope`."""

@@ -50,6 +50,10 @@ class Tail:
         # The state is from before the reading: a job seen final here has written all that is read next.
         whole, final = await self._look(), self._final
         data = b"" if self._lost else await self._backend.read_stream(self._job_id, self._name, self._offset)
+        for status in self._watch.ready():
+            self._status = status
+        if self._begun > self._attempt:
+            data = b""  # it may be of an attempt that began meanwhile, which is read from its beginning next
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         whole += lines
@@ -63,6 +67,16 @@ class Tail:
         return self._status is not None and self._status.state.is_final
 
     @property
+    def _begun(self) -> int:
+        """How many attempts have begun, as far as is known.
+
+        Back in the queue, the failed one is still the last; what it wrote is read to its end.
+        """
+        if self._status is None:
+            return 0
+        return len(self._status.attempts) + (self._status.state in (JobState.EXECUTING, JobState.FINISHED))
+
+    @property
     def _lost(self) -> bool:
         """Whether the attempt that was followed was canceled: what is kept then is of the one before."""
         status = self._status
@@ -70,19 +84,13 @@ class Tail:
 
     async def _look(self) -> list[bytes]:
         """Waits a moment for a change; what is left of an attempt, where another has begun."""
-        if self._final:
-            return []
-        with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
-            self._status = await anext(self._watch)
-        status = self._status
-        if status is None:
-            return []
-        # Back in the queue, the failed attempt is still the last one; what it wrote is read to its end.
-        attempt = len(status.attempts) + (status.state in (JobState.EXECUTING, JobState.FINISHED))
-        if attempt <= self._attempt:
+        if not self._final and self._begun <= self._attempt:
+            with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
+                self._status = await anext(self._watch)
+        if self._begun <= self._attempt:
             return []
         left = self._end_of_attempt() if self._attempt else []
-        self._attempt, self._offset = attempt, 0
+        self._attempt, self._offset = self._begun, 0
         return left
 
     def _end_of_attempt(self) -> list[bytes]:

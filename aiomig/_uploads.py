@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ._errors import MigError
-from ._local_io import read_file
+from ._errors import FileNotFound, MigError
+from ._local_io import explained, read_file
 from ._lowering import PRIVATE_FOLDER
 from ._paths import name_of
 from ._plan import rerouted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ._files import Files
@@ -57,31 +57,43 @@ class Uploads:
         else:
             await self._files.put(source, path)
 
-    async def share(self, plans: Sequence[Plan]) -> list[Plan]:
-        """Carries what more than one of these jobs has for an input; the plans without that."""
+    async def share(self, plans: Sequence[Plan]) -> list[Plan | MigError]:
+        """Carries what more than one of these jobs, or an earlier bulk of them, has for an input.
+
+        Returns:
+            Of each plan what is left of it, or why an input that it shares could not be carried.
+        """
         uses = Counter(upload.source for plan in plans for upload in plan.uploads)
-        places: dict[Path | bytes, str] = {}
-        for plan in plans:
-            for upload in plan.uploads:
-                if uses[upload.source] > 1 and upload.source not in places:
-                    places[upload.source] = await self._share(upload.source, name_of(upload.path))
-        if not places:
-            return list(plans)
-        return [
-            rerouted(plan, {each.path: places[each.source] for each in plan.uploads if each.source in places})
-            for plan in plans
-        ]
+        places: dict[Path | bytes, str | MigError] = {}
+        for upload in (upload for plan in plans for upload in plan.uploads):
+            source = upload.source
+            if source not in places and (uses[source] > 1 or self._is_shared(source)):
+                try:
+                    places[source] = await self._share(source, name_of(upload.path))
+                except MigError as error:
+                    places[source] = error
+        return [_without(plan, places) for plan in plans] if places else list(plans)
+
+    def _is_shared(self, source: Path | bytes) -> bool:
+        try:
+            return bool(self._shared) and _identity(source) in self._shared
+        except OSError:
+            return False  # whoever carries it says so
 
     async def _share(self, source: Path | bytes, name: str) -> str:
         """Where a shared input lies in the home; carried there unless it is there already, also from another day."""
-        identity = _identity(source)
-        known = self._shared.get(identity)
-        if known is not None:
-            return known
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        path = f"{SHARED_FOLDER}/{await _digest(source)}/{name}"
-        there = await self._files.exists(path) and (await self._files.stat(path)).size == size
-        if not there:
+        with explained(str(source), "on this machine"):
+            identity = _identity(source)
+            known = self._shared.get(identity)
+            if known is not None:
+                return known
+            size = len(source) if isinstance(source, bytes) else source.stat().st_size
+            path = f"{SHARED_FOLDER}/{await _digest(source)}/{name}"
+        try:
+            there = (await self._files.stat(path)).size
+        except FileNotFound:
+            there = None
+        if there != size:
             await self._carry(source, path)
         self._shared[identity] = path
         return path
@@ -89,18 +101,33 @@ class Uploads:
     async def remove(self, plans: Sequence[Plan]) -> None:
         """Removes the private folders of jobs that were not made. Not cancelled, but bounded in time."""
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-            for plan in plans:
-                if plan.folder is None:
-                    continue
-                try:
-                    await self._files.remove(plan.folder, recursive=True, missing_ok=True)
-                except MigError as error:
-                    logger.warning("%s is left behind in the MiG home: %s", plan.folder, error)
+            async with anyio.create_task_group() as group:
+                for plan in plans:
+                    if plan.folder is not None:
+                        group.start_soon(self._remove, plan.folder)
+
+    async def _remove(self, folder: str) -> None:
+        async with self._limiter:
+            try:
+                await self._files.remove(folder, recursive=True, missing_ok=True)
+            except MigError as error:
+                logger.warning("%s is left behind in the MiG home: %s", folder, error)
+
+
+def _without(plan: Plan, places: Mapping[Path | bytes, str | MigError]) -> Plan | MigError:
+    moved: dict[str, str] = {}
+    for upload in plan.uploads:
+        place = places.get(upload.source)
+        if isinstance(place, MigError):
+            return place
+        if place is not None:
+            moved[upload.path] = place
+    return rerouted(plan, moved) if moved else plan
 
 
 def _identity(source: Path | bytes) -> tuple[object, ...]:
     if isinstance(source, bytes):
-        return (source,)
+        return (hashlib.sha256(source).digest(),)
     information = source.stat()
     return os.path.realpath(source), information.st_ino, information.st_size, information.st_mtime_ns
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from ._errors import JobNotFound
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
@@ -49,15 +51,9 @@ class Watch:
         return self
 
     async def __anext__(self) -> JobStatus:
-        while True:
-            if self._unread:
-                await self._read()
-            status = self._watcher.ready()
-            if status is not None:
-                return status
-            if not len(self._watcher):
-                raise StopAsyncIteration
-            return await self._watcher.next()
+        if self._unread:
+            await self._read()
+        return await self._watcher.next()
 
     def ready(self) -> list[JobStatus]:
         """All that can be had now, without waiting."""
@@ -69,15 +65,25 @@ class Watch:
     async def _read(self) -> None:
         """Takes what is known of the jobs that are new here. A change that came meanwhile is newer, and stays."""
         unread = list(self._unread)
-        present = await self._backend.present(unread)
+        try:
+            present = await self._backend.present(unread)
+        except JobNotFound as error:
+            # Told once: the others can be watched on.
+            self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
+            self._watcher.drop(error.job_id)
+            raise
         self._unread = self._unread[len(unread) :]
         for status in present.values():
             self._watcher.offer_first(status)
 
-    async def aclose(self) -> None:
-        """Ends the watch; not needed, but allowed."""
+    def close(self) -> None:
+        """Ends the watch, also for a task that waits in it; not needed, but allowed."""
         self._watcher.close()
         self._unread.clear()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,6 +97,9 @@ class Watch:
 async def final_status(backend: Backend, job_id: str) -> JobStatus:
     """Waits for the end of one job. Cancelling it does nothing to the job."""
     watch = Watch(backend, [job_id])
-    while not (status := await anext(watch)).state.is_final:
-        pass
+    try:
+        while not (status := await anext(watch)).state.is_final:
+            pass
+    finally:
+        watch.close()  # not with the traceback of an error that someone keeps
     return status

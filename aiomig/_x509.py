@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----")
+_LONGEST_NUMBER = 64
+"""Bytes. A serial number has at most 20 (RFC 5280 4.1.2.2); numbers without bound take time without bound."""
+
 _DAMAGED = "holds a damaged certificate"
 _INTEGER, _OID, _UTC_TIME, _GENERALIZED_TIME = 0x02, 0x06, 0x17, 0x18
 _SEQUENCE, _SET, _VERSION = 0x30, 0x31, 0xA0
@@ -96,7 +99,7 @@ def _certificate(data: bytes) -> Certificate:
     return Certificate(
         subject=_name(subject),
         issuer=_name(issuer),
-        serial=int.from_bytes(_inner(serial, _INTEGER), "big", signed=True),
+        serial=_number(serial),
         not_before=_time(*next(dates)),
         not_after=_time(*next(dates)),
     )
@@ -126,6 +129,13 @@ def _inner(element: tuple[int, bytes], tag: int) -> bytes:
     return element[1]
 
 
+def _number(element: tuple[int, bytes]) -> int:
+    data = _inner(element, _INTEGER)
+    if len(data) > _LONGEST_NUMBER:
+        raise ValueError("the length of a number")
+    return int.from_bytes(data, "big", signed=True)
+
+
 def _name(element: tuple[int, bytes]) -> str:
     parts = []
     for relative in _elements(_inner(element, _SEQUENCE)):
@@ -137,6 +147,8 @@ def _name(element: tuple[int, bytes]) -> str:
 
 
 def _oid(data: bytes) -> str:
+    if len(data) > _LONGEST_NUMBER:
+        raise ValueError("the length of an object identifier")
     numbers = [data[0] // 40, data[0] % 40]
     number = 0
     for byte in data[1:]:

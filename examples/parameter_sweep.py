@@ -7,29 +7,21 @@ import anyio
 
 import aiomig
 
-DARTS = b"""
-import os, random
-
-dice = random.Random(int(os.environ["SEED"]))
-darts = int(os.environ["DARTS"])
-print(4 * sum(dice.random() ** 2 + dice.random() ** 2 < 1 for _ in range(darts)) / darts)
-"""
+PROGRAM = (
+    "import random, sys; dice = random.Random(int(sys.argv[1])); darts = 20000; "
+    "print(4 * sum(dice.random() ** 2 + dice.random() ** 2 < 1 for _ in range(darts)) / darts)"
+)
 
 
-def darts(seed: int) -> aiomig.JobSpec:
-    return aiomig.JobSpec(
-        "python3 darts.py",
-        inputs=[(DARTS, "darts.py")],
-        environment={"SEED": str(seed), "DARTS": "20000"},
-        resources=aiomig.Resources(wall_time=300),
-        name=f"darts-{seed}",
-    )
+def throw(seed: int) -> aiomig.JobSpec:
+    return aiomig.JobSpec(f"python3 -c '{PROGRAM}' {seed}", resources=aiomig.Resources(wall_time=300))
 
 
 async def main(options: argparse.Namespace) -> None:
     estimates = []
     async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
-        async for job in mig.sweep(darts, range(options.jobs), in_flight=20):
+        # The seeds could be without end: no more are taken than 20 jobs have room for.
+        async for job in mig.sweep(throw, range(options.jobs), in_flight=20):
             result = await job
             estimates.append(float(result.stdout))
             print(f"seed {job.parameter:2}: {estimates[-1]:.5f}")

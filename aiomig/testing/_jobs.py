@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .._status import JobState
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -241,4 +239,5 @@ class Jobs:
             self.queue(job)
         else:
             self.set(job, TO[action])
-        return {**found, "newstatus": JobState(job.state).value}
+        # What it made of the job, which may run again by now.
+        return {**found, "newstatus": TO[action]}

@@ -1,70 +1,115 @@
 """The sessions of the conformance suite: the same behaviour in every mode, on asyncio and on trio.
 
-A mode is added by a name in `MODES` and a branch in `settings`. ``live`` is a real server: the account of the
-configuration file that ``$AIOMIG_LIVE_CONFIG`` names, which should have nothing else in its home.
+The modes are local mode, a `FakeGrid` in memory and over TLS; and, alone, a real server where ``$AIOMIG_LIVE_CONFIG``
+names a configuration: see `live`.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 
-import aiomig
-from aiomig import JobState
+from aiomig import JobSpec, JobState, Resources
+from aiomig.testing import Authority
 
 from .gates import Gate, until
+from .live import CONFIG, LiveSettings, Run, declared, live, prepare, remove
+from .modes import Settings, fake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-LIVE_CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
-MODES = ("local", *(("live",) if LIVE_CONFIG else ()))
+    import aiomig
+
+MODES = ("live",) if CONFIG else ("local", "fake", "fake-tls")
+
+_ON_EXIT = "on_exit: a grid has no say in when a program ends, and leaves its jobs running"
+_SWITCH = "which mode is chosen where no grid is configured"
+LOCAL_ONLY = {
+    "test_leaving_by_an_exception_cancels": _ON_EXIT,
+    "test_leaving_by_cancellation_cancels": _ON_EXIT,
+    "test_cancellation_while_leaving_cancels": _ON_EXIT,
+    "test_leaving_normally_waits": _ON_EXIT,
+    "test_leaving_normally_does_not_wait_for_frozen_jobs": _ON_EXIT,
+    "test_leaving_may_cancel": _ON_EXIT,
+    "test_settings_out_of_range_are_refused": "the settings are those of local mode",
+    "test_connect_chooses_local_mode": _SWITCH,
+    "test_connect_follows_the_environment": _SWITCH,
+    "test_local_mode_keeps_what_a_failed_attempt_wrote": "a grid throws it away",
+    "test_too_much_wall_time_ends_an_attempt": "wall_time_grace: a grid looks once a minute, and gives 90 s besides",
+    "test_a_job_that_waits_too_long_expires": "expire_after: a grid's is a year",
+}
+"""The tests that no grid can pass, with the reason; there are no others."""
+
+SLEEP = 30
+"""Seconds that a job executes on a real server where a gate would hold it."""
+
+_FOR_EVER = Resources(nodes=100_000)
+"""What no resource has: a job that asks for it stays in the queue."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How sessions are opened in one mode.
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "job(commands, **fields): the job that the `job` fixture submits")
+    config.addinivalue_line("markers", "combined(name): a test that another stands for where jobs take minutes")
 
-    Attributes:
-        mode: the name of the mode.
-        folder: for what belongs to one test; the emulated home is ``folder/home``.
-        slots: how many jobs run at once.
-        here: whether jobs run on this machine, and so can wait at a `Gate`.
-    """
 
-    mode: str
-    folder: Path
-    slots: int = 2
-    here: bool = True
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CONFIG:
+        prepare(items)
 
-    @property
-    def home(self) -> Path:
-        """The emulated home."""
-        return self.folder / "home"
 
-    def session(self, **fields: Any) -> aiomig.Session:
-        """A new session on the home of this test; ``fields`` are for local mode only."""
-        if self.mode == "live":
-            return aiomig.grid(LIVE_CONFIG)
-        return aiomig.local(self.home, **{"slots": self.slots, "on_exit": "cancel", **fields})
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who makes the certificates of the fake grid and of its user."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """What is known of this run on a real server; what its tests did not remove goes at the end."""
+    run = Run()
+    yield run
+    if run.made:
+        anyio.run(remove, run.made)
 
 
 @pytest.fixture(params=MODES)
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+async def settings(
+    request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str, authority: Authority, run: Run
+) -> AsyncIterator[Settings]:
     mode: str = request.param
-    return Settings(mode, tmp_path, here=mode != "live")
+    if mode == "local":
+        yield Settings(tmp_path)
+        return
+    opened = live(run, request.node, tmp_path) if mode == "live" else fake(mode, tmp_path, authority)
+    async with opened as found:
+        yield found
 
 
 @pytest.fixture
-def local_settings(settings: Settings) -> Settings:
+def local_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     """For what only local mode has."""
+    reason = LOCAL_ONLY[request.node.originalname]
     if settings.mode != "local":
-        pytest.skip("of local mode only")
+        pytest.skip(f"of local mode only: {reason}")
     return settings
+
+
+@pytest.fixture
+def grid_settings(settings: Settings) -> Settings:
+    """For what only a grid has."""
+    if settings.mode == "local":
+        pytest.skip("of a grid only")
+    return settings
+
+
+@pytest.fixture
+def top(settings: Settings) -> str:
+    """The folder of the home that is this test's own."""
+    return settings.top
 
 
 @pytest.fixture
@@ -72,6 +117,14 @@ async def mig(settings: Settings) -> AsyncIterator[aiomig.Session]:
     """An open session."""
     async with settings.session() as session:
         yield session
+
+
+@pytest.fixture
+async def job(request: pytest.FixtureRequest, settings: Settings, mig: aiomig.Session) -> aiomig.Job:
+    """The job that the test declares by ``@pytest.mark.job``; it may have ended."""
+    if isinstance(settings, LiveSettings):
+        return await settings.run.job(request.node, mig)
+    return await mig.submit(cast("JobSpec", declared(request.node)))
 
 
 @pytest.fixture
@@ -86,27 +139,41 @@ async def no_new_job(mig: aiomig.Session) -> AsyncIterator[None]:
 def gate(settings: Settings) -> Iterator[Gate]:
     """Where jobs wait for the test."""
     if not settings.here:
-        pytest.skip("jobs run on another machine")
+        pytest.skip("a job elsewhere cannot be held: it sees nothing of what changes after its start")
     gate = Gate(settings.folder / "gate")
     yield gate
     gate.close()
 
 
 @pytest.fixture
-async def executing(mig: aiomig.Session, gate: Gate) -> aiomig.Job:
-    """A job that is EXECUTING until the gate is opened."""
-    job = await mig.submit(gate.command)
+def holding(request: pytest.FixtureRequest, settings: Settings) -> str:
+    """A command that goes on until the gate is opened, or for `SLEEP` seconds."""
+    if not settings.here:
+        return f"sleep {SLEEP}"
+    gate: Gate = request.getfixturevalue("gate")
+    return gate.command
+
+
+@pytest.fixture
+async def executing(mig: aiomig.Session, holding: str) -> aiomig.Job:
+    """A job that is EXECUTING and `holding`."""
+    job = await mig.submit(holding)
     await until(job, JobState.EXECUTING)
     return job
 
 
 @pytest.fixture
-def waiting(mig: aiomig.Session, settings: Settings, gate: Gate) -> Callable[[str], Awaitable[aiomig.Job]]:
+def waiting(mig: aiomig.Session, settings: Settings, holding: str) -> Callable[[str], Awaitable[aiomig.Job]]:
     """Submits a job that stays QUEUED until the gate is opened once for each slot: others are before it."""
 
     async def submit(command: str) -> aiomig.Job:
-        for _ in range(settings.slots):
-            await mig.submit(gate.command)
-        return await mig.submit(command)
+        if not settings.here:
+            job = await mig.submit(command, resources=_FOR_EVER)
+        else:
+            for _ in range(settings.slots):
+                await mig.submit(holding)
+            job = await mig.submit(command)
+        await until(job, JobState.QUEUED)
+        return job
 
     return submit

@@ -6,10 +6,15 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+import anyio
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import aiomig
+
+LONGEST = 600.0
+"""Seconds that a state is waited for: a real grid takes its time, and a broken one for ever."""
 
 
 class Gate:
@@ -28,9 +33,10 @@ class Gate:
         os.close(self._descriptor)
 
 
-async def until(job: aiomig.Job, state: aiomig.JobState) -> aiomig.JobStatus:
-    """Waits for a state; an end before it is an error of the test."""
-    async for status in job:
-        if status.state is state:
-            return status
-    raise AssertionError(f"{job} ended before it was {state}")
+async def until(job: aiomig.Job, *states: aiomig.JobState) -> aiomig.JobStatus:
+    """Waits for one of some states; an end before it is an error of the test."""
+    with anyio.fail_after(LONGEST):
+        async for status in job:
+            if status.state in states:
+                return status
+    raise AssertionError(f"{job} ended before it was {' or '.join(states)}")

@@ -44,20 +44,20 @@ async def test_what_the_grid_would_refuse_is_rejected(mig: aiomig.Session) -> No
         await mig.submit("true", runtime_environments=["NOSUCHRE"])
 
 
-async def test_a_description_written_by_hand(mig: aiomig.Session, tmp_path: Path) -> None:
-    await mig.files.write_text("in/data.txt", "from the home\n")
+async def test_a_description_written_by_hand(mig: aiomig.Session, tmp_path: Path, top: str) -> None:
+    await mig.files.write_text(f"{top}/in/data.txt", "from the home\n")
     (tmp_path / "job.mRSL").write_text(
         "# a comment\n::EXECUTE::\ncat data.txt > out.txt # another\necho $NAME\n\n"
-        "::INPUTFILES::\nin/data.txt data.txt\n\n::OUTPUTFILES::\nout.txt kept/out.txt\n\n"
+        f"::INPUTFILES::\n{top}/in/data.txt data.txt\n\n::OUTPUTFILES::\nout.txt {top}/kept/out.txt\n\n"
         "::ENVIRONMENT::\nNAME=value\n\n::JOBNAME::\nbyhand\n"
     )
     job = await mig.submit_mrsl(tmp_path / "job.mRSL")
     result = await job
     assert result.stdout == "value\n"
     assert [each.command for each in result.commands] == ["cat data.txt > out.txt", "echo $NAME"]
-    assert await mig.files.read_text("kept/out.txt") == "from the home\n"
+    assert await mig.files.read_text(f"{top}/kept/out.txt") == "from the home\n"
     assert job.spec is not None
-    assert job.spec.inputs == ((Remote("in/data.txt"), "data.txt"),)
+    assert job.spec.inputs == ((Remote(f"{top}/in/data.txt"), "data.txt"),)
 
 
 @pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"])
@@ -88,16 +88,16 @@ async def test_a_missing_or_undecodable_description(mig: aiomig.Session, tmp_pat
         await mig.submit_mrsl(tmp_path / "latin")
 
 
-async def test_verification_of_the_output(mig: aiomig.Session) -> None:
-    await mig.files.write_text("good.stdout", "value [0-9]+\n")
-    await mig.files.write_text("bad.stdout", "another\n")
-    good = await (await mig.submit("echo value 42", verify=["good.stdout"])).wait()
-    bad = await (await mig.submit("echo value 42", verify=["bad.stdout"])).wait()
+async def test_verification_of_the_output(mig: aiomig.Session, top: str) -> None:
+    await mig.files.write_text(f"{top}/good.stdout", "value [0-9]+\n")
+    await mig.files.write_text(f"{top}/bad.stdout", "another\n")
+    jobs = [await mig.submit("echo value 42", verify=[f"{top}/{name}.stdout"]) for name in ("good", "bad")]
+    good, bad = [await job.wait() for job in jobs]
     assert good.verified == "SUCCESS - stdout: OK"
     assert bad.verified is not None
     assert bad.verified.startswith("FAILURE - stdout: ")
 
 
-async def test_a_raw_keyword(mig: aiomig.Session) -> None:
-    job = await mig.submit("echo $A $MIG_JOBCPUTIME", mrsl={"ENVIRONMENT": ["A=$((1 + 1))"], "CPUTIME": 42})
+@pytest.mark.job("echo $A $MIG_JOBCPUTIME", mrsl={"ENVIRONMENT": ["A=$((1 + 1))"], "CPUTIME": 42})
+async def test_a_raw_keyword(job: aiomig.Job) -> None:
     assert await job.stdout() == "2 42\n"

@@ -15,10 +15,10 @@ from .gates import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import Settings
     from .gates import Gate
+    from .modes import Settings
 
-FINISHED, CANCELED, EXECUTING = JobState.FINISHED, JobState.CANCELED, JobState.EXECUTING
+FINISHED, CANCELED, EXECUTING, QUEUED = JobState.FINISHED, JobState.CANCELED, JobState.EXECUTING, JobState.QUEUED
 
 
 async def state_of(settings: Settings, job: aiomig.Job) -> JobState:
@@ -174,30 +174,33 @@ async def test_leaving_may_cancel(local_settings: Settings, gate: Gate) -> None:
     assert [await state_of(local_settings, job) for job in jobs] == [CANCELED] * 2
 
 
-async def test_leaving_may_leave_and_the_next_session_goes_on(local_settings: Settings, gate: Gate) -> None:
-    async with local_settings.session(on_exit="leave", slots=1) as mig:
+async def test_leaving_may_leave_and_the_next_session_goes_on(settings: Settings, gate: Gate) -> None:
+    async with settings.session(on_exit="leave") as mig:
         running = await mig.submit([gate.command, "echo ran on"])
+        for _ in range(1, settings.slots):
+            await mig.submit(gate.command)
         await until(running, EXECUTING)
         queued = await mig.submit("echo ran later")
-    async with local_settings.session(on_exit="leave", slots=1) as mig:
-        assert [(await mig.job(job.id).status()).state for job in (running, queued)] == [EXECUTING, JobState.QUEUED]
-        gate.open()
+        await until(queued, QUEUED)
+    async with settings.session(on_exit="leave") as mig:
+        assert [(await mig.job(job.id).status()).state for job in (running, queued)] == [EXECUTING, QUEUED]
+        gate.open(settings.slots)
         assert (await mig.job(running.id)).stdout == "ran on\n"
         assert (await mig.job(queued.id)).stdout == "ran later\n"
         assert (await mig.job(running.id).status()).attempts == ()
 
 
-async def test_what_was_left_can_be_canceled_by_the_next_session(local_settings: Settings, gate: Gate) -> None:
-    async with local_settings.session(on_exit="leave") as mig:
-        job = await mig.submit(gate.command)
+async def test_what_was_left_can_be_canceled_by_the_next_session(settings: Settings, holding: str) -> None:
+    async with settings.session(on_exit="leave") as mig:
+        job = await mig.submit(holding)
         await until(job, EXECUTING)
-    async with local_settings.session() as mig:
+    async with settings.session() as mig:
         assert (await mig.job(job.id).cancel()).changed
         assert (await mig.job(job.id).wait()).state is CANCELED
 
 
-async def test_two_sessions_on_one_home(local_settings: Settings, gate: Gate) -> None:
-    async with local_settings.session(on_exit="leave") as one, local_settings.session() as other:
+async def test_two_sessions_on_one_home(settings: Settings, gate: Gate) -> None:
+    async with settings.session(on_exit="leave") as one, settings.session() as other:
         job = await one.submit([gate.command, "echo x"])
         statuses = other.watch([job.id])
         await anext(statuses)
@@ -209,6 +212,15 @@ async def test_two_sessions_on_one_home(local_settings: Settings, gate: Gate) ->
         assert (await second.wait()).state is CANCELED
 
 
+async def test_leaving_a_grid_leaves_its_jobs(grid_settings: Settings, holding: str) -> None:
+    with pytest.raises(Mishap):  # noqa: PT012 - out of a whole block
+        async with grid_settings.session() as mig:
+            job = await mig.submit(holding)
+            raise Mishap
+    async with grid_settings.session() as mig:
+        assert not (await mig.job(job.id).status()).state.is_final
+
+
 async def test_old_jobs_are_known_to_later_sessions(settings: Settings) -> None:
     async with settings.session() as mig:
         job = await mig.submit("echo old", outputs=[])
@@ -217,6 +229,7 @@ async def test_old_jobs_are_known_to_later_sessions(settings: Settings) -> None:
         assert await mig.job(job.id) == before
 
 
+@pytest.mark.usefixtures("local_settings")
 @pytest.mark.parametrize("mode", [None, "local"])
 async def test_connect_chooses_local_mode(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str | None, caplog: pytest.LogCaptureFixture
@@ -230,6 +243,7 @@ async def test_connect_chooses_local_mode(
     assert len(warnings) == (mode is None)
 
 
+@pytest.mark.usefixtures("local_settings")
 async def test_connect_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIOMIG_MODE", "local")
     monkeypatch.setenv("AIOMIG_HOME", str(tmp_path / "home"))
@@ -242,7 +256,7 @@ async def test_connect_follows_the_environment(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("fields", [{"slots": 0}, {"slots": True}, {"default_retries": -1}, {"on_exit": "maybe"}])
-def test_settings_out_of_range_are_refused(local_settings: Settings, fields: dict[str, object]) -> None:
+async def test_settings_out_of_range_are_refused(local_settings: Settings, fields: dict[str, object]) -> None:
     with pytest.raises(aiomig.SpecError) as caught:
         local_settings.session(**fields)
     assert [fault.field for fault in caught.value.faults] == list(fields)

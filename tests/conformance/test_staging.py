@@ -9,11 +9,11 @@ import pytest
 
 import aiomig
 from aiomig import Remote, ResultsMissing, SpecError
+from aiomig._lowering import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .conftest import Settings
     from .gates import Gate
 
 NAMES = (
@@ -44,23 +44,27 @@ def make(folder: Path, **contents: str) -> None:
         path.write_text(content)
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_a_local_file_keeps_its_base_name(mig: aiomig.Session, local: Path) -> None:
     make(local, sub__data_csv="content")
     assert await (await mig.submit("cat data.csv", inputs=["sub/data.csv"])).stdout() == "content"
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_a_path_object_and_an_absolute_path(mig: aiomig.Session, local: Path) -> None:
     make(local, a_txt="a", b_txt="b")
     job = await mig.submit("cat a.txt b.txt", inputs=[Path("a.txt"), str(local / "b.txt")])
     assert await job.stdout() == "ab"
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_a_local_file_under_another_name(mig: aiomig.Session, local: Path) -> None:
     make(local, runs__7_csv="content")
     job = await mig.submit("cat deep/data.csv", inputs=[("runs/7.csv", "deep/data.csv")])
     assert await job.stdout() == "content"
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_equal_base_names_of_different_folders(mig: aiomig.Session, local: Path) -> None:
     make(local, one__x_txt="1", two__x_txt="2")
     inputs = [("one/x.txt", "1.txt"), ("two/x.txt", "2.txt")]
@@ -74,12 +78,14 @@ async def test_two_inputs_with_one_name_are_refused(mig: aiomig.Session, local: 
         await mig.submit("true", inputs=["one/x.txt", "two/x.txt"])
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_a_directory_is_carried_as_a_tree(mig: aiomig.Session, local: Path) -> None:
     make(local, tree__a_txt="a", tree__sub__b_txt="b")
     job = await mig.submit(["cat tree/a.txt tree/sub/b.txt", "cat t/sub/b.txt"], inputs=["tree", ("tree", "t")])
     assert await job.stdout() == "abb"
 
 
+@pytest.mark.combined("test_local_files_of_all_kinds")
 async def test_a_glob_is_expanded_here(mig: aiomig.Session, local: Path) -> None:
     make(local, d__1_dat="1", d__2_dat="2", d__3_txt="3")
     job = await mig.submit("ls *.dat *.txt; cat *.dat", inputs=["d/*.dat"])
@@ -87,32 +93,52 @@ async def test_a_glob_is_expanded_here(mig: aiomig.Session, local: Path) -> None
     assert result.stdout == "1.dat\n2.dat\n12"
 
 
-async def test_bytes_need_no_file(mig: aiomig.Session) -> None:
-    content = bytes(range(256))
-    job = await mig.submit("cat blob", inputs=[(content, "blob")])
-    assert await job.stdout_bytes() == content
+async def test_local_files_of_all_kinds(mig: aiomig.Session, local: Path) -> None:
+    make(local, a_txt="a", one__x_txt="1", two__x_txt="2", tree__sub__b_txt="b", d__1_dat="3", d__2_dat="4")
+    job = await mig.submit(
+        "cat a.txt 1.txt 2.txt t/sub/b.txt ?.dat",
+        inputs=[str(local / "a.txt"), ("one/x.txt", "1.txt"), (Path("two/x.txt"), "2.txt"), ("tree", "t"), "d/*.dat"],
+    )
+    assert await job.stdout() == "a12b34"
 
 
-async def test_an_empty_input(mig: aiomig.Session) -> None:
-    assert await (await mig.submit("wc -c < empty", inputs=[(b"", "empty")])).stdout() == "0\n"
+@pytest.mark.job("cat blob", inputs=[(bytes(range(256)), "blob")])
+async def test_bytes_need_no_file(job: aiomig.Job) -> None:
+    assert await job.stdout_bytes() == bytes(range(256))
 
 
-async def test_a_file_of_the_home(mig: aiomig.Session) -> None:
-    await mig.files.write_text("data/x.txt", "from the home")
-    job = await mig.submit("cat x.txt y", inputs=[Remote("data/x.txt"), (Remote("/data/x.txt"), "y")])
+@pytest.mark.job("wc -c < empty", inputs=[(b"", "empty")])
+async def test_an_empty_input(job: aiomig.Job) -> None:
+    assert await job.stdout() == "0\n"
+
+
+async def test_a_file_of_the_home(mig: aiomig.Session, top: str) -> None:
+    await mig.files.write_text(f"{top}/data/x.txt", "from the home")
+    job = await mig.submit("cat x.txt y", inputs=[Remote(f"{top}/data/x.txt"), (Remote(f"/{top}/data/x.txt"), "y")])
     assert await job.stdout() == "from the home" * 2
 
 
+def doubling(name: str) -> str:
+    """A command that makes a file twice as long."""
+    path = "./'" + name.replace("'", "'\\''") + "'"
+    return f"cat {path} {path} > both && mv both {path}"
+
+
+@pytest.mark.combined("test_all_names_come_in_and_go_out")
 @pytest.mark.parametrize("name", NAMES)
-async def test_any_name_comes_in_and_goes_out(mig: aiomig.Session, settings: Settings, name: str) -> None:
-    quoted = "'" + name.replace("'", "'\\''") + "'"
-    job = await mig.submit(
-        f"cat ./{quoted} ./{quoted} > both && mv both ./{quoted}", inputs=[(b"x", name)], outputs=[name]
-    )
+@pytest.mark.job.with_args(lambda name: doubling(name), inputs=lambda name: [(b"x", name)], outputs=lambda name: [name])
+async def test_any_name_comes_in_and_goes_out(job: aiomig.Job, tmp_path: Path, name: str) -> None:
     await job
-    (path,) = await job.fetch(settings.folder / "fetched")
-    assert path == settings.folder / "fetched" / name
+    (path,) = await job.fetch(tmp_path / "fetched")
+    assert path == tmp_path / "fetched" / name
     assert path.read_bytes() == b"xx"
+
+
+@pytest.mark.job([doubling(name) for name in NAMES], inputs=[(name.encode(), name) for name in NAMES], outputs=NAMES)
+async def test_all_names_come_in_and_go_out(job: aiomig.Job, tmp_path: Path) -> None:
+    paths = await job.fetch(tmp_path / "fetched")
+    assert paths == [tmp_path / "fetched" / name for name in NAMES]
+    assert [path.read_text() for path in paths] == [name * 2 for name in NAMES]
 
 
 async def test_executables_are_executable_and_inputs_are_not(mig: aiomig.Session, local: Path) -> None:
@@ -134,20 +160,24 @@ async def test_a_missing_local_input_is_refused(mig: aiomig.Session, local: Path
     assert all("nosuch" in str(fault) and fault.remedy for fault in caught.value.faults)
 
 
-async def test_a_missing_file_of_the_home_does_not_stop_the_job(mig: aiomig.Session) -> None:
-    job = await mig.submit(["cat good.txt nosuch.txt", "echo on"], inputs=[Remote("nosuch.txt"), (b"good", "good.txt")])
+@pytest.mark.job(
+    ["cat good.txt nosuch.txt", "echo on"],
+    inputs=[Remote("aiomig-conformance-nosuch.txt", "nosuch.txt"), (b"good", "good.txt")],
+)
+async def test_a_missing_file_of_the_home_does_not_stop_the_job(job: aiomig.Job) -> None:
     result = await job.result(check=False)
     assert (result.stdout, result.exit_code) == ("goodon\n", 1)
     assert ("get_input_files", 22) in result.transfers
 
 
 async def test_a_file_of_the_home_is_read_when_the_job_begins(
-    mig: aiomig.Session, waiting: Callable[[str], Awaitable[aiomig.Job]], gate: Gate
+    mig: aiomig.Session, waiting: Callable[[str], Awaitable[aiomig.Job]], gate: Gate, top: str
 ) -> None:
-    await mig.files.write_text("flag.txt", "before")
+    flag = f"{top}/flag.txt"
+    await mig.files.write_text(flag, "before")
     await waiting("true")
-    job = await mig.submit("cat flag.txt", inputs=[Remote("flag.txt")])
-    await mig.files.write_text("flag.txt", "after")
+    job = await mig.submit("cat flag.txt", inputs=[Remote(flag)])
+    await mig.files.write_text(flag, "after")
     gate.open(2)
     assert await job.stdout() == "after"
 
@@ -163,12 +193,12 @@ async def test_a_local_file_is_read_when_it_is_submitted(
     assert await job.stdout() == "before"
 
 
-async def test_outputs_come_in_the_order_asked_for(mig: aiomig.Session, settings: Settings) -> None:
-    job = await mig.submit(
-        ["mkdir sub", "echo c > sub/c.txt", "echo a > a.txt", "echo b > b.txt"],
-        outputs=["sub/c.txt", ("a.txt", "plots/a.png"), "b.txt"],
-    )
-    folder = settings.folder / "results"
+@pytest.mark.job(
+    ["mkdir sub", "echo c > sub/c.txt", "echo a > a.txt", "echo b > b.txt"],
+    outputs=["sub/c.txt", ("a.txt", "plots/a.png"), "b.txt"],
+)
+async def test_outputs_come_in_the_order_asked_for(job: aiomig.Job, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
     paths = await job.fetch(folder)
     assert paths == [folder / "sub/c.txt", folder / "plots/a.png", folder / "b.txt"]
     assert [path.read_text() for path in paths] == ["c\n", "a\n", "b\n"]
@@ -182,20 +212,20 @@ async def test_fetch_waits_for_the_end(executing: aiomig.Job, mig: aiomig.Sessio
     await executing.wait()
 
 
-async def test_fetch_replaces_what_is_there(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit("echo new > x", outputs=["x"])
+@pytest.mark.job("echo new > x", outputs=["x"])
+async def test_fetch_replaces_what_is_there(job: aiomig.Job, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("a longer old content")
     await job.fetch(tmp_path)
     assert (tmp_path / "x").read_text() == "new\n"
 
 
-async def test_fetch_by_id(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit("echo x > x", outputs=[("x", "named")])
+@pytest.mark.job("echo x > x", outputs=[("x", "named")])
+async def test_fetch_by_id(mig: aiomig.Session, job: aiomig.Job, tmp_path: Path) -> None:
     assert await mig.job(job.id).fetch(tmp_path / "f") == [tmp_path / "f/named"]
 
 
-async def test_a_missing_output_is_told_and_the_others_come(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit("echo x > x", outputs=["nosuch", "x"])
+@pytest.mark.job("echo x > x", outputs=["nosuch", "x"])
+async def test_a_missing_output_is_told_and_the_others_come(job: aiomig.Job, tmp_path: Path) -> None:
     with pytest.raises(ResultsMissing) as caught:
         await job.fetch(tmp_path / "f")
     assert caught.value.missing == ("nosuch",)
@@ -205,8 +235,8 @@ async def test_a_missing_output_is_told_and_the_others_come(mig: aiomig.Session,
     assert await job.fetch(tmp_path / "g", check=False) == [tmp_path / "g/x"]
 
 
-async def test_an_output_that_is_a_directory_is_told(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit("mkdir d", outputs=["d"])
+@pytest.mark.job("mkdir d", outputs=["d"])
+async def test_an_output_that_is_a_directory_is_told(job: aiomig.Job, tmp_path: Path) -> None:
     with pytest.raises(ResultsMissing):
         await job.fetch(tmp_path)
 
@@ -218,30 +248,30 @@ async def test_an_output_that_would_be_lost_is_refused(mig: aiomig.Session, name
     assert [fault.field for fault in caught.value.faults] == ["outputs[0]"]
 
 
-async def test_outputs_of_failed_commands_come(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit(["echo x > x", "false"], outputs=["x"])
+@pytest.mark.job(["echo x > x", "false"], outputs=["x"])
+async def test_outputs_of_failed_commands_come(job: aiomig.Job, tmp_path: Path) -> None:
     with pytest.raises(aiomig.CommandFailed):
         await job.fetch(tmp_path)
     assert (tmp_path / "x").read_text() == "x\n"
 
 
-async def test_outputs_are_those_of_the_job_directory(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit(["echo x > x", "mkdir sub", "cd sub", "echo y > x"], outputs=["x"])
+@pytest.mark.job(["echo x > x", "mkdir sub", "cd sub", "echo y > x"], outputs=["x"])
+async def test_outputs_are_those_of_the_job_directory(job: aiomig.Job, tmp_path: Path) -> None:
     await job.fetch(tmp_path)
     assert (tmp_path / "x").read_text() == "x\n"
 
 
 async def test_equal_output_names_do_not_collide(mig: aiomig.Session, tmp_path: Path) -> None:
-    jobs = [await mig.submit(f"echo {number} > out.txt", outputs=["out.txt"]) for number in range(4)]
+    jobs = [await mig.submit(f"echo {number} > out.txt", outputs=["out.txt"]) for number in range(2)]
     for number, job in enumerate(jobs):
         (path,) = await job.fetch(tmp_path / str(number))
         assert path.read_text() == f"{number}\n"
 
 
-async def test_an_output_to_a_place_in_the_home(mig: aiomig.Session, tmp_path: Path) -> None:
-    job = await mig.submit("echo x > x", outputs=[("x", Remote("kept/here.txt"))])
+async def test_an_output_to_a_place_in_the_home(mig: aiomig.Session, tmp_path: Path, top: str) -> None:
+    job = await mig.submit("echo x > x", outputs=[("x", Remote(f"{top}/kept/here.txt"))])
     await job
-    assert await mig.files.read_text("kept/here.txt") == "x\n"
+    assert await mig.files.read_text(f"{top}/kept/here.txt") == "x\n"
     assert await job.fetch(tmp_path) == []
 
 
@@ -254,23 +284,30 @@ async def test_an_output_is_the_next_jobs_input(mig: aiomig.Session) -> None:
         first.output("y")
 
 
-async def test_clean_removes_what_was_left_in_the_home(mig: aiomig.Session) -> None:
-    await mig.files.write_text("mine.txt", "mine")
-    before = await mig.files.ls(recursive=True)
-    job = await mig.submit("echo x > x", inputs=[(b"i", "i"), Remote("mine.txt")], outputs=["x"])
+async def private_folders(mig: aiomig.Session) -> set[str]:
+    """What aiomig keeps in the home for jobs."""
+    if not await mig.files.exists(PRIVATE_FOLDER):
+        return set()
+    return {info.path for info in await mig.files.ls(PRIVATE_FOLDER)}
+
+
+async def test_clean_removes_what_was_left_in_the_home(mig: aiomig.Session, top: str) -> None:
+    await mig.files.write_text(f"{top}/mine.txt", "mine")
+    before = await private_folders(mig)
+    job = await mig.submit("echo x > x", inputs=[(b"i", "i"), Remote(f"{top}/mine.txt")], outputs=["x"])
+    assert await private_folders(mig) > before
     await job
     await job.clean()
     await job.clean()
-    left = [info for info in await mig.files.ls(recursive=True) if not info.is_dir]
-    assert [info for info in left if job.id not in info.path] == [info for info in before if not info.is_dir]
+    assert await private_folders(mig) == before
+    assert await mig.files.read_text(f"{top}/mine.txt") == "mine"
     assert await job.stdout() == ""
     await job.clean(results=True)
     assert not await mig.files.exists(f"job_output/{job.id}")
 
 
 async def test_a_refused_submit_leaves_nothing_in_the_home(mig: aiomig.Session) -> None:
-    before = await mig.files.ls(recursive=True)
+    before = await private_folders(mig)
     with pytest.raises((aiomig.SubmitRejected, SpecError)):
         await mig.submit("true", inputs=[(b"x", "x")], vgrids=["NoSuchVGrid"])
-    after = await mig.files.ls(recursive=True)
-    assert [info.path for info in after if not info.is_dir] == [info.path for info in before if not info.is_dir]
+    assert await private_folders(mig) == before

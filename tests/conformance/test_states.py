@@ -15,8 +15,8 @@ from .gates import until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .conftest import Settings
     from .gates import Gate
+    from .modes import Settings
 
     Submit = Callable[[str], Awaitable[aiomig.Job]]
 
@@ -39,8 +39,16 @@ async def test_a_job_is_queued_then_executing_then_finished(waiting: Submit, gat
     assert seen in ([QUEUED, EXECUTING, FINISHED], [QUEUED, FINISHED])
 
 
-async def test_times_are_in_utc_and_in_order(mig: aiomig.Session) -> None:
-    status = await (await mig.submit("true")).wait()
+async def test_a_job_goes_through_its_states(mig: aiomig.Session) -> None:
+    job = await mig.submit("true")
+    seen = [status.state async for status in job]
+    assert seen == [state for state in (JobState.PARSE, QUEUED, EXECUTING, FINISHED) if state in seen]
+    assert seen[-1] is FINISHED
+
+
+@pytest.mark.job("true")
+async def test_times_are_in_utc_and_in_order(job: aiomig.Job) -> None:
+    status = await job.wait()
     assert status.received_at is not None
     assert status.queued_at is not None
     assert status.executing_at is not None
@@ -54,8 +62,8 @@ async def test_only_ends_are_final() -> None:
     assert {state for state in JobState if state.is_final} == {FINISHED, FAILED, CANCELED, EXPIRED}
 
 
-async def test_a_failed_shell_fails_the_job(mig: aiomig.Session) -> None:
-    job = await mig.submit(["echo before", "exit 3", "echo after"], retries=0)
+@pytest.mark.job(["echo before", "exit 3", "echo after"], retries=0)
+async def test_a_failed_shell_fails_the_job(job: aiomig.Job) -> None:
     with pytest.raises(JobFailed) as caught:
         await job
     status = caught.value.status
@@ -66,8 +74,9 @@ async def test_a_failed_shell_fails_the_job(mig: aiomig.Session) -> None:
     assert caught.value.job_id == job.id
 
 
-async def test_a_failed_attempt_is_repeated(mig: aiomig.Session) -> None:
-    status = await (await mig.submit("exit 3", retries=2)).wait()
+@pytest.mark.job("exit 3", retries=2)
+async def test_a_failed_attempt_is_repeated(job: aiomig.Job) -> None:
+    status = await job.wait()
     assert status.state is FAILED
     assert len(status.attempts) == 3
     for attempt in status.attempts:
@@ -96,7 +105,7 @@ async def test_a_retry_is_seen_as_queued_again(mig: aiomig.Session, gate: Gate) 
             break
     assert status.queued_at is not None
     assert first is not None
-    assert status.queued_at > first
+    assert status.queued_at >= first
     gate.open()
     assert (await job.wait()).state is FAILED
 
@@ -121,9 +130,9 @@ async def test_a_job_that_waits_too_long_expires(local_settings: Settings, gate:
 
 
 @pytest.mark.parametrize("before", [QUEUED, FROZEN, EXECUTING])
-async def test_cancel(mig: aiomig.Session, waiting: Submit, gate: Gate, before: JobState) -> None:
+async def test_cancel(mig: aiomig.Session, waiting: Submit, holding: str, before: JobState) -> None:
     if before is EXECUTING:
-        job = await mig.submit(gate.command)
+        job = await mig.submit(holding)
         await until(job, EXECUTING)
     else:
         job = await waiting("true")
@@ -140,8 +149,8 @@ async def test_cancel(mig: aiomig.Session, waiting: Submit, gate: Gate, before: 
     assert (result.ok, result.exit_code) == (False, None)
 
 
-async def test_a_canceled_job_leaves_no_results(mig: aiomig.Session, gate: Gate) -> None:
-    job = await mig.submit(["echo x > x.txt", gate.command], outputs=["x.txt"])
+async def test_a_canceled_job_leaves_no_results(mig: aiomig.Session, holding: str) -> None:
+    job = await mig.submit(["echo x > x.txt", holding], outputs=["x.txt"])
     await until(job, EXECUTING)
     await job.cancel()
     await job.wait()
@@ -150,8 +159,8 @@ async def test_a_canceled_job_leaves_no_results(mig: aiomig.Session, gate: Gate)
 
 
 @pytest.mark.parametrize("command", ["true", "exit 1"])
-async def test_cancel_of_what_has_ended_changes_nothing(mig: aiomig.Session, command: str) -> None:
-    job = await mig.submit(command, retries=0)
+@pytest.mark.job.with_args(lambda command: command, retries=0)
+async def test_cancel_of_what_has_ended_changes_nothing(job: aiomig.Job, command: str) -> None:
     before = await job.wait()
     outcome = await job.cancel()
     assert (outcome.changed, outcome.before, outcome.after) == (False, before.state, None)
@@ -165,13 +174,22 @@ async def test_cancel_twice(waiting: Submit) -> None:
     assert not (await job.cancel()).changed
 
 
-async def test_cancel_of_many(mig: aiomig.Session, waiting: Submit) -> None:
-    ended = await mig.submit("true")
+@pytest.mark.job("true")
+async def test_cancel_of_many(mig: aiomig.Session, job: aiomig.Job, waiting: Submit) -> None:
+    ended = job
     await ended.wait()
     queued = await waiting("true")
     outcomes = await mig.cancel([queued, ended, "1_1_1_2020__1_1_1_nowhere.0"])
     assert [outcome.changed for outcome in outcomes.values()] == [True, False, False]
     assert [outcome.before for outcome in outcomes.values()] == [QUEUED, FINISHED, None]
+
+
+async def test_freeze_and_thaw_of_what_waits(waiting: Submit) -> None:
+    job = await waiting("true")
+    assert (await job.freeze()).after is FROZEN
+    assert (await job.status()).state is FROZEN
+    assert (await job.thaw()).after is QUEUED
+    assert (await job.status()).state is QUEUED
 
 
 async def test_freeze_holds_a_job_and_thaw_lets_it_go(waiting: Submit, gate: Gate) -> None:
@@ -193,8 +211,8 @@ async def test_freeze_of_what_executes_is_refused(executing: aiomig.Job) -> None
 
 
 @pytest.mark.parametrize("action", ["freeze", "thaw"])
-async def test_an_ended_job_stays_as_it_is(mig: aiomig.Session, action: str) -> None:
-    job = await mig.submit("true")
+@pytest.mark.job("true")
+async def test_an_ended_job_stays_as_it_is(job: aiomig.Job, action: str) -> None:
     await job.wait()
     with pytest.raises(ActionRefused):
         await getattr(job, action)()
@@ -209,22 +227,24 @@ async def test_thaw_of_what_is_not_frozen_is_refused(waiting: Submit) -> None:
 
 
 @pytest.mark.parametrize("command", ["echo again", "exit 1"])
-async def test_resubmit_makes_a_new_job(mig: aiomig.Session, command: str) -> None:
-    first = await mig.submit(command, retries=0)
-    before = await first.wait()
-    second = await first.resubmit()
-    assert second.id != first.id
+@pytest.mark.job.with_args(lambda command: command, retries=0)
+async def test_resubmit_makes_a_new_job(job: aiomig.Job, command: str) -> None:
+    before = await job.wait()
+    second = await job.resubmit()
+    assert second.id != job.id
     assert (await second.wait()).state is before.state
-    assert await second.stdout() == await first.stdout()
-    assert await first.status() == before
+    assert await second.stdout() == await job.stdout()
+    assert await job.status() == before
 
 
-async def test_resubmit_by_id_has_files_of_its_own(mig: aiomig.Session, settings: Settings) -> None:
-    first = await mig.submit("cat in.txt > out.txt", inputs=[(b"content", "in.txt")], outputs=["out.txt"])
+@pytest.mark.job("cat in.txt > out.txt", inputs=[(b"content", "in.txt")], outputs=["out.txt"])
+async def test_resubmit_by_id_has_files_of_its_own(mig: aiomig.Session, job: aiomig.Job, settings: Settings) -> None:
+    first = job
     await first
     second = await mig.job(first.id).resubmit()
     await first.clean()
     await second
     (path,) = await second.fetch(settings.folder / "fetched")
     assert path.read_bytes() == b"content"
+    await first.plan()
     assert second.output("out.txt").path != first.output("out.txt").path

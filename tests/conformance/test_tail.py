@@ -9,7 +9,7 @@ import pytest
 
 from aiomig import JobState
 
-from .gates import Gate
+from .gates import Gate, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import aiomig
 
-    from .conftest import Settings
+    from .modes import Settings
 
 
 async def test_lines_come_while_the_job_runs(mig: aiomig.Session, gate: Gate) -> None:
@@ -28,6 +28,19 @@ async def test_lines_come_while_the_job_runs(mig: aiomig.Session, gate: Gate) ->
     gate.open()
     assert [line async for line in tail] == ["three", "four"]
     assert await job.stdout() == "one\ntwo\nthree\nfour"
+
+
+async def test_a_line_comes_before_the_end(mig: aiomig.Session, settings: Settings) -> None:
+    pause = 0 if settings.here else 100  # live output comes within a minute (mig-protocol 5.8)
+    job = await mig.submit(["echo one", f"sleep {pause}", "echo two"])
+    lines: list[str] = []
+    was_live = False
+    async for line in job.tail():
+        was_live = was_live or not (await job.status()).state.is_final
+        lines.append(line)
+    assert lines == ["one", "two"]
+    if settings.mode == "live" and not was_live:
+        pytest.skip("the site has no live output of running jobs (liveio): all lines came at the end")
 
 
 async def test_a_line_comes_whole(mig: aiomig.Session, gate: Gate) -> None:
@@ -42,8 +55,8 @@ async def test_a_line_comes_whole(mig: aiomig.Session, gate: Gate) -> None:
     assert [line async for line in errors] == []
 
 
-async def test_tail_of_what_has_ended(mig: aiomig.Session) -> None:
-    job = await mig.submit(["echo one", "echo", "printf '\\377\\n'"])
+@pytest.mark.job(["echo one", "echo", "printf '\\377\\n'"])
+async def test_tail_of_what_has_ended(mig: aiomig.Session, job: aiomig.Job) -> None:
     await job
     assert [line async for line in job.tail()] == ["one", "", "\ufffd"]
     assert [line async for line in mig.job(job.id).tail("stderr")] == []
@@ -95,7 +108,7 @@ async def test_tail_of_an_attempt_that_waits_to_be_repeated(
     tail = job.tail()
     lines = [await anext(tail)]
     for _ in range(settings.slots):
-        await mig.submit(gate.command)
+        await until(await mig.submit(gate.command), JobState.QUEUED, JobState.EXECUTING)
     first.open(2)
     async for status in job:
         if status.attempts:

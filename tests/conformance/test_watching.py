@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from .gates import Gate
+    from .modes import Settings
 
     Submit = Callable[[str], Awaitable[aiomig.Job]]
 
@@ -31,8 +32,8 @@ async def test_a_watch_gives_the_present_status_first_and_the_end_last(executing
     assert states == [EXECUTING, FINISHED]
 
 
-async def test_a_watch_of_what_has_ended_gives_one_status(mig: aiomig.Session) -> None:
-    job = await mig.submit("true")
+@pytest.mark.job("true")
+async def test_a_watch_of_what_has_ended_gives_one_status(mig: aiomig.Session, job: aiomig.Job) -> None:
     end = await job.wait()
     assert [status async for status in job] == [end]
     assert [status async for status in mig.watch([job.id])] == [end]
@@ -45,14 +46,14 @@ async def test_no_status_comes_twice(mig: aiomig.Session) -> None:
     assert statuses[-1].state is JobState.FAILED
 
 
-async def test_a_watch_of_many_ends_when_all_have(mig: aiomig.Session) -> None:
-    jobs = [await mig.submit(f"exit {number % 2}", retries=0) for number in range(10)]
+async def test_a_watch_of_many_ends_when_all_have(mig: aiomig.Session, settings: Settings) -> None:
+    jobs = [await mig.submit(f"exit {number % 2}", retries=0) for number in range(10 if settings.here else 2)]
     ends: dict[str, JobState] = {}
     async for status in mig.watch(jobs):
         assert status.job_id not in ends, "a status after the end"
         if status.state.is_final:
             ends[status.job_id] = status.state
-    assert [ends[job.id] for job in jobs] == [FINISHED, JobState.FAILED] * 5
+    assert [ends[job.id] for job in jobs] == [FINISHED, JobState.FAILED] * (len(jobs) // 2)
 
 
 async def test_a_watch_of_nothing_ends_at_once(mig: aiomig.Session) -> None:
@@ -137,14 +138,15 @@ async def test_as_completed_gives_the_order_of_the_ends(mig: aiomig.Session, exe
     assert ended == [quick, executing]
 
 
-async def test_a_job_given_twice_comes_once(mig: aiomig.Session) -> None:
-    job = await mig.submit("true")
+@pytest.mark.job("true")
+async def test_a_job_given_twice_comes_once(mig: aiomig.Session, job: aiomig.Job) -> None:
     assert [each async for each in mig.as_completed([job, job, mig.job(job.id)])] == [job]
     assert (await mig.wait([job, job])).done == [job]
 
 
-async def test_statuses_of_many_in_the_order_given(mig: aiomig.Session, executing: aiomig.Job) -> None:
-    ended = await mig.submit("true")
+@pytest.mark.job("true")
+async def test_statuses_of_many_in_the_order_given(mig: aiomig.Session, job: aiomig.Job, executing: aiomig.Job) -> None:
+    ended = job
     await ended.wait()
     statuses = await mig.statuses([ended, executing])
     assert [(job_id, status.state) for job_id, status in statuses.items()] == [
@@ -180,18 +182,20 @@ async def test_a_cancelled_waiter_leaves_the_job_and_the_others_alone(executing:
     assert [result.ok for result in results] == [True]
 
 
-async def test_many_tasks_share_a_session(mig: aiomig.Session) -> None:
+async def test_many_tasks_share_a_session(mig: aiomig.Session, settings: Settings) -> None:
+    count = 20 if settings.here else 4
     outputs: dict[int, str] = {}
 
     async def one(number: int) -> None:
         outputs[number] = (await (await mig.submit(f"echo {number}"))).stdout
 
     async with anyio.create_task_group() as tasks:
-        for number in range(20):
+        for number in range(count):
             tasks.start_soon(one, number)
-    assert outputs == {number: f"{number}\n" for number in range(20)}
+    assert outputs == {number: f"{number}\n" for number in range(count)}
 
 
+@pytest.mark.combined("test_many_tasks_share_a_session")
 async def test_two_hundred_jobs_at_once(mig: aiomig.Session) -> None:
     jobs = [await mig.submit([f"echo {number}", f"(exit {number % 3})"]) for number in range(200)]
     assert len({job.id for job in jobs}) == 200
@@ -201,8 +205,8 @@ async def test_two_hundred_jobs_at_once(mig: aiomig.Session) -> None:
     assert all(status.state is FINISHED for status in (await aiomig.statuses(jobs)).values())
 
 
-async def test_a_handle_from_an_id_is_as_good(mig: aiomig.Session) -> None:
-    job = await mig.submit(["echo x", "echo y >&2"])
+@pytest.mark.job(["echo x", "echo y >&2"])
+async def test_a_handle_from_an_id_is_as_good(mig: aiomig.Session, job: aiomig.Job) -> None:
     result = await job
     again = mig.job(job.id)
     assert (again, hash(again), again.id) == (job, hash(job), job.id)

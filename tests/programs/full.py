@@ -24,18 +24,16 @@ def say(text: object) -> None:
 
 
 async def main(home: str, limit: int) -> None:
-    try:
-        async with aiomig.local(home, slots=1) as mig:
-            if limit:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    async with aiomig.local(home, slots=1, on_exit="leave") as mig:
+        if limit:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        try:
             for number in range(2000):
-                job = await mig.submit(["read -r _ < ../../../gate", f"echo {number}", f": {WORDS}"])
+                job = await mig.submit([f"echo {number}", "read -r _ < ../../../gate", f": {WORDS}"])
                 say(job.id)
-    except aiomig.LocalError as error:
-        say(f"{type(error).__name__}: {error}")
-        return
-    say("no error")
+        except aiomig.LocalError as error:
+            say(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 
 import anyio
 
 import aiomig
 
 
+async def run_a_job(home: str) -> None:
+    async with aiomig.local(home) as mig:
+        await (await mig.submit("true"))
+
+
 async def main(home: str, user: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        await run_a_job(folder)  # all that is imported late is imported now: Python may be out of reach afterwards
     os.setuid(user)
     os.environ["HOME"] = "/"
     try:
-        async with aiomig.local(home) as mig:
-            await mig.submit("true")
+        await run_a_job(home)
     except aiomig.MigError as error:
         os.write(1, f"{type(error).__name__}: {error}\n".encode())
         return

@@ -1,0 +1,219 @@
+"""A real server: the account whose ``miguser.conf`` is named by ``$AIOMIG_LIVE_CONFIG``.
+
+Everything the suite makes there is its own, and is removed afterwards: a folder of the home for each test, the private
+folders and the results of its jobs. Nothing else of the account is touched, and jobs of others may be there.
+
+A grid may take a minute to start a job. So jobs that tests declare (`declared`) are all submitted by the first that
+wants one, and each test runs on one event loop, asyncio and trio by turns.
+
+``$AIOMIG_LIVE_MEMORY`` (megabytes), ``$AIOMIG_LIVE_VGRID`` and ``$AIOMIG_LIVE_BACKEND`` suit it to the site.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from inspect import iscoroutinefunction, signature
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+
+import aiomig
+from aiomig import JobSpec, JobState, Session
+from aiomig._description import Description
+
+from .modes import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from aiomig._backend import Backend
+    from aiomig._plan import Plan
+
+CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
+LONGEST = 1200.0
+"""Seconds that one test may take; jobs that no resource takes wait for ever."""
+
+_MODEST = {"RETRIES": "0", "CPUTIME": "120", "MEMORY": os.environ.get("AIOMIG_LIVE_MEMORY", "256")}
+_OURS = {"MEMORY": "1024"}  # what `Resources` asks for where a test asks for nothing
+_SWITCHED_OFF = re.compile(
+    r"disabled|not enabled|switched off|not (?:supported|available) (?:on|by|at) this", re.IGNORECASE
+)
+
+
+def switched_off(error: aiomig.ServerError | aiomig.SubmitRejected) -> str:
+    """The words of a server that does not offer something; nothing where it is another error."""
+    said = str(error)
+    return f"the site says: {said}" if _SWITCHED_OFF.search(said) else ""
+
+
+def declared(item: pytest.Item) -> JobSpec | None:
+    """The job that a test declares by ``@pytest.mark.job(commands, **fields)``.
+
+    A function in place of a value is given those parameters of the test that it names.
+    """
+    marker = item.get_closest_marker("job")
+    if marker is None:
+        return None
+    parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+
+    def value(given: Any) -> Any:
+        return given(**{name: parameters[name] for name in signature(given).parameters}) if callable(given) else given
+
+    return JobSpec(value(marker.args[0]), **{name: value(given) for name, given in marker.kwargs.items()})
+
+
+@dataclass
+class Run:
+    """One run of the suite on a server.
+
+    Attributes:
+        made: the jobs that are to be removed, with their private folders.
+        early: the jobs that were submitted before their tests, by the id of the test.
+    """
+
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+    made: dict[str, str | None] = field(default_factory=dict)
+    early: dict[str, str] | None = None
+
+    async def job(self, item: pytest.Item, session: Session) -> aiomig.Job:
+        """The job that a test declares; with the first, those of all tests are submitted."""
+        if self.early is None:
+            await self._submit_early(item.session.items, session)
+        job_id = (self.early or {}).get(item.nodeid)
+        return await session.submit(cast("JobSpec", declared(item))) if job_id is None else session.job(job_id)
+
+    async def _submit_early(self, items: Sequence[pytest.Item], session: Session) -> None:
+        specs = {item.nodeid: spec for item in items if (spec := declared(item)) is not None}
+        try:
+            outcomes: Sequence[object] = await session.submit_many(specs.values())
+        except aiomig.SubmitErrors as error:
+            outcomes = error.outcomes  # a test whose job was not taken submits it itself, and shows why
+        jobs = zip(specs, outcomes, strict=True)
+        self.early = {name: job.id for name, job in jobs if isinstance(job, aiomig.Job)}
+
+    def take(self, before: Mapping[str, str | None], item: pytest.Item) -> dict[str, str | None]:
+        """The jobs that one test has made, or had made; they are its to remove."""
+        waiting = {job_id for name, job_id in (self.early or {}).items() if name != item.nodeid}
+        own = {job_id: folder for job_id, folder in self.made.items() if job_id not in before and job_id not in waiting}
+        if (early := (self.early or {}).pop(item.nodeid, None)) is not None:
+            own[early] = self.made[early]
+        for job_id in own:
+            del self.made[job_id]
+        return own
+
+
+async def remove(jobs: Mapping[str, str | None], *paths: str) -> None:
+    """Cancels jobs that have not ended, and removes what they and the test left in the home."""
+    async with aiomig.grid(CONFIG) as session:
+        if jobs:
+            await session.cancel(list(jobs))
+        folders = [folder for folder in jobs.values() if folder is not None]
+        for path in (*paths, *folders, *(f"job_output/{job_id}" for job_id in jobs)):
+            await session.files.remove(path, recursive=True, missing_ok=True)
+
+
+class Careful:
+    """A `Backend` that asks for little, remembers what it makes, and skips tests of what a site does not do."""
+
+    def __init__(self, backend: Backend, run: Run) -> None:
+        self._backend = backend
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    async def submit(self, plan: Plan) -> str:
+        try:
+            job_id = await self._backend.submit(_modest(plan))
+        except (aiomig.ServerError, aiomig.SubmitRejected) as error:
+            if words := switched_off(error):
+                pytest.skip(words)
+            raise
+        self._run.made[job_id] = plan.folder
+        return job_id
+
+    async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | aiomig.MigError]:
+        outcomes = await self._backend.submit_many([_modest(plan) for plan in plans])
+        made = zip(outcomes, plans, strict=True)
+        self._run.made.update({job_id: plan.folder for job_id, plan in made if isinstance(job_id, str)})
+        return outcomes
+
+    async def results(self, status: aiomig.JobStatus) -> Mapping[str, bytes]:
+        files = await self._backend.results(status)
+        if status.state is JobState.FINISHED and files.get("status") == b"":
+            pytest.skip("the site loses results: they arrive empty (mig-protocol 11)")
+        return files
+
+
+def _modest(plan: Plan) -> Plan:
+    keywords = dict(plan.description.keywords)
+    for keyword, line in _MODEST.items():
+        if keywords.get(keyword, (_OURS.get(keyword),)) == (_OURS.get(keyword),):
+            keywords[keyword] = (line,)
+    if "VGRID" not in keywords and (vgrid := os.environ.get("AIOMIG_LIVE_VGRID")):
+        keywords["VGRID"] = (vgrid,)
+    return replace(plan, description=Description(keywords))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings(Settings):
+    """A real server."""
+
+    run: Run
+
+    def session(self, **fields: Any) -> Session:
+        return Session(cast("Backend", Careful(aiomig.grid(CONFIG)._backend, self.run)))
+
+
+@asynccontextmanager
+async def live(run: Run, item: pytest.Item, folder: Path) -> AsyncIterator[LiveSettings]:
+    """What one test may use of the account; all of that is removed at the end."""
+    top = f"aiomig-conformance-{run.token}-{secrets.token_hex(4)}"
+    before = dict(run.made)
+    try:
+        yield LiveSettings(folder, "live", top, here=False, run=run)
+    finally:
+        await remove(run.take(before, item), top)
+
+
+def prepare(items: list[pytest.Item]) -> None:
+    """Gives each test one event loop and a longest time, and leaves out what `combined` tests stand for."""
+    only = os.environ.get("AIOMIG_LIVE_BACKEND")
+    turns: dict[str, int] = {}
+    kept: list[pytest.Item] = []
+    for item in items:
+        backend = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
+        name = item.nodeid.replace(f"[{backend}-", "[").replace(f"[{backend}]", "")
+        turn = turns.setdefault(name, len(turns))
+        if backend in (None, only or ("asyncio", "trio")[turn % 2]):
+            kept.append(item)
+            _limit(item)
+        if (stands := item.get_closest_marker("combined")) is not None:
+            item.add_marker(pytest.mark.skip(f"{stands.args[0]} stands for it on a real server"))
+    items[:] = kept
+
+
+def _limit(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
+        item.obj = _limited(item.obj)
+
+
+def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def limited(**fixtures: Any) -> None:
+        try:
+            with anyio.fail_after(LONGEST):
+                await function(**fixtures)
+        except (aiomig.ServerError, aiomig.SubmitRejected) as error:
+            if words := switched_off(error):
+                pytest.skip(words)
+            raise
+
+    return limited

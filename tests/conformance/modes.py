@@ -1,0 +1,81 @@
+"""Ways to open the sessions of the suite: this machine, a `FakeGrid` in memory or over TLS, and a real server."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import aiomig
+from aiomig import Config
+from aiomig._poller import Polling
+from aiomig.testing import FakeGrid, Site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiomig._grid import GridBackend
+    from aiomig.testing import Authority
+
+SLOTS = 2
+QUICK = Polling(floor=0.02, ceiling=0.1, gather=0.0, requests_a_minute=1_000_000)
+SITE = Site(parse_time=0.02, retries=0, liveio_interval=0.0, liveio_time=0.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How sessions are opened in one mode; this one is local mode.
+
+    Attributes:
+        mode: the name of the mode.
+        folder: on this machine, for what belongs to one test.
+        top: the folder of the home in which the test keeps its files.
+        slots: how many jobs run at once.
+        here: whether jobs run on this machine, and so can wait at a `Gate`.
+    """
+
+    folder: Path
+    mode: str = "local"
+    top: str = "conformance"
+    slots: int = SLOTS
+    here: bool = True
+
+    @property
+    def home(self) -> Path:
+        """The emulated home."""
+        return self.folder / "home"
+
+    def session(self, **fields: Any) -> aiomig.Session:
+        """A new session on the home of this test; ``fields`` are for local mode only."""
+        return aiomig.local(self.home, **{"slots": self.slots, "on_exit": "cancel", **fields})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeSettings(Settings):
+    """A `FakeGrid`, whose jobs are run by the local engine."""
+
+    grid: FakeGrid
+    config: Config
+    in_memory: bool
+
+    def session(self, **fields: Any) -> aiomig.Session:
+        transport = self.grid.transport() if self.in_memory else None
+        session = aiomig.grid(self.config, polling=QUICK, transport=transport)
+        backend = cast("GridBackend", session._backend)
+        backend.look_again, backend.live_interval = 0.02, 0.0
+        return session
+
+
+@asynccontextmanager
+async def fake(mode: str, folder: Path, authority: Authority) -> AsyncIterator[FakeSettings]:
+    """A `FakeGrid` of one test, reached in memory or over TLS."""
+    async with FakeGrid(folder / "home", site=SITE, slots=SLOTS) as grid:
+        files = authority.client(grid.user)
+        if mode == "fake":
+            config = Config("https://grid.example.org", files.certificate, files.key, authority.file)
+            yield FakeSettings(folder, mode, grid=grid, config=config, in_memory=True)
+            return
+        async with grid.serve(authority=authority) as address:
+            config = Config(address.url, address.certificate, address.key, address.ca)
+            yield FakeSettings(folder, mode, grid=grid, config=config, in_memory=False)
