@@ -49,6 +49,7 @@ class Watcher:
         if job_id not in self._ids:
             self._ids.add(job_id)
             self._board.add(job_id, self)
+            self._wake()
 
     def drop(self, job_id: str) -> None:
         """Takes a job away; what is pending of it is forgotten."""
@@ -98,23 +99,24 @@ class Watcher:
             self._seen[job_id] = status
         return status
 
-    async def next(self) -> JobStatus:
-        """The next status: waits for one.
+    async def next(self) -> JobStatus | None:
+        """Waits for the next status; ``None`` where something else happened, such as a job that was added.
 
         Raises:
             StopAsyncIteration: every job has ended, or was taken away.
             BaseException: what the board failed with.
         """
-        while (status := self.ready()) is None:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            if not self._ids:
-                raise StopAsyncIteration
-            if self._event is None:
-                self._event = anyio.Event()
-            await self._event.wait()
-        return status
+        if (status := self.ready()) is not None:
+            return status
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if not self._ids:
+            raise StopAsyncIteration
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+        return self.ready()
 
     def close(self) -> None:
         """Ends the subscription; harmless when repeated."""

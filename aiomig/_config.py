@@ -256,6 +256,10 @@ def _url(value: object) -> str:
         raise _url_error(text, "is not https://, the only way in which a certificate is used")
     if not host or any(character.isspace() for character in text):
         raise _url_error(text, "names no host")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise _url_error(text, f"names a host that cannot be ({error.__cause__ or error})") from None
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise _url_error(text, "has a path, and aiomig finds its own way from the host")
     name = f"[{host}]" if ":" in host else host

@@ -34,6 +34,9 @@ _LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 _CLEAN_UP_SECONDS = 10.0
 
+_SWITCHED_OFF = "Job execution is not enabled"
+"""What a site says that runs no jobs, before it does anything."""
+
 _DOUBTFUL = (ConnectionFailed, ServerError, ProtocolError)
 """After these nobody knows whether the server did what it was told."""
 
@@ -178,6 +181,8 @@ class Submitter:
     async def _find_out(self, plans: Sequence[Plan], error: GridError) -> list[str | MigError]:
         """What became of jobs whose submit was not answered: they are looked for some seconds long."""
         if isinstance(error, ConnectionFailed) and not error.sent:
+            return [error for _ in plans]
+        if isinstance(error, ServerError) and any(_SWITCHED_OFF in said for said in error.messages):
             return [error for _ in plans]
         found: dict[str, str] = {}
         is_sure = False

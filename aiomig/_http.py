@@ -24,7 +24,7 @@ from ._errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     import httpx
 
@@ -83,6 +83,7 @@ class HttpClient:
         self._transport = transport
         self._limiter = anyio.CapacityLimiter(_CONNECTIONS)
         self._client: httpx.AsyncClient | None = None
+        self._stream: Callable[[bytes], httpx.AsyncByteStream]
         self._context: ssl.SSLContext | None = None
         self._is_proven = False
 
@@ -95,6 +96,7 @@ class HttpClient:
         """
         import httpx
 
+        self._stream = type("Whole", (_Whole, httpx.AsyncByteStream), {})
         given: dict[str, Any] = {"transport": self._transport}
         if self._transport is None:
             self._context = given["verify"] = self._config.ssl_context()
@@ -141,12 +143,102 @@ class HttpClient:
             client = self._client
             if client is None:
                 raise NoSession("the session of this job or home is not open; open one and ask there")
-            with _translated(str(self._config.url)):
-                async with client.stream(method, path, content=content, headers=dict(headers or {})) as response:
-                    body = await _body(response, limit)
-                    if body is None:
-                        raise ProtocolError(f"{method} {path}: the answer is longer than {limit} bytes")
-                    return Reply(response.status_code, response.headers, body)
+            request = client.build_request(method, path, content=content, headers=dict(headers or {}))
+            if content:
+                request.stream = self._stream(content)
+            try:
+                async with _Opening(request):
+                    with _translated(self._config.url):
+                        reply = await _exchange(client, request, limit)
+            except ConnectionFailed as error:
+                if (refusal := await self._refusal(error)) is not None:
+                    raise refusal from error.__cause__
+                raise
+        self._is_proven = True
+        return reply
+
+    async def _refusal(self, error: ConnectionFailed) -> GridError | None:
+        """Why a server that never answered breaks connections.
+
+        In TLS 1.3 a server tells whether it takes the client's certificate after the client has begun to write, and
+        who finds the connection broken while writing does not get to read it. So this one writes nothing.
+        """
+        import httpx
+
+        broken = isinstance(error.__cause__, (httpx.NetworkError, httpx.RemoteProtocolError))
+        if self._is_proven or self._context is None or not error.sent or not broken:
+            return None
+        self._is_proven = True  # it is looked into once
+        parts = urlsplit(self._config.url)
+        with anyio.move_on_after(_DIAGNOSIS_SECONDS):
+            try:
+                async with await anyio.connect_tcp(
+                    parts.hostname or "", parts.port or 443, ssl_context=self._context, tls_standard_compatible=False
+                ) as stream:
+                    await stream.receive(1)
+            except ssl.SSLError as refused:
+                return _explain_tls(self._config.url, refused, sent=True)
+            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                return None
+        return None
+
+
+class _Opening:
+    """Closes the connection that a request opens where it is cancelled during the handshake of TLS.
+
+    httpcore leaves that socket to the garbage collector (encode/httpcore#961).
+
+    Args:
+        request: what is about to be sent.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        request.extensions["trace"] = self.trace
+        self._raw: Any = None
+
+    async def trace(self, step: str, details: Mapping[str, Any]) -> None:
+        """Called by httpcore at each step."""
+        if step == "connection.connect_tcp.complete":
+            self._raw = details["return_value"]
+        elif step == "connection.start_tls.complete":
+            self._raw = None
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._raw is not None:
+            with anyio.CancelScope(shield=True):
+                await self._raw.aclose()
+
+
+class _Whole:
+    """The body of a request, in one piece.
+
+    That of httpx is an async generator, and a connection that breaks leaves it behind, of which trio warns.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = [content]
+
+    def __aiter__(self) -> _Whole:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop()
+
+
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, limit: int) -> Reply:
+    response = await client.send(request, stream=True)
+    try:
+        body = await _body(response, limit)
+    finally:
+        await response.aclose()
+    if body is None:
+        raise ProtocolError(f"{request.method} {request.url.path}: the answer is longer than {limit} bytes")
+    return Reply(response.status_code, response.headers, body)
 
 
 async def _body(response: httpx.Response, limit: int) -> bytes | None:

@@ -61,11 +61,13 @@ class Journal:
             self._stream = self._path.open("w" if is_new else "a", encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path)) from error
-        if is_new:
-            self._append(_FIRST_LINE)
-        elif not text.endswith("\n"):
-            # The program died in the middle of a line, which says nothing, or before its end, which says all.
-            self._append("\n")
+        # The last line may have been cut off, and then says nothing, or lack its end only, and then it counts.
+        missing = _FIRST_LINE if is_new else "" if text.endswith("\n") else "\n"
+        try:
+            self._append(missing)
+        except BaseException:
+            self._stream.close()
+            raise
 
     def _read(self, text: str) -> None:
         lines = text.split("\n")

@@ -5,6 +5,7 @@ The steps are such that a crash of this program between any two of them loses no
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _RECOVERED = b"recovered\n"
 _WAIT_FOR_PID = 2.0
-"""Seconds to wait for a script that has made its control file, but not yet written to it."""
+"""Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
+_NOT_BEGUN = 125
+"""What a script exits with that could not make its control file."""
 
 _CLAIM_LASTS = 86_400.0
 """Seconds after which nobody can be about to start the script of a claim."""
@@ -184,6 +187,8 @@ class Attempt:
                 detail=f"still running {limit:g} s after its start (wall time"
                 f" {self.description.number('CPUTIME')} s and {self._machine.settings.wall_time_grace:g} s of grace)",
             )
+        if code == _NOT_BEGUN and not self._control_lines():
+            raise HomeBroken(self._control, OSError(errno.EIO, "the script could not write it"))
         return await self._conclude(code if code is not None else self._reported())
 
     async def _conclude(self, code: int | None) -> End:
@@ -291,11 +296,14 @@ class Attempt:
         attempt that had not begun cannot begin later on.
         """
         if self._claim_control():
+            await self._begun_or_gone()
             return End(begun=False)
         pid, code = await self._read_control()
         if pid == "recovered":
             self._claimed = True
             return End(begun=False)
+        if same_boot and not pid and not _local_process.anyone_in(self.folder):
+            return End(begun=False)  # the disk was full, or the script was killed, before its first command
         self._staging.recall(Path(self._script))
         if os.path.exists(f"{self._results}/{self.job_id}.status"):
             return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
@@ -316,17 +324,31 @@ class Attempt:
             descriptor = os.open(self._control, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             return False
-        os.write(descriptor, _RECOVERED)
-        os.close(descriptor)
+        except OSError as error:
+            raise HomeBroken(self._control, error) from error
+        try:
+            os.write(descriptor, _RECOVERED)
+        except OSError as error:
+            os.unlink(self._control)
+            raise HomeBroken(self._control, error) from error
+        finally:
+            os.close(descriptor)
         self._claimed = True
         return True
 
     async def _read_control(self) -> tuple[str, int | None]:
+        await self._begun_or_gone()
+        lines = self._control_lines()
+        return (lines[0], self._reported()) if lines else ("", None)
+
+    async def _begun_or_gone(self) -> None:
+        """Waits for a script that is about to begin: until it has written its number, or is gone."""
         with anyio.move_on_after(_WAIT_FOR_PID):
-            while not (pid := self._control_lines()[:1]):  # noqa: ASYNC110 - another program writes that
+            while self._is_beginning():  # noqa: ASYNC110 - another program writes that
                 await anyio.sleep(0.01)
-            return pid[0], self._reported()
-        return "", None
+
+    def _is_beginning(self) -> bool:
+        return self._control_lines() in ([], ["recovered"]) and _local_process.anyone_in(self.folder)
 
     def _control_lines(self) -> list[str]:
         # Without its line end a line may be half of what it will be.

@@ -340,8 +340,9 @@ class Engine:
         self._queue.appendleft(number)
 
     def _local_name(self, now: float) -> str:
+        # Where MiG has a process id: one program may have several sessions on a home.
         self._starts += 1
-        return f"{time.strftime('%d%m%y-%H%M%S', time.gmtime(now))}.{os.getpid()}{self._starts:05d}"
+        return f"{time.strftime('%d%m%y-%H%M%S', time.gmtime(now))}.{self._store.session}{self._starts:07d}"
 
     def _expire(self) -> list[Record]:
         limit = self._settings.expire_after

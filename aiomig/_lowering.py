@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ._description import Description
 from ._errors import Fault, SpecError
 from ._mrsl import render
-from ._names import is_safe, is_url, name_complaint, stray_character
+from ._names import Claims, is_safe, is_url, name_complaint, stray_character
 from ._plan import Plan, PlannedOutput, Upload
 from ._shellword import quote
 from ._values import InputFile, OutputFile, Remote
@@ -133,6 +133,12 @@ def _is_sent_as_is(name: str, destination: str | Remote) -> bool:
     return is_safe(name) if _is_private(destination) else _is_carried(name)
 
 
+def _free(name: str, claims: Claims) -> str:
+    """The name, where no other output is in its way; else one with a number. Now claimed."""
+    numbered = (f"aiomig-{number}-{name}" for number in itertools.count(1))
+    return next(each for each in itertools.chain((name,), numbered) if claims.claim(each, "") is None)
+
+
 def _aliases(direction: str, taken: Container[str]) -> Iterator[str]:
     names = (f"aiomig-{direction}-{number}" for number in itertools.count(1))
     return (name for name in names if name not in taken)
@@ -207,14 +213,21 @@ class _Staging:
         planned: list[PlannedOutput] = []
         lines: dict[str, None] = {}
         places: dict[str, str] = {}
+        files = tuple(files)
+        claims = Claims()
+        for _, destination in files:
+            if _is_private(destination) and is_safe(str(destination)):
+                claims.claim(str(destination), "")
         for name, destination in files:
             private = _is_private(destination)
             source = self._outgoing.get(name, name)
             path = destination.path if isinstance(destination, Remote) else destination
             if private:
                 # By its destination, where that is a name to be sent: a handle made from the id alone knows it then.
-                place = f"{self._folder}/out/{path if is_safe(str(path)) else source}"
-                path = places.setdefault(source, place)
+                if source not in places:
+                    tail = str(path) if is_safe(str(path)) else _free(source, claims)
+                    places[source] = f"{self._folder}/out/{tail}"
+                path = places[source]
             planned.append(PlannedOutput(name, path, str(destination) if private else None))
             lines[f"{source} {path}"] = None
         return tuple(planned), tuple(lines)

@@ -51,9 +51,12 @@ class Watch:
         return self
 
     async def __anext__(self) -> JobStatus:
-        if self._unread:
-            await self._read()
-        return await self._watcher.next()
+        status: JobStatus | None = None
+        while status is None:
+            if self._unread:
+                await self._read()
+            status = await self._watcher.next()
+        return status
 
     def ready(self) -> list[JobStatus]:
         """All that can be had now, without waiting."""
@@ -72,7 +75,7 @@ class Watch:
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
             self._watcher.drop(error.job_id)
             raise
-        self._unread = self._unread[len(unread) :]
+        self._unread = [job_id for job_id in self._unread if job_id not in present]
         for status in present.values():
             self._watcher.offer_first(status)
 

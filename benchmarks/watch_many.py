@@ -189,7 +189,7 @@ async def watched(server: WatchedServer, follow: Follow, rounds: int) -> dict[st
         used = time.process_time() - used
         grown = max(grown, memory() - before)
         async with beating() as heart:
-            changed = await server.change(CHANGES, 2 * asked["interval"])
+            changed = await server.change(CHANGES, asked["interval"])
             await until(lambda: seen.when.keys() >= changed.keys())
         tasks.cancel_scope.cancel()
     loads, fetch, size = await bare(server, round(asked["ids"] / asked["requests"]))

@@ -12,7 +12,7 @@ import aiomig
 from aiomig import JobState, JobStatus
 
 from .clocks import anyio_backend
-from .virtual import REAL_TIME, asked, left_in, tasks, world
+from .virtual import REAL_TIME, asked, left_in, seeded, tasks, world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +134,7 @@ async def test_a_hundred_handlers_watch_one_job() -> None:
         assert [status.state for status in seen[0]] == [QUEUED, EXECUTING, QUEUED, EXECUTING, FINISHED]
         assert all(each == seen[0] for each in seen)
         assert {count for _, count in asked(grid)} == {1}
-        assert len(asked(grid)) < 40
+        assert len(asked(grid)) < 45  # one a second, as for one watcher
         assert (tasks(), left_in(session)) == (before, 0)
 
 
@@ -189,7 +189,8 @@ async def test_an_ended_job_is_added_while_another_task_waits() -> None:
     seen: list[str] = []
 
     async def follow(watch: aiomig.Watch) -> None:
-        seen.extend([status.job_id async for status in watch])
+        async for status in watch:
+            seen.append(status.job_id)  # noqa: PERF401 - the moment counts
 
     async with world() as (grid, session):
         first, second = await queued(session, 2)
@@ -277,12 +278,12 @@ async def test_statuses_and_cancel_are_one_request_and_have_an_outcome_for_each(
 
 async def test_a_bulk_cancel_of_thousands_goes_in_chunks() -> None:
     async with world() as (grid, session):
-        jobs = await queued(session, 1200)
+        jobs = [session.job(job_id) for job_id in seeded(grid, 1200)]
         grid.requests.clear()
         outcomes = await session.cancel(jobs)
         assert [each.after for each in outcomes.values()] == [JobState.CANCELED] * 1200
         assert len(await session.statuses(jobs)) == 1200
-        assert grid.counts == {"jobaction": 3, "jobstatus": 3}
+        assert grid.counts == {"jobman": 1, "jobaction": 3, "jobstatus": 3}
 
 
 # -- local mode, in real time: jobs wait for a named pipe that the test opens

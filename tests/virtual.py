@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 import aiomig
+from aiomig._description import Description
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 REAL_TIME = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 """For tests with processes, in modules that have a virtual clock else."""
+
+
+EPOCH = 1_700_000_000.0
+"""When the grid's time begins: so that its job ids have the same length each time."""
 
 
 def session_on(grid: FakeGrid, **rule: Any) -> aiomig.Session:
@@ -35,11 +40,16 @@ def session_on(grid: FakeGrid, **rule: Any) -> aiomig.Session:
 @asynccontextmanager
 async def world(site: Site | None = None, **rule: Any) -> AsyncIterator[tuple[FakeGrid, aiomig.Session]]:
     """A grid whose jobs wait for the test, and a session on it, with nothing asked yet."""
-    async with FakeGrid(site=site) as grid:
+    async with FakeGrid(site=site, epoch=EPOCH) as grid:
         grid.hold()
         async with session_on(grid, **rule) as session:
             grid.requests.clear()
             yield grid, session
+
+
+def seeded(grid: FakeGrid, count: int) -> list[str]:
+    """The ids of so many new jobs that nobody submitted."""
+    return [grid._jobs.make(grid.user, Description({"EXECUTE": ("true",)})).id for _ in range(count)]
 
 
 def asked(grid: FakeGrid) -> list[tuple[float, int]]:

@@ -86,8 +86,9 @@ class Runner:
     def changed(self, job: Job) -> None:
         """Sees that a job has another state."""
         if job.state == "QUEUED":
-            self._waiting.append(job)
-            self._pump()
+            if job.description.number("NODECOUNT") <= self._jobs.site.nodes:
+                self._waiting.append(job)
+                self._pump()
         elif job.state == "CANCELED" and job.id in self._running:
             self._running[job.id].cancel()
 

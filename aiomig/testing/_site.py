@@ -25,6 +25,7 @@ class Site:
         job_types: what JOBTYPE may say.
         vgrids: what VGRID may say, beside ANY.
         runtime_environments: what RUNTIMEENVIRONMENT may say, with the variables that each sets.
+        nodes: what the one resource has; a job with more in NODECOUNT stays in the queue (mig-protocol 4.6).
         expire_after: seconds that a job may wait; 0 for ever.
         jobs_enabled: whether the site runs jobs at all; else job operations say so and ``jobman`` too.
         resubmit_works: whether ``resubmit`` answers, as on a patched server, or crashes, as on Python 3.
@@ -49,6 +50,7 @@ class Site:
     job_types: tuple[str, ...] = ("batch", "interactive", "all")
     vgrids: tuple[str, ...] = ("Generic",)
     runtime_environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    nodes: int = 1000
     expire_after: float = 31_536_000.0
     jobs_enabled: bool = True
     resubmit_works: bool = False

@@ -15,7 +15,7 @@ from aiomig import JobSpec, JobState, Resources
 from aiomig.testing import Authority
 
 from .gates import Gate, until
-from .live import CONFIG, LiveSettings, Run, declared, live, prepare, remove
+from .live import CONFIG, LiveSettings, Run, declared, live, prepare, tidy
 from .modes import Settings, fake
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def run() -> Iterator[Run]:
     """What is known of this run on a real server; what its tests did not remove goes at the end."""
     run = Run()
     yield run
-    if run.made:
-        anyio.run(remove, run.made)
+    if CONFIG:
+        anyio.run(tidy, run)
 
 
 @pytest.fixture(params=MODES)
@@ -160,6 +160,12 @@ async def executing(mig: aiomig.Session, holding: str) -> aiomig.Job:
     job = await mig.submit(holding)
     await until(job, JobState.EXECUTING)
     return job
+
+
+@pytest.fixture
+def idle(settings: Settings) -> Resources:
+    """For jobs that need not run: on a real server, that they do not."""
+    return Resources() if settings.here else _FOR_EVER
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import functools
 import os
 import re
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, cast
@@ -26,11 +26,14 @@ import pytest
 import aiomig
 from aiomig import JobSpec, JobState, Session
 from aiomig._description import Description
+from aiomig._lowering import PRIVATE_FOLDER
+from aiomig._paths import folder_of
+from aiomig._uploads import SHARED_FOLDER
 
 from .modes import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aiomig._backend import Backend
@@ -51,6 +54,17 @@ def switched_off(error: aiomig.ServerError | aiomig.SubmitRejected) -> str:
     """The words of a server that does not offer something; nothing where it is another error."""
     said = str(error)
     return f"the site says: {said}" if _SWITCHED_OFF.search(said) else ""
+
+
+@contextmanager
+def skipping() -> Iterator[None]:
+    """Skips a test by the name of what its site does not do."""
+    try:
+        yield
+    except (aiomig.ServerError, aiomig.SubmitRejected) as error:
+        if words := switched_off(error):
+            pytest.skip(words)
+        raise
 
 
 def declared(item: pytest.Item) -> JobSpec | None:
@@ -75,11 +89,13 @@ class Run:
 
     Attributes:
         made: the jobs that are to be removed, with their private folders.
+        shared: the folders of inputs that several jobs share.
         early: the jobs that were submitted before their tests, by the id of the test.
     """
 
     token: str = field(default_factory=lambda: secrets.token_hex(4))
     made: dict[str, str | None] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     early: dict[str, str] | None = None
 
     async def job(self, item: pytest.Item, session: Session) -> aiomig.Job:
@@ -90,7 +106,10 @@ class Run:
         return await session.submit(cast("JobSpec", declared(item))) if job_id is None else session.job(job_id)
 
     async def _submit_early(self, items: Sequence[pytest.Item], session: Session) -> None:
-        specs = {item.nodeid: spec for item in items if (spec := declared(item)) is not None}
+        with skipping():
+            await session.statuses(["0-aiomig-conformance"])
+        run = (item for item in items if item.get_closest_marker("combined") is None)
+        specs = {item.nodeid: spec for item in run if (spec := declared(item)) is not None}
         try:
             outcomes: Sequence[object] = await session.submit_many(specs.values())
         except aiomig.SubmitErrors as error:
@@ -113,10 +132,23 @@ async def remove(jobs: Mapping[str, str | None], *paths: str) -> None:
     """Cancels jobs that have not ended, and removes what they and the test left in the home."""
     async with aiomig.grid(CONFIG) as session:
         if jobs:
-            await session.cancel(list(jobs))
+            try:
+                await session.cancel(list(jobs))
+            except aiomig.ServerError as error:
+                if not switched_off(error):
+                    raise
         folders = [folder for folder in jobs.values() if folder is not None]
         for path in (*paths, *folders, *(f"job_output/{job_id}" for job_id in jobs)):
             await session.files.remove(path, recursive=True, missing_ok=True)
+
+
+async def tidy(run: Run) -> None:
+    """Removes what is left at the end of a run: of tests that did not come to it, and what several had in common."""
+    await remove(run.made, *run.shared)
+    async with aiomig.grid(CONFIG) as session:
+        for folder in (SHARED_FOLDER, PRIVATE_FOLDER):
+            with suppress(aiomig.FileExists, aiomig.FileNotFound):
+                await session.files.rmdir(folder)  # which others may have made; if they use it, it stays
 
 
 class Careful:
@@ -130,17 +162,15 @@ class Careful:
         return getattr(self._backend, name)
 
     async def submit(self, plan: Plan) -> str:
-        try:
+        with skipping():
             job_id = await self._backend.submit(_modest(plan))
-        except (aiomig.ServerError, aiomig.SubmitRejected) as error:
-            if words := switched_off(error):
-                pytest.skip(words)
-            raise
         self._run.made[job_id] = plan.folder
         return job_id
 
     async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | aiomig.MigError]:
         outcomes = await self._backend.submit_many([_modest(plan) for plan in plans])
+        sources = (each.source for plan in plans for each in plan.description.transfers("INPUTFILES"))
+        self._run.shared.update(folder_of(source) for source in sources if source.startswith(f"{SHARED_FOLDER}/"))
         made = zip(outcomes, plans, strict=True)
         self._run.made.update({job_id: plan.folder for job_id, plan in made if isinstance(job_id, str)})
         return outcomes
@@ -208,12 +238,7 @@ def _limit(item: pytest.Item) -> None:
 def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def limited(**fixtures: Any) -> None:
-        try:
-            with anyio.fail_after(LONGEST):
-                await function(**fixtures)
-        except (aiomig.ServerError, aiomig.SubmitRejected) as error:
-            if words := switched_off(error):
-                pytest.skip(words)
-            raise
+        with skipping(), anyio.fail_after(LONGEST):
+            await function(**fixtures)
 
     return limited

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import aiomig
-from aiomig import SpecError
+from aiomig import Resources, SpecError
 
 
 @pytest.fixture
-async def three(mig: aiomig.Session) -> list[aiomig.Job]:
+async def three(mig: aiomig.Session, idle: Resources) -> list[aiomig.Job]:
     """Three jobs in the order of submission."""
-    return [await mig.submit("true") for _ in range(3)]
+    return [await mig.submit("true", resources=idle) for _ in range(3)]
 
 
 async def test_jobs_are_listed_newest_first(mig: aiomig.Session, three: list[aiomig.Job]) -> None:

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import JobState, MigError, NoSession
+from aiomig import JobState, MigError, NoSession, Resources
 
 from .gates import until
 
@@ -96,10 +96,10 @@ class Mishap(Exception):
 
 
 @pytest.mark.parametrize("error", [Mishap("x"), KeyError("x"), TimeoutError(), aiomig.JobNotFound("1"), SystemExit(3)])
-async def test_an_exception_comes_out_as_it_is(settings: Settings, error: BaseException) -> None:
+async def test_an_exception_comes_out_as_it_is(settings: Settings, idle: Resources, error: BaseException) -> None:
     with pytest.raises(BaseException) as caught:  # noqa: PT011, PT012 - any kind, out of a whole block
         async with settings.session() as mig:
-            await mig.submit("true")
+            await mig.submit("true", resources=idle)
             raise error
     assert caught.value is error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import aiomig
-from aiomig import JobNotFound, SpecError
+from aiomig import JobNotFound, Resources, SpecError
 
 if TYPE_CHECKING:
     from .modes import Settings
@@ -42,17 +42,17 @@ async def test_a_watch_of_an_unknown_id_says_so(mig: aiomig.Session, job_id: str
             pass
 
 
-async def test_no_id_stands_for_other_jobs(mig: aiomig.Session, settings: Settings) -> None:
-    job = await mig.submit("sleep 1")
+async def test_no_id_stands_for_other_jobs(mig: aiomig.Session, settings: Settings, idle: Resources) -> None:
+    job = await mig.submit("sleep 1", resources=idle)
     for pattern in (f"{job.id[:-1]}?", *(("*", "ALL") if settings.mode != "live" else ())):
         assert await mig.statuses([pattern]) == {}
         assert not (await mig.cancel([pattern]))[pattern].changed
     assert (await job.status()).state is not aiomig.JobState.CANCELED
 
 
-async def test_statuses_leave_unknown_ids_out(mig: aiomig.Session) -> None:
-    job = await mig.submit("true")
-    assert list(await mig.statuses([UNKNOWN[0], job, UNKNOWN[2]])) == [job.id]
+async def test_statuses_leave_unknown_ids_out(mig: aiomig.Session, idle: Resources) -> None:
+    job = await mig.submit("true", resources=idle)
+    assert list(await mig.statuses([UNKNOWN[0], job, *UNKNOWN[1:]])) == [job.id]
 
 
 @pytest.mark.parametrize("job_id", ["", " "])

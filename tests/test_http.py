@@ -1,0 +1,273 @@
+"""The connections: cancelled bursts, connections that servers close, transfers by URL. Real sockets, no virtual time."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+import aiomig
+from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
+from aiomig._http import HttpClient, _Opening, download, upload
+from aiomig.testing import FakeGrid, Site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiomig.testing._serve import Address
+
+ROUNDS = 50
+BURST = 20
+
+
+@pytest.fixture
+async def grid(tmp_path: Path) -> AsyncIterator[FakeGrid]:
+    async with FakeGrid(tmp_path / "home") as opened:
+        opened.hold()
+        yield opened
+
+
+def session(address: Address, **fields: Any) -> Session:
+    return aiomig.grid(url=address.url, certificate=address.certificate, key=address.key, ca=address.ca, **fields)
+
+
+class Steps:
+    """Counts what the connections do, and cancels a scope at one of these steps: while connecting, sending, reading."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.at = -1
+        self.scope = anyio.CancelScope()
+        trace = _Opening.trace
+
+        async def traced(opening: _Opening, step: str, details: Any) -> None:
+            await trace(opening, step, details)
+            self.count += 1
+            if self.count == self.at:
+                self.scope.cancel()
+
+        monkeypatch.setattr(_Opening, "trace", traced)
+
+
+async def burst(mig: Session, count: int) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(mig.files.exists, "f")
+
+
+async def test_requests_cancelled_at_every_moment_cost_no_connection(
+    grid: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """encode/httpcore#961: each of them would take a place in a pool with limits for good (peers 0.1)."""
+    (grid.home / "f").write_text("there")
+    steps = Steps(monkeypatch)
+    async with grid.serve() as address, session(address) as mig:
+        steps.count = 0
+        await burst(mig, BURST)
+        whole = steps.count
+        assert whole > BURST * 8  # as many moments at least
+        for number in range(ROUNDS):
+            steps.scope = anyio.CancelScope()
+            # Spread over a whole burst, the very beginning included; the end of the last rounds may be missed.
+            steps.count, steps.at = 0, 1 + number * whole // ROUNDS
+            with steps.scope:
+                await burst(mig, BURST)
+        steps.at = -1
+        before = len(grid.requests)
+        with anyio.fail_after(30):
+            await burst(mig, BURST)
+            assert await mig.files.read_text("f") == "there"
+        assert len(grid.requests) - before == BURST + 1
+
+
+async def test_cancelling_before_a_connection_is_there(grid: FakeGrid) -> None:
+    (grid.home / "f").write_text("there")
+    async with grid.serve() as address, session(address) as mig:
+        for passes in range(0, ROUNDS, 3):
+            async with anyio.create_task_group() as group:
+                for _ in range(BURST):
+                    group.start_soon(mig.files.exists, "f")
+                for _ in range(passes):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        with anyio.fail_after(30):
+            await burst(mig, BURST)
+
+
+async def test_full_concurrency_is_left_after_cancelled_bursts(grid: FakeGrid) -> None:
+    """Requests that hang on the server until eight are there: they would wait for ever with fewer places."""
+    (grid.home / "f").write_text("there")
+    async with grid.serve() as address, session(address) as mig:
+        for _ in range(10):
+            async with anyio.create_task_group() as group:
+                for _ in range(BURST):
+                    group.start_soon(mig.files.exists, "f")
+                await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        handle, waiting, all_there = grid.handle, [0], anyio.Event()
+
+        async def meet(request: Any) -> Any:
+            waiting[0] += 1
+            if waiting[0] >= 8:
+                all_there.set()
+            await all_there.wait()
+            return await handle(request)
+
+        grid.handle = meet  # type: ignore[method-assign]
+        with anyio.fail_after(30):
+            await burst(mig, 8)
+
+
+async def test_bursts_do_not_pile_up_connections(grid: FakeGrid) -> None:
+    async with grid.serve() as address, session(address) as mig:
+        for _ in range(10):
+            await burst(mig, BURST)
+        assert grid.connections == 8
+
+
+# -- connections that a server closes
+
+
+async def test_connections_that_expire_are_made_anew(tmp_path: Path) -> None:
+    site = Site(keep_alive=0.001)
+    async with FakeGrid(tmp_path / "home", site=site) as grid, grid.serve() as address:
+        (grid.home / "f").write_text("there")
+        async with session(address) as mig:
+            for _ in range(10):
+                assert await mig.files.exists("f")
+
+
+async def test_connections_that_serve_few_requests(tmp_path: Path) -> None:
+    site = Site(requests_per_connection=3)
+    async with FakeGrid(tmp_path / "home", site=site) as grid, grid.serve() as address:
+        async with session(address) as mig:
+            await mig.files.write_bytes("f", bytes(range(256)))
+            for _ in range(20):
+                assert await mig.files.exists("f")
+        assert len(grid.requests) <= grid.connections * 3
+
+
+@pytest.mark.parametrize("kind", ["drop", "truncate", "error", "html"])
+async def test_reads_recover_over_tls(grid: FakeGrid, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)  # pauses without length
+    (grid.home / "f").write_bytes(bytes(1000))
+    async with grid.serve() as address, session(address) as mig:
+        for operation in ("statpath", "ls", "cert_redirect"):
+            grid.faults.add(operation, kind, times=3)
+        assert await mig.files.exists("f")
+        assert len(await mig.files.ls()) == 1
+        assert await mig.files.read_bytes("f") == bytes(1000)
+
+
+async def test_a_dropped_change_is_told_as_sent(grid: FakeGrid) -> None:
+    async with grid.serve() as address, session(address) as mig:
+        await mig.files.write_text("f", "x")
+        grid.faults.add("rm", "drop", when="after")
+        with pytest.raises(ConnectionFailed, match=f"the connection to {address.url} broke: ") as caught:
+            await mig.files.remove("f")
+        assert caught.value.sent is True
+
+
+async def test_a_session_can_be_left_in_the_middle_of_a_burst(grid: FakeGrid) -> None:
+    class Enough(Exception):
+        pass
+
+    async def leave(address: Address) -> None:
+        async with session(address) as mig:
+            with pytest.raises(ExceptionGroup) as caught:
+                async with anyio.create_task_group() as group:
+                    for _ in range(BURST):
+                        group.start_soon(mig.files.exists, "f")
+                    await anyio.lowlevel.checkpoint()
+                    raise Enough
+            raise caught.value.exceptions[0]
+
+    async with grid.serve() as address:
+        with pytest.raises(Enough):
+            await leave(address)
+
+
+# -- who is asked
+
+
+def test_the_pool_of_httpx_has_no_limit_and_proxies_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **named: made.append(named))
+    config = aiomig.Config("https://grid.example.org", "c.pem", "k.pem", timeout=7, connect_timeout=3)  # type: ignore[arg-type]
+    client = HttpClient(config, "1", httpx.MockTransport(lambda request: httpx.Response(200)))
+    anyio.run(client.open)
+    (named,) = made
+    assert named["limits"].max_connections is None
+    assert named["follow_redirects"] is False
+    timeout = named["timeout"]
+    assert (timeout.connect, timeout.read, timeout.write, timeout.pool) == (3, 7, 7, 7)
+    assert 1 <= named["limits"].keepalive_expiry < 15  # servers close theirs after 15 s (mig-live 1)
+
+
+async def test_a_url_that_httpx_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = aiomig.Config("https://grid.example.org", "c.pem", "k.pem")  # type: ignore[arg-type]
+    object.__setattr__(config, "url", "https://[")
+    monkeypatch.setattr(aiomig.Config, "ssl_context", lambda self: ssl.create_default_context())
+    with pytest.raises(ConfigError, match=r"url: 'https://\['.*give https://host"):
+        await HttpClient(config, "1").open()
+
+
+# -- transfers by URL, of local mode
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        if request.url.path == "/gone":
+            raise httpx.ConnectError("Name or service not known")
+        if request.url.path == "/missing":
+            return httpx.Response(404)
+        return httpx.Response(200, content=Stream())
+
+    class Stream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"con"
+            yield b"tent"
+
+    requests: list[httpx.Request] = []
+    make = httpx.AsyncClient
+    monkeypatch.setattr(httpx, "AsyncClient", lambda **named: make(transport=httpx.MockTransport(answer), **named))
+    return requests
+
+
+async def test_download(web: list[httpx.Request], tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    await download("https://example.org/f", target)
+    assert target.read_bytes() == b"content"
+    assert web[0].headers["accept-encoding"] == "identity"
+    with pytest.raises(ServerError, match="GET https://example.org/missing: HTTP 404"):
+        await download("https://example.org/missing", target)
+    with pytest.raises(ConnectionFailed, match="https://example.org/gone: Name or service not known"):
+        await download("https://example.org/gone", target)
+    assert target.read_bytes() == b"content"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+async def test_download_of_a_file_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "a b").write_bytes(b"x" * 3_000_000)
+    await download(f"file://{tmp_path}/a%20b", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"x" * 3_000_000
+    with pytest.raises(FileNotFound, match="no such file on this machine"):
+        await download(f"file://{tmp_path}/none", tmp_path / "copy")
+
+
+async def test_upload(web: list[httpx.Request], tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 3_000_000)
+    await upload(tmp_path / "f", "https://example.org/f")
+    assert web[0].method == "PUT"
+    assert web[0].headers["content-length"] == "3000000"
+    assert "transfer-encoding" not in web[0].headers
+    with pytest.raises(ServerError, match="PUT https://example.org/missing: HTTP 404"):
+        await upload(tmp_path / "f", "https://example.org/missing")
+    with pytest.raises(ConnectionFailed, match="gone: Name or service"):
+        await upload(tmp_path / "f", "https://example.org/gone")
