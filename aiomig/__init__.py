@@ -61,10 +61,10 @@ from ._status import Attempt, CommandResult, JobResult, JobState, JobStatus
 from ._sweep import Sweep
 from ._tail import Tail
 from ._values import InputFile, OutputFile, Remote, Resources
-from ._version import VERSION
+from ._version import VERSION as _VERSION
 from ._watch import Watch
 
-__version__ = VERSION
+__version__ = _VERSION
 
 __all__ = [
     "ActionRefused",

@@ -6,19 +6,21 @@ import dataclasses
 import logging
 import os
 import re
-import ssl
 import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from . import _x509
 from ._errors import AuthenticationFailed, ConfigError, shown
 from ._miguser import UserFile, content, expanded
+
+if TYPE_CHECKING:
+    import ssl
 
 logger = logging.getLogger("aiomig")
 
@@ -159,6 +161,8 @@ class Config:
             ConfigError: a file cannot be read or is of another kind, or the key is another's.
             Exception: whatever a callable ``password`` raises.
         """
+        import ssl  # only who reaches a grid pays for it
+
         self._check_dates(datetime.now(UTC))
         _check_secrecy("key", self.key)
         context = self._trust()
@@ -186,6 +190,8 @@ class Config:
         raise AuthenticationFailed(f"certificate: {self.certificate} of {certificate.subject} {when}; {remedy}")
 
     def _trust(self) -> ssl.SSLContext:
+        import ssl
+
         if self.ca is None:
             return ssl.create_default_context()
         try:

@@ -151,7 +151,7 @@ class SpecError(MigError, ValueError):
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
+        self.faults: tuple[Fault, ...] = tuple(faults)
         lines = [str(fault) for fault in self.faults]
         super().__init__(
             lines[0] if len(lines) == 1 else f"{len(lines)} faults:\n" + "\n".join(f"- {line}" for line in lines)
@@ -223,7 +223,7 @@ class ServerError(GridError):
 
     def __init__(self, operation: str, messages: Sequence[str]) -> None:
         self.operation = operation
-        self.messages = tuple(messages)
+        self.messages: tuple[str, ...] = tuple(messages)
         super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a word'}")
 
 
@@ -248,8 +248,8 @@ class SubmitRejected(MigError):
     """
 
     def __init__(self, messages: Sequence[str], faults: Sequence[Fault] = ()) -> None:
-        self.messages = tuple(messages)
-        self.faults = tuple(faults)
+        self.messages: tuple[str, ...] = tuple(messages)
+        self.faults: tuple[Fault, ...] = tuple(faults)
         super().__init__(_bounded(self.messages) or "the description was refused without a reason")
 
 
@@ -262,8 +262,10 @@ class SubmitErrors(MigError):
     """
 
     def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
-        self.outcomes = tuple(outcomes)
-        self.errors = {place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)}
+        self.outcomes: tuple[Job | MigError, ...] = tuple(outcomes)
+        self.errors: dict[int, MigError] = {
+            place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)
+        }
         shown = [f"[{place}] {error}" for place, error in list(self.errors.items())[:5]]
         more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
         made = len(self.outcomes) - len(self.errors)
@@ -433,7 +435,7 @@ class ResultsMissing(JobError):
         status: JobStatus | None = None,
         result: JobResult | None = None,
     ) -> None:
-        self.missing = tuple(missing)
+        self.missing: tuple[str, ...] = tuple(missing)
         self.arrived = tuple(arrived)
         self.staging = tuple(staging)
         came = f"; these did: {_listed(self.arrived)}" if self.arrived else ""

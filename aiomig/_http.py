@@ -200,14 +200,14 @@ class _Opening:
         """Called by httpcore at each step."""
         if step == "connection.connect_tcp.complete":
             self._raw = details["return_value"]
-        elif step == "connection.start_tls.complete":
+        elif step.endswith(".start_tls.complete"):  # or that of a proxy
             self._raw = None
 
     async def __aenter__(self) -> None:
         pass
 
-    async def __aexit__(self, *error: object) -> None:
-        if self._raw is not None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None and self._raw is not None:
             with anyio.CancelScope(shield=True):
                 await self._raw.aclose()
 

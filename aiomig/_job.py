@@ -45,9 +45,9 @@ class Work:
     def __init__(
         self, backend: Backend, files: Files, resubmit: Callable[[Plan, JobSpec | None], Awaitable[Job]]
     ) -> None:
-        self.backend = backend
-        self.files = files
-        self.resubmit = resubmit
+        self.backend: Backend = backend
+        self.files: Files = files
+        self.resubmit: Callable[[Plan, JobSpec | None], Awaitable[Job]] = resubmit
 
 
 class Job:
@@ -67,9 +67,9 @@ class Job:
     def __init__(self, work: Work, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
         self._work = work
         self._plan = plan
-        self.id = job_id
-        self.spec = spec
-        self.parameter: object = None
+        self.id: str = job_id
+        self.spec: JobSpec | None = spec
+        self.parameter: Any = None
 
     @property
     def backend(self) -> Backend:

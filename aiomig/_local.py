@@ -100,13 +100,16 @@ class LocalBackend:
         for folder in (self.settings.home, self.settings.folder, self.settings.runs, self.settings.kept):
             _make_private(folder, strict=folder != self.settings.home)
         self._store = Store(self.settings.folder)
-        self._engine = Engine(self.settings, self._store, self.board, self.tasks)
-        await self.tasks.open()
         try:
-            self._engine.open()
+            self._engine = Engine(self.settings, self._store, self.board, self.tasks)
+            await self.tasks.open()
+            try:
+                self._engine.open()
+            except BaseException:
+                self.tasks.cancel()
+                await self.tasks.close()
+                raise
         except BaseException:
-            self.tasks.cancel()
-            await self.tasks.close()
             self._store.close()
             raise
 
@@ -123,11 +126,13 @@ class LocalBackend:
             how, failure = "cancel", cancelled
         # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
         self.tasks.shield()
-        await self._engine.close(how)
-        self.tasks.cancel()
-        await self.tasks.close()
-        self._is_closed = True
-        self._store.close()
+        try:
+            await self._engine.close(how)
+            self.tasks.cancel()
+            await self.tasks.close()
+        finally:
+            self._is_closed = True
+            self._store.close()
         if failure is not None:
             raise failure
 

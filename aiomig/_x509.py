@@ -7,7 +7,6 @@ in the middle of the first answer.
 from __future__ import annotations
 
 import re
-import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -69,6 +68,8 @@ def from_pem(data: bytes) -> Certificate:
     match = _PEM.search(data)
     if match is None:
         raise ValueError("holds no certificate in PEM format")
+    import ssl  # only who uses a certificate pays for it
+
     try:
         data = ssl.PEM_cert_to_DER_cert(match[0].replace(b"TRUSTED ", b"").decode("ascii"))
     except ValueError as error:

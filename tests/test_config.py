@@ -38,9 +38,7 @@ DN = (
 )
 
 
-def certificate(
-    begin: datetime.datetime = NOW - DAY, end: datetime.datetime = NOW + DAY
-) -> tuple[bytes, bytes]:
+def certificate(begin: datetime.datetime = NOW - DAY, end: datetime.datetime = NOW + DAY) -> tuple[bytes, bytes]:
     """A certificate in PEM and the key to it, unencrypted."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(oid, value) for oid, value in DN])

@@ -131,7 +131,9 @@ def test_reprs_say_what_and_why(error: MigError) -> None:
     assert str(error)
 
 
-@pytest.mark.parametrize("value", [lambda: 1, (each for each in "ab"), open, object()], ids=["function", "generator", "builtin", "object"])
+@pytest.mark.parametrize(
+    "value", [lambda: 1, (each for each in "ab"), open, object()], ids=["function", "generator", "builtin", "object"]
+)
 def test_faults_travel_whatever_was_given(value: object) -> None:
     error = SpecError([Fault("commands", value, "bad", "good")])
     again = pickle.loads(pickle.dumps(error))

@@ -540,9 +540,7 @@ async def test_put_of_a_directory(files: Files, root: Path, here: Path) -> None:
     assert await files.read_bytes("x/y/d/a") == b"2"
 
 
-async def test_put_of_the_current_directory(
-    files: Files, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_put_of_the_current_directory(files: Files, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "f").write_text("")
     monkeypatch.chdir(here)
     assert await files.put(".", "copy") == ("copy/f",)
@@ -724,9 +722,7 @@ async def test_progress(files: Files, here: Path) -> None:
 
 
 @pytest.mark.parametrize("present", [None, b"as before"])
-async def test_a_cancelled_put_leaves_nothing(
-    files: Files, root: Path, here: Path, present: bytes | None
-) -> None:
+async def test_a_cancelled_put_leaves_nothing(files: Files, root: Path, here: Path, present: bytes | None) -> None:
     (here / "f").write_bytes(BIG)
     if present is not None:
         await files.write_bytes("f", present)
@@ -746,9 +742,7 @@ async def test_a_cancelled_put_leaves_nothing(
 
 @pytest.mark.parametrize("at", [1, 4])
 @pytest.mark.parametrize("present", [None, b"as before"])
-async def test_a_cancelled_get_leaves_nothing(
-    files: Files, here: Path, present: bytes | None, at: int
-) -> None:
+async def test_a_cancelled_get_leaves_nothing(files: Files, here: Path, present: bytes | None, at: int) -> None:
     await files.write_bytes("f", BIG)
     if present is not None:
         (here / "f").write_bytes(present)
@@ -766,9 +760,7 @@ async def test_a_cancelled_get_leaves_nothing(
     assert tree(here) == ({} if present is None else {"f": present})
 
 
-async def test_an_error_in_the_callback_comes_out_and_leaves_nothing(
-    files: Files, root: Path, here: Path
-) -> None:
+async def test_an_error_in_the_callback_comes_out_and_leaves_nothing(files: Files, root: Path, here: Path) -> None:
     (here / "f").write_bytes(BIG)
 
     def fail(done: int, total: int) -> None:

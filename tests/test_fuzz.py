@@ -296,8 +296,12 @@ def test_a_session_takes_every_answer(
 
 # -- files of a job
 
-STATUS_LINES = st.sampled_from([b"./fit 0", b"./fit", b"0", b"7", b"x y 3", b"system: x 1", b"", b" ", b"\xff 2", b"it`s 1"])
-IO_LINES = st.sampled_from([b"get_input_files 22", b"get_executables -1", b"output_files_missing 99999999999", b"x", b""])
+STATUS_LINES = st.sampled_from(
+    [b"./fit 0", b"./fit", b"0", b"7", b"x y 3", b"system: x 1", b"", b" ", b"\xff 2", b"it`s 1"]
+)
+IO_LINES = st.sampled_from(
+    [b"get_input_files 22", b"get_executables -1", b"output_files_missing 99999999999", b"x", b""]
+)
 COMMANDS = st.lists(st.sampled_from(["./fit", "it's", "x y", "0", ""]), max_size=5)
 
 
@@ -385,7 +389,26 @@ CONF = (
     "cacertfile AUTO\nconnect_timeout 20 # s\nmax_time 3600\npassword a # b\nusername me\n"
 )
 CONF_PIECES = st.sampled_from(
-    ["\n", " ", "#", "~", "~nobody", "$", "${", "\0", "\ud7ff", "[", "]", "@", ":", "1e999", "nan", "-1", "/dev/null", "\x85"]
+    [
+        "\n",
+        " ",
+        "#",
+        "~",
+        "~nobody",
+        "$",
+        "${",
+        "\0",
+        "\ud7ff",
+        "[",
+        "]",
+        "@",
+        ":",
+        "1e999",
+        "nan",
+        "-1",
+        "/dev/null",
+        "\x85",
+    ]
 )
 
 
@@ -397,7 +420,9 @@ def test_any_configuration_is_read(data: st.DataObject, tmp_path: Path) -> None:
         (tmp_path / name).write_text("none")
     for _ in range(data.draw(st.integers(0, 3))):
         at, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 15))
-        text = text[:at] + data.draw(CONF_PIECES | st.text(st.characters(codec="utf-8"), max_size=4)) + text[at + length :]
+        text = (
+            text[:at] + data.draw(CONF_PIECES | st.text(st.characters(codec="utf-8"), max_size=4)) + text[at + length :]
+        )
     body = data.draw(st.just(text.encode()) | broken(text.encode()))
     (tmp_path / "miguser.conf").write_bytes(body)
     (tmp_path / "miguser.conf").chmod(0o600)
@@ -471,4 +496,3 @@ def test_numbers_without_bound_are_damage() -> None:
     for serial, oid in ((b"\x05", b"\x55" + b"\xff" * (1 << 20)), (b"\x7f" * (1 << 20), b"\x55\x04\x03")):
         with pytest.raises(ValueError, match="damaged"):
             from_der(long_certificate(serial, oid))
-

@@ -293,7 +293,9 @@ async def test_a_journal_of_another_sweep_is_refused_and_its_jobs_are_left_alone
         assert len(grid.jobs) == 4
 
 
-@pytest.mark.parametrize("content", ['{"some": "json"}\n', "a,b\n1,2\n", "{", '{"aiomig sweep":2}\n', '[1]\n{"i":0,"d":1}\n'])
+@pytest.mark.parametrize(
+    "content", ['{"some": "json"}\n', "a,b\n1,2\n", "{", '{"aiomig sweep":2}\n', '[1]\n{"i":0,"d":1}\n']
+)
 async def test_what_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.csv"
     path.write_text(content)
@@ -334,7 +336,13 @@ async def test_a_journal_that_cannot_be_written_any_more_cancels(tmp_path: Path)
 
 def test_lines_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    rows = [{"i": 0, "m": "aa", "h": "x"}, {"i": 0, "id": "7_1"}, {"i": 1, "id": "8_1"}, {"i": 2, "d": 1}, {"i": 9, "zz": 1}]
+    rows = [
+        {"i": 0, "m": "aa", "h": "x"},
+        {"i": 0, "id": "7_1"},
+        {"i": 1, "id": "8_1"},
+        {"i": 2, "d": 1},
+        {"i": 9, "zz": 1},
+    ]
     lines = [json.dumps(row) for row in rows]
     path.write_text('{"aiomig sweep":1}\n' + "\n".join([*lines, "{", "7", "null", "", '{"i": 3, "d"']))
     journal = Journal(path)
@@ -369,7 +377,7 @@ async def test_local_the_next_program_goes_on(tmp_path: Path) -> None:
                 sweep = session.sweep(template, range(COUNT), journal=path, in_flight=2)
                 with pytest.raises(PowerCut):
                     async for job in sweep:
-                        first.append(job.parameter)  # noqa: PERF401
+                        first.append(job.parameter)
                 sweep._closed = True
                 assert sweep._journal is not None
                 sweep._journal.close()

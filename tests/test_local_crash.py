@@ -198,9 +198,7 @@ async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Pa
 
 async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ended = run(
-        "crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local_attempt:Attempt._conclude:1"
-    )
+    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local_attempt:Attempt._conclude:1")
     _sql(home, "UPDATE sessions SET boot = 'before'")
     async with aiomig.local(home) as mig:
         result = await mig.job(ended.stdout.strip())
@@ -238,7 +236,8 @@ async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_b
 
 
 @pytest.mark.parametrize(
-    "moment", [f"before:{_ATTEMPT}.keep:1", f"after:{_ATTEMPT}.keep:1", f"after:{_STORE}.fail:1", f"before:{_ATTEMPT}.clean:1"]
+    "moment",
+    [f"before:{_ATTEMPT}.keep:1", f"after:{_ATTEMPT}.keep:1", f"after:{_STORE}.fail:1", f"before:{_ATTEMPT}.clean:1"],
 )
 @pytest.mark.parametrize(
     ("commands", "stdout", "stderr"),

@@ -52,9 +52,7 @@ def outside(tmp_path: Path) -> Path:
 
 def visible(root: Path) -> list[str]:
     return sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.relative_to(root).parts[0] != ".aiomig"
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.relative_to(root).parts[0] != ".aiomig"
     )
 
 
@@ -438,13 +436,9 @@ async def test_aiomigs_own_folder_is_out_of_reach_of_archives(files: Files, root
     assert not (root / ".aiomig/jobs.db").exists()
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
-)
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
-async def test_links_and_devices_in_tar_are_refused(
-    files: Files, root: Path, kind: bytes, suffix: str
-) -> None:
+async def test_links_and_devices_in_tar_are_refused(files: Files, root: Path, kind: bytes, suffix: str) -> None:
     tar_of(root / f"a{suffix}", member("good"), member("odd", kind, target="good"), member("odd/evil"))
     with pytest.raises(PathRefused, match="link or a device") as caught:
         await files.unpack(f"a{suffix}", "out")
@@ -560,9 +554,7 @@ async def test_what_other_tools_pack_is_unpacked(files: Files, root: Path, tmp_p
     assert await files.exists("out/sub dir/empty")
 
 
-async def test_a_cancelled_pack_leaves_nothing(
-    files: Files, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_pack_leaves_nothing(files: Files, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await files.write_bytes("f", BIG)
     with anyio.CancelScope() as scope:
         real = _local_io.read_file

@@ -44,13 +44,13 @@ async def _refused(home: Path | str, *words: str) -> LocalError:
 
 
 @pytest.mark.parametrize(
-    "name", ["with space", "quote's \"double\"", "Übung-日本-€", "$HOME `x` $(y) \\ *?[a]", "-dash;&|<>#", "tab\there"]
+    "name", ["with space", 'quote\'s "double"', "Übung-日本-€", "$HOME `x` $(y) \\ *?[a]", "-dash;&|<>#", "tab\there"]
 )
 async def test_a_home_of_any_name_works(tmp_path: Path, name: str) -> None:
     home = tmp_path / name / "home"
     async with aiomig.local(home) as mig:
         job = await mig.submit(
-            ["cat in.txt", "pwd > out.txt", "basename \"$(dirname \"$MIG_JOBDIR\")\""],
+            ["cat in.txt", "pwd > out.txt", 'basename "$(dirname "$MIG_JOBDIR")"'],
             inputs=[(b"input\n", "in.txt")],
             outputs=["out.txt"],
         )

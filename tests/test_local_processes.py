@@ -208,9 +208,7 @@ async def test_each_process_has_slots_of_its_own(tmp_path: Path, anyio_backend: 
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
         async with worker(home, "asyncio", slots=1) as one, worker(home, "trio", slots=1) as two:
-            ids = [
-                await each.ask("submit", [news.write("$PPID"), gate.wait], {}) for each in (one, two, one, two)
-            ]
+            ids = [await each.ask("submit", [news.write("$PPID"), gate.wait], {}) for each in (one, two, one, two)]
             parents = {await news.line(), await news.line()}
             assert parents == {str(one.process.pid), str(two.process.pid)}
             async with aiomig.local(home, slots=4) as mig:
@@ -311,6 +309,7 @@ async def test_without_process_descriptors_jobs_are_taken_up(tmp_path: Path) -> 
 
 
 # -- process groups
+
 
 async def _family(mig: aiomig.Session, tmp_path: Path, wall_time: int = 600) -> tuple[aiomig.Job, list[str]]:
     with pipes(tmp_path, f"news-{wall_time}") as (news,):

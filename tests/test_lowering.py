@@ -159,9 +159,7 @@ def test_one_odd_output_to_two_places_has_one_alias() -> None:
 
 
 def test_what_mig_carries_from_the_home_gets_no_line_of_ours() -> None:
-    spec = JobSpec(
-        "true", inputs=[Remote("in/blåbær-é.txt"), Remote("a+%&=;b")], outputs=[("ø", Remote("ø"))]
-    )
+    spec = JobSpec("true", inputs=[Remote("in/blåbær-é.txt"), Remote("a+%&=;b")], outputs=[("ø", Remote("ø"))])
     plan = spec.plan("t")
     assert plan.description.lines("INPUTFILES") == ("in/blåbær-é.txt blåbær-é.txt", "a+%&=;b a+%&=;b")
     assert plan.description.lines("OUTPUTFILES") == ("ø ø",)
@@ -210,9 +208,7 @@ def _run(lines: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_input_names_arrive_in_the_job(name: str, tmp_path: Path) -> None:
-    plan = JobSpec("true", inputs=[(b"1", name), (b"2", "plain")], executables=[(b"3", "d/odd (1)")]).plan(
-        "t"
-    )
+    plan = JobSpec("true", inputs=[(b"1", name), (b"2", "plain")], executables=[(b"3", "d/odd (1)")]).plan("t")
     assert plan.lines_before == 1
     lines = (*plan.description.lines("INPUTFILES"), *plan.description.lines("EXECUTABLES"))
     uploads = {upload.path: upload.source for upload in plan.uploads}
@@ -244,9 +240,7 @@ def test_odd_output_names_leave_the_job(name: str, there: bool, tmp_path: Path) 
 
 
 def test_aliases_stay_clear_of_the_users_names() -> None:
-    plan = JobSpec(
-        "true", inputs=[(b"1", "aiomig-in-1"), (b"2", "a b")], outputs=["aiomig-out-1", "c d"]
-    ).plan("t")
+    plan = JobSpec("true", inputs=[(b"1", "aiomig-in-1"), (b"2", "a b")], outputs=["aiomig-out-1", "c d"]).plan("t")
     assert plan.description.lines("INPUTFILES")[1].endswith(" aiomig-in-2")
     assert plan.description.lines("OUTPUTFILES")[1].startswith("aiomig-out-2 ")
     assert len({upload.path for upload in plan.uploads}) == 2
@@ -309,9 +303,7 @@ variables = st.text(st.characters(exclude_characters="\0", exclude_categories=["
 @settings(max_examples=40, deadline=None)
 @given(st.lists(variables, min_size=1, max_size=6))
 def test_environment_values_arrive_literally_through_mrsl_and_bash(values: list[str]) -> None:
-    environment = {
-        f"V{position}": value for position, value in enumerate([*values, "a\nb\r", "+JOBID+", "é'\\#<"])
-    }
+    environment = {f"V{position}": value for position, value in enumerate([*values, "a\nb\r", "+JOBID+", "é'\\#<"])}
     lines = parse(JobSpec("true", environment=environment).mrsl_text()).lines("ENVIRONMENT")
     assert not any(set(line) & set("<>+") for line in lines)
     script = "".join(f"export {line}\n" for line in lines)

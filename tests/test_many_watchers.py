@@ -171,7 +171,7 @@ async def test_a_job_is_added_while_another_task_waits() -> None:
 
     async def follow(watch: aiomig.Watch) -> None:
         async for status in watch:
-            seen.append((status.job_id, status.state))  # noqa: PERF401 - the moment counts
+            seen.append((status.job_id, status.state))
 
     async with world() as (grid, session):
         first, second = await queued(session, 2)
@@ -190,7 +190,7 @@ async def test_an_ended_job_is_added_while_another_task_waits() -> None:
 
     async def follow(watch: aiomig.Watch) -> None:
         async for status in watch:
-            seen.append(status.job_id)  # noqa: PERF401 - the moment counts
+            seen.append(status.job_id)
 
     async with world() as (grid, session):
         first, second = await queued(session, 2)

@@ -125,9 +125,7 @@ def test_render_is_in_the_order_of_the_table_with_blank_lines_and_escapes() -> N
     assert render(description) == "::EXECUTE::\necho \\\\\\# \\#\nx\n\n::MEMORY::\n512\n"
 
 
-@pytest.mark.parametrize(
-    "line", ["", " ", "\t", "a\nb", "a\rb", "a\0b", " a", "a ", "a\x85b", "a\x0bb", "\ud800"]
-)
+@pytest.mark.parametrize("line", ["", " ", "\t", "a\nb", "a\rb", "a\0b", " a", "a ", "a\x85b", "a\x0bb", "\ud800"])
 def test_render_refuses_what_no_line_can_hold(line: str) -> None:
     with pytest.raises(SpecError) as caught:
         render(Description({"EXECUTE": ("true",), "VGRID": (line, line)}))
@@ -213,9 +211,7 @@ PARSED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [case[1:] for case in PARSED], ids=[case[0] for case in PARSED]
-)
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in PARSED], ids=[case[0] for case in PARSED])
 def test_parse(text: str, expected: dict[str, tuple[str, ...]]) -> None:
     assert parse(text).keywords == expected
 
@@ -283,9 +279,7 @@ def _holdable(text: str) -> bool:
 hostile = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.lists(
-        st.sampled_from(
-            ["#", "\\", "::KEY::", "::EXECUTE::", " ", "'", '"', "é", "漢", "\t", "a" * 500, "<", "+"]
-        )
+        st.sampled_from(["#", "\\", "::KEY::", "::EXECUTE::", " ", "'", '"', "é", "漢", "\t", "a" * 500, "<", "+"])
     ).map("".join),
 ).filter(_holdable)
 

@@ -266,18 +266,14 @@ def test_type_errors_become_faults() -> None:
     assert isinstance(made.error, SubmitRejected)
     remedy = "give a value such as 60"
     assert made.error.faults == (
-        Fault(
-            "CPUTIME", "abc", "invalid data value: found invalid character: 'a' (allowed: 0123456789)", remedy
-        ),
+        Fault("CPUTIME", "abc", "invalid data value: found invalid character: 'a' (allowed: 0123456789)", remedy),
         Fault("CPUTIME", "abc", "requires an integer", remedy),
     )
     assert made.error.messages[1] == "CPUTIME: requires an integer (you supplied: abc)"
 
 
 def test_keyword_errors_become_faults() -> None:
-    error = jobs.rejected(
-        "parse failed, Error in mRSL file - or parser -\nor subsystem :)\nunknown keyword: NOSUCHKEY"
-    )
+    error = jobs.rejected("parse failed, Error in mRSL file - or parser -\nor subsystem :)\nunknown keyword: NOSUCHKEY")
     assert error.messages == ("unknown keyword: NOSUCHKEY",)
     assert [fault.field for fault in error.faults] == ["NOSUCHKEY"]
     assert str(jobs.rejected("")) == "the description was refused without a reason"
@@ -319,9 +315,7 @@ def test_feasibility() -> None:
 
 def test_listing_with_sizes() -> None:
     found = files.listing(answer("ls--dir-all-fileinfo-long--json")).entries
-    assert found[0] == FileInfo(
-        ".davs", ".davs", True, 0, datetime(2026, 11, 23, 4, 35, 2, 23085, tzinfo=UTC)
-    )
+    assert found[0] == FileInfo(".davs", ".davs", True, 0, datetime(2026, 11, 23, 4, 35, 2, 23085, tzinfo=UTC))
     assert not {".", "..", ""} & {each.path for each in found}
     (one,) = files.listing(answer("ls--one-file--json")).entries
     assert (one.path, one.size, one.is_dir) == ("rec/a-json.txt", 54, False)
@@ -336,10 +330,7 @@ def test_listing_gives_no_path_outside(path: str) -> None:
 
 
 def test_listing_leaves_out_what_nobody_may_use() -> None:
-    rows = [
-        {"type": "directory", "name": name, "rel_path": name}
-        for name in (".", "..", ".trash", ".aiomig", "a")
-    ]
+    rows = [{"type": "directory", "name": name, "rel_path": name} for name in (".", "..", ".trash", ".aiomig", "a")]
     listed = [{"object_type": "dir_listings", "dir_listings": [{"entries": rows}]}]
     assert [each.path for each in files.listing(listed).entries] == ["a"]
 
@@ -399,20 +390,14 @@ def test_tokens() -> None:
 def test_tokens_are_not_shown() -> None:
     token = "0123456789abcdef" * 4
     with pytest.raises(ProtocolError) as caught:
-        protocol.check(
-            "ls", [{"object_type": "x", "rm_url_template": f"rm.py?_csrf={token}"}], "dir_listings"
-        )
+        protocol.check("ls", [{"object_type": "x", "rm_url_template": f"rm.py?_csrf={token}"}], "dir_listings")
     assert "_csrf" in caught.value.excerpt
     assert token not in f"{caught.value} {caught.value.excerpt}"
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        each
-        for each, (kind, text) in EXPECTED.items()
-        if "Only accepting CSRF" in text and each.endswith("--json")
-    ],
+    [each for each, (kind, text) in EXPECTED.items() if "Only accepting CSRF" in text and each.endswith("--json")],
 )
 def test_csrf_refusals(name: str) -> None:
     assert protocol.csrf_refused(answer(name))

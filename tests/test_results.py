@@ -77,9 +77,7 @@ def test_own_lines_are_hidden() -> None:
 
 
 def test_early_end_leaves_the_rest_without_code() -> None:
-    report = parse_status(
-        b"pre 0\necho a 0\nexit 0 ", ["pre", "echo a", "exit 0", "echo b", "post"], before=1, after=1
-    )
+    report = parse_status(b"pre 0\necho a 0\nexit 0 ", ["pre", "echo a", "exit 0", "echo b", "post"], before=1, after=1)
     assert report.commands == (
         CommandResult("echo a", 0),
         CommandResult("exit 0", None),
@@ -93,9 +91,7 @@ def test_command_that_looks_like_command_and_code() -> None:
 
 
 def test_system_lines_are_notes() -> None:
-    report = parse_status(
-        b"system: chmod 1\nsystem: set environments 1\ntrue 0\nsystem: umount 2\n", ["true"]
-    )
+    report = parse_status(b"system: chmod 1\nsystem: set environments 1\ntrue 0\nsystem: umount 2\n", ["true"])
     assert report.commands == (CommandResult("true", 0),)
     assert report.notes == ("system: chmod 1", "system: set environments 1", "system: umount 2")
 
@@ -141,9 +137,7 @@ def test_io_status() -> None:
     assert steps.count(("get_input_files", 22)) == 5
     assert steps[-3:] == (("output_files_missing", 0), ("send_output_files", 0), ("send_io_files", 0))
     assert parse_io_status(b"") == ()
-    assert parse_io_status(b"x\n\xff\xfe 1 2\nget_executables nine\nget_executables 0\n") == (
-        ("get_executables", 0),
-    )
+    assert parse_io_status(b"x\n\xff\xfe 1 2\nget_executables nine\nget_executables 0\n") == (("get_executables", 0),)
 
 
 def test_result_holds_everything() -> None:
@@ -164,12 +158,8 @@ def test_result_holds_everything() -> None:
 
 
 def test_raise_for_command_failed() -> None:
-    made = result(
-        status(JobState.FINISHED), {"status": b"true 0\nx 127\n", "stderr": b"x: not found"}, ["true", "x"]
-    )
-    with pytest.raises(
-        CommandFailed, match=r"'x' exited with 127 \(command not found\)\nx: not found"
-    ) as caught:
+    made = result(status(JobState.FINISHED), {"status": b"true 0\nx 127\n", "stderr": b"x: not found"}, ["true", "x"])
+    with pytest.raises(CommandFailed, match=r"'x' exited with 127 \(command not found\)\nx: not found") as caught:
         raise_for(JOB, made)
     assert (caught.value.command, caught.value.exit_code) == ("x", 127)
     assert caught.value.result is made
@@ -218,14 +208,10 @@ def test_nothing_to_raise_before_the_end(state: JobState) -> None:
 
 
 def test_good_end_raises_nothing() -> None:
-    raise_for(
-        JOB, result(status(JobState.FINISHED), {"status": b"true 0\nexit 0 "}, ["true", "exit 0", "never"])
-    )
+    raise_for(JOB, result(status(JobState.FINISHED), {"status": b"true 0\nexit 0 "}, ["true", "exit 0", "never"]))
 
 
-LINES = st.sampled_from(
-    [b"a 0", b"a", b"0", b"a b 3", b"system: x 1", b"", b" ", b"a 9999", b"' 1", b"` 1", b"\xff 2"]
-)
+LINES = st.sampled_from([b"a 0", b"a", b"0", b"a b 3", b"system: x 1", b"", b" ", b"a 9999", b"' 1", b"` 1", b"\xff 2"])
 COMMANDS = st.lists(st.sampled_from(["a", "a b", "'", "`", "", "system: x", "0"]), max_size=6)
 FILES = st.binary(max_size=80) | st.lists(LINES, max_size=8).map(b"\n".join)
 
@@ -241,11 +227,7 @@ def test_any_file_is_read(data: bytes, commands: list[str], before: int, after: 
 
 
 @given(
-    st.lists(
-        st.tuples(
-            st.text(st.characters(exclude_characters="\n", codec="utf-8"), min_size=1), st.integers(0, 255)
-        )
-    )
+    st.lists(st.tuples(st.text(st.characters(exclude_characters="\n", codec="utf-8"), min_size=1), st.integers(0, 255)))
 )
 def test_a_plain_run_comes_back(run: list[tuple[str, int]]) -> None:
     run = [(command.strip(), code) for command, code in run if command.strip()]

@@ -39,9 +39,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def faults(**fields: Any) -> list[tuple[str, str]]:
     with pytest.raises(SpecError) as caught:
         JobSpec(**{"commands": "true", **fields})
-    assert all(
-        fault.problem and fault.remedy and str(fault) in str(caught.value) for fault in caught.value.faults
-    )
+    assert all(fault.problem and fault.remedy and str(fault) in str(caught.value) for fault in caught.value.faults)
     return [(fault.field, fault.remedy) for fault in caught.value.faults]
 
 
@@ -324,9 +322,7 @@ def test_the_environment_is_a_read_only_copy() -> None:
 
 
 def test_a_spec_is_frozen_and_can_be_copied_pickled_and_replaced(work: Path) -> None:
-    spec = JobSpec(
-        "true", inputs=["a.csv", Remote("r")], outputs=["o"], environment={"A": "1"}, mrsl={"DISK": 1}
-    )
+    spec = JobSpec("true", inputs=["a.csv", Remote("r")], outputs=["o"], environment={"A": "1"}, mrsl={"DISK": 1})
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "x"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(spec)) == spec == copy.deepcopy(spec) == dataclasses.replace(spec)

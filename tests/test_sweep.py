@@ -47,7 +47,9 @@ async def test_each_parameter_gives_a_job() -> None:
     async with world() as (grid, session):
         grid.script(lambda job: job.finish(stdout="ok\n", after=10))
         seen = {}
-        async for job in session.sweep("echo $SEED $KIND", ({"SEED": n, "KIND": "a b"} for n in range(20)), in_flight=7):
+        async for job in session.sweep(
+            "echo $SEED $KIND", ({"SEED": n, "KIND": "a b"} for n in range(20)), in_flight=7
+        ):
             assert isinstance(job.parameter, dict)
             seen[job.parameter["SEED"]] = (await job).stdout
         assert seen == dict.fromkeys(range(20), "ok\n")
@@ -97,9 +99,7 @@ async def test_a_slow_source_does_not_hold_back_results() -> None:
     async with world() as (grid, session):
         grid.script(lasting())
         began = anyio.current_time()
-        found = [
-            (job.parameter, (anyio.current_time() - began) // 100) async for job in session.sweep(spec, slowly())
-        ]
+        found = [(job.parameter, (anyio.current_time() - began) // 100) async for job in session.sweep(spec, slowly())]
         assert found == [(0, 0), (1, 10), (2, 20), (3, 30)]
         assert left_in(session) == 0
 
@@ -268,7 +268,7 @@ async def test_a_failure_is_raised_and_the_rest_canceled() -> None:
         seen = []
         with pytest.raises(aiomig.CommandFailed) as caught:
             async for job in session.sweep(spec, range(100), in_flight=4, on_failure="raise"):
-                seen.append(job.parameter)  # noqa: PERF401
+                seen.append(job.parameter)
         assert caught.value.exit_code == 1
         assert set(seen) <= {0, 1, 2}
         assert alive(grid) == []
@@ -453,7 +453,7 @@ async def test_the_function_of_the_module_and_two_sweeps_at_once() -> None:
 
     async def run(first: int) -> None:
         async for job in aiomig.sweep(spec, range(first, first + 30), in_flight=5):
-            seen.append(job.parameter)  # noqa: PERF401
+            seen.append(job.parameter)
 
     async with world() as (grid, _):
         grid.script(lasting())
@@ -484,7 +484,9 @@ async def test_local_sweep(tmp_path: Path, order: Any) -> None:
     async with aiomig.local(tmp_path / "home", slots=2) as session:
         before = tasks()
         most, seen = 0, []
-        async for job in session.sweep("echo $N; (exit $((N % 2)))", ({"N": n} for n in range(30)), in_flight=5, order=order):
+        async for job in session.sweep(
+            "echo $N; (exit $((N % 2)))", ({"N": n} for n in range(30)), in_flight=5, order=order
+        ):
             states = await session.statuses(await session.jobs())
             most = max(most, sum(not status.state.is_final for status in states.values()))
             assert isinstance(job.parameter, dict)

@@ -92,7 +92,11 @@ async def test_a_file_that_is_gone_is_the_fault_of_its_own_job(tmp_path: Path) -
     own, shared = tmp_path / "own", tmp_path / "shared"
     own.write_bytes(b"o")
     shared.write_bytes(b"s")
-    specs = [JobSpec("true", inputs=[own]), *[JobSpec("true", inputs=[shared])] * 2, JobSpec("true", inputs=[(b"", "a")])]
+    specs = [
+        JobSpec("true", inputs=[own]),
+        *[JobSpec("true", inputs=[shared])] * 2,
+        JobSpec("true", inputs=[(b"", "a")]),
+    ]
     own.unlink()
     shared.unlink()
     async with world() as (grid, session):

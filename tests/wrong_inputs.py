@@ -122,9 +122,7 @@ def files_of(what: str, error: type[MigError], name: str, *words: str, **fields:
     return Wrong(what, act, error, (f"{name}: ", *words), {"field": name} if error is ConfigError else {})
 
 
-def home(
-    what: str, act: Callable[..., Any], error: type[MigError], *words: str, path: str | None = None
-) -> Wrong:
+def home(what: str, act: Callable[..., Any], error: type[MigError], *words: str, path: str | None = None) -> Wrong:
     """A use of the home that is wrong."""
     return Wrong(what, act, error, words, {} if path is None else {"path": path})
 
@@ -260,7 +258,9 @@ MRSL = [
     mrsl("a number in words", "CPUTIME", 5, "::EXECUTE::\ntrue\n\n::CPUTIME::\nten\n", "'ten'", "digits"),
     mrsl("a keyword again", "CPUTIME", 7, "::EXECUTE::\na\n\n::CPUTIME::\n1\n\n::CPUTIME::\n2\n", "leave one"),
     mrsl("three words for a file", "INPUTFILES", 5, "::EXECUTE::\na\n\n::INPUTFILES::\na b c\n", "SOURCE DESTINATION"),
-    mrsl("a number without a value", "MEMORY", 4, "::EXECUTE::\na\n\n::MEMORY::\n", "no value", "leave the keyword out"),
+    mrsl(
+        "a number without a value", "MEMORY", 4, "::EXECUTE::\na\n\n::MEMORY::\n", "no value", "leave the keyword out"
+    ),
     mrsl("two lines for one", "JOBNAME", 6, "::EXECUTE::\na\n\n::JOBNAME::\nx\ny\n", "one line", "leave one"),
     mrsl("a variable without '='", "ENVIRONMENT", 5, "::EXECUTE::\na\n\n::ENVIRONMENT::\nX\n", "NAME=VALUE"),
     mrsl("a file name with a '?'", "INPUTFILES", 5, "::EXECUTE::\na\n\n::INPUTFILES::\na?\n", "'?'", "rename"),
@@ -355,7 +355,13 @@ HOME = [
     home("the home removed", lambda files: files.remove("/", recursive=True), PathRefused, "the home itself"),
     home("a full folder removed", lambda files: files.rmdir("d"), FileExists, "not empty", "recursive=True"),
     home("a folder that is there", lambda files: files.mkdir("d", exist_ok=False), FileExists, "d: already", path="d"),
-    home("a folder without its parent", lambda files: files.mkdir("x/y", parents=False), FileNotFound, "x: no such", path="x"),
+    home(
+        "a folder without its parent",
+        lambda files: files.mkdir("x/y", parents=False),
+        FileNotFound,
+        "x: no such",
+        path="x",
+    ),
     home("a folder copied as a file", lambda files: files.copy("d", "e"), PathRefused, "recursive=True"),
     home("a folder into itself", lambda files: files.move("d", "d/sub"), PathRefused, "lies inside it"),
     home("a file of this machine not there", lambda files: files.put("no.csv", "x"), FileNotFound, "on this machine"),
@@ -366,7 +372,13 @@ HOME = [
     home("an archive in its source", lambda files: files.pack("d", "d/d.zip"), PathRefused, "put it elsewhere"),
     home("an archive that is none", lambda files: files.unpack("f.zip"), LocalError, "f.zip: cannot", path="f.zip"),
     home("a link out of the home", lambda files: files.read_bytes("out"), PathRefused, "symbolic link leads out"),
-    home("a home that is a file", lambda work: aiomig.local(work / "a.csv").__aenter__(), FileExists, "a.csv", "give another: aiomig.local(home="),
+    home(
+        "a home that is a file",
+        lambda work: aiomig.local(work / "a.csv").__aenter__(),
+        FileExists,
+        "a.csv",
+        "give another: aiomig.local(home=",
+    ),
 ]
 
 # -- sessions, jobs, options

@@ -48,7 +48,7 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
-        self.file = folder / "ca.pem"
+        self.file: Path = folder / "ca.pem"
         """The authority's own certificate, by which clients know the server."""
         self._authority.cert_pem.write_to_path(str(self.file))
 

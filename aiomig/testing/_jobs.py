@@ -122,7 +122,7 @@ class Jobs:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.records: dict[str, Job] = {}
-        self.now = 0.0
+        self.now: float = 0.0
         self.made: Callable[[Job], None] = lambda job: None
         """Called with each new job."""
         self.changed: Callable[[Job], None] = lambda job: None

@@ -42,9 +42,11 @@ class ServerProcess:
         self._process: Process | None = None
         self._answers: BufferedByteReceiveStream | None = None
         self._lock = anyio.Lock()
-        self.url = ""
+        self.url: str = ""
         """Where it is, as ``https://host:port``."""
-        self.ca = self.certificate = self.key = Path()
+        self.ca: Path = Path()
+        self.certificate: Path = Path()
+        self.key: Path = Path()
 
     async def __aenter__(self) -> Self:
         root = str(Path(__file__).parents[2])  # the same aiomig, installed or not
@@ -58,7 +60,9 @@ class ServerProcess:
             await self._stop()
             raise
         self.url = address["url"]
-        self.ca, self.certificate, self.key = (Path(address[name]) for name in ("ca", "certificate", "key"))
+        self.ca = Path(address["ca"])
+        self.certificate = Path(address["certificate"])
+        self.key = Path(address["key"])
         return self
 
     async def __aexit__(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     import httpx
+    from anyio.abc import TaskGroup
 
     from ._certificates import Authority
     from ._jobs import Job
@@ -101,9 +102,9 @@ class FakeGrid:
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots={slots!r}: give at least 1")
-        self.site = site or Site()
+        self.site: Site = site or Site()
         self.user = user
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         """How it misbehaves; see `Faults.add`."""
         self.requests: list[RecordedRequest] = []
         """What it was asked, in order."""
@@ -119,7 +120,7 @@ class FakeGrid:
         self._jobs = Jobs(self.site)
         self._answers = Answers(self.site, self._jobs, self._homes, self.token)
         self._script: Script | None = None
-        self.tasks = anyio.create_task_group()
+        self.tasks: TaskGroup = anyio.create_task_group()
         """Where everything runs that the server does by itself."""
         self._runner: Runner | None = None
         self._news: anyio.Event

@@ -112,7 +112,7 @@ async def test_an_error_of_a_job_comes_out_as_it_is(settings: Settings) -> None:
 
 async def test_leaving_by_an_exception_cancels(local_settings: Settings, gate: Gate) -> None:
     jobs: list[aiomig.Job] = []
-    with pytest.raises(Mishap):  # noqa: PT012 - out of a whole block
+    with pytest.raises(Mishap):
         async with local_settings.session(on_exit="wait", slots=1) as mig:
             jobs += [await mig.submit(gate.command) for _ in range(3)]
             await until(jobs[0], EXECUTING)
@@ -213,7 +213,7 @@ async def test_two_sessions_on_one_home(settings: Settings, gate: Gate) -> None:
 
 
 async def test_leaving_a_grid_leaves_its_jobs(grid_settings: Settings, holding: str) -> None:
-    with pytest.raises(Mishap):  # noqa: PT012 - out of a whole block
+    with pytest.raises(Mishap):
         async with grid_settings.session() as mig:
             job = await mig.submit(holding)
             raise Mishap

@@ -16,6 +16,7 @@ import anyio
 import aiomig
 from tests.programs.mines import Countdown, lay
 
+
 def commands(number: int, logs: str, kind: str, count: int) -> list[str]:
     """What job ``number`` does: it leaves a line in its own log, and an output."""
     log = shlex.quote(f"{logs}/{number}")
