@@ -59,6 +59,7 @@ _PLAIN = re.compile(r"(?!ALL$)[A-Za-z0-9._-]{1,255}")
 character that it does not take (mig-live 5)."""
 
 _PATTERN = re.compile(r"(?!ALL$)[A-Za-z0-9._*?-]{1,255}")
+_OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
 
@@ -312,7 +313,8 @@ def _plan_from(description: Description) -> Plan:
         outputs.append(PlannedOutput(name, each.destination, destination))
     for keyword in ("INPUTFILES", "EXECUTABLES"):
         for each in description.transfers(keyword):
-            if each.source.startswith(PRIVATE_FOLDER + "/"):
+            # Inputs that jobs share, and outputs of other jobs, lie below PRIVATE_FOLDER too.
+            if _OWN_INPUT.match(each.source):
                 folder = "/".join(each.source.split("/")[:2])
     return Plan(
         description,

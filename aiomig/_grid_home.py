@@ -237,8 +237,11 @@ class GridHome:
 
     async def remove(self, path: str, *, recursive: bool) -> None:
         """As `HomeAccess.remove`: with flag ``f``, which passes the trash by."""
-        if not recursive:
-            await self._require_file(path)
+        information = None if recursive else await self.stat(path)
+        if not recursive and information is None:
+            raise FileNotFound(path)
+        if information is not None and information.is_dir:
+            raise PathRefused(path, "a directory; use remove(recursive=True), or rmdir")
         flags = "fr" if recursive else "f"
         _protocol.check("rm", await self._link.change("rm", [("path", path), ("flags", flags)]))
 

@@ -75,7 +75,7 @@ class Watch:
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
             self._watcher.drop(error.job_id)
             raise
-        self._unread = [job_id for job_id in self._unread if job_id not in present]
+        self._unread = [job_id for job_id in self._unread if job_id not in unread]
         for status in present.values():
             self._watcher.offer_first(status)
 

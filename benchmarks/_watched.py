@@ -125,18 +125,21 @@ def _say(answer: object) -> None:
 
 async def _obey(grid: FakeGrid, waiting: list[str], order: dict[str, Any]) -> object:
     if order["do"] == "asked":
-        return await _asked(grid, order["ids"])
+        return await _asked(grid, order["ids"], len(grid.jobs))
     return await _change(grid, waiting, order["count"], order["seconds"])
 
 
-async def _asked(grid: FakeGrid, ids: int) -> dict[str, float]:
+async def _asked(grid: FakeGrid, ids: int, jobs: int) -> dict[str, float]:
     grid.requests.clear()
+    began = time.monotonic()
     seen = total = 0
     while total < ids:
         await anyio.sleep(_LOOK)
         total += sum(len(_ids(each)) for each in grid.requests[seen:])
         seen = len(grid.requests)
-    return {"requests": grid.count("jobstatus"), "ids": total, "interval": _interval(grid.requests)}
+    # Where no job came up twice, the pace says how long it takes until one does.
+    interval = _interval(grid.requests) or (time.monotonic() - began) * jobs / total
+    return {"requests": grid.count("jobstatus"), "ids": total, "interval": interval}
 
 
 def _ids(request: RecordedRequest) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ async def test_a_thousand_jobs_with_a_shared_file_and_files_of_their_own(tmp_pat
     async with world() as (grid, session):
         jobs = await session.submit_many(specs)
         assert len({job.id for job in jobs}) == 1000
-        # Of the shared file: is it there, or a folder of its name; its folder, bytes and name. Of the others those three.
+        # Of the shared file: is it there, or a folder of its name; folder, bytes, name. Of each other the last three.
         assert grid.counts == {
             "jobman": 1,
             "statpath": 2,
@@ -103,7 +103,7 @@ async def test_nothing_is_nothing() -> None:
 @pytest.mark.parametrize("kind", ["drop", "truncate", "html", "error"])
 async def test_a_lost_answer_is_made_good_by_markers(kind: Any) -> None:
     async with world() as (grid, session):
-        grid.faults.add("textarea", kind, skip=1, **({} if kind == "truncate" else {"when": "after"}))
+        grid.faults.add("textarea", kind, skip=1, when="after")
         jobs = await session.submit_many(JobSpec("true", name=f"j{n}") for n in range(120))
         assert names(grid) == [f"j{n}" for n in range(120)]
         assert [job.id for job in jobs] == [job.id for job in grid.jobs]
@@ -149,7 +149,8 @@ async def test_bulk_from_many_tasks_at_once() -> None:
             for first in range(0, 300, 30):
                 group.start_soon(some, session, first)
         assert sorted(names(grid)) == sorted(f"j{n}" for n in range(300))
-        assert {job.spec.name: job.id for job in made if job.spec} == dict(zip(names(grid), [j.id for j in grid.jobs]))
+        there = {job.description.text("JOBNAME"): job.id for job in grid.jobs}
+        assert {job.spec.name: job.id for job in made if job.spec} == there
         assert grid.count("jobman") == 1
 
 

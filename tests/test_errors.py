@@ -182,7 +182,7 @@ async def test_jobs_of_submit_errors_stay_in_copies_and_travel_as_ids() -> None:
 
 def grid_session(grid: FakeGrid, **fields: Any) -> aiomig.Session:
     usual = {"url": "https://grid.example.org", "certificate": "c.pem", "key": "k.pem"}
-    return aiomig.grid(**{**usual, **fields}, transport=grid.transport())  # type: ignore[arg-type]
+    return aiomig.grid(**{**usual, **fields}, transport=grid.transport())
 
 
 # -- what failures say
@@ -257,7 +257,7 @@ def test_staging_faults_name_the_files() -> None:
     assert isinstance(error, CommandFailed)
     assert error.staging == (
         "staging: get_input_files failed with 22, so some of INPUTFILES may have been missing while it ran: "
-        "data.csv (from aiomig_jobs/t/in/data.csv), host/x.bin (from https://host/x.bin)",
+        + "data.csv (from aiomig_jobs/t/in/data.csv), host/x.bin (from https://host/x.bin)",
     )
     assert str(error).split("\n")[1:] == [*error.staging, "no data.csv"]
 
@@ -265,8 +265,8 @@ def test_staging_faults_name_the_files() -> None:
 def test_staging_faults_of_every_step() -> None:
     steps = b"get_input_files 0\nget_executables 22\noutput_files_missing 2\nsend_output_files 7\nsend_io_files 0\n"
     assert staging_faults(finished(io_status=steps), STAGED) == (
-        "staging: get_executables failed with 22, so some of EXECUTABLES may have been missing while it ran: "
-        "bin/fit (from tools/fit)",
+        "staging: get_executables failed with 22, so some of EXECUTABLES may have been missing while it ran: bin/fit "
+        + "(from tools/fit)",
         "staging: 2 of the outputs were not there when the commands had ended",
         "staging: send_output_files failed with 7",
     )

@@ -25,13 +25,15 @@ from aiomig import _grid_home as home_module
 from aiomig._grid import IDS_PER_REQUEST
 from aiomig.testing import FakeGrid, Site
 
-from .clocks import anyio_backend  # noqa: F401  # the fixture
+from .clocks import anyio_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from aiomig.testing._faults import Kind, When
+
+__all__ = ["anyio_backend"]
 
 BYTES = bytes(range(256))
 PASSING: list[tuple[str, dict[str, Any]]] = [

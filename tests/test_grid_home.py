@@ -20,13 +20,15 @@ from aiomig._link import Link
 from aiomig._local_files import LocalHome
 from aiomig.testing import FakeGrid
 
-from .clocks import anyio_backend  # noqa: F401  # the fixture
+from .clocks import anyio_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from aiomig._files_access import HomeAccess
+
+__all__ = ["anyio_backend"]
 
 BYTES = bytes(range(256))
 NAMES = ("with blank.txt", "blåbær.txt", "it's.txt", "a%41+b&c=d;e.txt", "-rf", "~", "(x) [y]"[:3], "..x", "a:b@c!$")

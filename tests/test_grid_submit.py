@@ -9,12 +9,21 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import ConnectionFailed, ProtocolError, ServerError, Session, SubmitErrors, SubmitRejected, SubmitUnknown
+from aiomig import (
+    ConnectionFailed,
+    ProtocolError,
+    ServerError,
+    Session,
+    SubmitErrors,
+    SubmitRejected,
+    SubmitUnknown,
+    _protocol_jobs,
+)
 from aiomig import _grid_submit as module
 from aiomig._protocol_jobs import Submission
 from aiomig.testing import FakeGrid, Site
 
-from .clocks import anyio_backend  # noqa: F401  # the fixture
+from .clocks import anyio_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +31,9 @@ if TYPE_CHECKING:
 
     from aiomig import JobSpec
     from aiomig.testing._faults import Kind, When
+
+
+__all__ = ["anyio_backend"]
 
 
 def session(grid: FakeGrid) -> Session:
@@ -148,7 +160,7 @@ async def test_a_refusal_comes_at_once_in_the_words_of_the_server(grid: FakeGrid
 async def test_a_list_of_nothing_is_an_unknown_fate(
     grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module._protocol_jobs, "submitted", lambda answer, operation: [])
+    monkeypatch.setattr(_protocol_jobs, "submitted", lambda answer, operation: [])
     job = await mig.submit("echo hello")
     assert job.id == grid.jobs[0].id
 
@@ -321,6 +333,6 @@ async def test_a_site_without_jobs_says_so_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_job_without_an_id_is_a_protocol_error(mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._protocol_jobs, "submitted", lambda answer, operation: [Submission("x", None)])
+    monkeypatch.setattr(_protocol_jobs, "submitted", lambda answer, operation: [Submission("x", None)])
     with pytest.raises(ProtocolError, match="neither a job nor an error"):
         await mig.submit("echo hello")

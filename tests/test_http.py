@@ -1,4 +1,4 @@
-"""The connections: cancelled bursts, connections that servers close, transfers by URL. Real sockets, no virtual time."""
+"""The connections, on real sockets: cancelled bursts, connections that servers close, transfers by URL."""
 
 from __future__ import annotations
 

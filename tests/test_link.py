@@ -16,10 +16,12 @@ from aiomig import AuthenticationFailed, Config, ConnectionFailed, NoSession, Pr
 from aiomig._http import HttpClient
 from aiomig._link import Link
 
-from .clocks import anyio_backend  # noqa: F401  # the fixture
+from .clocks import anyio_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+__all__ = ["anyio_backend"]
 
 TOKEN = "ab" * 32
 NEW_TOKEN = "cd" * 32

@@ -24,7 +24,6 @@ from .clocks import anyio_backend  # noqa: F401  # the fixture
 from .wrong_inputs import TABLE, Wrong, says
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOBODY = says({"object_type": "error_text", "text": "0-aiomig: You do not have any matching job IDs!"})
@@ -68,7 +67,7 @@ def prepare(folder: Path) -> None:
 
 
 @pytest.fixture
-def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     shutil.copytree(prepared, folder)
     os.mkfifo(folder / "fifo")
@@ -76,7 +75,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("AIOMIG_CONFIG", "AIOMIG_MODE", "AIOMIG_HOME"):
         monkeypatch.delenv(name, raising=False)
-    yield folder
+    return folder
 
 
 class World:
