@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import ssl
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -24,7 +24,7 @@ from ._errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
     import httpx
 
@@ -241,6 +241,11 @@ async def _exchange(client: httpx.AsyncClient, request: httpx.Request, limit: in
     return Reply(response.status_code, response.headers, body)
 
 
+def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; a generator, though httpx does not say so, that is to be closed."""
+    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+
+
 async def _body(response: httpx.Response, limit: int) -> bytes | None:
     """The body as it was sent; ``None`` where it is longer than ``limit`` bytes."""
     if response.is_stream_consumed:  # by a transport for tests
@@ -250,11 +255,12 @@ async def _body(response: httpx.Response, limit: int) -> bytes | None:
         return None
     pieces: list[bytes] = []
     size = 0
-    async for piece in response.aiter_raw():
-        size += len(piece)
-        if size > limit:
-            return None
-        pieces.append(piece)
+    async with aclosing(_pieces(response)) as stream:
+        async for piece in stream:
+            size += len(piece)
+            if size > limit:
+                return None
+            pieces.append(piece)
     return b"".join(pieces)
 
 
@@ -358,8 +364,9 @@ async def _get(url: str, stream: BinaryIO) -> None:
         ):
             if response.is_error:
                 raise ServerError(f"GET {url}", [f"HTTP {response.status_code}"])
-            async for piece in response.aiter_raw():
-                stream.write(piece)
+            async with aclosing(_pieces(response)) as answer:
+                async for piece in answer:
+                    stream.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ConnectionFailed(f"{url}: {str(error) or type(error).__name__}") from error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ._errors import JobError, JobNotFound, MigError, ResultsMissing
-from ._results import raise_for, result
+from ._errors import JobError, JobNotFound, MigError, PathRefused, ResultsMissing
+from ._results import raise_for, result, staging_faults
 from ._status import JobState
 from ._tail import Tail
 from ._values import Remote
@@ -144,7 +144,7 @@ class Job:
             status, files, plan.description.lines("EXECUTE"), before=plan.lines_before, after=plan.lines_after
         )
         if check:
-            raise_for(self.id, found)
+            raise_for(self.id, found, plan.description)
         return found
 
     # -- acting on it
@@ -280,24 +280,29 @@ class Job:
             ResultsMissing: outputs did not arrive; the others were downloaded.
             JobError: see `result`.
         """
-        status = await self.wait()
+        found = await self.result(check=False)
         plan = await self.plan()
-        wanted = [each for each in plan.outputs if each.destination is not None]
         paths: list[Path] = []
+        arrived: list[str] = []
         missing: list[str] = []
-        if status.state is JobState.FINISHED:
-            for each in wanted:
-                target = Path(folder, each.destination or each.name)
-                if await self._work.files.exists(each.path):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    await self._work.files.get(each.path, target)
-                    paths.append(target)
-                else:
-                    missing.append(each.name)
+        for each in plan.outputs if found.status.state is JobState.FINISHED else ():
+            if each.destination is None:
+                continue
+            target = below(Path(folder), each.destination)
+            if await self._work.files.exists(each.path):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self._work.files.get(each.path, target)
+                paths.append(target)
+                arrived.append(each.name)
+            else:
+                missing.append(each.name)
         if check:
-            await self.result()
+            raise_for(self.id, found, plan.description)
             if missing:
-                raise ResultsMissing(self.id, missing, status=status)
+                staging = staging_faults(found, plan.description)
+                raise ResultsMissing(
+                    self.id, missing, arrived=arrived, staging=staging, status=found.status, result=found
+                )
         return paths
 
     async def clean(self, *, results: bool = False) -> None:
@@ -311,3 +316,10 @@ class Job:
             await self._work.files.remove(plan.folder, recursive=True, missing_ok=True)
         if results:
             await self._work.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
+
+
+def below(folder: Path, name: str) -> Path:
+    """A path below a folder; what is written in a description must not lead out of it."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise PathRefused(name, "an output's destination leads out of the folder; fetch it by its path in the home")
+    return folder / name

@@ -20,6 +20,7 @@ from ._local_engine import Engine
 from ._local_files import LocalHome
 from ._local_settings import LocalSettings, find_bash, usable_cores
 from ._local_store import Store
+from ._miguser import expanded
 from ._results import KINDS
 from ._status import JobState
 from ._tasks import SessionTasks
@@ -59,9 +60,13 @@ def settings_of(home: str | os.PathLike[str] | None, slots: int | None, **others
         value = others[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
+    try:
+        path = expanded(home) if home is not None else default_home()
+    except (TypeError, ValueError) as error:
+        faults.append(Fault("home", home, str(error), "give the path of a folder"))
+        path = Path()
     if faults:
         raise SpecError(faults)
-    path = Path(home).expanduser() if home is not None else default_home()
     return LocalSettings(
         home=Path(os.path.abspath(path)),
         slots=slots if slots is not None else usable_cores(),

@@ -30,15 +30,14 @@ if TYPE_CHECKING:
     from ._local_settings import LocalSettings
     from ._local_store import Record
 
-_RECOVERED = b"recovered\n"
+RECOVERED = b"recovered\n"
+"""What stands in the control file of an attempt that had not begun when its program died, and never will."""
+
 _WAIT_FOR_PID = 2.0
 """Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
 _NOT_BEGUN = 125
 """What a script exits with that could not make its control file."""
-
-_CLAIM_LASTS = 86_400.0
-"""Seconds after which nobody can be about to start the script of a claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +326,7 @@ class Attempt:
         except OSError as error:
             raise HomeBroken(self._control, error) from error
         try:
-            os.write(descriptor, _RECOVERED)
+            os.write(descriptor, RECOVERED)
         except OSError as error:
             os.unlink(self._control)
             raise HomeBroken(self._control, error) from error
@@ -376,43 +375,3 @@ class Attempt:
     def stream(self, name: str) -> str:
         """Where ``stdout`` or ``stderr`` is while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"
-
-
-class Leftover:
-    """What a program that died left of an attempt whose end is in the records.
-
-    Args:
-        runs: where the job directories are.
-        local_name: the attempt.
-        pidfd: whether there are process descriptors.
-    """
-
-    def __init__(self, runs: Path, local_name: str, *, pidfd: bool) -> None:
-        self._folder = f"{runs}/job-dir_{local_name}"
-        self._control = runs / f"{local_name}.control"
-        self._pidfd = pidfd
-
-    def process(self) -> Process | None:
-        """Its shell, if it still runs: the program died after it wrote that the job is canceled."""
-        pid = ""
-        with suppress(OSError):
-            pid = self._control.read_text("ascii", "replace").partition("\n")[0]
-        process = _local_process.attach(int(pid), pidfd=self._pidfd) if pid.isdigit() else None
-        if process is not None and not _local_process.belongs_to(process.pid, self._folder):
-            process.release()
-            return None
-        return process
-
-    async def end(self, process: Process) -> None:
-        """Kills its process group, then removes it."""
-        process.kill()
-        await process.wait()
-        self.remove()
-
-    def remove(self) -> None:
-        """Removes the job directory and the control file; of a claim see `Attempt.clean`."""
-        remove_tree(self._folder)
-        with suppress(OSError):
-            old = time.time() - self._control.stat().st_mtime > _CLAIM_LASTS
-            if old or self._control.read_bytes() != _RECOVERED or not _local_process.anyone_in(self._folder):
-                self._control.unlink()

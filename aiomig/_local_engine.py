@@ -20,7 +20,8 @@ import anyio.lowlevel
 from . import _local_process
 from ._backend import Outcome
 from ._errors import LocalError
-from ._local_attempt import Attempt, End, HomeBroken, Leftover, Machine
+from ._local_attempt import Attempt, End, HomeBroken, Machine
+from ._local_leftover import Leftover
 from ._local_settings import base_environment
 from ._local_store import encode_attempts, encode_plan, job_id_of
 from ._status import JobState

@@ -192,17 +192,10 @@ async def start(
             child.wait()
             raise
     with anyio.CancelScope(shield=True):  # cancelled half-way it would leave a process that nobody knows
-        return AnyioProcess(
-            await anyio.open_process(
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=null,
-                stdout=null,
-                stderr=null,
-                start_new_session=True,
-            )
+        process = await anyio.open_process(
+            command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
+    return AnyioProcess(process)
 
 
 def attach(pid: int, *, pidfd: bool) -> Process | None:

@@ -138,7 +138,7 @@ async def _asked(grid: FakeGrid, ids: int, jobs: int) -> dict[str, float]:
         total += sum(len(_ids(each)) for each in grid.requests[seen:])
         seen = len(grid.requests)
     # Where no job came up twice, the pace says how long it takes until one does.
-    interval = _interval(grid.requests) or (time.monotonic() - began) * jobs / total
+    interval = _interval(grid.requests) if total > jobs else (time.monotonic() - began) * jobs / total
     return {"requests": grid.count("jobstatus"), "ids": total, "interval": interval}
 
 

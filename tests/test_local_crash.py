@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -14,6 +14,9 @@ import aiomig
 from aiomig import JobState
 
 from .programs.support import pipes, processes, run, worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BACKENDS = ("asyncio", "trio")
 

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import JobState, LocalError, _local_settings
+from aiomig import JobState, LocalError
 
 from .programs.support import pipes, processes, run, worker
 
@@ -394,7 +394,7 @@ async def test_the_error_of_a_full_disk_comes_out_of_a_session_that_nobody_waits
 
 def test_no_bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(_local_settings.os, "defpath", str(tmp_path))
+    monkeypatch.setattr(os, "defpath", str(tmp_path))
     with pytest.raises(LocalError, match="no bash") as caught:
         aiomig.local(tmp_path / "home")
     assert "install bash" in str(caught.value)

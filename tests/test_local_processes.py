@@ -78,14 +78,16 @@ async def test_control_c_ends_the_program_which_cancels_its_job(tmp_path: Path, 
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
         commands = [f"sleep 1000 & {news.write('$$ $!')}", gate.wait]
-        with terminal(anyio_backend, home, "default", json.dumps(commands)) as program:
-            with processes(*(await news.line()).split()) as running:
-                program.press_control_c()
-                printed = await program.rest()
-                assert program.process.returncode == -2  # Python ends itself by SIGINT after a KeyboardInterrupt
-                assert printed[-1] == "KeyboardInterrupt"
-                assert not any("ExceptionGroup" in line for line in printed)
-                await running.gone()
+        with (
+            terminal(anyio_backend, home, "default", json.dumps(commands)) as program,
+            processes(*(await news.line()).split()) as running,
+        ):
+            program.press_control_c()
+            printed = await program.rest()
+            assert program.process.returncode == -2, printed  # Python ends itself by SIGINT after a KeyboardInterrupt
+            assert printed[-1] == "KeyboardInterrupt"
+            assert not any("ExceptionGroup" in line for line in printed)
+            await running.gone()
     async with aiomig.local(home) as mig:
         (job,) = await mig.jobs()
         assert (await job.status()).state is JobState.CANCELED

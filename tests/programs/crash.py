@@ -1,8 +1,9 @@
 """Submits jobs and is killed: ``crash.py HOME LOGS BACKEND JOBS MOMENT``.
 
-MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (the K-th id is printed, the K-th job is seen to have begun or ended),
-``job:K`` (the K-th job kills this program, and runs on), or ``before:MODULE:NAME:K`` and ``after:MODULE:NAME:K``
-(around the K-th call of one of aiomig's functions). Prints the id of each job as soon as it has it.
+MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (the K-th id is printed, the K-th job is seen to have begun, or
+to have ended), ``job:K`` (the K-th job kills this program, and runs on), or ``before:MODULE:NAME:K`` and
+``after:MODULE:NAME:K`` (around the K-th call of one of aiomig's functions). Prints the id of each job as soon as it
+has it.
 """
 
 from __future__ import annotations

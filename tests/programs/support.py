@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shlex
 import signal
 import subprocess
 import sys
-import json
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING

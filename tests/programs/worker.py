@@ -48,4 +48,4 @@ async def main(home: str, settings: str) -> None:
 if __name__ == "__main__":
     if moment := os.environ.get("MOMENT"):
         lay(moment)
-    anyio.run(main, *sys.argv[2:], backend=sys.argv[1])
+    anyio.run(main, sys.argv[2], sys.argv[3], backend=sys.argv[1])
