@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
 _CRASHED = "A critical internal error occurred"  # told with HTTP 200 (mig-live 2)
 _CGI_ONLY = frozenset({"liveio"})  # mig-live 5
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+", re.ASCII).fullmatch
 _FORM = "application/x-www-form-urlencoded"
 _MARGIN = 2 << 20
 """Bytes beyond those asked for that the answer to a download may have: a page about an error."""
@@ -316,5 +318,11 @@ def _failure(path: str, reply: Reply) -> GridError | None:
 
 
 def _form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    pairs = [("output_format", "json"), *fields]
-    return urlencode(pairs, errors="surrogateescape").encode("ascii"), _FORM
+    # Most are job ids, hundreds of them, which need no quoting: finding that out is ten times faster than quoting.
+    pairs = (
+        f"{name}={value}"
+        if _PLAIN(name) and _PLAIN(value)
+        else urlencode([(name, value)], errors="surrogateescape")
+        for name, value in fields
+    )
+    return "&".join(["output_format=json", *pairs]).encode("ascii"), _FORM

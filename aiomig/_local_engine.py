@@ -107,6 +107,7 @@ class Engine:
         self._error: LocalError | None = None
         self._news = anyio.Event()
         self._follow_scope: anyio.CancelScope | None = None
+        self._interrupt: KeyboardInterrupt | None = None
 
     # -- opening and closing
 
@@ -160,18 +161,28 @@ class Engine:
         self.check()
 
     async def close(self, how: Literal["cancel", "leave"]) -> None:
-        """Ends: cancels what this session submitted, or leaves it; what it adopted is always left."""
+        """Ends: cancels what this session submitted, or leaves it; what it adopted is always left.
+
+        Raises:
+            KeyboardInterrupt: it struck one of our tasks, and not the user's.
+        """
         self._closing = True
         if how == "cancel" and self._error is None:
             self._cancel_all()
-        for run in list(self._runs.values()):
+        for number, run in list(self._runs.items()):
             run.stop("leave")
+            if self._interrupt is not None and run.scope is None:
+                del self._runs[number]  # its task may never have been made
         while self._runs:
             self._news = anyio.Event()
             await self._news.wait()
         if self._follow_scope is not None:
             self._follow_scope.cancel()
+        if self._interrupt is not None:
+            await self._tasks.close()
         os.close(self._null)
+        if self._interrupt is not None:
+            raise self._interrupt from None
 
     def _cancel_all(self) -> None:
         try:
@@ -398,6 +409,27 @@ class Engine:
     # -- the tasks
 
     async def _carry_out(self, run: Run, recovered: bool | None) -> None:
+        try:
+            await self._attend(run, recovered)
+        except KeyboardInterrupt as error:
+            self._hand_on(error)
+            with anyio.CancelScope(shield=True) as run.scope:
+                if not run.stopped:
+                    await anyio.sleep_forever()  # until the session is left
+            if run.stopped == "kill":
+                await run.attempt.kill()
+                run.attempt.clean()
+            else:
+                run.attempt.release()
+            self._runs.pop(run.attempt.record.number, None)
+            self._news.set()
+
+    def _hand_on(self, error: KeyboardInterrupt) -> None:
+        # trio raises it in whatever task runs at the moment; the block of the session must be what is left by it.
+        self._interrupt = error
+        self._tasks.cancel()
+
+    async def _attend(self, run: Run, recovered: bool | None) -> None:
         """Runs one attempt to its end. ``recovered``: it is another program's, of the same boot or not."""
         attempt = run.attempt
         end: End | None = None
@@ -417,7 +449,7 @@ class Engine:
             await attempt.kill()
         elif run.stopped == "leave" and end is None:
             attempt.release()
-        del self._runs[attempt.record.number]
+        self._runs.pop(attempt.record.number, None)
         self._free += run.cores
         if end is not None and end.verified is None and end.begun:
             attempt.keep()
@@ -458,6 +490,8 @@ class Engine:
                 except LocalError as error:
                     self._break(error)
                     return
+                except KeyboardInterrupt as error:
+                    self._hand_on(error)
 
     def _look(self, *, census: bool) -> None:
         if not (self._board or self._runs or self._queue or self._held):

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pty
+import signal
 import subprocess
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -104,6 +105,54 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
             gate.send()
             assert await program.rest() == ["unharmed"]
             assert program.process.returncode == 0
+
+
+_ENGINE = "aiomig._local_engine:Engine"
+_ATTEMPT = "aiomig._local_attempt:Attempt"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        f"before:{_ENGINE}._carry_out:3",
+        f"before:{_ENGINE}._look:1",
+        f"before:{_ENGINE}._cycle:8",
+        f"after:{_ENGINE}._claim:8",
+        f"before:{_ENGINE}._record:3",
+        f"after:{_ENGINE}._record:3",
+        f"before:{_ENGINE}._publish:10",
+        f"before:{_ATTEMPT}._write_script:3",
+        f"after:{_ATTEMPT}._wait:3",
+        f"before:{_ATTEMPT}._conclude:3",
+        f"before:{_ATTEMPT}.clean:3",
+        "after:aiomig._local_process:start:3",
+        "after:aiomig._local_store:Store.finish:3",
+    ],
+)
+def test_an_interrupt_that_strikes_a_task_of_ours_is_the_users(tmp_path: Path, anyio_backend: str, moment: str) -> None:
+    home, logs = tmp_path / "home", tmp_path / "logs"
+    logs.mkdir()
+    ended = run("interrupted", anyio_backend, home, logs, moment)
+    assert ended.returncode == -signal.SIGINT, ended.stderr
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "ExceptionGroup" not in ended.stderr
+    assert ended.stdout == ""
+    anyio.run(_nothing_is_open, home, logs, backend=anyio_backend)
+
+
+async def _nothing_is_open(home: Path, logs: Path) -> None:
+    async with aiomig.local(home) as mig:
+        jobs = await mig.jobs()
+        assert (await mig.wait(jobs)).pending == []
+        for job in jobs:
+            status = await job.status()
+            log = logs / (await job.plan()).description.text("JOBNAME")
+            assert status.state in (JobState.FINISHED, JobState.CANCELED)
+            if status.state is JobState.FINISHED:
+                assert log.read_text() == "run\n"
+            else:
+                assert not log.exists() or log.read_text() == "run\n"
+    assert not list((home / ".aiomig" / "run").iterdir())
 
 
 async def test_jobs_that_are_left_go_on(tmp_path: Path, anyio_backend: str) -> None:

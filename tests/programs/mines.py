@@ -1,4 +1,4 @@
-"""Death at a chosen moment: SIGKILL around the K-th call of a function, as sudden as the real one."""
+"""A signal at a chosen moment, around the K-th call of a function: SIGKILL, as sudden as the real one, or another."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ def die() -> None:
 
 
 class Countdown:
-    """Kills this program at the K-th event."""
+    """Kills this program at the K-th event, or does something else to it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, action: Callable[[], None] = die) -> None:
         self._left = count
+        self._action = action
 
     def __call__(self) -> None:
         self._left -= 1
         if self._left == 0:
-            die()
+            self._action()
 
 
-def mine(when: str, module: str, name: str, count: int) -> None:
+def mine(when: str, module: str, name: str, tick: Countdown) -> None:
     """Puts a countdown before or after a function."""
     owner: Any = importlib.import_module(module)
     *path, last = name.split(".")
     for part in path:
         owner = getattr(owner, part)
-    setattr(owner, last, _wrapped(getattr(owner, last), when == "before", Countdown(count)))
+    setattr(owner, last, _wrapped(getattr(owner, last), when == "before", tick))
 
 
 def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Callable[..., Any]:
@@ -61,7 +62,7 @@ def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Cal
     return synchronous
 
 
-def lay(moment: str) -> None:
+def lay(moment: str, action: Callable[[], None] = die) -> None:
     """Lays what ``before:MODULE:NAME:K`` or ``after:MODULE:NAME:K`` says."""
     when, module, name, count = moment.split(":")
-    mine(when, module, name, int(count))
+    mine(when, module, name, Countdown(int(count), action))
