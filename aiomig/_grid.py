@@ -211,6 +211,7 @@ class GridBackend:
         changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
         if watched := [job_id for job_id in changed if job_id in self.board]:
             for status in (await self.statuses(watched)).values():
+                self._rows.pop(status.job_id, None)  # the next answer is news again, whatever it says
                 self._poller.note(status)
         return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
 

@@ -166,6 +166,13 @@ class Engine:
         Raises:
             KeyboardInterrupt: it struck one of our tasks, and not the user's.
         """
+        with anyio.CancelScope(shield=True):
+            await self._close(how)
+        if self._interrupt is not None:
+            await self._tasks.close()
+            raise self._interrupt from None
+
+    async def _close(self, how: Literal["cancel", "leave"]) -> None:
         self._closing = True
         if how == "cancel" and self._error is None:
             self._cancel_all()
@@ -178,11 +185,7 @@ class Engine:
             await self._news.wait()
         if self._follow_scope is not None:
             self._follow_scope.cancel()
-        if self._interrupt is not None:
-            await self._tasks.close()
         os.close(self._null)
-        if self._interrupt is not None:
-            raise self._interrupt from None
 
     def _cancel_all(self) -> None:
         try:

@@ -115,7 +115,6 @@ _ATTEMPT = "aiomig._local_attempt:Attempt"
     "moment",
     [
         f"before:{_ENGINE}._carry_out:3",
-        f"before:{_ENGINE}._look:1",
         f"before:{_ENGINE}._cycle:8",
         f"after:{_ENGINE}._claim:8",
         f"before:{_ENGINE}._record:3",
