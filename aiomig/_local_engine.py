@@ -416,16 +416,21 @@ class Engine:
             await self._attend(run, recovered)
         except KeyboardInterrupt as error:
             self._hand_on(error)
-            with anyio.CancelScope(shield=True) as run.scope:
-                if not run.stopped:
-                    await anyio.sleep_forever()  # until the session is left
-            if run.stopped == "kill":
-                await run.attempt.kill()
-                run.attempt.clean()
-            else:
-                run.attempt.release()
-            self._runs.pop(run.attempt.record.number, None)
-            self._news.set()
+            if run.attempt.record.number in self._runs:
+                await self._end_interrupted(run)
+
+    async def _end_interrupted(self, run: Run) -> None:
+        with anyio.CancelScope(shield=True) as run.scope:
+            if not run.stopped:
+                await anyio.sleep_forever()  # until the session is left
+        if run.stopped == "kill":
+            await run.attempt.kill()
+            run.attempt.strike_foreign()  # it may have been started without our knowing its process
+            run.attempt.clean()
+        else:
+            run.attempt.release()
+        self._runs.pop(run.attempt.record.number, None)
+        self._news.set()
 
     def _hand_on(self, error: KeyboardInterrupt) -> None:
         # trio raises it in whatever task runs at the moment; the block of the session must be what is left by it.

@@ -49,7 +49,9 @@ class Tail:
     async def _advance(self) -> None:
         # The state is from before the reading: a job seen final here has written all that is read next.
         whole, final = await self._look(), self._final
-        data = b"" if self._lost else await self._backend.read_stream(self._job_id, self._name, self._offset)
+        # Before an attempt is known to have begun there is nothing to read: what came by then would be read again.
+        readable = self._begun > 0 and not self._lost
+        data = await self._backend.read_stream(self._job_id, self._name, self._offset) if readable else b""
         for status in self._watch.ready():
             self._status = status
         if self._begun > self._attempt:

@@ -111,7 +111,7 @@ MOMENTS = (
     f"before:{_ENGINE}._record:3",
     f"before:{_STORE}.finish:3",
     f"after:{_STORE}.finish:3",
-    f"before:{_ENGINE}._publish:12",
+    f"before:{_ENGINE}._publish:5",
     f"before:{_ATTEMPT}.clean:3",
     "after:aiomig._local_attempt:remove_tree:3",
 )
