@@ -150,7 +150,8 @@ async def _nothing_is_open(home: Path, logs: Path) -> None:
             if status.state is JobState.FINISHED:
                 assert log.read_text() == "run\n"
             else:
-                assert not log.exists() or log.read_text() == "run\n"
+                # Killed at any moment, also between the making of the file and the writing.
+                assert not log.exists() or log.read_text() in ("", "run\n")
     assert not list((home / ".aiomig" / "run").iterdir())
 
 
