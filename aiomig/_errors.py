@@ -380,7 +380,7 @@ class CommandFailed(JobError):
     ) -> None:
         self.command = command
         self.exit_code = exit_code
-        self.staging = tuple(staging)
+        self.staging: tuple[str, ...] = tuple(staging)
         code = f"{shown(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
         message = "\n".join([code, *self.staging, *_last_lines(result.stderr_bytes)])
         super().__init__(job_id, message, status=status, result=result)
@@ -436,8 +436,8 @@ class ResultsMissing(JobError):
         result: JobResult | None = None,
     ) -> None:
         self.missing: tuple[str, ...] = tuple(missing)
-        self.arrived = tuple(arrived)
-        self.staging = tuple(staging)
+        self.arrived: tuple[str, ...] = tuple(arrived)
+        self.staging: tuple[str, ...] = tuple(staging)
         came = f"; these did: {_listed(self.arrived)}" if self.arrived else ""
         message = f"FINISHED, but these did not arrive: {_listed(self.missing)}{came}{remedy and '; '}{remedy}"
         super().__init__(job_id, "\n".join([message, *self.staging]), status=status, result=result)
