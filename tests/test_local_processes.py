@@ -86,7 +86,7 @@ async def test_control_c_ends_the_program_which_cancels_its_job(tmp_path: Path, 
             program.press_control_c()
             printed = await program.rest()
             assert program.process.returncode == -2, printed  # Python ends itself by SIGINT after a KeyboardInterrupt
-            assert printed[-1] == "KeyboardInterrupt"
+            assert "KeyboardInterrupt" in printed[-1]  # in colours, from Python 3.13 on
             assert not any("ExceptionGroup" in line for line in printed)
             await running.gone()
     async with aiomig.local(home) as mig:
