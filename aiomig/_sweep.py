@@ -7,6 +7,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -346,9 +347,11 @@ class Sweep:
         await self.aclose()
 
     def __del__(self) -> None:
-        # A loop that was left by `break`: nothing can be awaited here.
-        if not getattr(self, "_closed", True) and (flights := self._end()):
-            self._backend.abandon(flights)
+        # A loop that was left by `break`: nothing can be awaited here. Where no event loop runs any more (the object
+        # was part of a cycle that is collected late), the session is closed, or the program ends.
+        with suppress(RuntimeError):
+            if not getattr(self, "_closed", True) and (flights := self._end()):
+                self._backend.abandon(flights)
 
 
 class Options(NamedTuple):
