@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import anyio.lowlevel
 
 from . import _local_process
 from ._errors import LocalError
+from ._local_control import Control, HomeBroken
 from ._local_script import script
 from ._local_settings import filled, job_environment
 from ._local_staging import SendFailed, Staging, remove_tree, verify
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from ._local_process import Process
     from ._local_settings import LocalSettings
     from ._local_store import Record
-
-RECOVERED = b"recovered\n"
-"""What stands in the control file of an attempt that had not begun when its program died, and never will."""
-
-_WAIT_FOR_PID = 2.0
-"""Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
 _NOT_BEGUN = 125
 """What a script exits with that could not make its control file."""
@@ -67,17 +61,6 @@ class Machine:
     pidfd: bool
 
 
-class HomeBroken(LocalError):
-    """Nothing can be written where jobs run: no attempt can begin, and that is not the fault of any job."""
-
-    def __init__(self, path: str, error: OSError) -> None:
-        super().__init__(
-            f"{path} cannot be made: {error.strerror}",
-            path=path,
-            remedy="make room, or make the folder writable, then open the home again: its jobs wait there",
-        )
-
-
 class Attempt:
     """One attempt.
 
@@ -87,7 +70,6 @@ class Attempt:
     """
 
     __slots__ = (
-        "_claimed",
         "_control",
         "_local_name",
         "_machine",
@@ -109,11 +91,10 @@ class Attempt:
         self.description: Description = filled(self.plan.description, machine.settings)
         self._local_name = record.local_name or ""
         self.folder = f"{machine.settings.runs}/job-dir_{self._local_name}"
-        self._control = f"{machine.settings.runs}/{self._local_name}.control"
+        self._control = Control(machine.settings.runs, self._local_name, pidfd=machine.pidfd)
         self._results = machine.settings.results(self.job_id)
         self._staging = Staging(machine.settings.home, self.folder, self.job_id, self.description)
         self._process: Process | None = None
-        self._claimed = False
 
     @property
     def _script(self) -> str:
@@ -160,7 +141,7 @@ class Attempt:
             self.description,
             job_id=self.job_id,
             local_name=self._local_name,
-            control=self._control,
+            control=self._control.path,
             job_name=self.description.text("JOBNAME"),
             limits=self._machine.settings.limits,
             complaints=complaints,
@@ -186,9 +167,9 @@ class Attempt:
                 detail=f"still running {limit:g} s after its start (wall time"
                 f" {self.description.number('CPUTIME')} s and {self._machine.settings.wall_time_grace:g} s of grace)",
             )
-        if code == _NOT_BEGUN and not self._control_lines():
-            raise HomeBroken(self._control, OSError(errno.EIO, "the script could not write it"))
-        return await self._conclude(code if code is not None else self._reported())
+        if code == _NOT_BEGUN and not self._control.has_begun() and not self._control.is_claim():
+            raise HomeBroken(self._control.path, OSError(errno.EIO, "the script could not write it"))
+        return await self._conclude(code if code is not None else self._control.code())
 
     async def _conclude(self, code: int | None) -> End:
         if code == 0:
@@ -282,95 +263,54 @@ class Attempt:
     def clean(self) -> None:
         """Removes the job directory and the control file. A claim stays while there is someone whom it holds back."""
         remove_tree(self.folder)
-        if not self._claimed or not _local_process.anyone_in(self.folder):
-            with suppress(OSError):
-                os.unlink(self._control)
+        self._control.remove()
 
     # -- after a crash
 
     async def recover(self, *, same_boot: bool) -> End:
         """Takes the attempt up where a program that died left it.
 
-        The control file tells how far it came: whoever makes it, the script or this method, owns the attempt, so an
-        attempt that had not begun cannot begin later on.
+        The control file tells how far it came: see `_local_control`.
         """
-        if self._claim_control():
-            await self._begun_or_gone()
+        claimed = self._control.claim()
+        await self._control.settle()
+        if claimed or self._control.is_claim():
             return End(begun=False)
-        pid, code = await self._read_control()
-        if pid == "recovered":
-            self._claimed = True
-            return End(begun=False)
-        if same_boot and not pid and not _local_process.anyone_in(self.folder):
+        if same_boot and not self._control.has_begun() and self._control.is_deserted():
             return End(begun=False)  # the disk was full, or the script was killed, before its first command
         self._staging.recall(Path(self._script))
         if os.path.exists(f"{self._results}/{self.job_id}.status"):
             return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
-        if same_boot and pid.isdigit() and code is None:
-            process = _local_process.attach(int(pid), pidfd=self._machine.pidfd)
-            if process is not None and _local_process.belongs_to(int(pid), self.folder):
-                self._process = process
-                return await self._wait(process)
-            if process is not None:
-                process.release()
-            code = self._reported()
+        code = self._control.code()
+        if same_boot and code is None:
+            self._process = self._control.shell()
+            if self._process is not None:
+                return await self._wait(self._process)
+            code = self._control.code()
         if code is None and not same_boot:
             return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
         return await self._conclude(code)
 
-    def _claim_control(self) -> bool:
-        try:
-            descriptor = os.open(self._control, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise HomeBroken(self._control, error) from error
-        try:
-            os.write(descriptor, RECOVERED)
-        except OSError as error:
-            os.unlink(self._control)
-            raise HomeBroken(self._control, error) from error
-        finally:
-            os.close(descriptor)
-        self._claimed = True
-        return True
-
-    async def _read_control(self) -> tuple[str, int | None]:
-        await self._begun_or_gone()
-        lines = self._control_lines()
-        return (lines[0], self._reported()) if lines else ("", None)
-
-    async def _begun_or_gone(self) -> None:
-        """Waits for a script that is about to begin: until it has written its number, or is gone."""
-        with anyio.move_on_after(_WAIT_FOR_PID):
-            while self._is_beginning():  # noqa: ASYNC110 - another program writes that
-                await anyio.sleep(0.01)
-
-    def _is_beginning(self) -> bool:
-        return self._control_lines() in ([], ["recovered"]) and _local_process.anyone_in(self.folder)
-
-    def _control_lines(self) -> list[str]:
-        # Without its line end a line may be half of what it will be.
-        with suppress(OSError):
-            return Path(self._control).read_text("ascii", "replace").split("\n")[:-1]
-        return []
-
-    def _reported(self) -> int | None:
-        lines = self._control_lines()
-        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
-
     def strike_foreign(self) -> None:
-        """Kills an attempt that another session runs."""
-        lines = self._control_lines()
-        if not lines or not lines[0].isdigit():
-            self._claim_control()  # it has not begun, and will not
+        """Kills an attempt that another session runs; one that has not begun will not."""
+        if self._control.claim():
             return
-        pid = int(lines[0])
-        if _local_process.is_running(pid) and _local_process.belongs_to(pid, self.folder):
-            process = _local_process.attach(pid, pidfd=self._machine.pidfd)
-            if process is not None:
-                process.kill()
-                process.release()
+        shell = self._control.shell()
+        if shell is not None:
+            shell.kill()
+            shell.release()
+
+    async def hunt(self) -> None:
+        """Ends an attempt of which we may not even know whether its shell was started."""
+        if self._process is not None:
+            await self.kill()
+            return
+        claimed = self._control.claim()
+        await self._control.settle()
+        shell = None if claimed else self._control.shell()
+        if shell is not None:
+            shell.kill()
+            await shell.wait()
 
     def stream(self, name: str) -> str:
         """Where ``stdout`` or ``stderr`` is while the attempt runs."""

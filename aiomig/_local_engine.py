@@ -20,7 +20,8 @@ import anyio.lowlevel
 from . import _local_process
 from ._backend import Outcome
 from ._errors import LocalError
-from ._local_attempt import Attempt, End, HomeBroken, Machine
+from ._local_attempt import Attempt, End, Machine
+from ._local_control import HomeBroken
 from ._local_leftover import Leftover
 from ._local_settings import base_environment
 from ._local_store import encode_attempts, encode_plan, job_id_of
@@ -178,8 +179,8 @@ class Engine:
             self._cancel_all()
         for number, run in list(self._runs.items()):
             run.stop("leave")
-            if self._interrupt is not None and run.scope is None:
-                del self._runs[number]  # its task may never have been made
+            if run.scope is None:
+                del self._runs[number]  # its task has not begun and will not; an interrupt may have come before it
         while self._runs:
             self._news = anyio.Event()
             await self._news.wait()
@@ -192,6 +193,7 @@ class Engine:
             waiting = [number for number in self._queue if number not in self._adopted]
             waiting += self._held - self._adopted
             running = [number for number in self._runs if number not in self._adopted]
+            waiting += [number for number in running if self._runs[number].scope is None]
             with self._store.transaction():
                 records = self._store.cancel_waiting(time.time(), waiting)
                 for number in running:
@@ -412,25 +414,30 @@ class Engine:
     # -- the tasks
 
     async def _carry_out(self, run: Run, recovered: bool | None) -> None:
+        number = run.attempt.record.number
+        if self._runs.get(number) is not run:
+            return  # the session was left meanwhile
         try:
             await self._attend(run, recovered)
         except KeyboardInterrupt as error:
             self._hand_on(error)
-            if run.attempt.record.number in self._runs:
+            if self._runs.get(number) is run:
                 await self._end_interrupted(run)
+        finally:
+            if self._runs.get(number) is run:  # and not its next attempt
+                del self._runs[number]
+                self._news.set()
 
     async def _end_interrupted(self, run: Run) -> None:
         with anyio.CancelScope(shield=True) as run.scope:
             if not run.stopped:
                 await anyio.sleep_forever()  # until the session is left
-        if run.stopped == "kill":
-            await run.attempt.kill()
-            run.attempt.strike_foreign()  # it may have been started without our knowing its process
-            run.attempt.clean()
-        else:
-            run.attempt.release()
-        self._runs.pop(run.attempt.record.number, None)
-        self._news.set()
+        with anyio.CancelScope(shield=True):
+            if run.stopped == "kill":
+                await run.attempt.hunt()
+                run.attempt.clean()
+            else:
+                run.attempt.release()
 
     def _hand_on(self, error: KeyboardInterrupt) -> None:
         # trio raises it in whatever task runs at the moment; the block of the session must be what is left by it.

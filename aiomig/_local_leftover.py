@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from . import _local_process
-from ._local_attempt import RECOVERED
+from ._local_control import Control
 from ._local_staging import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._local_process import Process
-
-_CLAIM_LASTS = 86_400.0
-"""Seconds after which nobody can be about to start the script of a claim."""
 
 
 class Leftover:
@@ -30,19 +24,11 @@ class Leftover:
 
     def __init__(self, runs: Path, local_name: str, *, pidfd: bool) -> None:
         self._folder = f"{runs}/job-dir_{local_name}"
-        self._control = runs / f"{local_name}.control"
-        self._pidfd = pidfd
+        self._control = Control(runs, local_name, pidfd=pidfd)
 
     def process(self) -> Process | None:
         """Its shell, if it still runs: the program died after it wrote that the job is canceled."""
-        pid = ""
-        with suppress(OSError):
-            pid = self._control.read_text("ascii", "replace").partition("\n")[0]
-        process = _local_process.attach(int(pid), pidfd=self._pidfd) if pid.isdigit() else None
-        if process is not None and not _local_process.belongs_to(process.pid, self._folder):
-            process.release()
-            return None
-        return process
+        return self._control.shell()
 
     async def end(self, process: Process) -> None:
         """Kills its process group, then removes it."""
@@ -51,9 +37,7 @@ class Leftover:
         self.remove()
 
     def remove(self) -> None:
-        """Removes the job directory and the control file; of a claim see `Attempt.clean`."""
+        """Removes the job directory and the control file."""
         remove_tree(self._folder)
-        with suppress(OSError):
-            old = time.time() - self._control.stat().st_mtime > _CLAIM_LASTS
-            if old or self._control.read_bytes() != RECOVERED or not _local_process.anyone_in(self._folder):
-                self._control.unlink()
+        self._control.is_claim()  # then it may have to stay
+        self._control.remove()

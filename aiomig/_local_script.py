@@ -57,7 +57,7 @@ def script(
     )
     parts = [
         f"#!/bin/bash\n# {remark}",
-        f"set -C; {{ echo $$ >{quoted}; }} 2>/dev/null || exit 125; set +C",
+        f"set -C; {{ echo pid $$ >{quoted}; }} 2>/dev/null || exit 125; set +C",
         f"trap 'echo $? >>'{shlex.quote(quoted)} EXIT",
         "umask 022",
         f": >{job_id}.log >{job_id}.status {system}",

@@ -128,16 +128,16 @@ _ATTEMPT = "aiomig._local_attempt:Attempt"
         "after:aiomig._local_store:Store.finish:3",
     ],
 )
-def test_an_interrupt_at_any_moment_is_the_users(tmp_path: Path, moment: str) -> None:
-    # On asyncio, which takes an interrupt to the user's task. trio raises it in whatever task runs.
+def test_an_interrupt_at_any_moment_is_the_users(tmp_path: Path, anyio_backend: str, moment: str) -> None:
+    # asyncio takes an interrupt to the user's task; trio raises it in whatever task runs.
     home, logs = tmp_path / "home", tmp_path / "logs"
     logs.mkdir()
-    ended = run("interrupted", "asyncio", home, logs, moment)
+    ended = run("interrupted", anyio_backend, home, logs, moment)
     assert ended.returncode == -signal.SIGINT, ended.stderr
     assert "\nKeyboardInterrupt\n" in ended.stderr
     assert "ExceptionGroup" not in ended.stderr
     assert ended.stdout == ""
-    anyio.run(_nothing_is_open, home, logs)
+    anyio.run(_nothing_is_open, home, logs, backend=anyio_backend)
 
 
 async def _nothing_is_open(home: Path, logs: Path) -> None:

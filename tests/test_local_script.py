@@ -165,7 +165,7 @@ def test_a_killed_shell(node: Node) -> None:
 def test_the_control_file_has_the_number_and_the_code(node: Node) -> None:
     run = node.run("echo $$")
     assert run.stdout is not None
-    assert run.control[:2] == [run.stdout.strip(), "0"]
+    assert run.control[:2] == [f"pid {run.stdout.strip()}", "0"]
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 0", "0"), ("exit 3", "3"), ("trap 'true' EXIT", "0")])
