@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from ._local_settings import filled, job_environment
 from ._local_staging import SendFailed, Staging, remove_tree, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ._description import Description
     from ._local_process import Process
@@ -43,12 +43,14 @@ class End:
         reason: a grid's words for the failure.
         detail: what we know beyond that.
         begun: False where the attempt never began, and does not count.
+        at: when it ended, in seconds since 1970, where that was while nobody looked; else ``None``, for now.
     """
 
     verified: str | None = None
     reason: str = ""
     detail: str = ""
     begun: bool = True
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Attempt:
 
     __slots__ = (
         "_control",
+        "_failure",
         "_local_name",
         "_machine",
         "_process",
@@ -95,35 +98,72 @@ class Attempt:
         self._results = machine.settings.results(self.job_id)
         self._staging = Staging(machine.settings.home, self.folder, self.job_id, self.description)
         self._process: Process | None = None
+        self._failure: BaseException | None = None
 
     @property
     def _script(self) -> str:
         return f"{self.folder}/{self._local_name}.job"
 
-    async def run(self) -> End:
-        """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it."""
+    def begin(self) -> None:
+        """Starts the job's shell now, where that takes no waiting: nothing to stage. Else `run` will do it.
+
+        What goes wrong is for `run` to tell, which is to be called in any case.
+        """
+        if self._stages or not self._machine.pidfd:
+            return
         try:
             self._make_folder()
-            complaints = await self._staging.fetch() if self._stages else []
-            self._write_script(complaints)
-            self._process = await _local_process.start(
-                [self._machine.settings.bash, f"./{self._local_name}.job"],
-                folder=self.folder,
-                environment=job_environment(
-                    self._machine.base,
-                    self.description,
-                    self._machine.settings,
-                    job_id=self.job_id,
-                    local_name=self._local_name,
-                ),
-                null=self._machine.null,
-                pidfd=self._machine.pidfd,
+            self._write_script([])
+            self._process = _local_process.spawn(
+                self._command, folder=self.folder, environment=self._environment(), null=self._machine.null
             )
+        except BaseException as error:
+            self._failure = error
+            if not isinstance(error, Exception):
+                raise
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether `begin` did something, which `run` has to see to its end."""
+        return self._process is not None or self._failure is not None
+
+    async def run(self, exited: Callable[[], None]) -> End:
+        """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it.
+
+        Args:
+            exited: called when the job's shell has ended, before its results are taken home.
+        """
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if self._process is None:
+                self._make_folder()
+                self._write_script(await self._staging.fetch() if self._stages else [])
+                self._process = await _local_process.start(
+                    self._command,
+                    folder=self.folder,
+                    environment=self._environment(),
+                    null=self._machine.null,
+                    pidfd=self._machine.pidfd,
+                )
         except HomeBroken:
             raise
         except (OSError, LocalError) as error:
             return End(reason="RESOURCE DIED", detail=f"the job could not be started: {error}")
-        return await self._wait(self._process)
+        return await self._wait(self._process, exited)
+
+    @property
+    def _command(self) -> list[str]:
+        return [self._machine.settings.bash, f"./{self._local_name}.job"]
+
+    def _environment(self) -> dict[str, str]:
+        return job_environment(
+            self._machine.base,
+            self.description,
+            self._machine.settings,
+            job_id=self.job_id,
+            local_name=self._local_name,
+        )
 
     def _make_folder(self) -> None:
         try:
@@ -149,12 +189,14 @@ class Attempt:
         )
         try:
             descriptor = os.open(self._script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-            with open(descriptor, "wb") as stream:
-                stream.write(text.encode("utf-8", "surrogateescape"))
+            try:
+                _write_all(descriptor, text.encode("utf-8", "surrogateescape"))
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise HomeBroken(self._script, error) from error
 
-    async def _wait(self, process: Process) -> End:
+    async def _wait(self, process: Process, exited: Callable[[], None]) -> End:
         began = self.record.executing or time.time()
         limit = self.description.number("CPUTIME") + self._machine.settings.wall_time_grace
         code = None
@@ -169,6 +211,8 @@ class Attempt:
             )
         if code == _NOT_BEGUN and not self._control.has_begun() and not self._control.is_claim():
             raise HomeBroken(self._control.path, OSError(errno.EIO, "the script could not write it"))
+        exited()
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # the next job has begun by now: others have their turn
         return await self._conclude(code if code is not None else self._control.code())
 
     async def _conclude(self, code: int | None) -> End:
@@ -262,15 +306,20 @@ class Attempt:
 
     def clean(self) -> None:
         """Removes the job directory and the control file. A claim stays while there is someone whom it holds back."""
-        remove_tree(self.folder)
+        if not self._staging.is_moved:
+            remove_tree(self.folder)
         self._control.remove()
 
     # -- after a crash
 
-    async def recover(self, *, same_boot: bool) -> End:
+    async def recover(self, exited: Callable[[], None], *, same_boot: bool) -> End:
         """Takes the attempt up where a program that died left it.
 
         The control file tells how far it came: see `_local_control`.
+
+        Args:
+            exited: called when the job's shell has ended, if it still ran, before its results are taken home.
+            same_boot: the machine has not restarted since.
         """
         claimed = self._control.claim()
         await self._control.settle()
@@ -279,17 +328,19 @@ class Attempt:
         if same_boot and not self._control.has_begun() and self._control.is_deserted():
             return End(begun=False)  # the disk was full, or the script was killed, before its first command
         self._staging.recall(Path(self._script))
+        at = self._control.written_at()
         if os.path.exists(f"{self._results}/{self.job_id}.status"):
-            return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
+            verified = verify(self.description, self._machine.settings.home, self._results, self.job_id)
+            return End(verified=verified, at=at)
         code = self._control.code()
         if same_boot and code is None:
             self._process = self._control.shell()
             if self._process is not None:
-                return await self._wait(self._process)
+                return await self._wait(self._process, exited)
             code = self._control.code()
         if code is None and not same_boot:
             return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
-        return await self._conclude(code)
+        return replace(await self._conclude(code), at=at if code is not None else None)
 
     def strike_foreign(self) -> None:
         """Kills an attempt that another session runs; one that has not begun will not."""
@@ -312,6 +363,15 @@ class Attempt:
             shell.kill()
             await shell.wait()
 
+    def has_begun(self) -> bool:
+        """Whether its shell has begun to run the commands; from then on it needs no session."""
+        return self._control.has_begun()
+
     def stream(self, name: str) -> str:
         """Where ``stdout`` or ``stderr`` is while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

@@ -114,6 +114,13 @@ class Control:
         lines = self._lines()
         return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
 
+    def written_at(self) -> float | None:
+        """When the script wrote last, in seconds since 1970: its exit code, if there is one."""
+        try:
+            return os.stat(self.path).st_mtime
+        except OSError:
+            return None
+
     def remove(self) -> None:
         """Removes the file. A claim stays while there may be someone whom it holds back."""
         with suppress(OSError):

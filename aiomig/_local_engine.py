@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -20,6 +21,7 @@ import anyio.lowlevel
 from . import _local_process
 from ._backend import Outcome
 from ._errors import LocalError
+from ._events import JobLog
 from ._local_attempt import Attempt, End, Machine
 from ._local_control import HomeBroken
 from ._local_leftover import Leftover
@@ -105,6 +107,7 @@ class Engine:
         self._starts = 0
         self._oldest: float | None = None
         self._closing = False
+        self._log = JobLog("local")
         self._error: LocalError | None = None
         self._news = anyio.Event()
         self._follow_scope: anyio.CancelScope | None = None
@@ -179,7 +182,7 @@ class Engine:
             self._cancel_all()
         for number, run in list(self._runs.items()):
             run.stop("leave")
-            if run.scope is None:
+            if run.scope is None and not run.attempt.is_begun:
                 del self._runs[number]  # its task has not begun and will not; an interrupt may have come before it
         while self._runs:
             self._news = anyio.Event()
@@ -229,12 +232,14 @@ class Engine:
         else:
             with self._store.transaction():
                 numbers = self._store.insert(texts, now, rank)
+        job_ids = [job_id_of(number, now) for number in numbers]
+        self._log.submitted(job_ids)
         for number, plan in zip(numbers, plans, strict=True):
             self._enqueue(number, plan)
         if self._oldest is None:
             self._oldest = now
         self._cycle()
-        return [job_id_of(number, now) for number in numbers]
+        return job_ids
 
     def _cores_of(self, plan: Plan) -> int:
         description = plan.description
@@ -296,6 +301,10 @@ class Engine:
         """Whether jobs can be acted on."""
         return not self._closing and self._error is None
 
+    def has_beginners(self) -> bool:
+        """Whether attempts have a slot here and do not run by themselves yet: files are fetched, a shell is started."""
+        return not all(run.attempt.has_begun() for run in self._runs.values())
+
     def attempt_of(self, record: Record) -> Attempt:
         """The attempt of a job, to look at its files."""
         return Attempt(self._machine, record)
@@ -307,8 +316,13 @@ class Engine:
 
     # -- the queue
 
-    def _cycle(self, ended: tuple[Run, End] | None = None) -> None:
-        """Records an end, and starts what fits; one transaction."""
+    def _cycle(self, ended: tuple[Run, End] | None = None, *, at_once: bool = False) -> None:
+        """Records an end, and starts what fits; one transaction.
+
+        Args:
+            ended: a run, and how it ended.
+            at_once: start the shell of a job here and not only in its task.
+        """
         started: list[Run] = []
         published: list[Record] = []
         if ended is None and (not self._queue or self._free <= 0 or not self.is_open):
@@ -328,7 +342,15 @@ class Engine:
         self._publish([*published, *(run.attempt.record for run in started)])
         for run in started:
             self._tasks.start(self._carry_out, run, None, name=f"local {run.attempt.job_id}")
+        if at_once and started:
+            started[0].attempt.begin()
         self._news.set()
+
+    def _vacate(self, run: Run) -> None:
+        """Gives the slots of a run away whose shell has ended: cores shall not wait for results to be taken home."""
+        self._free += run.cores
+        run.cores = 0
+        self._cycle(at_once=True)
 
     def _claim(self) -> list[Run]:
         started: list[Run] = []
@@ -377,6 +399,8 @@ class Engine:
         """Writes an end into the records; what is to be published."""
         record = run.attempt.record
         now = time.time()
+        if end.at is not None:
+            now = max(min(end.at, now), record.executing or 0.0)
         if not end.begun:
             self._store.unclaim(record.number)
             self._queue.appendleft(record.number)
@@ -452,7 +476,8 @@ class Engine:
             if run.stopped:
                 run.scope.cancel()
             try:
-                end = await (attempt.run() if recovered is None else attempt.recover(same_boot=recovered))
+                exited = partial(self._vacate, run)
+                end = await (attempt.run(exited) if recovered is None else attempt.recover(exited, same_boot=recovered))
             except HomeBroken as error:
                 self._break(error)
                 run.stopped = "leave"  # it has not begun: the next session on the home runs it
@@ -485,13 +510,11 @@ class Engine:
         self._news.set()
 
     def _publish(self, records: Iterable[Record]) -> None:
-        told = logger.isEnabledFor(logging.INFO)
         for record in records:
             job_id = record.job_id
             if job_id in self._board:
                 self._board.publish(record.status())
-            if told:
-                logger.info("job %s is %s", job_id, record.state, extra={"job_id": job_id, "state": str(record.state)})
+            self._log.state(job_id, record.state, record.attempt)
 
     async def _follow(self) -> None:
         """Looks now and then at what other processes did."""
@@ -526,6 +549,7 @@ class Engine:
             if record.number in self._runs and record.state is JobState.CANCELED:
                 self._runs[record.number].stop("kill")
             self._board.publish(record.status())
+            self._log.state(record.job_id, record.state, record.attempt)
         self._cycle()
 
     def _watches_foreign(self) -> bool:

@@ -173,6 +173,23 @@ class AnyioProcess:
         """Nothing is held."""
 
 
+def spawn(command: Sequence[str], *, folder: str, environment: Mapping[str, str], null: int) -> PidfdProcess:
+    """Starts a program as `start` does, where there are pidfds: vfork and exec, without waiting for anything else.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    child = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+    try:
+        return PidfdProcess(child.pid, child)
+    except OSError:  # out of descriptors: a job that cannot be waited for must not run
+        _signal_group(child.pid, signal.SIGKILL)
+        child.wait()
+        raise
+
+
 async def start(
     command: Sequence[str], *, folder: str, environment: Mapping[str, str], null: int, pidfd: bool
 ) -> Process:
@@ -182,15 +199,7 @@ async def start(
         OSError: it cannot be started.
     """
     if pidfd:
-        child = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec: a fraction of a millisecond
-            command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
-        )
-        try:
-            return PidfdProcess(child.pid, child)
-        except OSError:  # out of descriptors: a job that cannot be waited for must not run
-            _signal_group(child.pid, signal.SIGKILL)
-            child.wait()
-            raise
+        return spawn(command, folder=folder, environment=environment, null=null)
     with anyio.CancelScope(shield=True):  # cancelled half-way it would leave a process that nobody knows
         process = await anyio.open_process(
             command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True

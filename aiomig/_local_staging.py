@@ -46,6 +46,9 @@ class Staging:
         folder: the job directory.
         job_id: the job.
         description: what is to be staged.
+
+    Attributes:
+        is_moved: the job directory has become the folder of the results.
     """
 
     def __init__(self, home: Path, folder: str, job_id: str, description: Description) -> None:
@@ -55,6 +58,7 @@ class Staging:
         self._description = description
         self._codes = [0, 0]
         self._recalled = False
+        self.is_moved = False
 
     @property
     def _folder(self) -> Path:
@@ -145,7 +149,7 @@ class Staging:
                 for transfer in self._description.transfers("OUTPUTFILES"):
                     missing += not await self._send_one(transfer)
             self._require_streams(results)
-            self._report(missing)
+            self._report(missing, alone=alone)
         if alone and not os.path.exists(results):
             self._turn_into(results)
             return
@@ -156,9 +160,12 @@ class Staging:
                 os.rename(f"{self._place}/{name}", f"{results}/{name}")
 
     def _require_streams(self, results: str) -> None:
+        there: list[str] = []
+        with suppress(FileNotFoundError):  # the job removed all of it
+            there = os.listdir(self._place)
         for suffix in ("stdout", "stderr", "status"):
             name = f"{self._job_id}.{suffix}"
-            if not os.path.exists(f"{self._place}/{name}") and not os.path.exists(f"{results}/{name}"):
+            if name not in there and not os.path.exists(f"{results}/{name}"):
                 raise SendFailed(f"the job removed {name}")
 
     def _turn_into(self, results: str) -> None:
@@ -175,8 +182,9 @@ class Staging:
         except FileNotFoundError:
             _make_folder(os.path.dirname(results))
             os.rename(self._place, results)
+        self.is_moved = True
 
-    def _report(self, missing: int) -> None:
+    def _report(self, missing: int, *, alone: bool) -> None:
         inputs, executables = self._codes
         tries = _FETCH_TRIES if inputs or executables else 1
         text = (
@@ -184,6 +192,8 @@ class Staging:
             + f"output_files_missing {missing}\nsend_output_files 0\nsend_io_files 0\n"
         )
         path = f"{self._place}/{self._job_id}.io-status"
+        if alone:
+            _reuse(f"{self._place}/{self._job_id}.log", path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, text.encode("ascii"))
@@ -249,6 +259,16 @@ class Staging:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 path.unlink(missing_ok=True)
                 _give_second_name(f"{self._place}/{self._job_id}.{suffix}", path)
+
+
+def _reuse(old: str, new: str) -> None:
+    """Makes an empty file of one that would be removed: some file systems are slow to make a file anew."""
+    with suppress(OSError):
+        information = os.lstat(old)
+        # Not where the job put something else in its place, or gave it a second name, as an output has.
+        if information.st_mode == stat.S_IFREG | 0o644 and information.st_nlink == 1:
+            os.truncate(old, 0)
+            os.rename(old, new)
 
 
 def _has_content(path: str) -> bool:

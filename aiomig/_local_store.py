@@ -208,6 +208,8 @@ class Store:
         # In WAL mode NORMAL loses nothing when a process dies; only a power cut can take the last moments back.
         run("PRAGMA synchronous=NORMAL")
         run("PRAGMA wal_autocheckpoint=1000")
+        # Few pages are used again and again; the rest of a long history need not be in memory.
+        run("PRAGMA cache_size=-512")
         version = run("PRAGMA user_version").fetchone()[0]
         if version == 0:
             with self.transaction():

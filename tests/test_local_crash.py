@@ -87,13 +87,14 @@ MOMENTS = (
     f"before:{_STORE}.claim:3",
     f"after:{_STORE}.claim:3",
     f"before:{_ENGINE}._carry_out:3",
+    f"before:{_ENGINE}._vacate:3",
     f"before:{_ATTEMPT}.run:3",
     f"before:{_STAGING}.fetch:3",
     f"after:{_STAGING}.fetch:3",
     f"before:{_ATTEMPT}._write_script:3",
     f"after:{_ATTEMPT}._write_script:3",
-    "before:aiomig._local_process:start:3",
-    "after:aiomig._local_process:start:3",
+    "before:aiomig._local_process:spawn:3",
+    "after:aiomig._local_process:spawn:3",
     f"before:{_ATTEMPT}._wait:3",
     f"before:{_ATTEMPT}._conclude:3",
     f"before:{_STAGING}.send:3",
@@ -101,6 +102,8 @@ MOMENTS = (
     "after:os:link:3",
     f"after:{_STAGING}._send_one:3",
     f"before:{_STAGING}._report:3",
+    "after:os:truncate:3",
+    "after:aiomig._local_staging:_reuse:3",
     f"after:{_STAGING}._report:3",
     f"before:{_STAGING}._turn_into:3",
     "after:os:unlink:3",
@@ -113,7 +116,7 @@ MOMENTS = (
     f"after:{_STORE}.finish:3",
     f"before:{_ENGINE}._publish:5",
     f"before:{_ATTEMPT}.clean:3",
-    "after:aiomig._local_attempt:remove_tree:3",
+    f"after:{_ATTEMPT}.clean:3",
 )
 
 
@@ -125,7 +128,7 @@ def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
 
 
 RECOVERIES = (
-    ("after:aiomig._local_process:start:3", f"before:{_ATTEMPT}.recover:1"),
+    ("after:aiomig._local_process:spawn:3", f"before:{_ATTEMPT}.recover:1"),
     (f"after:{_ATTEMPT}._write_script:3", f"after:{_ATTEMPT}._claim_control:1"),
     (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.unclaim:1"),
     (f"before:{_ENGINE}._carry_out:3", f"after:{_STORE}.unclaim:1"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 import aiomig
-from aiomig import JobState, Resources
+from aiomig import JobState, Resources, _local_engine
 
 from .programs.support import pipes
 
@@ -92,12 +94,14 @@ async def test_a_job_that_goes_well_at_the_second_attempt(tmp_path: Path) -> Non
     assert len(result.status.attempts) == 1
 
 
-async def test_what_waits_for_too_long_expires(tmp_path: Path) -> None:
+async def test_what_waits_for_too_long_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = SimpleNamespace(time=lambda: time.time() + 100, strftime=time.strftime, gmtime=time.gmtime)
     with pipes(tmp_path, "news", "gate") as (news, gate):
-        async with aiomig.local(tmp_path / "home", slots=1, expire_after=0.001) as mig:
+        async with aiomig.local(tmp_path / "home", slots=1, expire_after=60) as mig:
             running = await mig.submit([news.write("up"), gate.wait])
             waiting = await mig.submit("true")
             await news.line()
+            monkeypatch.setattr(_local_engine, "time", later)
             gate.send()
             assert (await running.wait()).state is JobState.FINISHED
             status = await waiting.wait()

@@ -57,7 +57,7 @@ async def test_a_home_of_any_name_works(tmp_path: Path, name: str) -> None:
         assert (await job).stdout == "input\nrun\n"
         (path,) = await job.fetch(tmp_path)
         assert path.read_text().startswith(f"{home}/.aiomig/run/")
-        bad = await mig.submit("echo (")
+        bad = await mig.submit("exit 3")
         with pytest.raises(aiomig.JobFailed):
             await bad
     async with worker(home, "asyncio", on_exit="leave", slots=1) as other:
@@ -243,6 +243,30 @@ async def test_a_truncated_log_of_the_database(tmp_path: Path, anyio_backend: st
         with pytest.raises(aiomig.JobNotFound):
             await mig.job(last).status()
         assert (await (await mig.submit("echo new"))).stdout == "new\n"
+
+
+@pytest.mark.parametrize("command", ["true", "exit 3"])
+async def test_a_job_that_ended_while_nobody_looked_ended_then(
+    tmp_path: Path, anyio_backend: str, command: str
+) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, slots=1) as other:
+            job_id = await other.ask("submit", [news.write("$$"), gate.wait, command], {})
+            with processes(await news.line()) as shell:
+                other.kill()
+                gate.send()
+                await shell.gone()
+    (control,) = (home / ".aiomig" / "run").glob("*.control")
+    database = sqlite3.connect(_database(home))
+    ended = database.execute("SELECT executing FROM jobs").fetchone()[0] + 1e-4
+    database.close()
+    os.utime(control, (ended, ended))
+    async with aiomig.local(home) as mig:
+        status = await mig.job(job_id).wait()
+    at = status.finished_at or status.failed_at
+    assert at is not None
+    assert at.timestamp() == pytest.approx(ended, abs=1e-5)
 
 
 async def test_a_home_that_vanishes_under_an_open_session(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ _ATTEMPT = "aiomig._local_attempt:Attempt"
         f"after:{_ATTEMPT}._wait:3",
         f"before:{_ATTEMPT}._conclude:3",
         f"before:{_ATTEMPT}.clean:3",
-        "after:aiomig._local_process:start:3",
+        "after:aiomig._local_process:spawn:3",
         "after:aiomig._local_store:Store.finish:3",
     ],
 )

@@ -22,6 +22,8 @@ def commands(number: int, logs: str, kind: str, count: int) -> list[str]:
     """What job ``number`` does: it leaves a line in its own log, and an output."""
     log = shlex.quote(f"{logs}/{number}")
     lines = [f"echo run >> {log}", f"echo {number}", f"cat in.txt > out.txt; echo {number} >> out.txt"]
+    if number % 2:
+        lines.insert(0, "echo input > in.txt")
     if kind == "job" and number == count - 1:
         lines.insert(0, f"kill -KILL {os.getpid()}")
     return lines
@@ -34,7 +36,7 @@ async def main(home: str, logs: str, jobs: int, kind: str, count: int) -> None:
         for number in range(jobs):
             job = await mig.submit(
                 commands(number, logs, kind, count),
-                inputs=[(b"input\n", "in.txt")],
+                inputs=[] if number % 2 else [(b"input\n", "in.txt")],  # what needs nothing starts another way
                 outputs=["out.txt"],
                 name=str(number),
             )
