@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import anyio
@@ -111,4 +113,6 @@ if __name__ == "__main__":
         name, backend, count = given.measure
         print(json.dumps(measure(name, backend, int(count))))
     else:
-        sys.exit(main(given))
+        with tempfile.TemporaryDirectory(prefix="aiomig-benchmark-") as kept:
+            os.environ[runners.KEPT] = kept
+            sys.exit(main(given))
