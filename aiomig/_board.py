@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from ._status import JobStatus
@@ -26,10 +26,12 @@ class Watcher:
     once share what comes.
     """
 
-    __slots__ = ("__weakref__", "_board", "_error", "_event", "_ids", "_pending", "_seen")
+    __slots__ = ("__weakref__", "_board", "_error", "_event", "_ids", "_pending", "_seen", "reference")
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self.reference: weakref.ref[Watcher] = weakref.ref(self, board.lose)
+        hash(self.reference)  # later on, when we are gone, it could not be had
         self._ids: set[str] = set()
         self._pending: dict[str, JobStatus] = {}
         self._seen: dict[str, JobStatus] = {}
@@ -44,12 +46,14 @@ class Watcher:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def follow(self, job_id: str) -> None:
-        """Adds a job."""
-        if job_id not in self._ids:
-            self._ids.add(job_id)
-            self._board.add(job_id, self)
+    def follow(self, *job_ids: str) -> list[str]:
+        """Adds jobs; those that are new here."""
+        new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._ids]
+        if new:
+            self._ids.update(new)
+            self._board.add(new, self)
             self._wake()
+        return new
 
     def drop(self, job_id: str) -> None:
         """Takes a job away; what is pending of it is forgotten."""
@@ -127,65 +131,92 @@ class Watcher:
 class Board:
     """The watchers of a session, by job.
 
+    Of a job that one watcher follows, as most are, the board holds a reference that all jobs of that watcher share:
+    ten thousand cost little then, in memory and in time.
+
     Args:
-        on_watch: called with the id of a job when its first watcher comes, so that a mode can begin to follow it.
+        on_watch: called with the ids of jobs that someone begins to watch, so that a mode can begin to follow them.
     """
 
-    def __init__(self, on_watch: Callable[[str], None] = lambda _: None) -> None:
-        self._watchers: dict[str, weakref.WeakSet[Watcher]] = {}
+    def __init__(self, on_watch: Callable[[Collection[str]], None] = lambda _: None) -> None:
+        self._watchers: dict[str, weakref.ref[Watcher] | set[weakref.ref[Watcher]]] = {}
+        self._lost = False
         self.on_watch = on_watch
 
     def __contains__(self, job_id: object) -> bool:
-        return bool(self._watchers.get(job_id)) if isinstance(job_id, str) else False
+        return any(True for _ in self._of(job_id)) if isinstance(job_id, str) else False
 
     def __iter__(self) -> Iterator[str]:
         """The ids of the jobs that someone watches."""
-        self._sweep()
-        return iter(list(self._watchers))
+        return iter(list(self.ids_view))
 
     def __len__(self) -> int:
-        self._sweep()
-        return len(self._watchers)
+        return len(self.ids_view)
 
-    def _sweep(self) -> None:
-        for job_id in [job_id for job_id, watchers in self._watchers.items() if not watchers]:
-            del self._watchers[job_id]
+    @property
+    def ids_view(self) -> AbstractSet[str]:
+        """The ids of the jobs that someone watches."""
+        if self._lost:
+            self._lost = False
+            for job_id in list(self._watchers):
+                self._drop(job_id, None)
+        return self._watchers.keys()
+
+    def lose(self, _reference: weakref.ref[Watcher]) -> None:
+        """A watcher is gone without a word. May be called at any time, in the middle of anything."""
+        self._lost = True
 
     def watch(self, job_ids: Iterable[str] = ()) -> Watcher:
         """A new watcher of these jobs; keep a reference to it, for the board keeps none."""
         watcher = Watcher(self)
-        for job_id in job_ids:
-            watcher.follow(job_id)
+        watcher.follow(*job_ids)
         return watcher
 
-    def add(self, job_id: str, watcher: Watcher) -> None:
-        """Enters a watcher under a job."""
-        watchers = self._watchers.get(job_id)
-        if watchers is None:
-            watchers = self._watchers[job_id] = weakref.WeakSet()
-        watchers.add(watcher)
-        self.on_watch(job_id)
+    def add(self, job_ids: Collection[str], watcher: Watcher) -> None:
+        """Enters a watcher under jobs."""
+        reference = watcher.reference
+        for job_id in job_ids:
+            present = self._watchers.setdefault(job_id, reference)
+            if isinstance(present, set):
+                present.add(reference)
+            elif present is not reference:
+                self._watchers[job_id] = {present, reference}
+        self.on_watch(job_ids)
 
     def discard(self, job_id: str, watcher: Watcher) -> None:
         """Takes a watcher off a job."""
-        watchers = self._watchers.get(job_id)
-        if watchers is not None:
-            watchers.discard(watcher)
-            if not watchers:
-                del self._watchers[job_id]
+        self._drop(job_id, watcher.reference)
+
+    def _drop(self, job_id: str, reference: weakref.ref[Watcher] | None) -> None:
+        """Takes a watcher off a job, and those that are gone."""
+        present = self._watchers.get(job_id)
+        references = present if isinstance(present, set) else {present} - {None}
+        left = {each for each in references if each is not None and each is not reference and each() is not None}
+        if not left:
+            self._watchers.pop(job_id, None)
+        elif left != references:
+            self._watchers[job_id] = left if len(left) > 1 else next(iter(left))
+
+    def _of(self, job_id: str) -> Iterator[Watcher]:
+        present = self._watchers.get(job_id)
+        if present is None:
+            return
+        for reference in list(present) if isinstance(present, set) else (present,):
+            if (watcher := reference()) is not None:
+                yield watcher
 
     def publish(self, status: JobStatus) -> None:
         """Hands a status to everyone who watches its job."""
-        for watcher in list(self._watchers.get(status.job_id, ())):
+        for watcher in self._of(status.job_id):
             watcher.offer(status)
 
     def refuse(self, job_id: str, error: BaseException) -> None:
         """Hands an error about one job to everyone who watches it, and takes them off it."""
-        for watcher in list(self._watchers.get(job_id, ())):
+        for watcher in list(self._of(job_id)):
             watcher.drop(job_id)
             watcher.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """Hands an error to everyone who waits."""
-        for watcher in {watcher for watchers in self._watchers.values() for watcher in watchers}:
+        for watcher in {watcher for job_id in self for watcher in self._of(job_id)}:
             watcher.fail(error)

@@ -177,27 +177,18 @@ def statuses(answer: Answer, operation: str = "jobstatus") -> Statuses:
         ServerError: the request was refused.
         ProtocolError: the answer is about something else, or a job has no id.
     """
-    found = [_status(operation, row) for row in _known(operation, answer, "job_list", "jobs")]
+    found = [status_of(row, operation) for row in job_rows(answer, operation)]
     return Statuses({each.job_id: each for each in found}, missing_jobs(answer))
 
 
-def fresh(answer: Answer, seen: dict[str, Object], operation: str = "jobstatus") -> Statuses:
-    """As `statuses`, but only of the jobs whose rows differ from those seen before.
+def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
+    """The rows of the jobs of an answer.
 
-    Args:
-        answer: the objects of the answer.
-        seen: the last row of each job; brought up to date.
-        operation: the name of the operation.
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
     """
-    found: dict[str, JobStatus] = {}
-    for row in _known(operation, answer, "job_list", "jobs"):
-        known = row.get("job_id")
-        if isinstance(known, str) and seen.get(known) == row:
-            continue
-        status = _status(operation, row)
-        found[status.job_id] = status
-        seen[status.job_id] = row
-    return Statuses(found, missing_jobs(answer))
+    return _known(operation, answer, "job_list", "jobs")
 
 
 def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
@@ -209,7 +200,12 @@ def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
     return rows(operation, answer, kind, key)
 
 
-def _status(operation: str, row: Object) -> JobStatus:
+def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
+    """The status that a row tells.
+
+    Raises:
+        ProtocolError: it has no id.
+    """
     native = text_of(row, "status")
     return JobStatus(
         job_id=job_id(operation, row.get("job_id")),

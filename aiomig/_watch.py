@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+import anyio.lowlevel
+
 from ._errors import JobNotFound
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from ._backend import Backend
     from ._status import JobStatus
+
+_TURNS = 100
+"""After so many statuses a loop gives way to other tasks, however many more there are."""
 
 
 class Watch:
@@ -35,13 +40,11 @@ class Watch:
         self._backend = backend
         self._watcher = backend.board.watch()
         self._unread: list[str] = []
+        self._turns = 0
         self._add(job_ids)
 
     def _add(self, job_ids: Iterable[str]) -> None:
-        for job_id in dict.fromkeys(job_ids):
-            if job_id not in self._watcher.ids_view:
-                self._watcher.follow(job_id)
-                self._unread.append(job_id)
+        self._unread += self._watcher.follow(*job_ids)
 
     def add(self, *jobs: object) -> None:
         """Adds jobs (or ids) to a running watch."""
@@ -55,6 +58,9 @@ class Watch:
         while status is None:
             if self._unread:
                 await self._read()
+            self._turns += 1
+            if self._turns % _TURNS == 0:
+                await anyio.lowlevel.checkpoint()
             status = await self._watcher.next()
         return status
 
@@ -75,7 +81,8 @@ class Watch:
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
             self._watcher.drop(error.job_id)
             raise
-        self._unread = [job_id for job_id in self._unread if job_id not in unread]
+        done = set(unread)
+        self._unread = [job_id for job_id in self._unread if job_id not in done]
         for status in present.values():
             self._watcher.offer_first(status)
 

@@ -105,7 +105,7 @@ def test_a_watcher_that_is_closed_leaves_nothing_and_the_others_alone() -> None:
 
 def test_the_mode_hears_of_each_job() -> None:
     heard: list[str] = []
-    board = Board(heard.append)
+    board = Board(heard.extend)
     watcher = board.watch(["a", "b", "a"])
     watcher.follow("c")
     watcher.follow("c")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import ssl
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from aiomig import _protocol_site as site
 from aiomig._config import Config
 from aiomig._grid import _plan_from
 from aiomig._mrsl import escape, parse, render
+from aiomig._protocol_news import News
 from aiomig._results import KINDS, parse_io_status, parse_status, raise_for, result
 from aiomig._x509 import Certificate, from_der, from_pem
 from aiomig.testing import USER, Authority
@@ -118,9 +120,11 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 def twice(answer: Any, operation: str) -> None:
-    seen: dict[str, protocol.Object] = {}
-    jobs.fresh(answer, seen)
-    jobs.fresh(answer, seen)
+    news, body = News(), json.dumps(answer).encode()
+    ids = re.findall(r'"job_id": "([^"\\]*)"', body.decode())
+    for _ in range(2):
+        news.is_none(ids, body)
+        list(news.read(ids, body, answer))
 
 
 OTHERS: dict[str, Callable[[Any, str], Any]] = {
@@ -128,6 +132,7 @@ OTHERS: dict[str, Callable[[Any, str], Any]] = {
     "fresh": twice,
     "disk usage": files.disk_usage,
     "documentation": site.keywords,
+    "runtime environments": site.runtime_environments,
     "nothing": nothing,
 }
 EVERY = [*dict.fromkeys((*PARSERS.values(), *OTHERS.values()))]
