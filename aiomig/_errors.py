@@ -431,7 +431,7 @@ class ResultsMissing(JobError):
         *,
         arrived: Sequence[str] = (),
         staging: Sequence[str] = (),
-        remedy: str = "",
+        remedy: str = "see whether the commands made them in the job's own folder, and as files: folders stay",
         status: JobStatus | None = None,
         result: JobResult | None = None,
     ) -> None:
@@ -449,17 +449,20 @@ def _listed(names: Sequence[str]) -> str:
 
 
 _EXIT_CODES: Mapping[int, str] = {
-    126: "found, but not executable",
-    127: "command not found",
+    124: "ended by the timeout command",
+    126: "found, but not executable: executables=[…] sends files that are",
+    127: "command not found: executables=[…] sends your own",
     255: "unbalanced quotes, or an error of ssh and the like",
 }
 
 _SIGNALS: Mapping[int, str] = {
+    signal.SIGILL: "illegal instruction, often built for another processor",
     signal.SIGABRT: "aborted, often by a failed assertion",
-    signal.SIGKILL: "killed, often out of memory or over a limit",
+    signal.SIGKILL: "killed, often out of memory, or over the CPU time that wall_time allows",
     signal.SIGSEGV: "segmentation fault",
-    signal.SIGXCPU: "over the limit of CPU time",
-    signal.SIGXFSZ: "over the limit of file size",
+    signal.SIGTERM: "told to end",
+    signal.SIGXCPU: "over the CPU time that wall_time allows",
+    signal.SIGXFSZ: "over the file size that disk_gb allows",
 }
 
 

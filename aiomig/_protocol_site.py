@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 
 from ._errors import ProtocolError
-from ._protocol import Answer, check, excerpt, lines_of, of_type, plain, shown, text_of
+from ._protocol import Answer, check, excerpt, lines_of, of_type, plain, rows, shown, text_of
+from ._site import Keyword
+
+__all__ = ["Keyword", "Message", "keywords", "message", "names", "runtime_environments", "topics"]
 
 _SUPPORTED = re.compile(r"supports the following values:\s*(.+)", re.DOTALL)
 
@@ -22,21 +25,6 @@ class Message:
 
     id: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """One keyword of mRSL as the server documents it.
-
-    Attributes:
-        name: the keyword.
-        text: what the server says of it, a line each.
-        values: the values that this server supports, where it lists them.
-    """
-
-    name: str
-    text: tuple[str, ...]
-    values: tuple[str, ...] = ()
 
 
 def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
@@ -90,13 +78,38 @@ def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
     return found
 
 
+def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
+    """What there is documentation of, from ``docs.py`` without a topic.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer)
+    return tuple(plain(topic) for each in of_type(answer, "list") for topic in _items(operation, each.get("list")))
+
+
+def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, ...]:
+    """The names of the runtime environments of this server, from ``redb.py?operation=list`` (mig-protocol 2.3).
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else, or one has no name.
+    """
+    check(operation, answer, "runtimeenvironments")
+    found = rows(operation, answer, "runtimeenvironments", "runtimeenvironments")
+    names = tuple(plain(text_of(row, "name")) for row in found)
+    if not all(names):
+        raise ProtocolError(f"{operation}: a runtime environment has no name", excerpt=excerpt(answer))
+    return names
+
+
 def _keyword(name: str, lines: list[str]) -> Keyword:
-    shown = [plain(re.sub(r"<[^<>]*>", " ", line)) for line in lines]
-    match = _SUPPORTED.search("\n".join(line for line in shown if line))
+    pieces = (piece for line in lines for piece in re.split(r"<br */?>", line))
+    shown = [line for piece in pieces if (line := plain(re.sub(r"<[^<>]*>", " ", piece)))]
+    match = _SUPPORTED.search("\n".join(shown))
     values = match[1].partition("\n")[0].split(",") if match else []
-    return Keyword(
-        name, tuple(line for line in shown if line), tuple(value.strip() for value in values if value.strip())
-    )
+    return Keyword(name, tuple(shown), tuple(value.strip() for value in values if value.strip()))
 
 
 def _items(operation: str, value: object) -> list[str]:

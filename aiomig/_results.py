@@ -6,7 +6,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from ._errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing
+from ._errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing, shown
+from ._shell_endings import endings
 from ._status import CommandResult, JobResult, JobState
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def raise_for(job_id: str, result: JobResult, description: Description | None = 
         case JobState.FINISHED:
             _raise_for_finished(job_id, result, description)
         case JobState.FAILED:
-            raise JobFailed(job_id, _failure(status), status=status, result=result)
+            raise JobFailed(job_id, _failure(status, description), status=status, result=result)
         case JobState.CANCELED:
             when = f" at {_time(status.canceled_at)}" if status.canceled_at else ""
             raise JobCanceled(job_id, f"canceled{when}", status=status, result=result)
@@ -287,24 +288,33 @@ def _contents(result: JobResult) -> tuple[tuple[str, object], ...]:
     return ("stdout", result.stdout_bytes), ("stderr", result.stderr_bytes), ("io-status", result.transfers)
 
 
-def _failure(status: JobStatus) -> str:
+def _failure(status: JobStatus, description: Description | None) -> str:
     attempts = status.attempts
     if not attempts:
         return f"the grid gave it up at {_time(status.failed_at)}, without saying why"
     tried = "its only attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
     reasons = {attempt.reason for attempt in attempts}
     # Where all attempts ended alike and nothing more is known of them, the job itself is the likely cause.
-    hint = "" if len(reasons) > 1 or any(each.detail for each in attempts) else _HINTS.get(reasons.pop(), "")
-    lines = [f"the grid gave it up after {tried}:", *(f"- {_told(attempt)}" for attempt in attempts)]
-    return "\n".join([*lines, hint] if hint else lines)
+    alone = "" if len(reasons) > 1 or any(each.detail for each in attempts) else reasons.pop()
+    lines = [f"the grid gave it up after {tried}:"]
+    lines += [f"- … and {len(attempts) - _MOST_NAMED} before"] if len(attempts) > _MOST_NAMED else []
+    lines += [f"- {_told(attempt)}" for attempt in attempts[-_MOST_NAMED:]]
+    lines += [_HINTS[alone]] if alone in _HINTS else []
+    if attempts[-1].reason == _DIED and description is not None:
+        suspects = [shown(each.value) for each in endings(description.lines("EXECUTE"))]
+        lines += [f"these commands may have done it: {', '.join(suspects[:_MOST_NAMED])}"] if suspects else []
+    return "\n".join(lines)
+
+
+_DIED = "RESOURCE DIED"
 
 
 _HINTS = {
     # golden.md, failed attempts.
     "JOB TIMEOUT": "JOB TIMEOUT: over its wall time (raise resources.wall_time), or its results could not be sent: an "
     "output that cannot be read or has no place in the home, or a job that removed its own files",
-    "RESOURCE DIED": "RESOURCE DIED: the resource failed, or the job's shell did: a command that ends it with a "
-    "failure (exit 3, set -e, exec), or a syntax error, loses all results",
+    _DIED: "RESOURCE DIED: the resource failed, or the job's shell did: a command that ends it with a failure (exit 3, "
+    "set -e, exec), a syntax error, or its own use of memory or CPU time loses all results",
 }
 
 

@@ -27,7 +27,7 @@ from ._inputs import InputItem, input_files
 from ._lifting import fields_of, input_items, output_items
 from ._lowering import DEFAULT_MEMORY, field_lines, make_plan, text_of
 from ._mrsl import parse
-from ._names import Claims
+from ._names import Claims, is_url
 from ._outputs import OutputItem, output_files
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from ._plan import Plan
     from ._values import InputFile, OutputFile, Resources
+
+
+_STAGING = ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -50,6 +53,17 @@ class JobSpec:
       name is the base name.
     - ``outputs``: ``name``, or ``(name, destination)``: a path below the folder of `Job.fetch`, or
       ``Remote("path")`` in the home, or a URL.
+
+    Example::
+
+        spec = JobSpec(
+            "./fit --seed $SEED data.csv > out.txt",
+            inputs=[("runs/7.csv", "data.csv"), Remote("shared/model.bin")],
+            executables=["fit"],
+            outputs=["out.txt"],
+            environment={"SEED": "7"},
+            resources=Resources(wall_time=3600, memory_mb=4096),
+        )
 
     Attributes:
         commands: the command lines, run in order in one bash; one that fails does not stop the others.
@@ -162,7 +176,15 @@ class JobSpec:
             SpecError: everything that a server would refuse, with keywords as fields and line numbers; or,
                 where there is none of that, what it would take but lose, with the fields of `JobSpec`.
         """
-        return cls(**fields_of(parse(text)))
+        description = parse(text)
+        lost = _folder_faults(description, "{}")
+        try:
+            spec = cls(**fields_of(description))
+        except SpecError as error:
+            raise SpecError([*lost, *error.faults]) from None
+        if lost:
+            raise SpecError(lost)
+        return spec
 
     def mrsl_text(self) -> str:
         """Exactly what would be sent, with ``example`` for the name of the job's private folder."""
@@ -192,7 +214,8 @@ def _raw_faults(spec: JobSpec) -> list[Fault]:
     ]
     # What a server would take in these lines and then lose is refused as it is in the fields.
     raw = Description(spec.mrsl)
-    for keyword in ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES"):
+    faults += _folder_faults(raw, "mrsl[{!r}]")
+    for keyword in _STAGING:
         lost: list[Fault] = []
         for line in raw.transfers(keyword):
             if keyword == "OUTPUTFILES":
@@ -201,6 +224,17 @@ def _raw_faults(spec: JobSpec) -> list[Fault]:
                 input_files(keyword, input_items([line]), Claims(), lost)
         faults += [replace(fault, field=f"mrsl[{keyword!r}]") for fault in lost]
     return faults
+
+
+def _folder_faults(description: Description, field: str) -> list[Fault]:
+    """Folders where MiG takes files alone: it takes the line, and loses what is meant (golden in-dir and out-dir)."""
+    remedy = "name each file, or an archive made by tar"
+    return [
+        Fault(field.format(keyword), line, "names a folder, which MiG would lose without a word", remedy)
+        for keyword in _STAGING
+        for line in description.lines(keyword)
+        if (source := line.partition(" ")[0]).endswith("/") and not is_url(source)
+    ]
 
 
 class SpecFields(TypedDict, total=False):

@@ -304,6 +304,50 @@ def test_failed_jobs_have_their_attempts() -> None:
     assert "raise resources.wall_time" in lines[-1]
 
 
+def test_commands_that_may_have_ended_the_shell_are_named() -> None:
+    status = JobStatus(JOB, JobState.FAILED, "FAILED", attempts=(Attempt(failed_at=WHEN, reason="RESOURCE DIED"),))
+    description = Description({"EXECUTE": ("echo exit 3", "[ -f x ] || exit 3", "( exit 4 )", "set -e")})
+    lines = str(failure(result(status, {}), description)).split("\n")
+    assert lines[-1] == "these commands may have done it: '[ -f x ] || exit 3', 'set -e'"
+    assert "set -e, exec" in lines[-2]
+    assert "may have done it" not in str(failure(result(status, {})))
+    good = Description({"EXECUTE": ("echo exit 3",)})
+    assert "may have done it" not in str(failure(result(status, {}), good))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (124, "timeout"),
+        (126, "executables=["),
+        (127, "executables=["),
+        (132, "another processor"),
+        (137, "wall_time"),
+        (143, "told to end"),
+        (152, "wall_time"),
+        (153, "disk_gb"),
+    ],
+)
+def test_exit_codes_are_explained_with_what_to_do(code: int, words: str) -> None:
+    assert words in explain_exit_code(code)
+    assert f"exited with {code} (" in str(failure(finished(status=b"./fit %d\n" % code)))
+
+
+def test_missing_outputs_are_told_with_what_came_and_what_to_look_for() -> None:
+    error = ResultsMissing(JOB, ["a", "b"], arrived=["c"])
+    assert "these did not arrive: a, b; these did: c; see whether" in str(error)
+    assert "folders stay" in str(error)
+
+
+def test_of_many_attempts_the_last_are_told() -> None:
+    attempts = tuple(Attempt(failed_at=WHEN, reason="JOB TIMEOUT", resource=f"exe{number}") for number in range(100))
+    error = failure(result(JobStatus(JOB, JobState.FAILED, "FAILED", attempts=attempts), {}))
+    assert str(error).split("\n")[1] == "- … and 80 before"
+    assert "on exe80" in str(error)
+    assert "on exe79" not in str(error)
+    assert len(error.attempts) == 100
+
+
 def test_what_local_mode_knows_of_an_attempt_is_told() -> None:
     attempts = (Attempt(failed_at=WHEN, reason="RESOURCE DIED", detail="syntax error near '('"),)
     error = failure(result(JobStatus(JOB, JobState.FAILED, "FAILED", attempts=attempts), {}))

@@ -21,6 +21,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState
+from aiomig._shell_syntax import CommandCheck, Verdict
 from tests.golden.runs import Ending, Run, local_ending, put_before, recordings, run_of, snapshot
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HOST = "shows the host, its user, its paths or the time"
 NO_RESOURCE = "waits on a grid without such a resource; this machine takes it"
 LOSES = "taken and lost by a grid; refused here before anything is sent, as a spec with that fault is"
+SYNTAX = "a syntax error loses all outputs on the grid; refused here before anything is sent, unless told not to"
 NOT_EMULATED = "live I/O and message queues from inside a job are not emulated"
 
 DIFFERENT: Mapping[str, tuple[str, str]] = {
@@ -63,11 +65,22 @@ DIFFERENT: Mapping[str, tuple[str, str]] = {
     "platform-other": ("taken", NO_RESOURCE),
     "sandbox-true": ("taken", NO_RESOURCE),
     "in-quote": ("refused inputs", LOSES),
+    "in-dir-slash": ("refused INPUTFILES", LOSES),
     "in-dotdot": ("refused inputs", LOSES),
     "in-dotdot-dst": ("refused inputs", LOSES),
     "out-dotdot": ("refused outputs", LOSES),
     "out-hidden": ("refused outputs", LOSES),
     "out-status-name": ("refused outputs", LOSES),
+    "bad-substitution": ("refused commands", SYNTAX),
+    "brace-close": ("refused commands", SYNTAX),
+    "brace-open": ("refused commands", SYNTAX),
+    "comment-bash": ("refused commands", SYNTAX),
+    "hash-raw": ("refused commands", SYNTAX),
+    "heredoc": ("refused commands", SYNTAX),
+    "loop-lines": ("refused commands", SYNTAX),
+    "paren-open": ("refused commands", SYNTAX),
+    "paren-syntax": ("refused commands", SYNTAX),
+    "percent": ("refused commands", SYNTAX),
     "cancel-staging": ("taken", "a missing input is looked for once, not for a minute in which to cancel"),
     "liveio": ("all", NOT_EMULATED),
     "mqueue": ("all", NOT_EMULATED),
@@ -224,7 +237,7 @@ async def outcomes_of(
         return [refusal.outcome]
 
 
-async def repeat(run: Run, folder: Path, gate: int | None = None) -> Ending:
+async def repeat(run: Run, folder: Path, gate: int | None = None, *, check_commands: bool = True) -> Ending:
     """Runs a recorded job, and does to it what was done on the grid in the same state."""
     home = folder / "home"
     put_before(run, home)
@@ -232,6 +245,7 @@ async def repeat(run: Run, folder: Path, gate: int | None = None) -> Ending:
     description.write_bytes(run.mrsl.encode())
     state = first_state(run) if DIFFERENT.get(run.name, ("",))[0] != "taken" else ""
     async with session(home, run.name) as mig:
+        mig.check_commands = check_commands
         before = snapshot(home)
         blockers: Sequence[aiomig.Job] = ()
         if state == JobState.QUEUED:
@@ -279,6 +293,8 @@ async def test_run(name: str, port: str, place: Path, gate: int) -> None:
         await refused(run, run.refused_keyword, place)
     elif what.startswith("refused"):
         await refused(run, what.removeprefix("refused "), place)
+        if what == "refused commands":
+            assert await repeat(run, place, check_commands=False) == run.ending()
     elif what == "taken":
         assert (await repeat(run, place)).state == JobState.FINISHED
     else:
@@ -299,6 +315,21 @@ async def refused(run: Run, field: str, folder: Path) -> None:
         assert field in {fault.field.partition("[")[0] for fault in caught.value.faults}
         assert all(fault.problem and fault.remedy for fault in caught.value.faults)
         assert await mig.jobs() == []
+
+
+async def test_commands_are_refused_where_bash_cannot_read_them() -> None:
+    """And nowhere else, however odd they are. What ends the shell is warned of: these lost all, or were lucky."""
+    found: dict[str, Verdict] = {}
+    for name, recording in RECORDINGS.items():
+        with suppress(aiomig.SpecError):
+            found[name] = await CommandCheck().verdict(aiomig.JobSpec.from_mrsl(run_of(recording, {}).mrsl).commands)
+    wrong = {name for name, verdict in found.items() if verdict.faults}
+    assert wrong == {name for name, (what, _) in DIFFERENT.items() if what == "refused commands"}
+    warned = {name: run_of(RECORDINGS[name], {}).final["status"] for name, verdict in found.items() if verdict.warnings}
+    lucky = {"exec-true", "retry-then-ok", "set-e-ok"}
+    lost = {"exit3-early", "missing-plus-retry", "out-exit3", "output-before-fail", "retry-default", "retry-exit3"}
+    lost |= {"set-e-false", "set-u"}
+    assert warned == {**dict.fromkeys(lucky, "FINISHED"), **dict.fromkeys(lost, "FAILED")}
 
 
 async def test_cpu_limit(place: Path) -> None:

@@ -159,7 +159,7 @@ def test_result_holds_everything() -> None:
 
 def test_raise_for_command_failed() -> None:
     made = result(status(JobState.FINISHED), {"status": b"true 0\nx 127\n", "stderr": b"x: not found"}, ["true", "x"])
-    with pytest.raises(CommandFailed, match=r"'x' exited with 127 \(command not found\)\nx: not found") as caught:
+    with pytest.raises(CommandFailed, match=r"'x' exited with 127 \(command not found: .*\)\nx: not found") as caught:
         raise_for(JOB, made)
     assert (caught.value.command, caught.value.exit_code) == ("x", 127)
     assert caught.value.result is made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 import pickle
 import shutil
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 import aiomig
 from aiomig import Files, Session
 from aiomig._local_files import LocalHome
+from aiomig._shell_syntax import CommandCheck
 from aiomig.testing import USER, Authority, FakeGrid
 
 from .clocks import anyio_backend  # noqa: F401  # the fixture
@@ -112,7 +114,7 @@ class World:
         return await self._opened(grid.transport())
 
     async def _local(self) -> Session:
-        return await self.stack.enter_async_context(aiomig.local(self.work / "local"))
+        return await self._entered(aiomig.local(self.work / "local"))
 
     async def _answered(self) -> Any:
         async def answered(body: bytes, status: int = 200, **headers: str) -> Session:
@@ -128,6 +130,10 @@ class World:
 
     async def _opened(self, transport: httpx.AsyncBaseTransport) -> Session:
         session = aiomig.grid(url="https://grid.example.org", certificate="c.pem", key="k.pem", transport=transport)
+        return await self._entered(session)
+
+    async def _entered(self, session: Session) -> Session:
+        session._commands = CommandCheck(math.inf)  # bash takes its time, and the clock of the test would jump
         return await self.stack.enter_async_context(session)
 
 

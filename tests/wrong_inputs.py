@@ -127,6 +127,13 @@ def home(what: str, act: Callable[..., Any], error: type[MigError], *words: str,
     return Wrong(what, act, error, words, {} if path is None else {"path": path})
 
 
+def unreadable(what: str, at: int, *words: str, commands: list[str]) -> Wrong:
+    """Commands that bash cannot read."""
+    fault = f"commands[{at}]" if len(commands) > 1 else "commands"
+    words = (f"{fault}={commands[at]!r}", "bash says: ", *words, "no command of the job runs")
+    return Wrong(what, lambda mig: mig.submit(commands), SpecError, words, fault=fault)
+
+
 def option(what: str, fault: str, act: Callable[..., Any], *words: str) -> Wrong:
     """An option that is out of its range."""
     return Wrong(what, act, SpecError, (fault, *words), fault=fault)
@@ -181,12 +188,22 @@ def ended(
 
     async def act(grid: FakeGrid, mig: Session) -> Any:
         grid.script(script)
-        return await mig.submit("./fit", **(fields or {}))
+        return await mig.submit(**{"commands": "./fit", **(fields or {})})
 
     return Wrong(what, act, error, ("job ", *words), attributes)
 
 
 # -- job descriptions
+
+
+async def swept(mig: Session) -> Any:
+    return [job async for job in mig.sweep(lambda text: JobSpec(f"echo {text}"), ["("], on_failure="raise")]
+
+
+async def hashed(work: Path, mig: Session) -> Any:
+    (work / "job.mrsl").write_text("::EXECUTE::\necho ${#HOME}\n")
+    return await mig.submit_mrsl(work / "job.mrsl")
+
 
 SPECS = [
     spec("no command", "commands", "no command", "at least one", commands=[]),
@@ -217,6 +234,13 @@ SPECS = [
     spec("'..' in a destination", "outputs[0]", "../x", "remove the '..'", outputs=[("a", "../x")]),
     spec("two outputs in one place", "outputs[1]", "taken by outputs[0]", outputs=["a", ("b", "a")]),
     spec("an output in a .status", "outputs[0]", "'.status'", "'.state'", outputs=[("a", Remote("a.status"))]),
+    spec("an output above the home", "outputs[0]", "leads out", "'..'", outputs=[("a", Remote("../x"))]),
+    spec("an output with a blank in the home", "outputs[0]", "holds ' '", outputs=[("a", Remote("two words"))]),
+    spec("the job's folder as output", "outputs[0]", "'.'", "name of a file", outputs=["."]),
+    spec("a folder as destination", "outputs[0]", "directory", "the file itself", outputs=[("a", "plots/")]),
+    spec("a folder of the home as input", "inputs[0]", "directory", "the file itself", inputs=[Remote("data/")]),
+    spec("a folder in a raw keyword", "mrsl['OUTPUTFILES']", "'d/ x'", "a folder", "tar", mrsl={"OUTPUTFILES": "d/ x"}),
+    spec("'..' in a raw keyword", "mrsl['INPUTFILES']", "leads out", "'..'", mrsl={"INPUTFILES": "a ../x"}),
     spec("an output that MiG hides", "outputs[0]", ".htaccess", "another", outputs=[("a", Remote("d/.htaccess"))]),
     spec("a number as destination", "outputs[0]", "type int", "(name, destination)", outputs=[("a", 5)]),
     spec("a variable without a good name", "environment['2X']", "letters, digits and _", environment={"2X": "a"}),
@@ -234,6 +258,22 @@ SPECS = [
     spec("a keyword of the wrong type", "mrsl['CPUTIME']", "'an hour'", "digits", mrsl={"CPUTIME": "an hour"}),
     spec("several things wrong", "commands", "2 faults", "retries", commands=[], retries="no"),
 ]
+
+COMMANDS = [
+    unreadable("a parenthesis too many", 1, "near unexpected token `)'", "mend it", commands=["true", "echo a )"]),
+    unreadable("a parenthesis too few", 1, "syntax error", commands=["true", "( true", "true"]),
+    unreadable("a brace too many", 0, "near unexpected token `}'", commands=["echo b; }"]),
+    unreadable("a brace too few", 1, "unexpected end of file", commands=["true", "{ echo", "echo $x"]),
+    unreadable("a dollar and a brace", 1, "looking for matching", commands=["true", "echo ${", "true"]),
+    unreadable("a backtick too many", 0, "matching ``'", commands=["echo `"]),
+    unreadable("a line that begins with a semicolon", 0, "near unexpected token `;'", commands=["; true"]),
+    unreadable("Python's %(x)s", 0, "near unexpected token `('", commands=["echo %(x)s"]),
+    unreadable("a loop over several commands", 0, "stands on one line", commands=["for i in 1 2", "do", "./fit", "done"]),
+    unreadable("a here-document", 0, "here-document", "inputs=[(b'…', 'name')]", commands=["cat <<E", "text", "E"]),
+    Wrong("a wrong command of many", lambda mig: mig.submit_many(["true", "echo ("]), SubmitErrors, ("2 of 2 jobs", "[1] commands='echo ('", "bash says")),
+    Wrong("a wrong command in a sweep", swept, SpecError, ("commands='echo ('", "bash says"), fault="commands"),
+    Wrong("a hash that ends a command", hashed, SpecError, ("commands='echo ${'", "bash says"), fault="commands"),
+]  # fmt: skip
 
 RESOURCES = [
     needs("memory with a unit", "memory_mb", "'4 GB'", "memory_mb=4096", memory_mb="4 GB"),
@@ -265,6 +305,14 @@ MRSL = [
     mrsl("a variable without '='", "ENVIRONMENT", 5, "::EXECUTE::\na\n\n::ENVIRONMENT::\nX\n", "NAME=VALUE"),
     mrsl("a file name with a '?'", "INPUTFILES", 5, "::EXECUTE::\na\n\n::INPUTFILES::\na?\n", "'?'", "rename"),
     mrsl("no text at all", "EXECUTE", None, "", "missing", "at least one command line"),
+    mrsl("a folder in a file", "OUTPUTFILES", None, "::EXECUTE::\na\n\n::OUTPUTFILES::\nout/\n", "'out/'", "tar"),
+    mrsl(
+        "'..' in a destination of a file",
+        "outputs[0]",
+        None,
+        "::EXECUTE::\na\n\n::OUTPUTFILES::\nx ../y\n",
+        "leads out",
+    ),
     Wrong("bytes for mRSL", lambda: JobSpec.from_mrsl(b"x"), SpecError, ("text", "decode"), fault="text"),  # type: ignore[arg-type]
 ]
 
@@ -455,6 +503,9 @@ SESSIONS = [
     Wrong("the files of a closed one", files_of_closed, NoSession, ("not open", "open one")),
     Wrong("jobs of two sessions", mixed_sessions, MigError, ("several sessions", "each session apart")),
     option("a mode that there is not", "mode", lambda: aiomig.connect("cloud"), "'cloud'", "'grid' or 'local'"),  # type: ignore[arg-type]
+    home("a queue that there is not", lambda mig: mig.queue("q").send("x"), FileNotFound, "message_queues/q: ", "make it with queue.create()", path="message_queues/q"),
+    home("a local queue that there is not", lambda local: local.queue("q").receive(), FileNotFound, "message_queues/q: ", "make it with", path="message_queues/q"),
+    home("a queue twice", lambda mig: mig.queue("default").create(), FileExists, "message_queues/default: ", "exist_ok=True", path="message_queues/default"),
     option("a job id that is none", "job_id", lambda mig: mig.job(" "), "Job.id"),
     option("a spec and fields", "commands", lambda mig: mig.submit(JobSpec("true"), name="x"), "one of them"),
     option("mRSL that is not UTF-8", "mrsl", written_by_hand, "byte 17", "save the file as UTF-8"),
@@ -487,6 +538,10 @@ OPTIONS = [
     option("a journal that is another file", "journal", lambda work, mig: mig.sweep("true", [], journal="a.csv"), "no journal of a sweep"),
     option("newest of none", "newest", lambda mig: mig.jobs(newest=0), "0", "a count, or None"),
     option("no slots", "slots", lambda: aiomig.local("h", slots=0), "0", "positive whole number"),
+    option("a queue with a dash", "name", lambda mig: mig.queue("my-queue"), "'my-queue'", "letters and digits"),
+    option("a message in HTML", "message", lambda mig: mig.queue().send("<b>"), "'<'", "base64"),
+    option("a message in bytes", "message", lambda local: local.queue().send(b"x"), "b'x'", "not text", "decode it"),
+    option("an empty message", "message", lambda local: local.queue().send(""), "empty", "at least one character"),
     option("negative grace", "kill_grace", lambda: aiomig.local("h", kill_grace=-1), "-1", "at least 0"),
     option("retries in words", "default_retries", lambda: aiomig.local("h", default_retries="two"), "'two'"),  # type: ignore[arg-type]
     option("a truth for a time", "expire_after", lambda: aiomig.local("h", expire_after=True), "True", "seconds"),
@@ -537,6 +592,7 @@ JOBS = [
     ended("no codes", lambda job: job.finish(stdout="x", status=b"", after=1), ResultsMissing, "did not arrive", ".status; these did: ", ".stdout", "resubmit()"),
     ended("inputs missing", lambda job: job.finish(status=b"", io_status=STAGED, after=1), ResultsMissing, "get_input_files failed with 22", "get_executables", "1 of the outputs"),
     ended("a fault without retries", lambda job: job.fail("RESOURCE DIED", after=9), JobFailed, "its only attempt", "RESOURCE DIED", "set -e", "syntax error"),
+    ended("a shell that ended itself", lambda job: job.fail("RESOURCE DIED", after=9), JobFailed, "may have done it: 'cd x || exit 3'", fields={"commands": ["cd x || exit 3", "echo exit 4"]}),
     ended("two timeouts", lambda job: job.requeue(after=5).fail(after=20), JobFailed, "2 attempts", "- JOB TIMEOUT", "queued 20", "failed 20", "raise resources.wall_time"),
     ended("a job expired", lambda job: job.expire(after=5), JobExpired, "longer than the grid allows"),
     ended("a job canceled", lambda job: job._later(3, lambda: job._jobs.set(job._job, "CANCELED")), JobCanceled, "canceled at 20", "UTC"),
@@ -544,6 +600,7 @@ JOBS = [
 
 TABLE = [
     *SPECS,
+    *COMMANDS,
     *RESOURCES,
     *MRSL,
     *CONFIGURATION,
