@@ -10,12 +10,11 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from . import _x509
+from ._credential import Credential
 from ._errors import AuthenticationFailed, ConfigError, shown
 from ._miguser import UserFile, content, expanded
 
@@ -29,6 +28,8 @@ Password: TypeAlias = str | Callable[[], str]
 
 _HALF = re.compile("[\ud800-\udfff]")
 
+_MOST_DAYS = 36_500
+
 ENVIRONMENT_VARIABLE = "AIOMIG_CONFIG"
 """Names the configuration file to use."""
 
@@ -39,6 +40,11 @@ class Config:
 
     Making one does no I/O; a leading ``~`` of a path is expanded.
 
+    Example::
+
+        config = Config.load("~/.mig/miguser.conf").replace(password=lambda: keyring.get_password("mig", "me"))
+        async with aiomig.grid(config) as mig: ...
+
     Attributes:
         url: ``https://host[:port]`` of the certificate host of the site, without a path.
         certificate: the user's certificate, a PEM file.
@@ -48,6 +54,7 @@ class Config:
         password: the passphrase of the key, or a callable that returns it; never shown.
         connect_timeout: the longest time to connect, in seconds.
         timeout: the longest time to wait for the server's next sign of life, in seconds.
+        expiry_warning_days: so many days before the certificate expires, a session warns of it in the log; 0 for never.
 
     Raises:
         ConfigError: a field is wrong; names it.
@@ -60,6 +67,7 @@ class Config:
     password: Password | None = field(default=None, repr=False)
     connect_timeout: float = 20.0
     timeout: float = 300.0
+    expiry_warning_days: float = 14.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _url(self.url))
@@ -69,6 +77,7 @@ class Config:
                 object.__setattr__(self, name, _path(name, value))
         for name in ("connect_timeout", "timeout"):
             object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+        object.__setattr__(self, "expiry_warning_days", _days("expiry_warning_days", self.expiry_warning_days))
         if not (self.password is None or isinstance(self.password, str) or callable(self.password)):
             raise ConfigError(
                 f"password: a {type(self.password).__name__}; give text, or a callable that returns it",
@@ -134,16 +143,17 @@ class Config:
                 raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(known)}", field=name)
         return dataclasses.replace(self, **fields)
 
-    def read_certificate(self) -> _x509.Certificate:
-        """What the user's certificate says of itself; reads the file.
+    def credential(self) -> Credential:
+        """What the user's certificate says of itself; reads the files.
 
         Raises:
-            ConfigError: the file cannot be read, or holds no certificate.
+            ConfigError: a file cannot be read, or holds no certificate.
         """
         try:
-            return _x509.from_pem(content(self.certificate))
+            return Credential.read(self.certificate, self.key)
         except OSError as error:
-            raise _unreadable("certificate", self.certificate, error) from error
+            name = "key" if error.filename == str(self.key) != str(self.certificate) else "certificate"
+            raise _unreadable(name, getattr(self, name), error) from error
         except ValueError as error:
             raise ConfigError(
                 f"certificate: {self.certificate} {error}; give the cert.pem of the site, or make one of its "
@@ -163,8 +173,7 @@ class Config:
         """
         import ssl  # only who reaches a grid pays for it
 
-        self._check_dates(datetime.now(UTC))
-        _check_secrecy("key", self.key)
+        self.credential().check()
         context = self._trust()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         passphrase = _Passphrase(self.password, self.key)
@@ -174,20 +183,8 @@ class Config:
             raise self._key_error(error, asked=passphrase.asked) from error
         except OSError as error:
             raise _unreadable("key", self.key, error) from error
+        _check_secrecy("key", self.key)
         return context
-
-    def _check_dates(self, now: datetime) -> None:
-        certificate = self.read_certificate()
-        if now > certificate.not_after:
-            when, remedy = f"expired at {certificate.not_after}", "renew it on the pages of the site"
-        elif now < certificate.not_before:
-            when, remedy = (
-                f"is not valid before {certificate.not_before}",
-                f"check the clock, which says {now}",
-            )
-        else:
-            return
-        raise AuthenticationFailed(f"certificate: {self.certificate} of {certificate.subject} {when}; {remedy}")
 
     def _trust(self) -> ssl.SSLContext:
         import ssl
@@ -197,7 +194,7 @@ class Config:
         try:
             if self.ca.is_dir():
                 return ssl.create_default_context(capath=self.ca)
-            self.ca.read_bytes()
+            content(self.ca)
             return ssl.create_default_context(cafile=self.ca)
         except ssl.SSLError as error:
             raise ConfigError(
@@ -210,7 +207,10 @@ class Config:
 
     def _key_error(self, error: ssl.SSLError, *, asked: bool) -> AuthenticationFailed | ConfigError:
         if error.reason == "KEY_VALUES_MISMATCH":
-            message = f"key: {self.key} is not the key of {self.certificate}; give the two that belong together"
+            message = (
+                f"key: {self.key} is not the key of {self.certificate}; give the two that belong together; "
+                "of several certificates in a file the user's comes first"
+            )
             return ConfigError(message, field="key")
         if asked:
             return AuthenticationFailed(f"key: the password does not open {self.key}; give the one it was made with")
@@ -292,6 +292,12 @@ def _seconds(name: str, value: object) -> float:
     raise ConfigError(f"{name}: {shown(value)} is no time; give seconds, more than 0", field=name)
 
 
+def _days(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_DAYS:
+        return float(value)
+    raise ConfigError(f"{name}: {shown(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
+
+
 def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:
     reason = error.strerror or type(error).__name__
     return ConfigError(f"{name}: {path} cannot be read: {reason}; correct the path or its permissions", field=name)
@@ -303,4 +309,10 @@ def _check_secrecy(what: str, path: Path) -> None:
     except OSError:
         return  # whoever reads the file says so
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        logger.warning("%s: others can read %s; run: chmod 600 %s", what, path, path)
+        logger.warning(
+            "%s: others can read %s; run: chmod 600 %s",
+            what,
+            path,
+            path,
+            extra={"event_name": "secret_readable", "path": str(path)},
+        )

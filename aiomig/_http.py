@@ -8,10 +8,12 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import anyio
 import anyio.lowlevel
 
+from ._connections import Connections, Opening, Whole
 from ._errors import (
     AuthenticationFailed,
     ConfigError,
@@ -22,6 +24,7 @@ from ._errors import (
     ProtocolError,
     ServerError,
 )
+from ._renewal import Renewal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._config import Config
+    from ._credential import Credential
 
 _PIECE = 1 << 20
 
@@ -82,10 +86,15 @@ class HttpClient:
         self._version = version
         self._transport = transport
         self._limiter = anyio.CapacityLimiter(_CONNECTIONS)
-        self._client: httpx.AsyncClient | None = None
+        self._renewal = Renewal(config) if transport is None else None
+        self._connections: Connections | None = None
+        self._retired: WeakSet[Connections] = WeakSet()
         self._stream: Callable[[bytes], httpx.AsyncByteStream]
-        self._context: ssl.SSLContext | None = None
-        self._is_proven = False
+
+    @property
+    def credential(self) -> Credential | None:
+        """The certificate that is used; ``None`` before it was read, and with a transport for tests."""
+        return self._renewal.credential if self._renewal is not None and self._connections is not None else None
 
     async def open(self) -> None:
         """Reads the certificate; connects to nothing yet.
@@ -96,14 +105,16 @@ class HttpClient:
         """
         import httpx
 
-        self._stream = type("Whole", (_Whole, httpx.AsyncByteStream), {})
-        given: dict[str, Any] = {"transport": self._transport}
-        if self._transport is None:
-            self._context = given["verify"] = self._config.ssl_context()
-            del given["transport"]
+        self._stream = type("Whole", (Whole, httpx.AsyncByteStream), {})
+        self._connections = self._connect(self._renewal.load() if self._renewal is not None else None)
+
+    def _connect(self, context: ssl.SSLContext | None) -> Connections:
+        import httpx
+
         agent = f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})"
+        given: dict[str, Any] = {"transport": self._transport} if context is None else {"verify": context}
         try:
-            self._client = httpx.AsyncClient(
+            client = httpx.AsyncClient(
                 base_url=self._config.url,
                 limits=httpx.Limits(
                     max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
@@ -115,12 +126,25 @@ class HttpClient:
             )
         except httpx.InvalidURL as error:
             raise ConfigError(f"url: {self._config.url!r}: {error}; give https://host[:port]", field="url") from error
+        return Connections(client, context)
 
     async def close(self) -> None:
         """Closes the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        connections, self._connections = self._connections, None
+        for each in (connections, *self._retired):
+            if each is not None:
+                await each.client.aclose()
+
+    async def _present(self) -> Connections:
+        """The connections that a new request is to use: others once the certificate was replaced on disk."""
+        present = self._connections
+        if present is not None and self._renewal is not None and (context := self._renewal.renewed()) is not None:
+            self._connections = self._connect(context)
+            self._retired.add(present)
+            await present.retire()
+        if self._connections is None:
+            raise NoSession("the session of this job or home is not open; open one and ask there")
+        return self._connections
 
     async def send(
         self,
@@ -135,29 +159,26 @@ class HttpClient:
 
         Raises:
             ConnectionFailed: with ``sent`` False where the request cannot have reached the server.
-            AuthenticationFailed: the server refuses the certificate.
+            AuthenticationFailed: the server refuses the certificate, or it has expired meanwhile.
             ProtocolError: the answer is longer than ``limit`` bytes.
             NoSession: it is not open, or not any more.
         """
-        async with self._limiter:
-            client = self._client
-            if client is None:
-                raise NoSession("the session of this job or home is not open; open one and ask there")
-            request = client.build_request(method, path, content=content, headers=dict(headers or {}))
+        async with self._limiter, await self._present() as connections:
+            request = connections.client.build_request(method, path, content=content, headers=dict(headers or {}))
             if content:
                 request.stream = self._stream(content)
             try:
-                async with _Opening(request):
+                async with Opening(request):
                     with _translated(self._config.url):
-                        reply = await _exchange(client, request, limit)
+                        reply = await _exchange(connections.client, request, limit)
             except ConnectionFailed as error:
-                if (refusal := await self._refusal(error)) is not None:
+                if (refusal := await self._refusal(connections, error)) is not None:
                     raise refusal from error.__cause__
                 raise
-        self._is_proven = True
+            connections.is_proven = True
         return reply
 
-    async def _refusal(self, error: ConnectionFailed) -> GridError | None:
+    async def _refusal(self, connections: Connections, error: ConnectionFailed) -> GridError | None:
         """Why a server that never answered breaks connections.
 
         In TLS 1.3 a server tells whether it takes the client's certificate after the client has begun to write, and
@@ -166,14 +187,15 @@ class HttpClient:
         import httpx
 
         broken = isinstance(error.__cause__, (httpx.NetworkError, httpx.RemoteProtocolError))
-        if self._is_proven or self._context is None or not error.sent or not broken:
+        if connections.is_proven or connections.context is None or not error.sent or not broken:
             return None
-        self._is_proven = True  # it is looked into once
+        connections.is_proven = True  # it is looked into once
         parts = urlsplit(self._config.url)
+        host, port, context = parts.hostname or "", parts.port or 443, connections.context
         with anyio.move_on_after(_DIAGNOSIS_SECONDS):
             try:
                 async with await anyio.connect_tcp(
-                    parts.hostname or "", parts.port or 443, ssl_context=self._context, tls_standard_compatible=False
+                    host, port, ssl_context=context, tls_standard_compatible=False
                 ) as stream:
                     await stream.receive(1)
             except ssl.SSLError as refused:
@@ -181,53 +203,6 @@ class HttpClient:
             except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
                 return None
         return None
-
-
-class _Opening:
-    """Closes the connection that a request opens where it is cancelled during the handshake of TLS.
-
-    httpcore leaves that socket to the garbage collector (encode/httpcore#961).
-
-    Args:
-        request: what is about to be sent.
-    """
-
-    def __init__(self, request: httpx.Request) -> None:
-        request.extensions["trace"] = self.trace
-        self._raw: Any = None
-
-    async def trace(self, step: str, details: Mapping[str, Any]) -> None:
-        """Called by httpcore at each step."""
-        if step == "connection.connect_tcp.complete":
-            self._raw = details["return_value"]
-        elif step.endswith(".start_tls.complete"):  # or that of a proxy
-            self._raw = None
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None and self._raw is not None:
-            with anyio.CancelScope(shield=True):
-                await self._raw.aclose()
-
-
-class _Whole:
-    """The body of a request, in one piece.
-
-    That of httpx is an async generator, and a connection that breaks leaves it behind, of which trio warns.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        self._pieces = [content]
-
-    def __aiter__(self) -> _Whole:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._pieces:
-            raise StopAsyncIteration
-        return self._pieces.pop()
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request, limit: int) -> Reply:

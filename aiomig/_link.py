@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import anyio
 
 from . import _protocol
+from ._clock_skew import ClockSkew
 from ._errors import (
     AuthenticationFailed,
     ConfigError,
@@ -37,7 +38,8 @@ _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
 _CRASHED = "A critical internal error occurred"  # told with HTTP 200 (mig-live 2)
 _CGI_ONLY = frozenset({"liveio"})  # mig-live 5
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+", re.ASCII).fullmatch
+_PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
+_FILES = "/cert_redirect/"
 _FORM = "application/x-www-form-urlencoded"
 _MARGIN = 2 << 20
 """Bytes beyond those asked for that the answer to a download may have: a page about an error."""
@@ -72,6 +74,7 @@ class Link:
         self._token_lock = anyio.Lock()
         self._folder = "wsgi-bin"
         self._folder_known = False
+        self._skew = ClockSkew()
 
     async def read(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Answer:
         """Asks; tried again where it fails, for it changes nothing.
@@ -80,6 +83,27 @@ class Link:
             GridError: see `_protocol.objects`.
         """
         return await self.again(lambda: self._exchange(operation, *_form(fields)))
+
+    async def read_unless(
+        self, is_known: Callable[[bytes], bool], operation: str, fields: Sequence[tuple[str, str]] = ()
+    ) -> tuple[Answer | None, bytes]:
+        """As `read`, with the bytes of the answer, which are not taken apart where they hold nothing new.
+
+        Args:
+            is_known: told the bytes of an answer that is none of a failed request.
+            operation: the name of the operation.
+            fields: its parameters.
+
+        Returns:
+            The objects, or ``None`` where ``is_known`` said so; the bytes.
+        """
+
+        async def send() -> tuple[Answer | None, bytes]:
+            reply = await self._located(operation, *_form(fields))
+            known = reply.status == 200 and is_known(reply.body)
+            return None if known else self._answer(operation, reply), reply.body
+
+        return await self.again(send)
 
     async def prepare(self, operation: str) -> None:
         """Fetches the token of an operation, so that its `change` sends nothing but itself.
@@ -140,8 +164,12 @@ class Link:
     async def _exchange(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        reply = await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
-        return self._answer(operation, reply)
+        return self._answer(operation, await self._located(operation, content, media_type, headers))
+
+    async def _located(
+        self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
 
     async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Sends to ``wsgi-bin``, or where a server has none, to ``cgi-bin``; found out once (mig-protocol 7.4)."""
@@ -185,15 +213,20 @@ class Link:
         limit: int | None = None,
     ) -> Reply:
         """One request, with a line in the log."""
-        began = time.monotonic()
         bound = {} if limit is None else {"limit": limit}
+        began, clock = time.monotonic(), time.time()
+        reply: Reply | None = None
+        outcome = "given up"
         with _correlated():
             try:
                 reply = await self._client.send(method, path, content=content, headers=headers, **bound)
+                outcome = f"{reply.status}, {len(reply.body)} bytes"
             except GridError as error:
-                _log(f"{method} {path}: {error}", path, None, began)
+                outcome = _without_excerpt(error)
                 raise
-            _log(f"{method} {path}: {reply.status}, {len(reply.body)} bytes", path, reply.status, began)
+            finally:
+                _log(method, path, outcome, time.monotonic() - began, sent=content, reply=reply)
+        self._skew.note(reply.headers.get("Date"), clock, time.time())
         return reply
 
     # -- tokens
@@ -246,7 +279,7 @@ class Link:
         headers = {"Range": f"bytes={first}-{last}"}
         if etag:
             headers["If-Range"] = etag
-        place = "/cert_redirect/" + quote(path, errors="surrogateescape")
+        place = _FILES + quote(path, errors="surrogateescape")
 
         async def send() -> Reply:
             reply = await self.send("GET", place, headers=headers, limit=last - first + _MARGIN)
@@ -268,14 +301,15 @@ async def _once(action: Callable[[], Awaitable[_T]]) -> _T:
 
 
 async def _rest(seconds: float, error: GridError) -> None:
-    logger.debug(
-        "trying again in %.1f s: %s [%s]",
-        seconds,
-        error,
-        _correlation_id.get(),
-        extra={"correlation_id": _correlation_id.get()},
-    )
+    mark = _correlation_id.get()
+    extra = {"event_name": "retry", "correlation_id": mark, "pause": seconds}
+    logger.info("trying again in %.1f s: %s [%s]", seconds, _without_excerpt(error), mark, extra=extra)
     await anyio.sleep(seconds)
+
+
+def _without_excerpt(error: GridError) -> str:
+    """For the log, which is not to hold what an answer held: it may be of a file."""
+    return str(error).removesuffix(f": {error.excerpt[:200]!r}") if isinstance(error, ProtocolError) else str(error)
 
 
 @contextmanager
@@ -291,11 +325,22 @@ def _correlated() -> Iterator[None]:
         _correlation_id.reset(token)
 
 
-def _log(message: str, path: str, status: int | None, began: float) -> None:
+def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes | None, reply: Reply | None) -> None:
+    """Tells of a request: never what it or its answer holds, for that is the user's."""
     if logger.isEnabledFor(logging.DEBUG):
-        mark, seconds = _correlation_id.get(), time.monotonic() - began
-        extra = {"correlation_id": mark, "path": path, "status": status, "seconds": seconds}
-        logger.debug("%s, %.3f s [%s]", message, seconds, mark, extra=extra)
+        mark = _correlation_id.get()
+        extra = {
+            "event_name": "request",
+            "correlation_id": mark,
+            "operation": "cert_redirect" if path.startswith(_FILES) else path.rpartition("/")[2].removesuffix(".py"),
+            "method": method,
+            "path": path,
+            "status": reply.status if reply is not None else None,
+            "duration": duration,
+            "bytes_sent": len(sent or b""),
+            "bytes_received": len(reply.body) if reply is not None else None,
+        }
+        logger.debug("%s %s: %s, %.3f s [%s]", method, path, outcome, duration, mark, extra=extra)
 
 
 def _is_switched_off(reply: Reply) -> bool:
@@ -318,9 +363,8 @@ def _failure(path: str, reply: Reply) -> GridError | None:
 
 
 def _form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    # Most are job ids, hundreds of them, which need no quoting: finding that out is ten times faster than quoting.
-    pairs = (
-        f"{name}={value}" if _PLAIN(name) and _PLAIN(value) else urlencode([(name, value)], errors="surrogateescape")
-        for name, value in fields
-    )
-    return "&".join(["output_format=json", *pairs]).encode("ascii"), _FORM
+    # Most are job ids, thousands of them, which need no quoting: finding that out is far faster than quoting.
+    form = "&".join([f"{name}={value}" for name, value in fields])
+    if not _PLAIN(form) or form.count("=") != len(fields) or form.count("&") != len(fields) - 1:
+        form = urlencode(fields, errors="surrogateescape")
+    return f"output_format=json{form and '&'}{form}".encode("ascii"), _FORM

@@ -46,12 +46,13 @@ def retry_after(value: str | None, date: str | None = None) -> float:
     if text.isascii() and text.isdigit():
         seconds = float(text)
     else:
-        until = _time(text)
-        seconds = (until - (_time(date or "") or datetime.now(UTC))).total_seconds() if until else 0.0
+        until = http_date(text)
+        seconds = (until - (http_date(date or "") or datetime.now(UTC))).total_seconds() if until else 0.0
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
 
 
-def _time(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """The moment that a header names; ``None`` where it is none."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -7,6 +7,7 @@ in the middle of the first answer.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,7 +21,13 @@ _LONGEST_NUMBER = 64
 
 _DAMAGED = "holds a damaged certificate"
 _INTEGER, _OID, _UTC_TIME, _GENERALIZED_TIME = 0x02, 0x06, 0x17, 0x18
-_SEQUENCE, _SET, _VERSION = 0x30, 0x31, 0xA0
+_SEQUENCE, _SET, _VERSION, _EXTENSIONS = 0x30, 0x31, 0xA0, 0xA3
+_PROXY_EXTENSIONS = frozenset({"1.3.6.1.5.5.7.1.14", "1.3.6.1.4.1.3536.1.222"})
+"""That of RFC 3820, and that of its drafts."""
+
+_PROXY_NAMES = ("/CN=proxy", "/CN=limited proxy")
+"""How the subject ends in proxies that are older than the extensions."""
+
 _ENCODINGS = {0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii"}
 _WIDE_ENCODINGS = {0x1C: "utf-32-be", 0x1E: "utf-16-be"}
 _ATTRIBUTES = {
@@ -50,6 +57,7 @@ class Certificate:
         serial: its number at the issuer.
         not_before: from when it is valid (aware, UTC).
         not_after: until when it is.
+        is_proxy: whether a user signed it, to act in that user's name (RFC 3820).
     """
 
     subject: str
@@ -57,6 +65,7 @@ class Certificate:
     serial: int
     not_before: datetime
     not_after: datetime
+    is_proxy: bool = False
 
 
 def from_pem(data: bytes) -> Certificate:
@@ -65,16 +74,32 @@ def from_pem(data: bytes) -> Certificate:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    match = _PEM.search(data)
-    if match is None:
+    found = _PEM.search(data)
+    if found is None:
         raise ValueError("holds no certificate in PEM format")
+    return _from_text(found[0])
+
+
+def chain_from_pem(data: bytes) -> list[Certificate]:
+    """Read the certificates of a PEM file: the first, and of the others those that can be read.
+
+    Raises:
+        ValueError: there is none, or the first is damaged.
+    """
+    chain = [from_pem(data)]
+    for text in _PEM.findall(data)[1:]:
+        with suppress(ValueError):
+            chain.append(_from_text(text))
+    return chain
+
+
+def _from_text(text: bytes) -> Certificate:
     import ssl  # only who uses a certificate pays for it
 
     try:
-        data = ssl.PEM_cert_to_DER_cert(match[0].replace(b"TRUSTED ", b"").decode("ascii"))
+        return from_der(ssl.PEM_cert_to_DER_cert(text.replace(b"TRUSTED ", b"").decode("ascii")))
     except ValueError as error:
         raise ValueError(_DAMAGED) from error
-    return from_der(data)
 
 
 def from_der(data: bytes) -> Certificate:
@@ -97,13 +122,25 @@ def _certificate(data: bytes) -> Certificate:
     next(fields)  # the algorithm of the signature
     issuer, validity, subject = next(fields), next(fields), next(fields)
     dates = _elements(_inner(validity, _SEQUENCE))
+    owner = _name(subject)
     return Certificate(
-        subject=_name(subject),
+        subject=owner,
         issuer=_name(issuer),
         serial=_number(serial),
         not_before=_time(*next(dates)),
         not_after=_time(*next(dates)),
+        is_proxy=owner.endswith(_PROXY_NAMES) or not _PROXY_EXTENSIONS.isdisjoint(_extensions(fields)),
     )
+
+
+def _extensions(fields: Iterator[tuple[int, bytes]]) -> set[str]:
+    """The object identifiers of the extensions, which are among the last fields."""
+    return {
+        _oid(_inner(next(_elements(_inner(extension, _SEQUENCE))), _OID))
+        for tag, content in fields
+        if tag == _EXTENSIONS
+        for extension in _elements(_inner(next(_elements(content)), _SEQUENCE))
+    }
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,9 @@ import pytest
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
-from aiomig._http import HttpClient, _Opening, download, upload
+from aiomig._connections import Opening
+from aiomig._http import HttpClient, download, upload
+from aiomig._renewal import Renewal
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
@@ -42,15 +44,15 @@ class Steps:
         self.count = 0
         self.at = -1
         self.scope = anyio.CancelScope()
-        trace = _Opening.trace
+        trace = Opening.trace
 
-        async def traced(opening: _Opening, step: str, details: Any) -> None:
+        async def traced(opening: Opening, step: str, details: Any) -> None:
             await trace(opening, step, details)
             self.count += 1
             if self.count == self.at:
                 self.scope.cancel()
 
-        monkeypatch.setattr(_Opening, "trace", traced)
+        monkeypatch.setattr(Opening, "trace", traced)
 
 
 async def burst(mig: Session, count: int) -> None:
@@ -210,7 +212,7 @@ def test_the_pool_of_httpx_has_no_limit_and_proxies_are_its_own(monkeypatch: pyt
 
 
 async def test_a_name_that_httpx_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aiomig.Config, "ssl_context", lambda self: ssl.create_default_context())
+    monkeypatch.setattr(Renewal, "load", lambda self: ssl.create_default_context())
     config = aiomig.Config("https://☃.example.org", "c.pem", "k.pem")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"url: 'https://☃.*give https://host"):
         await HttpClient(config, "1").open()

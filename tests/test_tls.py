@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, ConnectionFailed, ProtocolError, Session
+from aiomig._credential import Credential
 from aiomig._retry import Retry
 from aiomig.testing import USER, Authority, FakeGrid
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, SocketStream
 
     from aiomig.testing import ClientFiles
+    from aiomig.testing._wire import Request, Response
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -162,7 +167,7 @@ async def test_what_the_server_refuses(
 ) -> None:
     """TLS 1.3 tells a client after its handshake, at the first answer; and clocks may differ."""
     authority = Other(tmp_path / "ca", version=version)
-    monkeypatch.setattr(Config, "_check_dates", lambda self, now: None)
+    monkeypatch.setattr(Credential, "check", lambda self: None)
     files = {
         "none": lambda: authority.client(USER, "mine"),
         "expired": lambda: authority.client(USER, "mine", not_before=NOW - 9 * DAY, not_after=NOW - DAY),
@@ -221,7 +226,115 @@ async def test_the_key_of_another_certificate(authority: Authority, client: Clie
     config = Config("https://localhost:1", client.certificate, other.key, authority.file)
     error = await refusal(aiomig.grid(config))
     assert isinstance(error, ConfigError)
-    assert str(error) == (f"key: {other.key} is not the key of {client.certificate}; give the two that belong together")
+    words = f"key: {other.key} is not the key of {client.certificate}; give the two that belong together"
+    assert str(error) == f"{words}; of several certificates in a file the user's comes first"
+
+
+class Lenient(Authority):
+    """Takes proxies, as Apache does that runs with OPENSSL_ALLOW_PROXY_CERTS."""
+
+    def server_context(self, host: str) -> ssl.SSLContext:
+        context = super().server_context(host)
+        context.verify_flags |= ssl.VERIFY_ALLOW_PROXY_CERTS
+        return context
+
+
+def proxy_of(files: ClientFiles, folder: Path) -> ClientFiles:
+    """What ``grid-proxy-init`` makes: a certificate that the user signed, its key, and the user's certificate."""
+    user = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    new = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([*user.subject, x509.NameAttribute(NameOID.COMMON_NAME, "17")])
+    builder = x509.CertificateBuilder(user.subject, name, new.public_key(), 17, NOW - DAY, NOW + DAY)
+    kind = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")
+    rights = bytes.fromhex("300c300a06082b06010505071501")  # all of the user's
+    builder = builder.add_extension(x509.UnrecognizedExtension(kind, rights), critical=True)
+    signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path = folder / "proxy.pem"
+    path.touch(mode=0o600)
+    secret = new.private_bytes(encoding, form, serialization.NoEncryption())
+    path.write_bytes(signed.public_bytes(encoding) + secret + files.certificate.read_bytes())
+    return type(files)(path, path)
+
+
+@pytest.mark.parametrize("kind", ["intermediate", "proxy"])
+async def test_a_chain_in_the_file(tmp_path: Path, kind: str) -> None:
+    authority = Lenient(tmp_path / "authority")
+    files = authority.client(USER, "mine", intermediate=kind == "intermediate")
+    files = proxy_of(files, tmp_path) if kind == "proxy" else files
+    async with served(tmp_path, authority) as (grid, url):
+        grid.add_user(f"{USER}/CN=17", tmp_path / "of the proxy")
+        async with session(url, files, authority.file) as mig:
+            await mig.files.mkdir("mine")
+            assert mig.credential is not None
+            assert (mig.credential.user, mig.credential.is_proxy) == (USER, kind == "proxy")
+        assert {request.client for request in grid.requests} == {f"{USER}/CN=17" if kind == "proxy" else USER}
+
+
+async def test_sessions_of_two_users_do_not_mix(tmp_path: Path, authority: Authority, client: ClientFiles) -> None:
+    other = "/C=DK/CN=Somebody Else"
+    async with served(tmp_path, authority) as (grid, url):
+        grid.add_user(other, tmp_path / "other")
+        async with (
+            session(url, client, authority.file) as mine,
+            session(url, authority.client(other, "other"), authority.file) as theirs,
+            anyio.create_task_group() as group,
+        ):
+            for number in range(4):
+                group.start_soon(mine.files.mkdir, f"mine-{number}")
+                group.start_soon(theirs.files.mkdir, f"theirs-{number}")
+        assert sorted(path.name for path in grid.home.iterdir()) == [f"mine-{number}" for number in range(4)]
+        assert sorted(path.name for path in (tmp_path / "other").iterdir()) == [
+            f"theirs-{number}" for number in range(4)
+        ]
+        assert (mine.credential, theirs.credential) == (None, None)  # closed
+
+
+async def test_a_renewed_certificate_drops_no_running_request(
+    tmp_path: Path, authority: Authority, client: ClientFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomig._renewal.LOOK_SECONDS", 0.0)
+    async with served(tmp_path, authority) as (grid, url), session(url, client, authority.file) as mig:
+        handle, running, renewed = grid.handle, anyio.Event(), anyio.Event()
+
+        async def wait(request: Request) -> Response:
+            if b"slow" in request.body:
+                running.set()
+                await renewed.wait()
+            return await handle(request)
+
+        async def read_slowly() -> None:
+            assert not await mig.files.exists("slow")
+
+        grid.handle = wait  # type: ignore[method-assign]
+        before, old = mig.credential, grid.connections
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_slowly)
+            await running.wait()
+            new = authority.client(USER, "new")
+            new.key.replace(client.key)
+            new.certificate.replace(client.certificate)
+            assert not await mig.files.exists("quick")
+            assert mig.credential not in (None, before)
+            assert grid.connections == old + 1
+            renewed.set()
+        assert not await mig.files.exists("quick")
+        assert grid.connections == old + 1
+        assert grid.count("statpath") == 3  # nothing was sent twice
+
+
+async def test_a_certificate_that_ends_soon(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = authority.client(USER, "mine", not_before=NOW - DAY, not_after=NOW + timedelta(hours=1))
+    async with served(tmp_path, authority) as (grid, url), session(url, files, authority.file) as mig:
+        grid.hold()
+        await mig.submit("true", resources=aiomig.Resources(wall_time=600))
+        await mig.submit("true", resources=aiomig.Resources(wall_time=7200))
+        await mig.submit_many(["true"])
+    told = [record.__dict__.get("event_name") for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["certificate_expires", "certificate_outlived"]
 
 
 # -- the password of the key

@@ -68,6 +68,7 @@ class Authority:
         *,
         not_before: datetime | None = None,
         not_after: datetime | None = None,
+        intermediate: bool = False,
     ) -> ClientFiles:
         """Makes a certificate for a user.
 
@@ -76,15 +77,15 @@ class Authority:
             name: of the files.
             not_before: the beginning of its validity, default long ago.
             not_after: the end of its validity, default far away.
+            intermediate: whether an authority below this one signs it, whose certificate then follows in the file.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
 
-        made: trustme.LeafCert = self._authority.issue_cert(
-            "client@example.org", not_before=not_before, not_after=not_after
-        )
+        signer = self._authority.create_child_ca() if intermediate else self._authority
+        made: trustme.LeafCert = signer.issue_cert("client@example.org", not_before=not_before, not_after=not_after)
         template = x509.load_pem_x509_certificate(made.cert_chain_pems[0].bytes())
-        key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        key = serialization.load_pem_private_key(signer.private_key_pem.bytes(), None)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(user))
@@ -98,7 +99,8 @@ class Authority:
             builder = builder.add_extension(extension.value, extension.critical)
         signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         files = ClientFiles(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        files.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        chain = (signed.public_bytes(serialization.Encoding.PEM), *(each.bytes() for each in made.cert_chain_pems[1:]))
+        files.certificate.write_bytes(b"".join(chain))
         files.key.write_bytes(made.private_key_pem.bytes())
         files.key.chmod(0o600)
         return files
