@@ -1,0 +1,224 @@
+"""The program ``aiomig``: its commands, each loaded when it is called, and how it ends."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import GridError, __version__
+from ._exit_codes import MEANINGS, ExitCode, exit_code_of, sentence
+from ._output import say
+from ._settings import SHARED_NAMES, Settings, shared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run": {
+        "run": ("_run", "Run a job, and print and exit as it does."),
+        "submit": ("_run", "Submit a job, and print its id."),
+        "submit-mrsl": ("_run", "Submit descriptions written by hand."),
+        "mrsl": ("_run", "Show what would be sent, and send nothing."),
+        "check": ("_run", "Ask whether the grid would take and could run a job."),
+        "sweep": ("_sweep", "Run a job for each of many parameters."),
+    },
+    "Jobs": {
+        "jobs": ("_jobs", "List jobs, newest first."),
+        "status": ("_jobs", "Show all that is known of jobs."),
+        "watch": ("_watch", "Follow jobs in a live table until they end."),
+        "wait": ("_jobs", "Wait until jobs have ended."),
+        "output": ("_jobs", "Print what a job wrote, when it has ended."),
+        "tail": ("_tail", "Print the end of a job's output or of a file."),
+        "fetch": ("_jobs", "Download the outputs of jobs."),
+        "cancel": ("_actions", "Cancel jobs."),
+        "freeze": ("_actions", "Hold waiting jobs back."),
+        "thaw": ("_actions", "Put frozen jobs back into the queue."),
+        "resubmit": ("_actions", "Submit jobs again, as new ones."),
+        "clean": ("_actions", "Remove what jobs left in the MiG home."),
+        "unconfirmed": ("_unconfirmed", "List submits of which nobody knows whether they made jobs."),
+        "timeline": ("_timeline", "Draw when jobs waited and ran."),
+    },
+    "Files of the MiG home": {
+        "ls": ("_listing", "List files."),
+        "find": ("_listing", "Find files by their names."),
+        "stat": ("_listing", "Show size and time of files."),
+        "du": ("_listing", "Add up the sizes below directories."),
+        "put": ("_transfer", "Upload files and directories."),
+        "get": ("_transfer", "Download files and directories."),
+        "cat": ("_content", "Print files."),
+        "head": ("_content", "Print the first lines of files."),
+        "grep": ("_content", "Print the lines that match a regular expression."),
+        "wc": ("_content", "Count lines, words and bytes."),
+        "checksum": ("_content", "Print checksums of files."),
+        "read": ("_content", "Print a range of the bytes of a file."),
+        "write": ("_content", "Write standard input into a file."),
+        "cp": ("_changes", "Copy files inside the home."),
+        "mv": ("_changes", "Move files inside the home."),
+        "rm": ("_changes", "Remove files."),
+        "mkdir": ("_changes", "Make directories."),
+        "rmdir": ("_changes", "Remove empty directories."),
+        "touch": ("_changes", "Set the time of files to now, or make them."),
+        "truncate": ("_changes", "Cut or lengthen files."),
+        "pack": ("_changes", "Make an archive of a file or directory."),
+        "unpack": ("_changes", "Unpack an archive."),
+    },
+    "The grid": {
+        "site": ("_site", "Show what the grid offers jobs."),
+        "docs": ("_site", "Show what the grid says of the keywords of job descriptions."),
+        "queue": ("_queue", "Send and receive messages between programs and jobs."),
+    },
+    "Set-up": {
+        "init": ("_init", "Make a miguser.conf of a certificate."),
+        "doctor": ("_doctor", "Check configuration, certificate, server, and run a job."),
+        "completion": ("_completion", "Print the completion script of a shell."),
+    },
+}
+"""The commands by section: the module of each, and what the help says of it. Loading them all would take too long."""
+
+_COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+class Program(click.Group):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Loads a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{_COMMANDS[cmd_name][0]}", __package__)
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds a command; of one that does not exist, what was probably meant."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "aiomig --help lists all"
+            ctx.fail(f"there is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in sections, without loading them."""
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands first: who asks for help looks for one."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        with formatter.section("Exit codes (run: that of the job)"):
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in MEANINGS.items()])
+
+
+class ReaderGone(Exception):
+    """Whoever reads our standard output went away. Not an `OSError`: click ends programs by those on its own."""
+
+
+class Command(click.Command):
+    """A command; its help keeps the options that all have apart from its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Two lists of options."""
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
+                (shared if parameter.name in SHARED_NAMES else own).append(record)
+        for title, records in (("Options", own), ("Options of all commands, which may stand before its name", shared)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="COMMAND [ARGUMENTS]...",
+)
+@shared_options
+@click.version_option(__version__, prog_name="aiomig")
+def app() -> None:
+    """Jobs on the Minimum intrusion Grid (MiG), and the same jobs on this machine's cores.
+
+    aiomig run 'echo HELLO GRID' is a first try; aiomig COMMAND --help tells more of each command. --local and --grid
+    choose where; else $AIOMIG_MODE does, or whether there is a configuration of a grid (aiomig init makes one).
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line.
+
+    Args:
+        arguments: without the name of the program; default are those of this process.
+
+    Returns:
+        The exit code.
+    """
+    settings = Settings()
+    try:
+        code: Any = app.main(arguments, prog_name="aiomig", standalone_mode=False, obj=settings)
+        return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        _tell(settings, error, error.format_message(), ExitCode(error.exit_code))
+        if isinstance(error, click.UsageError) and error.ctx is not None and not settings.json:
+            sys.stderr.write(f"Try '{error.ctx.command_path} --help'.\n")
+        return error.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
+        return _ended_by(settings, error)
+
+
+def _ended_by(settings: Settings, error: BaseException) -> int:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ReaderGone):
+        # Nothing more is written, not even when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    code = exit_code_of(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        _tell(settings, error, "interrupted", ExitCode.INTERRUPTED)
+        return ExitCode.INTERRUPTED
+    if settings.debug:
+        traceback.print_exception(error)
+    _tell(settings, error, sentence(error), code)
+    if isinstance(error, GridError) and settings.jobs and not settings.quiet:
+        names = " ".join(settings.jobs[:3])
+        say(f"the grid has its jobs all the same; later: aiomig {settings.switches}wait {names}")
+    return code
+
+
+def _tell(settings: Settings, error: BaseException, text: str, code: ExitCode) -> None:
+    if not settings.json:
+        say(text)
+        return
+    import json
+
+    value = {"error": {"type": type(error).__name__, "message": text, "exit_code": int(code)}}
+    sys.stderr.write(json.dumps(value, ensure_ascii=False) + "\n")

@@ -1,0 +1,155 @@
+"""Commands that read and write the content of files: ``cat``, ``head``, ``grep``, ``wc``, ``read``, ``write``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ._app import Command
+from ._exit_codes import ExitCode
+from ._output import write as print_line
+from ._output import write_bytes, write_json, write_table
+from ._running import with_session
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from .. import Session
+
+_PIECE = 8 << 20
+_COUNTS = {"LINES": "right", "WORDS": "right", "BYTES": "right", "PATH": "left"}
+
+_paths = click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+
+
+@click.command(cls=Command)
+@_paths
+@shared_options
+@with_session
+async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
+    """Print files of the MiG home, byte for byte."""
+    for path in paths:
+        if current().json:
+            write_json({"path": path, "content": await mig.files.read_bytes(path)})
+        else:
+            await _copy(mig, path, 0, None)
+
+
+async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
+    """Prints a range piece by piece: the file may be larger than the memory."""
+    while True:
+        stop = start + _PIECE if end is None else min(start + _PIECE, end)
+        data = await mig.files.read_range(path, start, stop)
+        write_bytes(data)
+        start += len(data)
+        if len(data) < _PIECE:
+            return
+
+
+@click.command(cls=Command)
+@_paths
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="So many at most.",
+)
+@shared_options
+@with_session
+async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
+    """Print the first lines of files of the MiG home. See also: aiomig tail."""
+    for path in paths:
+        found = await mig.files.head(path, lines)
+        if current().json:
+            write_json({"path": path, "lines": found})
+            continue
+        for line in found:
+            print_line(line, content=True)
+
+
+@click.command(cls=Command)
+@click.argument("pattern")
+@_paths
+@shared_options
+@with_session
+async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
+    """Print the lines of files in which a regular expression (of Python) is found. Exits with 1 where none is."""
+    any_found = False
+    for path in paths:
+        lines = await mig.files.grep(pattern, path)
+        any_found = any_found or bool(lines)
+        if current().json:
+            write_json({"path": path, "lines": lines})
+            continue
+        for line in lines:
+            print_line(f"{path}:{line}" if len(paths) > 1 else line, content=True)
+    return ExitCode.WELL if any_found else ExitCode.NOT_WELL
+
+
+@click.command(cls=Command)
+@_paths
+@shared_options
+@with_session
+async def wc(mig: Session, /, *, paths: tuple[str, ...]) -> None:
+    """Count lines, words and bytes of files of the MiG home."""
+    counts = {path: await mig.files.word_count(path) for path in paths}
+    if current().json:
+        write_json(counts)
+    else:
+        rows = ([str(each.lines), str(each.words), str(each.bytes), path] for path, each in counts.items())
+        write_table(_COUNTS, rows)
+
+
+@click.command(cls=Command)
+@_paths
+@click.option("--algorithm", "-a", default="sha256", show_default=True, help="sha256, sha512, md5, …")
+@shared_options
+@with_session
+async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -> None:
+    """Print checksums of files of the MiG home, as sha256sum does."""
+    for path in paths:
+        digest = await mig.files.checksum(path, algorithm)
+        if current().json:
+            write_json({"path": path, "algorithm": algorithm, "checksum": digest})
+        else:
+            print_line(f"{digest}  {path}")
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="FILE")
+@click.option(
+    "--start", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The first byte, counted from 0."
+)
+@click.option(
+    "--end", type=click.IntRange(0), metavar="N", help="The byte after the last; default is the end of the file."
+)
+@shared_options
+@with_session
+async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> None:
+    """Print a range of the bytes of a file of the MiG home."""
+    if end is not None and end < start:
+        raise click.BadParameter(f"{end} comes before --start {start}; give a later byte", param_hint="--end")
+    await _copy(mig, path, start, end)
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="FILE")
+@click.option(
+    "--start",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Write into the file from this byte on, instead of replacing it.",
+)
+@shared_options
+@with_session
+async def write(mig: Session, /, *, path: str, start: int | None) -> None:
+    """Write standard input into a file of the MiG home: make or replace it, or with --start change a part of it."""
+    data = sys.stdin.buffer.read()
+    if start is None:
+        await mig.files.write_bytes(path, data)
+    else:
+        await mig.files.write_range(path, start, data)

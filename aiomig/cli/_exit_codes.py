@@ -1,0 +1,107 @@
+"""How a command ends: what its exit code says, and an error as one sentence."""
+
+from __future__ import annotations
+
+import errno
+from enum import IntEnum
+
+from .. import (
+    AuthenticationFailed,
+    ConfigError,
+    FileExists,
+    FileNotFound,
+    GridError,
+    JobError,
+    JobNotFound,
+    LocalError,
+    NoSession,
+    PathRefused,
+    SpecError,
+    SubmitErrors,
+    SubmitRejected,
+)
+
+
+class ExitCode(IntEnum):
+    """Exit codes; those from 65 to 78 are those of ``sysexits.h``."""
+
+    WELL = 0
+    NOT_WELL = 1
+    USAGE = 2
+    DESCRIPTION = 65
+    NOT_FOUND = 66
+    UNAVAILABLE = 69
+    SOFTWARE = 70
+    IN_THE_WAY = 73
+    INPUT_OUTPUT = 74
+    REFUSED = 77
+    CONFIGURATION = 78
+    NO_EXIT_CODE = 125
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+MEANINGS = {
+    ExitCode.WELL: "all went well",
+    ExitCode.NOT_WELL: "a job did not end well, a check failed, nothing was found by grep, find or queue receive",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.DESCRIPTION: "a job description is wrong, or the grid refuses it",
+    ExitCode.NOT_FOUND: "there is no such job, file or queue",
+    ExitCode.UNAVAILABLE: "the grid cannot be reached or failed, or local mode cannot work here",
+    ExitCode.SOFTWARE: "a fault in aiomig: --debug shows where",
+    ExitCode.IN_THE_WAY: "a file is in the way",
+    ExitCode.INPUT_OUTPUT: "a file of this machine cannot be read or written",
+    ExitCode.REFUSED: "certificate or key were refused, or a path is",
+    ExitCode.CONFIGURATION: "the configuration is missing or wrong",
+    ExitCode.NO_EXIT_CODE: "run: the job has no exit code, for it FAILED, EXPIRED, was CANCELED, or lost its results",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C (141: by a closed pipe, 143: by SIGTERM)",
+}
+"""What ``aiomig --help`` says of them. `run` exits with the exit code of its job."""
+
+# The first that fits counts: the built-in errors of which ours are kinds come last.
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (SpecError, ExitCode.DESCRIPTION),
+    (SubmitRejected, ExitCode.DESCRIPTION),
+    (SubmitErrors, ExitCode.DESCRIPTION),
+    (JobNotFound, ExitCode.NOT_FOUND),
+    (FileNotFound, ExitCode.NOT_FOUND),
+    (FileExists, ExitCode.IN_THE_WAY),
+    (PathRefused, ExitCode.REFUSED),
+    (AuthenticationFailed, ExitCode.REFUSED),
+    (ConfigError, ExitCode.CONFIGURATION),
+    (GridError, ExitCode.UNAVAILABLE),
+    (LocalError, ExitCode.UNAVAILABLE),
+    (NoSession, ExitCode.UNAVAILABLE),
+    (JobError, ExitCode.NOT_WELL),
+    (FileNotFoundError, ExitCode.NOT_FOUND),
+    (FileExistsError, ExitCode.IN_THE_WAY),
+    (OSError, ExitCode.INPUT_OUTPUT),
+    (ValueError, ExitCode.USAGE),
+)
+
+_EXTRAS = {"rich": "cli", "cryptography": "cli", "matplotlib": "plot"}
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """The exit code that says what an error means."""
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, ModuleNotFoundError) and _extra(error):
+        return ExitCode.UNAVAILABLE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.SOFTWARE)
+
+
+def sentence(error: BaseException) -> str:
+    """An error in words for the user."""
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
+        return f"this needs {error.name}, which is not installed; run: pip install 'aiomig[{extra}]'"
+    if exit_code_of(error) is ExitCode.SOFTWARE:
+        return f"a fault in aiomig, please report it ({type(error).__name__}: {error}); --debug shows where"
+    if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or errno.errorcode.get(error.errno or 0, 'failed')}"
+    return str(error) or type(error).__name__
+
+
+def _extra(error: ModuleNotFoundError) -> str | None:
+    return _EXTRAS.get((error.name or "").partition(".")[0])

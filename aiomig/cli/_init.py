@@ -1,0 +1,170 @@
+"""The command ``init``: a ``miguser.conf`` of a certificate."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import Config, ConfigError
+from ._app import Command
+from ._output import local_time, say, write, write_json
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PEM_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_CERTIFICATE, _KEY, _CA, _CONFIG = "cert.pem", "key.pem", "cacert.pem", "miguser.conf"
+
+
+@click.command(cls=Command)
+@click.option("--url", required=True, help="The certificate host of the site: https://HOST[:PORT].")
+@click.option("--p12", type=_PEM_FILE, help="The certificate and key as a PKCS#12 file, as browsers save it.")
+@click.option("--certificate", type=_PEM_FILE, help="The certificate as a PEM file; with --key.")
+@click.option("--key", type=_PEM_FILE, help="The private key as a PEM file.")
+@click.option("--ca", type=_PEM_FILE, help="The CA certificate of the site, PEM; default is the system's store.")
+@click.option(
+    "--password-file",
+    type=click.Path(allow_dash=True),
+    help="Where the password of the PKCS#12 file is: its first line (- is standard input); else it is asked for.",
+)
+@click.option("--encrypt-key", is_flag=True, help="Keep the password on the key: it is asked for whenever it is used.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="~/.mig",
+    show_default=True,
+    help="Where the files are made.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@shared_options
+def init(
+    url: str,
+    p12: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    ca: Path | None,
+    password_file: str | None,
+    encrypt_key: bool,
+    folder: Path,
+    force: bool,
+) -> None:
+    """Make a miguser.conf, with the certificate and the key beside it, that only you can read.
+
+    \b
+      aiomig init --url https://cert.example.org --p12 me.p12
+      aiomig init --url https://cert.example.org --certificate cert.pem --key key.pem --ca cacert.pem
+
+    Nothing is replaced without --force. A password never stands on the command line.
+    """
+    if p12 is not None and (certificate or key):
+        raise click.UsageError("--p12 has certificate and key already; leave out --certificate and --key")
+    folder = folder.expanduser()
+    if p12 is not None:
+        files = _from_pkcs12(p12, _password(password_file), encrypted=encrypt_key)
+    elif certificate is not None and key is not None:
+        if encrypt_key:
+            raise click.UsageError("--encrypt-key is for --p12; a PEM key is kept as it is")
+        if password_file is not None:
+            raise click.UsageError("--password-file is for --p12; a PEM key is kept as it is")
+        files = {_CERTIFICATE: certificate.read_bytes(), _KEY: key.read_bytes()}
+    else:
+        raise click.UsageError("there is no certificate; give --p12, or --certificate and --key")
+    if ca is not None:
+        files[_CA] = ca.read_bytes()
+    # Looked at first: an address that is wrong is not written.
+    address = Config(url=url, certificate=folder / _CERTIFICATE, key=folder / _KEY).url
+    files[_CONFIG] = _configuration(address, folder, with_ca=ca is not None)
+    _write(folder, files, force=force)
+    _check(folder / _CONFIG)
+
+
+def _password(password_file: str | None) -> bytes | None:
+    """The password of a PKCS#12 file; ``None`` where there is none."""
+    if password_file == "-":
+        text = sys.stdin.readline()
+    elif password_file is not None:
+        text = Path(password_file).read_text("utf-8").split("\n")[0]
+    elif sys.stdin.isatty():
+        text = getpass.getpass("Password of the PKCS#12 file: ")
+    else:
+        text = ""
+    return text.rstrip("\r\n").encode() or None
+
+
+def _from_pkcs12(path: Path, password: bytes | None, *, encrypted: bool) -> dict[str, bytes]:
+    """Certificate and key as PEM files."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    try:
+        key, certificate, others = pkcs12.load_key_and_certificates(path.read_bytes(), password)
+    except ValueError as error:
+        remedy = "give the password it was saved with by --password-file, or at a terminal"
+        raise ConfigError(f"{path} is no PKCS#12 file, or the password does not open it; {remedy}") from error
+    if key is None or certificate is None:
+        raise ConfigError(f"{path} holds no {'key' if key is None else 'certificate'}; save it anew from the browser")
+    if encrypted and password is None:
+        raise ConfigError(f"{path} has no password to keep on the key; leave out --encrypt-key")
+    form = serialization.Encoding.PEM
+    lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if encrypted and password is not None:
+        lock = serialization.BestAvailableEncryption(password)
+    return {
+        _CERTIFICATE: b"".join(each.public_bytes(form) for each in (certificate, *others)),
+        _KEY: key.private_bytes(form, serialization.PrivateFormat.PKCS8, lock),
+    }
+
+
+def _configuration(url: str, folder: Path, *, with_ca: bool) -> bytes:
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 - links in it are the user's to change
+    lines = [
+        "# Made by aiomig init.",
+        f"migserver {url}",
+        f"certfile {place / _CERTIFICATE}",
+        f"keyfile {place / _KEY}",
+        f"cacertfile {place / _CA if with_ca else 'AUTO'}",
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Makes files that only the user can read, each whole or not at all.
+
+    Raises:
+        FileExistsError: one is there, and ``force`` is false.
+    """
+    there = [folder / name for name in files if (folder / name).exists()]
+    if there and not force:
+        names = ", ".join(map(str, there))
+        raise FileExistsError(
+            f"{names}: already there; nothing was changed; use --force to replace, or another --folder"
+        )
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+    elif folder.stat().st_mode & 0o022:
+        say(f"others can write into {folder}, and so replace what is in it; run: chmod go-w {folder}")
+    for name, content in files.items():
+        new = folder / f".{name}.new"
+        new.unlink(missing_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:  # noqa: PTH123
+            stream.write(content)
+        new.replace(folder / name)
+
+
+def _check(path: Path) -> None:
+    """Reads what was made as any command will, and says whose it is."""
+    credential = Config.load(path).credential()
+    if current().json:
+        write_json({"config": path, "subject": credential.subject, "not_after": credential.not_after})
+        return
+    write(f"{path}: {credential.subject}, valid until {local_time(credential.not_after)}")
+    usual = Path("~/.mig/miguser.conf").expanduser()
+    option = "" if path == usual else f" --config {path}"
+    if not current().quiet:
+        say(f"next: aiomig doctor{option}")

@@ -1,0 +1,134 @@
+"""What changes on a terminal while a command waits: one line, or a table. Drawn by tasks, without threads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import anyio
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from .. import JobState, JobStatus
+from ._output import duration, ended_at, rich_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console, RenderableType
+
+    from .. import Job, Session
+
+_INTERVAL = 0.5
+"""Seconds between two pictures: ages change although nothing else does."""
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_ORDER = (JobState.EXECUTING, JobState.RETRY, JobState.QUEUED, JobState.PARSE, JobState.FROZEN, JobState.UNKNOWN)
+_ROOM = 6
+"""Lines of a terminal that the table leaves free."""
+
+COLUMNS = {"JOB": "left", "STATE": "left", "AGE": "right", "WAITED": "right", "RAN": "right", "RESOURCE": "left"}
+
+
+async def show_one(console: Console, mig: Session, job: Job) -> JobStatus:
+    """Shows the state of one job until it ends, in a line that is gone then.
+
+    Returns:
+        The final status.
+    """
+    known: list[JobStatus] = []
+    ticks = iter(range(1_000_000_000))
+
+    def picture() -> RenderableType:
+        if not known:
+            return Text("")
+        age = _seconds(known[-1].received_at, datetime.now(UTC))
+        return Text(f"{_SPINNER[next(ticks) % len(_SPINNER)]} {job.id} {known[-1].state} {age}", overflow="ellipsis")
+
+    await _drawn(console, mig, [job], picture, known.append, transient=True)
+    return known[-1]
+
+
+async def show_many(console: Console, mig: Session, jobs: Sequence[Job]) -> dict[str, JobStatus]:
+    """Shows a table of many jobs until they have all ended; its last picture stays.
+
+    Returns:
+        The final statuses by job id.
+    """
+    known: dict[str, JobStatus] = {}
+
+    def picture() -> RenderableType:
+        room = max(console.size.height - _ROOM, 3)
+        rows = [row(status, datetime.now(UTC)) for status in sorted(known.values(), key=_rank)]
+        parts: list[RenderableType] = [rich_table(COLUMNS, rows[:room])]
+        if len(rows) > room:
+            parts.append(Text(f"… and {len(rows) - room} more", style="dim"))
+        return Group(*parts, _summary(list(known.values()), len(jobs)))
+
+    def learned(status: JobStatus) -> None:
+        known[status.job_id] = status
+
+    await _drawn(console, mig, jobs, picture, learned, transient=False)
+    return known
+
+
+async def _drawn(
+    console: Console,
+    mig: Session,
+    jobs: Sequence[Job],
+    picture: Callable[[], RenderableType],
+    learned: Callable[[JobStatus], None],
+    *,
+    transient: bool,
+) -> None:
+    # Interrupted, too, the terminal is left in order: Live shows the cursor again.
+    with Live(picture(), console=console, auto_refresh=False, transient=transient) as live:
+        watch = mig.watch(jobs)
+        while True:
+            with anyio.move_on_after(_INTERVAL):
+                try:
+                    learned(await anext(watch))
+                except StopAsyncIteration:
+                    break
+                for status in watch.ready():
+                    learned(status)
+            live.update(picture(), refresh=True)
+        live.update(picture(), refresh=True)
+
+
+def row(status: JobStatus, now: datetime) -> list[str]:
+    """The cells of one job."""
+    end = ended_at(status) or (None if status.state.is_final else now)
+    began = status.executing_at if status.state not in (JobState.QUEUED, JobState.FROZEN, JobState.RETRY) else None
+    waited = _seconds(status.queued_at, began or end)
+    return [
+        status.job_id,
+        str(status.state),
+        _seconds(status.received_at, now),
+        waited,
+        _seconds(began, end),
+        status.resource or "-",
+    ]
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> str:
+    return duration((end - start).total_seconds()) if start is not None and end is not None else "-"
+
+
+def _rank(status: JobStatus) -> tuple[int, float]:
+    """What runs first, then what waits, then what ended last."""
+    if status.state.is_final:
+        end = ended_at(status)
+        return len(_ORDER), -end.timestamp() if end is not None else 0.0
+    return _ORDER.index(status.state), status.received_at.timestamp() if status.received_at is not None else 0.0
+
+
+def _summary(statuses: Sequence[JobStatus], total: int) -> Text:
+    counts = Counter(status.state for status in statuses)
+    ended = sum(count for state, count in counts.items() if state.is_final)
+    width = 30
+    bar = "━" * (width * ended // max(total, 1))
+    words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return Text.assemble((bar, "green"), ("─" * (width - len(bar)), "dim"), f" {ended}/{total} ended: {words}")

@@ -1,0 +1,106 @@
+"""Message queues: ``queue create``, ``send``, ``receive``, ``list``, ``remove``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ._app import Command
+from ._exit_codes import ExitCode
+from ._output import write, write_json
+from ._running import with_session
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from .. import Session
+
+_name = click.argument("name", metavar="QUEUE")
+
+
+@click.group()
+@shared_options
+def queue() -> None:
+    """Send and receive messages between programs and jobs. QUEUE is a name of ASCII letters and digits.
+
+    A queue keeps messages, which are short texts, until somebody receives them: in the order in which they were sent,
+    each once. Everybody has a queue named "default".
+
+    \b
+      aiomig queue create results
+      aiomig queue send results 'seed 7 is done'
+      aiomig queue receive results
+    """
+
+
+@queue.command(cls=Command)
+@_name
+@click.option("--exist-ok", is_flag=True, help="It may be there already.")
+@shared_options
+@with_session
+async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
+    """Make a queue."""
+    await mig.queue(name).create(exist_ok=exist_ok)
+
+
+@queue.command(cls=Command)
+@_name
+@click.argument("message", required=False)
+@shared_options
+@with_session
+async def send(mig: Session, /, *, name: str, message: str | None) -> None:
+    """Send a message, or what standard input holds but for its last line break; and print the id of the message.
+
+    A message is text without < and >.
+    """
+    text = message if message is not None else sys.stdin.read().removesuffix("\n")
+    message_id = await mig.queue(name).send(text)
+    if current().json:
+        write_json({"queue": name, "id": message_id})
+    elif not current().quiet:
+        write(message_id)
+
+
+@queue.command(cls=Command)
+@_name
+@click.option("--keep", is_flag=True, help="Leave it in the queue.")
+@shared_options
+@with_session
+async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
+    """Print the next message of a queue, and remove it there. Exits with 1 where the queue is empty.
+
+    Interrupted, or cut off from the grid, it may have removed a message that it does not print.
+    """
+    chosen = mig.queue(name)
+    message = await (chosen.peek() if keep else chosen.receive())
+    if current().json:
+        write_json({"queue": name, "message": message})
+    elif message is not None:
+        write(message, content=True)
+    return ExitCode.NOT_WELL if message is None else ExitCode.WELL
+
+
+@queue.command("list", cls=Command)
+@click.argument("name", metavar="[QUEUE]", required=False)
+@shared_options
+@with_session
+async def list_(mig: Session, /, *, name: str | None) -> None:
+    """List all queues, or the ids of the messages in one, the next one first."""
+    found = [each.name for each in await mig.queues()] if name is None else await mig.queue(name).list()
+    if current().json:
+        write_json(found)
+        return
+    for each in found:
+        write(each)
+
+
+@queue.command(cls=Command)
+@click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
+@click.option("--force", "-f", is_flag=True, help="It need not be there.")
+@shared_options
+@with_session
+async def remove(mig: Session, /, *, names: tuple[str, ...], force: bool) -> None:
+    """Remove queues with the messages in them."""
+    for name in names:
+        await mig.queue(name).remove(missing_ok=force)

@@ -1,0 +1,150 @@
+"""How a command runs: its session, the event loop, and what an interrupt does."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import anyio
+import click
+
+from ._exit_codes import ExitCode
+from ._output import say
+from ._settings import current
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from .. import Session
+    from ._settings import Settings
+
+_P = ParamSpec("_P")
+
+_ASKING_LASTS = 10.0
+"""Seconds in which an interrupted command asks what became of its jobs."""
+
+_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+def with_session(
+    function: Callable[Concatenate[Session, _P], Awaitable[int | None]],
+) -> Callable[_P, None]:
+    """Makes a command of a function that works in an open session.
+
+    Interrupted, the function is cancelled and the session left normally, so that local jobs run on unless the
+    settings say otherwise; a second interrupt does not wait for anything.
+
+    Args:
+        function: gets the session and the arguments of the command; may return an exit code.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> None:
+        settings = current()
+
+        def work(session: Session) -> Awaitable[int | None]:
+            return function(session, *arguments, **options)
+
+        code = run_async(lambda: attended(settings, work), settings)
+        click.get_current_context().exit(code)
+
+    return run
+
+
+def run_async(function: Callable[[], Coroutine[Any, Any, int]], settings: Settings) -> int:
+    """Runs a function on an event loop of its own, with log lines on standard error."""
+    with _logging(settings):
+        return anyio.run(function)
+
+
+async def attended(settings: Settings, work: Callable[[Session], Awaitable[int | None]]) -> int:
+    """Works in an open session, with an eye on signals: see `with_session`."""
+    return await _Attended(settings, work).run()
+
+
+class _Attended:
+    """One run of a command in a session, with an eye on signals."""
+
+    def __init__(self, settings: Settings, work: Callable[[Session], Awaitable[int | None]]) -> None:
+        self._settings = settings
+        self._work = work
+        self._received: signal.Signals | None = None
+        self._whole = anyio.CancelScope()
+        self._part = self._whole  # what a signal cancels
+
+    async def run(self) -> int:
+        failure: Exception | None = None
+        code: int | None = None
+        async with anyio.create_task_group() as group:
+            await group.start(self._listen)
+            try:
+                with self._whole:
+                    code = await self._in_session()
+            except Exception as error:  # noqa: BLE001 - raised below, not as a group
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return _CODES[self._received] if self._received is not None else code or ExitCode.WELL
+
+    async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*_CODES) as signals:
+            task_status.started()
+            async for number in signals:
+                again, self._received = self._received is not None, signal.Signals(number)
+                (self._whole if again else self._part).cancel()
+
+    async def _in_session(self) -> int | None:
+        code: int | None = None
+        async with self._settings.session() as session:
+            with anyio.CancelScope() as self._part:
+                code = await self._work(session)
+            self._part = self._whole
+            if self._received is not None:
+                await self._tell(session)
+        return code
+
+    async def _tell(self, session: Session) -> None:
+        """Says what still runs, and where."""
+        with anyio.move_on_after(_ASKING_LASTS):
+            if self._settings.on_interrupt == "cancel" and self._settings.jobs:
+                await session.cancel(self._settings.jobs)
+            statuses = await session.statuses(self._settings.jobs) if self._settings.jobs else {}
+            left = [job_id for job_id, status in statuses.items() if not status.state.is_final]
+            say(_farewell(self._settings, session.mode, left, len(statuses)))
+            return
+        say("interrupted; the grid does not answer, so what became of the jobs is not known")
+
+
+def _farewell(settings: Settings, mode: str, left: list[str], known: int) -> str:
+    if not left:
+        return "interrupted; its jobs were canceled" if known and settings.on_interrupt == "cancel" else "interrupted"
+    place = "on the grid" if mode == "grid" else "on this machine"
+    named = " ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    jobs = f"{len(left)} jobs still wait or run" if len(left) > 1 else "a job still waits or runs"
+    program = f"aiomig {settings.switches}"
+    return f"interrupted; {jobs} {place}: {named}; see {program}wait {left[0]}, or end it by {program}cancel {left[0]}"
+
+
+@contextmanager
+def _logging(settings: Settings) -> Iterator[None]:
+    """Log lines of aiomig on standard error, warnings at least."""
+    level = logging.ERROR if settings.quiet else logging.WARNING
+    if settings.debug or settings.verbose:
+        level = logging.DEBUG if settings.debug or settings.verbose > 1 else logging.INFO
+    logger = logging.getLogger("aiomig")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("aiomig: %(levelname)s: %(message)s"))
+    handler.setLevel(level)
+    before = logger.level
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -1,0 +1,137 @@
+"""What is said on every command line: which grid, how much to tell, in which form."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    from .. import Session
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+
+@dataclass(slots=True)
+class Settings:
+    """The options that may stand before or after the name of a command.
+
+    Attributes:
+        mode: ``"grid"`` or ``"local"``, or ``None`` for what `aiomig.connect` finds.
+        config: the configuration file of the grid.
+        home: the home of local mode.
+        slots: how many jobs local mode runs at once.
+        json: answer in JSON.
+        quiet: say nothing of what goes on.
+        verbose: show log lines: 1 for those of jobs, 2 for all.
+        debug: show tracebacks.
+        on_interrupt: what becomes of the jobs of `jobs` when the command is interrupted.
+        jobs: the ids of what this command submitted, or waits for.
+    """
+
+    mode: Literal["grid", "local"] | None = None
+    config: Path | None = None
+    home: Path | None = None
+    slots: int | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    debug: bool = False
+    on_interrupt: Literal["leave", "cancel"] = "leave"
+    jobs: list[str] = field(default_factory=list)
+
+    def session(self) -> Session:
+        """A session, not open yet.
+
+        Raises:
+            ConfigError: the configuration of the grid is missing or wrong.
+            click.UsageError: the options contradict each other.
+        """
+        from .. import Config, connect
+
+        local = self.home is not None or self.slots is not None
+        if local and (self.mode == "grid" or self.config is not None):
+            raise click.UsageError("--home and --slots are of local mode; leave them out, or say --local")
+        mode = self.mode or ("local" if local else None)
+        if mode == "local" and self.config is not None:
+            raise click.UsageError("--config is of the grid; leave it out, or say --grid")
+        given = {"home": self.home, "slots": self.slots}
+        options: Any = {name: value for name, value in given.items() if value is not None}
+        session = connect(mode, config=self.config, on_exit="leave", **options)
+        if session.mode == "grid" and sys.stdin.isatty() and (config := Config.load(self.config)).password is None:
+            # Asked for only where the key turns out to be encrypted.
+            return connect("grid", config=config.replace(password=_asked))
+        return session
+
+    @property
+    def switches(self) -> str:
+        """The options by which another command finds the same jobs, with a blank at their end."""
+        words = [f"--{self.mode}"] if self.mode else []
+        words += [f"--config {shlex.quote(str(self.config))}"] if self.config else []
+        words += [f"--home {shlex.quote(str(self.home))}"] if self.home else []
+        return "".join(f"{word} " for word in words)
+
+
+def _asked() -> str:
+    return getpass.getpass("Passphrase of the key: ")
+
+
+def current() -> Settings:
+    """The settings of the command that runs."""
+    settings = click.get_current_context().find_object(Settings)
+    assert settings is not None
+    return settings
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    settings = context.find_object(Settings)
+    if settings is None or not value or parameter.name is None:
+        return value
+    if parameter.name in ("local", "grid"):
+        if settings.mode not in (None, parameter.name):
+            raise click.UsageError("--local and --grid are both given; choose one")
+        settings.mode = "local" if parameter.name == "local" else "grid"
+    else:
+        setattr(settings, parameter.name, value)
+    return value
+
+
+_SHARED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--local",), {"is_flag": True, "help": "On this machine's cores."}),
+    (("--grid",), {"is_flag": True, "help": "On the grid."}),
+    (
+        ("--config",),
+        {"type": click.Path(path_type=Path), "help": "The miguser.conf; else $AIOMIG_CONFIG or ~/.mig/miguser.conf."},
+    ),
+    (("--home",), {"type": click.Path(path_type=Path), "help": "The home of local mode; else $AIOMIG_HOME."}),
+    (("--slots",), {"type": click.IntRange(1), "metavar": "N", "help": "Local mode: how many cores to use."}),
+    (("--json",), {"is_flag": True, "help": "Answer in JSON, for scripts."}),
+    (("--quiet", "-q"), {"is_flag": True, "help": "Say nothing of what goes on."}),
+    (("--verbose", "-v"), {"count": True, "help": "Show what aiomig logs; -vv shows all of it."}),
+    (("--debug",), {"is_flag": True, "help": "Show tracebacks, and all that aiomig logs."}),
+)
+
+SHARED_NAMES = frozenset({"local", "grid", "config", "home", "slots", "json", "quiet", "verbose", "debug"})
+
+
+def local_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Has a shell complete the names of files, for values that are more than a path."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def shared_options(function: _F) -> _F:
+    """Adds the options that every command has, before and after its name."""
+    for names, options in reversed(_SHARED):
+        function = click.option(*names, expose_value=False, callback=_remember, **options)(function)
+    return function

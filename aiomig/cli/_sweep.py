@@ -1,0 +1,214 @@
+"""The command ``sweep``."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._app import Command
+from ._describing import describing_options, job_spec
+from ._exit_codes import ExitCode
+from ._output import duration, result_value, say, terminal, write, write_bytes, write_json
+from ._parameters import Parameter, combined, filled, parse, placeholders, read
+from ._running import with_session
+from ._settings import current, local_files, shared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .. import Job, JobResult, JobSpec, Session, Sweep
+
+_INTERVAL = 0.2
+
+
+@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@describing_options
+@click.option(
+    "--parameter", "-p", "given", multiple=True, metavar="NAME=VALUES", help="1:10, 0:1:0.25 or a,b,c; may be repeated."
+)
+@click.option(
+    "--parameters",
+    "-P",
+    "file",
+    shell_complete=local_files,
+    help="A file with a row for each job: .csv .tsv .json .jsonl, or - (JSON lines).",
+)
+@click.option("--zip", "side_by_side", is_flag=True, help="Values side by side, instead of all combinations.")
+@click.option(
+    "--in-flight", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="So many jobs at once."
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Submit a job that fails so often.",
+)
+@click.option(
+    "--journal", type=click.Path(path_type=Path, dir_okay=False), help="A file; the same command goes on where it was."
+)
+@click.option("--fetch-to", type=click.Path(path_type=Path, file_okay=False), help="A folder for the outputs.")
+@click.option("--print", "printed", is_flag=True, help="Print what each job wrote, instead of a line about it.")
+@shared_options
+@with_session
+async def sweep(
+    mig: Session,
+    /,
+    *,
+    given: tuple[str, ...],
+    file: str | None,
+    side_by_side: bool,
+    in_flight: int,
+    attempts: int,
+    journal: Path | None,
+    fetch_to: Path | None,
+    printed: bool,
+    **options: Any,
+) -> int:
+    """Run a job for each of many parameters, some at a time, and tell of each as it ends.
+
+    {name} stands for a value in commands (there quoted, as one word), and in inputs, outputs, variables and the name.
+
+    \b
+      aiomig sweep -p seed=1:100 --in-flight 20 -i fit.py 'python3 fit.py --seed {seed}'
+      aiomig sweep -P runs.csv -o fit.png:{id}.png --fetch-to plots -i fit.py python3 fit.py {id}
+
+    With --journal nothing is lost by a crash or Ctrl-C: the same command goes on. Interrupted, the jobs in flight are
+    canceled. Exits with 1 where a job did not end well.
+    """
+    parameters = _parameters(given, file, side_by_side=side_by_side)
+    make = _template(parameters, [text.partition("=")[0] for text in given], options)
+    tally = _Tally(len(parameters))
+    async with mig.sweep(make, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal) as jobs:
+        try:
+            await _drain(jobs, tally, fetch_to, printed=printed)
+        finally:
+            tally.report(errors=len(jobs.errors))
+    for parameter, error in jobs.errors:
+        say(f"{_named(parameter)}: {error}")
+    return ExitCode.WELL if tally.ok == tally.ended and not jobs.errors else ExitCode.NOT_WELL
+
+
+async def _drain(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, printed: bool) -> None:
+    with _progress(tally) as advance:
+        async for job in jobs:
+            result = await job.result(check=False)
+            if fetch_to is not None:
+                await job.fetch(fetch_to, check=False)
+            tally.count(ok=result.ok)
+            advance()
+            _tell(job, result, printed=printed)
+
+
+def _parameters(given: tuple[str, ...], file: str | None, *, side_by_side: bool) -> list[Parameter]:
+    if not given and file is None:
+        raise click.UsageError("there are no parameters; give -p NAME=1:10, or a file by --parameters")
+    rows = combined([parse(text) for text in given], side_by_side=side_by_side) if given else [{}]
+    if file is None:
+        return rows
+    return [{**row, **one} for row in read(file) for one in rows]
+
+
+def _template(parameters: list[Parameter], named: list[str], options: dict[str, Any]) -> Callable[[Parameter], JobSpec]:
+    """What makes a job of a parameter; the first is made now, so that faults come before anything is sent."""
+    unused = sorted(set(named) - placeholders(_texts(options)))
+    if unused:
+        place = f"{{{unused[0]}}}"
+        raise click.UsageError(f"the parameter {unused[0]!r} is used nowhere; write {place} where its value belongs")
+    words, lines = options.pop("words"), options.pop("command")
+
+    def make(parameter: Parameter) -> JobSpec:
+        # Several words are quoted when they are joined; in a line, values are.
+        last = tuple(filled(word, parameter, quoted=len(words) == 1) for word in words)
+        before = tuple(filled(line, parameter, quoted=True) for line in lines)
+        return job_spec(last, before, **{name: _put(value, parameter) for name, value in options.items()})
+
+    for parameter in parameters[:1]:
+        make(parameter)
+    return make
+
+
+def _texts(options: dict[str, Any]) -> list[str]:
+    values = [value if isinstance(value, tuple) else (value,) for value in options.values()]
+    return [text for value in values for text in value if isinstance(text, str)]
+
+
+def _put(value: Any, parameter: Parameter) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_put(each, parameter) for each in value)
+    return filled(value, parameter) if isinstance(value, str) else value
+
+
+def _named(parameter: Parameter) -> str:
+    return " ".join(f"{name}={value}" for name, value in parameter.items())
+
+
+def _tell(job: Job, result: JobResult, *, printed: bool) -> None:
+    if current().json:
+        write_json({"parameter": job.parameter, **result_value(result)})
+    elif printed:
+        write_bytes(result.stdout_bytes)
+        write_bytes(result.stderr_bytes, to_stderr=True)
+    else:
+        code = "-" if result.exit_code is None else str(result.exit_code)
+        write(f"{_named(job.parameter)}  {result.status.state}  {code}  {job.id}")
+
+
+class _Tally:
+    """How many jobs have ended, and how fast."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.ended = 0
+        self.ok = 0
+        self._began = time.monotonic()
+
+    def count(self, *, ok: bool) -> None:
+        """One more has ended."""
+        self.ended += 1
+        self.ok += ok
+
+    @property
+    def rate(self) -> float:
+        """Jobs a second."""
+        return self.ended / max(time.monotonic() - self._began, 1e-9)
+
+    def report(self, *, errors: int) -> None:
+        """Tells what came of them, on standard error."""
+        if current().quiet:
+            return
+        refused = f", {errors} were not submitted" if errors else ""
+        left = self.total - self.ended - errors
+        open_ones = f", {left} were not run here" if left else ""
+        seconds = duration(time.monotonic() - self._began)
+        say(f"{self.ok} of {self.total} jobs ended well, {self.ended - self.ok} did not{refused}{open_ones}; {seconds}")
+
+
+@contextmanager
+def _progress(tally: _Tally) -> Iterator[Callable[[], None]]:
+    """A progress bar with rate and time left, where standard error is a terminal."""
+    console = None if current().quiet else terminal(stderr=True)
+    if console is None:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("", total=tally.total, rate="")
+        progress.refresh()
+        drawn = 0.0
+
+        def advance() -> None:
+            nonlocal drawn
+            progress.update(task, completed=tally.ended, rate=f"{tally.rate:.1f} jobs/s")
+            if time.monotonic() - drawn >= _INTERVAL or tally.ended == tally.total:
+                progress.refresh()
+                drawn = time.monotonic()
+
+        yield advance

@@ -1,0 +1,65 @@
+"""The command ``tail``: of a job's output, or of a file."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ._app import Command
+from ._choosing import LAST, chosen
+from ._output import write, write_json
+from ._running import with_session
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from .. import Session
+
+_JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
+"""Counter, date, time and server (mig-protocol, job ids)."""
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="JOB|FILE")
+@click.option(
+    "--lines",
+    "-n",
+    type=click.IntRange(0, 1_000_000),
+    metavar="N",
+    default=20,
+    show_default=True,
+    help="So many at most.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Print what the job writes from its beginning, until it ends.")
+@click.option("--stderr", "of_stderr", is_flag=True, help="Standard error of the job instead of standard output.")
+@shared_options
+@with_session
+async def tail(mig: Session, /, *, target: str, lines: int, follow: bool, of_stderr: bool) -> None:
+    """Print the last lines of a job's output, running or ended, or of a file of the MiG home.
+
+    JOB is an id, or "last"; a FILE that is called like one is written ./FILE. With --follow a job is followed until
+    it ends, in local mode as it writes; on a grid its output comes about once a minute.
+    """
+    stream: Literal["stdout", "stderr"] = "stderr" if of_stderr else "stdout"
+    if target != LAST and not _JOB_ID.fullmatch(target):
+        if follow or of_stderr:
+            raise click.UsageError(f"{target} is no job's id, and --follow and --stderr are for jobs")
+        for line in await mig.files.tail(target, lines) if lines else ():
+            _print(line)
+        return
+    (job,) = await chosen(mig, [target])
+    if follow:
+        async for line in job.tail(stream):
+            _print(line)
+        return
+    text = await (job.stderr(wait=False) if of_stderr else job.stdout(wait=False))
+    for line in text.splitlines()[-lines:] if lines else ():
+        _print(line)
+
+
+def _print(line: str) -> None:
+    if current().json:
+        write_json({"line": line})
+    else:
+        write(line, content=True)

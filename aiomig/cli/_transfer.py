@@ -1,0 +1,63 @@
+"""Commands that carry files: ``put``, ``get``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ._app import Command
+from ._output import write, write_json
+from ._progress import progress_bar
+from ._running import with_session
+from ._settings import current, local_files, shared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .. import Session
+
+
+@click.command(cls=Command)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE... DESTINATION", shell_complete=local_files)
+@shared_options
+@with_session
+async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
+    """Upload files and directories of this machine into the MiG home.
+
+    Into a directory that exists, or is written with a / at its end, they go with their names. With one argument the
+    destination is the home itself. Each file appears when all of it has arrived.
+    """
+    *given, destination = sources if len(sources) > 1 else (*sources, "/")
+    with progress_bar("put") as report:
+        paths = await mig.files.put(_one_or_more(given), destination, progress=report)
+    _show(paths)
+
+
+@click.command(cls=Command)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE... DESTINATION", shell_complete=local_files)
+@shared_options
+@with_session
+async def get(mig: Session, /, *, sources: tuple[str, ...]) -> None:
+    """Download files and directories of the MiG home, or what a quoted pattern of * and ? matches.
+
+    Into a directory that exists, or is written with a / at its end, they go with their names. With one argument the
+    destination is this directory. Each file appears when all of it has arrived.
+    """
+    *given, destination = sources if len(sources) > 1 else (*sources, "./")
+    with progress_bar("get") as report:
+        paths = await mig.files.get(_one_or_more(given), destination, progress=report)
+    _show([str(path) for path in paths])
+
+
+def _one_or_more(sources: list[str]) -> str | list[str]:
+    """Several go inside the destination; one alone may take its name."""
+    return sources if len(sources) > 1 else sources[0]
+
+
+def _show(paths: Sequence[str]) -> None:
+    if current().json:
+        write_json(paths)
+    elif not current().quiet:
+        for path in paths:
+            write(path)

@@ -1,0 +1,46 @@
+"""The command ``watch``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ._app import Command
+from ._choosing import chosen_or_unfinished, jobs_argument
+from ._output import local_time, terminal, write, write_json
+from ._running import with_session
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from .. import JobStatus, Session
+
+
+@click.command(cls=Command)
+@jobs_argument(required=False)
+@shared_options
+@with_session
+async def watch(mig: Session, /, *, names: tuple[str, ...]) -> None:
+    """Follow jobs until they have ended: with their ages, times and resources, in a table that changes.
+
+    JOB is an id, a pattern, or "last"; without any, all that have not ended. Where standard output is no terminal, or
+    with --json, each change is a line. In local mode this runs what waits in the home. Ctrl-C ends the watching, and
+    does nothing to the jobs.
+    """
+    jobs = await chosen_or_unfinished(mig, names)
+    console = None if current().json else terminal()
+    if console is None or not jobs:
+        async for status in mig.watch(jobs):
+            _tell(status)
+        return
+    from ._live import show_many
+
+    await show_many(console, mig, jobs)
+
+
+def _tell(status: JobStatus) -> None:
+    if current().json:
+        write_json(status)
+    else:
+        write(f"{local_time(datetime.now(UTC))}  {status.job_id}  {status.state}")

@@ -1,0 +1,398 @@
+"""Commands in local mode: jobs, their output, sweeps; in this process but where a process matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiomig import Session, Unconfirmed
+from aiomig.cli._exit_codes import ExitCode
+
+from .conftest import LONGEST, PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Done
+
+    Cli = Callable[..., Done]
+
+BYTES = rb"printf '\377\000\n'; printf 'bad\376' >&2"
+"""Writes bytes that are no text."""
+
+
+def submitted(local: Cli, *arguments: str) -> str:
+    """Submits a job; its id."""
+    done = local("submit", *arguments)
+    assert done.code == 0, done.stderr
+    return done.out.strip()
+
+
+# -- run
+
+
+def test_what_follows_the_command_belongs_to_it(local: Cli) -> None:
+    assert local("run", "echo", "-q", "--json").out == "-q --json\n"
+
+
+def test_run_passes_bytes_and_the_exit_code_on(work: Path, tmp_path: Path) -> None:
+    command = [*PROGRAM, "run", "--home", str(tmp_path / "home"), "-q", BYTES.decode() + "; (exit 7)"]
+    done = subprocess.run(command, capture_output=True, timeout=LONGEST, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"\xff\x00\n", b"bad\xfe")
+
+
+def test_run_tells_each_state_on_standard_error(local: Cli) -> None:
+    done = local("run", "echo", "a  b", "$HOME")
+    assert (done.code, done.out) == (0, "a  b $HOME\n")
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("aiomig: job ")
+    assert last.endswith(" FINISHED")
+
+
+def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
+    (work / "in.txt").write_text("b\na\n")
+    done = local(
+        "run",
+        "-i",
+        "in.txt:data",
+        "-o",
+        "out:plots/out",
+        "--fetch-to",
+        "got",
+        "-e",
+        "N=x y",
+        'sort data > out; echo "$N"',
+    )
+    assert (done.code, done.out) == (0, "x y\n")
+    assert Path("got/plots/out").read_text() == "a\nb\n"
+    assert f"outputs: {Path('got/plots/out')}" in done.stderr
+
+
+def test_an_output_that_did_not_come(local: Cli) -> None:
+    done = local("run", "-o", "out", "true")
+    assert done.code == ExitCode.NOT_WELL
+    assert "these did not arrive: out" in done.stderr
+
+
+def test_run_without_an_exit_code(local: Cli) -> None:
+    done = local("run", "kill -9 $$")
+    assert done.code == ExitCode.NO_EXIT_CODE
+    assert "has no exit code: it is FAILED; RESOURCE DIED" in done.stderr
+
+
+def test_run_follows_both_streams(local: Cli) -> None:
+    done = local("run", "-f", "echo one; echo two >&2; echo three")
+    assert (done.code, done.out) == (0, "one\nthree\n")
+    assert "two\n" in done.stderr
+
+
+def test_run_in_json(local: Cli) -> None:
+    done = local("run", "--json", "-q", "echo one; (exit 3)")
+    assert done.code == 3
+    assert {key: done.json[key] for key in ("state", "exit_code", "ok", "stdout", "stderr")} == {
+        "state": "FINISHED",
+        "exit_code": 3,
+        "ok": False,
+        "stdout": "one\n",
+        "stderr": "",
+    }
+
+
+def test_a_wrong_description_is_one_clear_message(local: Cli) -> None:
+    done = local("run", "-i", "nowhere.txt", "-o", "folder/", "true")
+    assert done.code == ExitCode.DESCRIPTION
+    assert done.stderr.startswith("aiomig: 2 faults:\n- inputs[0]='nowhere.txt'")
+    assert "Traceback" not in done.stderr
+    one = local("--json", "run", "-i", "nowhere.txt", "true")
+    error = json.loads(one.stderr)["error"]
+    assert (error["type"], error["exit_code"]) == ("SpecError", ExitCode.DESCRIPTION)
+
+
+def test_what_is_told_of_what_goes_on(local: Cli) -> None:
+    assert "INFO" not in local("run", "true").stderr
+    assert "aiomig: INFO: job 2_" in local("-v", "run", "true").stderr
+    assert local("-q", "run", "true").stderr == ""
+    assert "Traceback" in local("--debug", "status", "9_9").stderr
+
+
+# -- the life of a job over several commands
+
+
+def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    home = ("--home", tmp_path / "home", "--slots", 1)
+    first = spawn(*home, "submit", f"read word < {gate}; echo got $word")
+    second = spawn(*home, "submit", "echo second")
+    assert first.stderr == ""
+    job, waiting = first.out.strip(), second.out.strip()
+    assert (
+        f"all cores are in use: {waiting} runs while aiomig --home {tmp_path / 'home'} wait {waiting} does"
+        in second.stderr
+    )
+    status = spawn(*home, "jobs", "--json")
+    assert {each["job_id"]: each["state"] for each in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
+    gate.write_text("it\n")  # which waits for the job: it runs although no program of ours does
+    done = spawn(*home, "output", job, waiting)
+    assert (done.code, done.out) == (0, "got it\nsecond\n")
+
+
+def test_looking_at_jobs(local: Cli) -> None:
+    good, bad = submitted(local, "--name", "good", "echo good"), submitted(local, "echo bad >&2; ls nowhere")
+    assert local("wait", good).lines == [f"{good}  FINISHED  exit code 0"]
+    done = local("wait", good, bad)
+    assert (done.code, sorted(done.lines)) == (
+        ExitCode.NOT_WELL,
+        sorted([f"{good}  FINISHED  exit code 0", f"{bad}  FINISHED  exit code 2"]),
+    )
+    assert local("jobs", "--ids").lines == [bad, good]
+    assert local("jobs", "-n", 1, "--ids").lines == [bad]
+    assert local("jobs", "--state", "queued", "--ids").lines == []
+    heading, *lines = local("jobs", "1_*").lines
+    assert heading.split() == ["JOB", "STATE", "RECEIVED", "STARTED", "ENDED", "RESOURCE"]
+    assert [line.split()[:2] for line in lines] == [[good, "FINISHED"]]
+    facts = dict(line.split(maxsplit=1) for line in local("status", "last").lines)
+    assert (facts["job"], facts["state"]) == (bad, "FINISHED")
+    assert [each["state"] for each in local("status", "--json", good, bad).json] == ["FINISHED", "FINISHED"]
+    assert local("output", good).out == "good\n"
+    assert local("output", "--stderr", bad).out.startswith("bad\n")
+    assert local("output", "--json", good).json == {"job_id": good, "stdout": "good\n", "stderr": ""}
+    assert local("tail", "-n", 1, "--stderr", bad).out.startswith("ls: ")
+    assert local("tail", "-f", good).lines == ["good"]
+    assert [line.split()[-1] for line in local("watch", good).lines] == ["FINISHED"]
+    assert "no job that has not ended" in local("watch").stderr
+    assert (local("wait").code, local("wait").out) == (0, "")
+
+
+def test_acting_on_jobs(local: Cli, tmp_path: Path) -> None:
+    running = submitted(local, "--cores", "1000", "sleep 600")  # which takes all of them
+    waiting = submitted(local, "true")
+    assert local("freeze", waiting).lines == [f"{waiting}  QUEUED -> FROZEN"]
+    refused = local("thaw", running)
+    assert refused.code == ExitCode.NOT_WELL
+    assert f"{running} stays EXECUTING" in refused.stderr
+    assert local("thaw", waiting).lines == [f"{waiting}  FROZEN -> QUEUED"]
+    assert local("cancel", running).lines == [f"{running}  EXECUTING -> CANCELED"]
+    assert local("wait", waiting).code == 0
+    assert "stays CANCELED" in local("cancel", running).stderr
+    again = local("resubmit", waiting).out.strip()
+    assert again not in (running, waiting)
+    assert local("wait", again).code == 0
+    assert local("clean", "--results", "*").code == 0
+    assert local("ls", "job_output").lines == []
+
+
+def test_fetch(local: Cli, work: Path) -> None:
+    one, two = (submitted(local, "-o", "out", f"echo {word} > out") for word in ("one", "two"))
+    assert local("fetch", one, "--to", "single").lines == ["single/out"]
+    assert local("fetch", one, two, "--to", "both").lines == [f"both/{one}/out", f"both/{two}/out"]
+    assert Path(f"both/{two}/out").read_text() == "two\n"
+    lost = submitted(local, "-o", "never", "echo oops >&2; false")
+    done = local("fetch", lost)
+    assert done.code == ExitCode.NOT_WELL
+    assert f"{lost}: 1 of its outputs did not arrive" in done.stderr
+    assert "'echo oops >&2; false' exited with 1" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "cancel", "output", "fetch", "resubmit"])
+def test_jobs_that_are_not_there(local: Cli, command: str) -> None:
+    done = local(command, "7_1_1_2026__0_0_0_local.0")
+    assert done.code == ExitCode.NOT_FOUND
+    assert "7_1_1_2026__0_0_0_local.0" in done.stderr
+
+
+def test_names_that_match_nothing(local: Cli) -> None:
+    assert "no job's id matches" in local("status", "9*").stderr
+    assert "there is no job yet" in local("status", "last").stderr
+
+
+def test_descriptions_written_by_hand(local: Cli, work: Path) -> None:
+    text = "::EXECUTE::\necho by hand\n"
+    (work / "job.mrsl").write_text(text)
+    first = local("submit-mrsl", "job.mrsl").out.strip()
+    second = local("submit-mrsl", "-", stdin=text.encode()).out.strip()
+    assert local("output", first, second).out == "by hand\nby hand\n"
+    (work / "bad.mrsl").write_text("::EXECUTE::\necho\n\n::CPUTIME::\nlong\n")
+    done = local("submit-mrsl", "bad.mrsl")
+    assert done.code == ExitCode.DESCRIPTION
+    assert "line 5" in done.stderr
+    assert local("submit-mrsl", "gone.mrsl").code == ExitCode.NOT_FOUND
+
+
+def test_check(local: Cli) -> None:
+    assert local("check", "true").code == 0
+    done = local("check", "--vgrid", "Nobodys", "--json", "true")
+    assert done.code == ExitCode.DESCRIPTION
+    assert done.json["ok"] is False
+    assert "Nobodys" in done.json["faults"][0]
+    wrong = local("check", "-i", "nowhere", "true")
+    assert (wrong.code, "'nowhere' does not exist" in wrong.out) == (ExitCode.DESCRIPTION, True)
+
+
+def test_unconfirmed(local: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local("unconfirmed", "--json").json == []
+    sent_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    lost = [Unconfirmed("aiomig1", "fit", "", sent_at, ("7_1",)), Unconfirmed("aiomig2", "", "", sent_at)]
+    confirmed: list[object] = []
+
+    async def unconfirmed(session: Session) -> list[Unconfirmed]:
+        return lost
+
+    monkeypatch.setattr(Session, "unconfirmed", unconfirmed)
+    monkeypatch.setattr(Session, "confirm", lambda session, *found: confirmed.extend(found))
+    heading, *lines = local("unconfirmed").lines
+    assert heading.split() == ["MARKER", "SENT", "NAME", "JOB"]
+    assert [(line.split()[0], *line.split()[-2:]) for line in lines] == [
+        ("aiomig1", "fit", "7_1"),
+        ("aiomig2", "-", "-"),
+    ]
+    assert confirmed == []
+    assert local("unconfirmed", "--confirm", "aiomig2").code == 0
+    assert confirmed == lost[1:]
+
+
+# -- sweeps
+
+
+def test_sweep(local: Cli, work: Path) -> None:
+    done = local(
+        *(
+            "sweep",
+            "-p",
+            "n=1:3",
+            "-p",
+            "word=a b,$c",
+            "--in-flight",
+            2,
+            "-o",
+            "out:{n}-{word}.txt",
+            "--fetch-to",
+            "got",
+        ),
+        *("--name", "n{n}", "-e", "N={n}", "echo {n} {word} ${N} > out; [ {n} != 2 ]"),
+    )
+    assert done.code == ExitCode.NOT_WELL
+    told = {tuple(line.rsplit("  ", 3)[:3]) for line in done.lines}
+    assert told == {(f"n={n} word={word}", "FINISHED", str(int(n == 2))) for n in (1, 2, 3) for word in ("a b", "$c")}
+    assert Path("got/3-$c.txt").read_text() == "3 $c 3\n"
+    assert "4 of 6 jobs ended well, 2 did not" in done.stderr
+
+
+def test_sweep_over_a_file(local: Cli, work: Path) -> None:
+    (work / "p.csv").write_text("id,text,unused\n1,it's,x\n2,a b,y\n")
+    done = local("sweep", "-q", "-P", "p.csv", "--print", "printf", r"%s\n", "{id}", "{text}")
+    assert sorted(done.lines) == ["1", "2", "a b", "it's"]
+    lines = local("sweep", "--json", "-q", "-P", "p.csv", "echo {text}").lines
+    values = {json.loads(line)["parameter"]["id"]: json.loads(line)["stdout"] for line in lines}
+    assert values == {"1": "it's\n", "2": "a b\n"}
+
+
+def test_sweep_with_a_journal_goes_on(local: Cli, work: Path) -> None:
+    command = ("sweep", "-p", "n=1:3", "--journal", "sweep.journal", "echo {n} >> " + str(work / "ran"))
+    assert local(*command).code == 0
+    assert sorted((work / "ran").read_text().split()) == ["1", "2", "3"]
+    again = local(*command)
+    assert (again.code, again.lines) == (0, [])
+    assert sorted((work / "ran").read_text().split()) == ["1", "2", "3"]
+
+
+def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
+    job = f"echo {{n}} >> {work}/ran; [ {{n}} = 1 ] || until [ -e {work}/gate ]; do sleep 0.05; done"
+    options = ["-p", "n=1:3", "--in-flight", "1", "--journal", "sweep.journal"]
+    command = [*PROGRAM, "--home", str(tmp_path / "home"), "sweep", *options, job]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("n=1  FINISHED  0  ")
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read().splitlines()
+        assert process.wait(LONGEST) == ExitCode.INTERRUPTED
+    assert told[0].startswith("aiomig: 1 of 3 jobs ended well, 0 did not, 2 were not run here; ")
+    assert told[1:] == ["aiomig: interrupted"]
+    (work / "gate").touch()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["n=2", "n=3"]
+    assert (work / "ran").read_text().split().count("1") == 1
+
+
+def test_a_sweep_that_is_wrong_submits_nothing(local: Cli) -> None:
+    assert "the parameter 'n' is used nowhere; write {n}" in local("sweep", "-p", "n=1:3", "true").stderr
+    assert local("sweep", "-p", "n=1:3", "-o", "{n}/", "true").code == ExitCode.DESCRIPTION
+    assert local("jobs", "--ids").lines == []
+
+
+# -- pictures
+
+
+def test_timeline(local: Cli, work: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert local("timeline").code == ExitCode.NOT_WELL
+    assert local("run", "true").code == 0
+    assert local("run", "kill -9 $$").code == ExitCode.NO_EXIT_CODE
+    assert local("timeline").lines == ["timeline.svg"]
+    picture = (work / "timeline.svg").read_text()
+    assert "<svg" in picture
+    assert local("timeline", "-o", "t.png", "last").code == 0
+    assert (work / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert local("timeline", "-o", "t.gif").code == ExitCode.USAGE
+
+
+# -- processes
+
+
+def test_a_reader_that_goes_away(local: Cli, work: Path, tmp_path: Path) -> None:
+    assert local("write", "big", stdin=b"x\n" * 1_000_000).code == 0
+    command = [*PROGRAM, "--home", str(tmp_path / "home"), "cat", "big"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"x\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(LONGEST) == ExitCode.BROKEN_PIPE
+
+
+def interrupted(home: Path, number: signal.Signals, *arguments: str) -> tuple[int, str]:
+    """Runs a command, sends it a signal once it tells that its job runs; exit code and standard error."""
+    command = [*PROGRAM, "--home", str(home), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        while "EXECUTING" not in told:
+            told = process.stderr.readline()
+        process.send_signal(number)
+        rest = process.stderr.read()
+        return process.wait(LONGEST), rest
+
+
+def test_ctrl_c_cancels_a_local_run(work: Path, tmp_path: Path, local: Cli) -> None:
+    code, told = interrupted(tmp_path / "home", signal.SIGINT, "run", "sleep 600")
+    assert (code, told) == (ExitCode.INTERRUPTED, "aiomig: interrupted; its jobs were canceled\n")
+    assert [each["state"] for each in local("jobs", "--json").json] == ["CANCELED"]
+
+
+def test_a_run_that_is_left_says_what_still_runs(work: Path, tmp_path: Path, local: Cli) -> None:
+    home = tmp_path / "home"
+    code, told = interrupted(home, signal.SIGTERM, "run", "--on-interrupt", "leave", "sleep 600")
+    (job,) = local("jobs", "--ids").lines
+    assert code == ExitCode.TERMINATED
+    assert told == (
+        f"aiomig: interrupted; a job still waits or runs on this machine: {job}; "
+        f"see aiomig --home {home} wait {job}, or end it by aiomig --home {home} cancel {job}\n"
+    )
+    assert local("cancel", job).lines == [f"{job}  EXECUTING -> CANCELED"]
+
+
+def test_without_its_packages_it_names_them(work: Path) -> None:
+    program = "import sys; sys.modules['click'] = None\nfrom aiomig.cli import main\nmain(['jobs'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONGEST, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].endswith("run: pip install 'aiomig[cli]'")
