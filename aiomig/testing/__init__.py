@@ -1,6 +1,43 @@
-"""A MiG server for tests: `FakeGrid`, in memory or over TLS.
+r"""A MiG server for tests of programs that use aiomig: `FakeGrid`, in memory or over TLS.
 
-Needs nothing but aiomig in memory. Over TLS it needs trustme, which ``pip install aiomig[test]`` brings.
+With pytest the fixtures ``mig_local``, ``fake_grid`` and ``mig_session`` are there as soon as aiomig is installed, for
+async tests by anyio's plugin, pytest-asyncio and pytest-trio; see `pytest_aiomig`. Elsewhere::
+
+    async with FakeGrid(clock="virtual") as grid, grid.session() as session:
+        ...
+
+**The life of a job.** Jobs really run, by the engine of local mode, unless `FakeGrid.script` or `FakeGrid.hold` came
+before their submit. Then the test says what becomes of them, by the methods of `GridJob`: times are seconds from now,
+and a virtual clock jumps to what a client waits for::
+
+    grid.script(lambda job: job.executing(after=60).finish(stdout="0.25\n", outputs={"out.txt": b"…"}, after=7200))
+    grid.script(lambda job: job.executing().requeue("RESOURCE DIED", after=10).fail("JOB TIMEOUT", after=20))
+    grid.script(lambda job: job.finish(status=[0, 3], stderr="no such column\n"))      # the second command fails
+
+    grid.hold()                                                 # or step by step
+    job = await session.submit("./fit")
+    grid.job(job.id).executing()
+    assert (await job.status()).state == "EXECUTING"
+    grid.pass_time(3600)
+    grid.job(job.id).expire()
+
+A program that sleeps for hours itself wants a virtual clock of the event loop as well, such as ``autojump_clock`` of
+pytest-trio; then ``FakeGrid()`` without one of its own goes by that.
+
+**What was submitted.** `FakeGrid.jobs` has every job, with its ``commands``, ``name``, ``environment``, ``inputs``
+(their content), ``outputs``, and as ``description`` all that the server read. `FakeGrid.requests` and `FakeGrid.count`
+tell what the server was asked, `FakeGrid.home` is the folder of the user's home.
+
+**A server that misbehaves.** `Faults.add` has it drop connections, answer slowly, with errors, with pages that have
+nothing to do with MiG, or half; `Site` sets up one that has other vgrids and runtime environments, loses results, or
+runs no jobs::
+
+    grid.faults.add("jobstatus", "error", times=2)              # twice HTTP 500, then all is well
+    grid.faults.add("submitfields", "drop", when="after")       # the job is made, and the answer is lost
+    grid = FakeGrid(site=Site(empty_results=True, vgrids=("Generic", "Ocean")))
+
+Needs nothing but aiomig in memory. `FakeGrid.serve` and `ServerProcess` serve over TLS, for programs that are tested as
+a process; they need trustme, which ``pip install 'aiomig[test]'`` brings.
 """
 
 from __future__ import annotations

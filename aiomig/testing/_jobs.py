@@ -129,7 +129,7 @@ class Jobs:
         """Called after each change of a state."""
         self.live: Callable[[Job, str], bytes] = lambda job, name: job.live.get(name, b"")
         """What a running job has written to ``stdout`` or ``stderr``."""
-        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._events: list[tuple[float, int, Callable[[], object], bool]] = []
         self._order = count()
         self._numbers = count()
 
@@ -152,20 +152,25 @@ class Jobs:
         if job.state == "PARSE":
             self.queue(job)
 
-    def later(self, delay: float, act: Callable[[], object]) -> None:
-        """Lets something happen after so many seconds."""
-        heapq.heappush(self._events, (self.now + delay, next(self._order), act))
+    def later(self, delay: float, act: Callable[[], object], *, is_news: bool = True) -> None:
+        """Lets something happen after so many seconds; ``is_news`` where someone may be waiting for it."""
+        heapq.heappush(self._events, (self.now + delay, next(self._order), act, is_news))
 
     def advance(self, now: float) -> None:
         """Lets happen what was due until now."""
         while self._events and self._events[0][0] <= now:
-            self.now, _, act = heapq.heappop(self._events)
+            self.now, _, act, _ = heapq.heappop(self._events)
             act()
         self.now = max(now, self.now)
 
     def next_due(self) -> float | None:
         """Seconds until something is due, or ``None`` where nothing is."""
         return max(self._events[0][0] - self.now, 0.0) if self._events else None
+
+    def next_news(self) -> float | None:
+        """Seconds until the next event that someone may be waiting for; ``None`` where there is none."""
+        due = min((each[0] for each in self._events if each[3]), default=None)
+        return None if due is None else max(due - self.now, 0.0)
 
     def find(self, user: str, pattern: str) -> list[Job]:
         """A user's jobs whose ids match a pattern, in the order of their numbers."""
@@ -196,7 +201,7 @@ class Jobs:
         self.set(job, "QUEUED")
         if self.site.expire_after > 0:
             queued = self.now
-            self.later(self.site.expire_after, lambda: self._expire(job, queued))
+            self.later(self.site.expire_after, lambda: self._expire(job, queued), is_news=False)
 
     def _expire(self, job: Job, queued: float) -> None:
         if job.state in ("QUEUED", "FROZEN") and job.times["queued"] == queued:

@@ -107,6 +107,12 @@ def _jobfeasible(call: Call) -> None:
         row: dict[str, Any] = {"object_type": "checkcondjob", "job_id": job.id}
         if job.state in _WAITING:
             row |= {"verdict": "Job seems feasible", "color": "green", "error_desc": {}}
+            if job.description.number("NODECOUNT") > call.site.nodes:  # golden run nodecount-2
+                row |= {
+                    "verdict": "The job is not feasible due to the following condition(s):",
+                    "color": "RED",
+                    "error_desc": {"RESOURCE": "No valid/allowed resources available."},
+                }
         else:
             states = " or ".join(_WAITING)
             row["message"] = f"You can only check feasibility of jobs with status: {states}."

@@ -1,4 +1,4 @@
-"""Operations about the site and the user: jobman, fileman, docs, userstats, mqueue."""
+"""Operations about the site and the user: jobman, fileman, docs, redb, userstats, mqueue."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def _docs(call: Call) -> None:
         call.add("list", list=lines)
 
 
+def _redb(call: Call) -> None:
+    found = [{"object_type": "runtimeenvironment", "name": name} for name in sorted(call.site.runtime_environments)]
+    call.add("runtimeenvironments", runtimeenvironments=found if call.last("operation") == "list" else [])
+
+
 def _userstats(call: Call) -> None:
     states = Counter(job.state.lower() for job in call.jobs.find(call.client, "*"))
     files = [path for path in call.home.root.rglob("*") if path.is_file()]
@@ -72,7 +77,9 @@ def _mqueue(call: Call) -> None:
     else:
         _change(call, action)
     call.add("file_output", lines=lines, wrap_binary=True, wrap_targets=["lines"], **path)
-    call.add("link", destination=f"mqueue.py?queue={call.last('queue')}", text="Back to message queue interaction")
+    if action in _ACTIONS:
+        back = f"mqueue.py?queue={call.last('queue')}&msg={call.last('msg')}"
+        call.add("link", destination=back, text="Back to message queue interaction")
 
 
 def _folder(call: Call) -> Path:
@@ -129,6 +136,7 @@ OPERATIONS = (
     Operation("jobman", (FLAGS,), _jobman, title="Job Manager"),
     Operation("fileman", (FLAGS, Parameter("path", "path")), _fileman, title="File Manager"),
     Operation("docs", (Parameter("show", "pattern"), Parameter("search", "pattern")), _docs, title="Documentation"),
+    Operation("redb", (Parameter("operation", "word", default=("list",)),), _redb, title="Runtime Environments"),
     Operation("userstats", (Parameter("stats", "word"),), _userstats, title="User statistics"),
     Operation(
         "mqueue",

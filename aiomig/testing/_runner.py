@@ -115,7 +115,7 @@ class Runner:
         end: End | None = None
         try:
             with self._running[job.id]:
-                end = await attempt.run()
+                end = await attempt.run(lambda: None)
         finally:
             if end is None:
                 with anyio.CancelScope(shield=True):

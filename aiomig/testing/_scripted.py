@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from .._shellword import unquote
 from ._jobs import FINAL
 
 if TYPE_CHECKING:
@@ -58,6 +59,32 @@ class GridJob:
     def commands(self) -> tuple[str, ...]:
         """The EXECUTE lines."""
         return self._job.description.lines("EXECUTE")
+
+    @property
+    def name(self) -> str | None:
+        """The JOBNAME; ``None`` where it has none."""
+        return self._job.description.text("JOBNAME") or None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The ENVIRONMENT: names and values; one that only a shell could read is given as it was written."""
+        pairs = (line.partition("=") for line in self._job.description.lines("ENVIRONMENT"))
+        return {name: value if (plain := unquote(value)) is None else plain for name, _, value in pairs}
+
+    @property
+    def inputs(self) -> dict[str, bytes]:
+        """What lies in the home now for its INPUTFILES and EXECUTABLES: the content by the name in the job.
+
+        What is not there, and what comes from a URL, is left out.
+        """
+        lines = [*self._job.description.transfers("INPUTFILES"), *self._job.description.transfers("EXECUTABLES")]
+        places = {each.destination: self._home / each.source for each in lines if "://" not in each.source}
+        return {name: place.read_bytes() for name, place in places.items() if place.is_file()}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names in the job of its OUTPUTFILES."""
+        return tuple(each.source for each in self._job.description.transfers("OUTPUTFILES"))
 
     @property
     def state(self) -> str:

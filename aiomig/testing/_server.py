@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.lowlevel
 
 from ._answers import Answers, operation_of, refusal
 from ._faults import Faults
@@ -28,14 +29,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from os import PathLike
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     import httpx
     from anyio.abc import TaskGroup
 
+    from .._session import Session
     from ._certificates import Authority
     from ._jobs import Job
     from ._serve import Address
+    from ._session import SessionFields
 
     Script = Callable[[GridJob], object]
 
@@ -72,14 +75,18 @@ class FakeGrid:
 
         async with FakeGrid() as grid:
             grid.hold()                                      # jobs wait for the test
-            async with aiomig.grid(url=…, transport=grid.transport()) as session:
+            async with grid.session() as session:
                 job = await session.submit("fit.sh")
                 grid.job(job.id).executing(after=60).finish(stdout="done\n", after=7200)
                 assert (await job).stdout == "done\n"
 
     Time is that of the event loop (`anyio.current_time`), so a test with a virtual clock sees two hours pass at once.
-    Requests come in memory through `transport`, or over TLS through `serve`. `faults` makes it misbehave; `requests`
-    and `count` tell what it was asked.
+    With ``clock="virtual"`` the server has a clock of its own, and no other is needed: it stands still, but for
+    `pass_time`, and for clients that ask for jobs again and would be told nothing new; then it jumps to what happens
+    next. So whoever waits for a job that takes two hours has it after a few requests, with the times of two hours.
+
+    Requests come in memory through `transport` (`session` makes a session of it), or over TLS through `serve`. `faults`
+    makes it misbehave; `requests` and `count` tell what it was asked.
 
     Cancelling a request does not undo it: like a server, it goes on when the client has left.
 
@@ -89,6 +96,10 @@ class FakeGrid:
         slots: how many jobs run at once.
         user: the distinguished name of the user in the old slash form.
         epoch: what the server's clock shows at first, in seconds since 1970; default is now.
+        clock: what moves the server's clock: the event ``"loop"``, or as above ``"virtual"``.
+
+    Raises:
+        ValueError: ``slots`` or ``clock`` is out of range.
     """
 
     def __init__(
@@ -99,9 +110,12 @@ class FakeGrid:
         slots: int = 2,
         user: str = USER,
         epoch: float | None = None,
+        clock: Literal["loop", "virtual"] = "loop",
     ) -> None:
         if slots < 1:
             raise ValueError(f"slots={slots!r}: give at least 1")
+        if clock not in ("loop", "virtual"):
+            raise ValueError(f"clock={clock!r}: no such clock; use 'loop' or 'virtual'")
         self.site: Site = site or Site()
         self.user = user
         self.faults: Faults = Faults()
@@ -112,7 +126,10 @@ class FakeGrid:
         """TLS connections that were made to it."""
         self._slots = slots
         self._epoch = epoch
+        self._is_virtual = clock == "virtual"
+        self._has_news = True
         self._began = 0.0
+        self._passed = 0.0
         self._salt = secrets.token_hex(16)
         self._given = Path(home) if home is not None else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -246,12 +263,17 @@ class FakeGrid:
 
     async def _change(self) -> None:
         """Waits for the state of some job to change."""
+        if self._is_virtual and (left := self._jobs.next_news()) is not None:
+            self.pass_time(left)
+            await anyio.lowlevel.checkpoint()
+            return
         if self._news.is_set():
             self._news = anyio.Event()
-        with anyio.move_on_after(self._jobs.next_due()):
+        with anyio.move_on_after(None if self._is_virtual else self._jobs.next_due()):
             await self._news.wait()
 
     def _changed(self, job: Job) -> None:
+        self._has_news = True
         self._news.set()
         if not job.scripted and self._runner is not None:
             self._runner.changed(job)
@@ -293,6 +315,19 @@ class FakeGrid:
 
         return FakeTransport(self, self.user if client is None else client)
 
+    def session(self, **fields: Unpack[SessionFields]) -> Session:
+        """A session on this server, in memory, made by `aiomig.grid`. It asks often, and tries again at once.
+
+        Args:
+            **fields: arguments of `aiomig.grid`.
+
+        Returns:
+            A session to be opened by ``async with``.
+        """
+        from ._session import session_on
+
+        return session_on(self, **fields)
+
     def serve(
         self, host: str = "localhost", port: int = 0, *, authority: Authority | None = None
     ) -> AbstractAsyncContextManager[Address]:
@@ -326,6 +361,8 @@ class FakeGrid:
         self._look()
         operation = operation_of(request.path)
         self._record(operation, request)
+        if self._is_virtual and operation == "jobstatus":
+            self._jump()
         if (wrong := refusal(request)) is not None:
             return wrong
         faults = self.faults.take(operation)
@@ -347,7 +384,25 @@ class FakeGrid:
         return response
 
     def _look(self) -> None:
-        self._jobs.advance((self._epoch or 0.0) + anyio.current_time() - self._began)
+        loop = 0.0 if self._is_virtual else anyio.current_time() - self._began
+        self._jobs.advance((self._epoch or 0.0) + self._passed + loop)
+
+    def pass_time(self, seconds: float) -> None:
+        """Moves the server's clock on, and lets happen what is due by then.
+
+        Raises:
+            ValueError: ``seconds`` is negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds={seconds!r}: time does not go back; give 0 or more")
+        self._passed += seconds
+        self._look()
+
+    def _jump(self) -> None:
+        """Where a client asks for jobs again and nothing has changed, what it waits for happens."""
+        if not self._has_news and (left := self._jobs.next_news()) is not None:
+            self.pass_time(left)
+        self._has_news = False
 
     @property
     def now(self) -> float:

@@ -1,0 +1,107 @@
+r"""Fixtures for tests of programs that use aiomig: `mig_local`, `fake_grid` and `mig_session`.
+
+pytest finds this plugin where aiomig is installed, and imports it in every run; so it imports aiomig, and with it
+httpx, only for a test that asks for a fixture. The fixtures are for async tests by anyio's plugin, pytest-asyncio or
+pytest-trio. Each gives what it opened, and closes it after the test; a session is the current one of the test, so that
+``aiomig.submit`` finds it.
+
+::
+
+    async def test_waits_for_the_end(fake_grid, mig_session):
+        fake_grid.script(lambda job: job.executing(after=60).finish(stdout="done\n", after=7200))
+        assert await run_my_job() == "done"
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiomig import Session
+    from aiomig.testing import FakeGrid
+
+_ASYNCIO = "_aiomig_{name}_by_pytest_asyncio_{scope}"
+_OTHERS = "_aiomig_{name}_by_others"
+
+
+@pytest.fixture
+def mig_local(request: pytest.FixtureRequest) -> Any:
+    """An open `aiomig.Session` in local mode, in a home of its own. Jobs that a test leaves are cancelled."""
+    return _opened(request, "mig_local")
+
+
+@pytest.fixture
+def fake_grid(request: pytest.FixtureRequest) -> Any:
+    """An open `aiomig.testing.FakeGrid` with a virtual clock. Jobs really run, unless the test scripts their lives."""
+    return _opened(request, "fake_grid")
+
+
+@pytest.fixture
+def mig_session(request: pytest.FixtureRequest) -> Any:
+    """An open `aiomig.Session` on `fake_grid`."""
+    return _opened(request, "mig_session")
+
+
+def _opened(request: pytest.FixtureRequest, name: str) -> Any:
+    """The value of the async fixture behind a fixture, for the plugin that runs the test."""
+    node = request.node
+    if "anyio_backend" in request.fixturenames or node.get_closest_marker("trio") is not None:
+        return request.getfixturevalue(_OTHERS.format(name=name))
+    marker = node.get_closest_marker("asyncio")
+    if marker is not None and request.config.pluginmanager.has_plugin("asyncio"):
+        scope = marker.kwargs.get("loop_scope") or request.config.getini("asyncio_default_test_loop_scope")
+        return request.getfixturevalue(_ASYNCIO.format(name=name, scope=scope))
+    raise pytest.UsageError(
+        f"{node.nodeid}: {name} is for async tests; mark it with anyio, asyncio (pytest-asyncio) or trio (pytest-trio),"
+        " or set that plugin's auto mode"
+    )
+
+
+def _async_fixtures() -> dict[str, Callable[..., Any]]:
+    """What is behind the fixtures: functions made anew, for pytest-asyncio marks those that it shall run.
+
+    Sessions are opened by `Session.open` and not by ``async with``, for pytest-asyncio closes them in another task.
+    """
+
+    async def mig_local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Session]:
+        import aiomig
+
+        session = await aiomig.local(tmp_path_factory.mktemp("mig_local") / "home", on_exit="cancel").open()
+        yield session
+        await session.aclose()
+
+    async def fake_grid() -> AsyncIterator[FakeGrid]:
+        from aiomig._host import Host
+        from aiomig.testing import FakeGrid, Site
+
+        host = Host(FakeGrid(site=Site(parse_time=0.0), clock="virtual"))
+        yield await host.open()
+        await host.close()
+
+    async def mig_session(fake_grid: FakeGrid) -> AsyncIterator[Session]:
+        session = await fake_grid.session().open()
+        fake_grid.requests.clear()
+        yield session
+        await session.aclose()
+
+    return {"mig_local": mig_local, "fake_grid": fake_grid, "mig_session": mig_session}
+
+
+globals().update({_OTHERS.format(name=name): pytest.fixture(each) for name, each in _async_fixtures().items()})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Adds the fixtures as pytest-asyncio wants them, where it takes part."""
+    if config.pluginmanager.has_plugin("asyncio"):
+        import pytest_asyncio
+
+        plugin = ModuleType("pytest_aiomig for pytest-asyncio")
+        for scope in ("function", "class", "module", "package", "session"):  # of the event loop that runs the test
+            for name, each in _async_fixtures().items():
+                setattr(plugin, _ASYNCIO.format(name=name, scope=scope), pytest_asyncio.fixture(each, loop_scope=scope))
+        config.pluginmanager.register(plugin, plugin.__name__)
