@@ -15,15 +15,33 @@
 
     anyio.run(main)
 
-`connect`, `grid` and `local` make a `Session`; `submit` makes a `Job`; ``await job`` gives a `JobResult`;
-``session.files`` is the user's MiG home. Everything runs on asyncio and on trio. No function takes a timeout:
-``anyio.fail_after`` and ``asyncio.timeout`` do that, and a wait that is cancelled never cancels a job.
+Everything runs on asyncio and on trio, and means the same on a grid and on this machine.
+
+- **Sessions**: `connect`, `grid` and `local` make a `Session`, which ``async with`` opens, or `Session.open` in a
+  notebook. `Config` says where a grid is and who we are, `Polling` how often it is asked.
+- **Submitting**: `submit` takes commands and the fields of a `JobSpec`: inputs, outputs, `Resources`, environment.
+  `submit_many`, `sweep` and `Session.scope` are for many jobs, `submit_mrsl` is for a description written by hand,
+  `Session.check` finds out whether one would be taken.
+- **Waiting**: ``await job`` gives a `JobResult`, or raises a `JobError`. `watch` gives each `JobStatus` as it changes,
+  `wait` and `as_completed` take many jobs, `Job.tail` follows what a job writes, `Job.fetch` downloads its outputs.
+- **Files**: ``session.files``, a `Files`, is the user's MiG home. `Session.queue` has its message queues, `Queue`.
+  `Session.site` tells what a grid offers, `Site`.
+- **Errors**: all are a `MigError`. `SpecError` and `ConfigError` come before anything is sent, with every fault and its
+  remedy; `GridError` is between us and the grid, `SubmitRejected` is the grid's word, `JobError` a job's fate.
+
+No function takes a timeout: ``anyio.fail_after`` and ``asyncio.timeout`` do that. A wait that is cancelled never
+cancels a job; a submit that is cancelled leaves no job that nobody knows of. All times are aware, in UTC; durations are
+in seconds. `aiomig.testing` has a grid in memory for tests.
 """
+
+import logging as _logging
 
 from ._api import as_completed, cancel, statuses, submit, submit_many, submit_mrsl, sweep, wait, watch
 from ._backend import Outcome
+from ._check import CheckReport
 from ._collect import Completed, Waited
 from ._config import Config
+from ._credential import Credential
 from ._errors import (
     AuthenticationFailed,
     CommandFailed,
@@ -54,10 +72,13 @@ from ._files import FileInfo, Files, WordCount
 from ._job import ActionRefused, Job
 from ._open import connect, grid, local
 from ._poller import Polling
+from ._queue import Queue
 from ._scope import Scope
 from ._session import Session, current_session
+from ._site import Keyword, Site
 from ._spec import JobSpec
 from ._status import Attempt, CommandResult, JobResult, JobState, JobStatus
+from ._submit_journal import Unconfirmed
 from ._sweep import Sweep
 from ._tail import Tail
 from ._values import InputFile, OutputFile, Remote, Resources
@@ -66,16 +87,20 @@ from ._watch import Watch
 
 __version__ = _VERSION
 
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())  # silent unless the program listens
+
 __all__ = [
     "ActionRefused",
     "Attempt",
     "AuthenticationFailed",
+    "CheckReport",
     "CommandFailed",
     "CommandResult",
     "Completed",
     "Config",
     "ConfigError",
     "ConnectionFailed",
+    "Credential",
     "Fault",
     "FileExists",
     "FileInfo",
@@ -93,6 +118,7 @@ __all__ = [
     "JobSpec",
     "JobState",
     "JobStatus",
+    "Keyword",
     "LocalError",
     "MigError",
     "NoSession",
@@ -101,18 +127,21 @@ __all__ = [
     "PathRefused",
     "Polling",
     "ProtocolError",
+    "Queue",
     "Remote",
     "Resources",
     "ResultsMissing",
     "Scope",
     "ServerError",
     "Session",
+    "Site",
     "SpecError",
     "SubmitErrors",
     "SubmitRejected",
     "SubmitUnknown",
     "Sweep",
     "Tail",
+    "Unconfirmed",
     "Waited",
     "Watch",
     "WordCount",

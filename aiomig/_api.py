@@ -45,17 +45,49 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
 
 
 async def submit_mrsl(path: str | os.PathLike[str]) -> Job:
-    """Submits a hand-written job description in the current session; see `Session.submit_mrsl`."""
+    """Submits a hand-written job description in the current session; see `Session.submit_mrsl`.
+
+    Args:
+        path: a local file of mRSL text.
+
+    Raises:
+        NoSession: none is open.
+        SpecError: the text is wrong; the faults have line numbers.
+    """
     return await current_session().submit_mrsl(path)
 
 
 async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
-    """Submits many jobs in the current session, in few requests; see `Session.submit_many`."""
+    """Submits many jobs in the current session, in few requests; see `Session.submit_many`.
+
+    Example::
+
+        jobs = await submit_many(f"./fit {n}" for n in range(100))
+
+    Args:
+        specs: descriptions, or the commands of jobs that need no more.
+
+    Returns:
+        The jobs, in the order of the descriptions.
+
+    Raises:
+        NoSession: none is open.
+        SubmitErrors: some could not be submitted; has the job or the error of each.
+    """
     return await current_session().submit_many(specs)
 
 
 def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepOptions]) -> Sweep:
-    """Runs a job for each of any number of parameters in the current session; see `Session.sweep`."""
+    """Runs a job for each of any number of parameters in the current session; see `Session.sweep`.
+
+    Example::
+
+        async for job in sweep(lambda n: f"./fit {n}", range(10_000), in_flight=50):
+            print(job.parameter, (await job.result(check=False)).exit_code)
+
+    Raises:
+        NoSession: none is open.
+    """
     return current_session().sweep(template, parameters, **options)
 
 
@@ -95,6 +127,11 @@ async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all"
 
     Returns:
         The jobs that have ended and the others.
+
+    Raises:
+        NoSession: ids were given, and no session is open.
+        JobNotFound: there is no such job.
+        GridError: the grid could not be asked for too long.
     """
     return await wait_for(_known(jobs), return_when)
 
@@ -111,7 +148,7 @@ def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        An async iterator of `Job`; it can be left at any time.
+        An async iterator of `Job`; it can be left at any time. It raises what `watch` does.
     """
     return Completed(_known(jobs))
 
@@ -124,6 +161,10 @@ async def statuses(jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus
 
     Returns:
         Status by job id, in the order given; jobs that are not known are left out.
+
+    Raises:
+        NoSession: ids were given, and no session is open.
+        GridError: the grid could not be asked.
     """
     return await statuses_of(_known(jobs))
 
@@ -137,6 +178,10 @@ async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
     Returns:
         An `Outcome` by job id: whether it was canceled, and if not, why. Jobs that had ended, and ids that are not
         known, are no error here.
+
+    Raises:
+        NoSession: ids were given, and no session is open.
+        GridError: the grid could not be asked.
     """
     return await cancel_all(_known(jobs))
 

@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ._board import Board
+    from ._check import CheckReport
+    from ._description import Description
     from ._errors import MigError
     from ._files import HomeAccess
     from ._plan import Plan
+    from ._queue import QueueAccess
+    from ._site import Site
     from ._status import JobState, JobStatus
+    from ._submit_journal import Unconfirmed
     from ._tasks import SessionTasks
 
 Action = Literal["cancel", "freeze", "thaw"]
@@ -45,6 +50,7 @@ class Backend(Protocol):
 
     mode: Literal["grid", "local"]
     home: HomeAccess
+    queues: QueueAccess
     board: Board
     tasks: SessionTasks
     look_again: float
@@ -56,6 +62,15 @@ class Backend(Protocol):
     async def close(self, error: BaseException | None) -> None:
         """Ends, in the task that opened; ``error`` comes out of the session's block."""
 
+    async def review(self, description: Description) -> CheckReport:
+        """What would be said of a description if it were submitted; changes nothing."""
+
+    async def feasibility(self, job_id: str) -> CheckReport:
+        """Whether something could run a job that is there and waits. Raises JobNotFound."""
+
+    async def site(self) -> Site:
+        """What the mode says of itself."""
+
     async def submit(self, plan: Plan) -> str:
         """Makes a job of a plan whose uploads are in the home; its id. Never repeated on its own."""
 
@@ -65,8 +80,19 @@ class Backend(Protocol):
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancels jobs soon, without waiting and without a word; for use where nothing can be awaited."""
 
-    async def submitted_as(self, marker: str) -> Sequence[str]:
-        """The ids of the jobs that bear the mark of a submit that was not answered."""
+    async def submitted_as(self, marker: str, project: str | None = None) -> Sequence[str]:
+        """The ids of the jobs that bear the mark of a submit that was not answered.
+
+        Args:
+            marker: the mark.
+            project: the PROJECT that the user gave the job, ``""`` for none, ``None`` where that is not known.
+        """
+
+    async def unconfirmed(self) -> Sequence[Unconfirmed]:
+        """What was submitted, here or in an earlier session, and is not known to have made a job or not."""
+
+    def confirm(self, markers: Iterable[str]) -> None:
+        """Takes the submits of these marks for settled."""
 
     async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What is known of these jobs now; those that are not known are left out."""

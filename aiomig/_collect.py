@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ._errors import MigError
+from ._html import Listing, Mapped, of
 from ._watch import Watch
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Waited(NamedTuple):
 
     done: list[Job]
     pending: list[Job]
+
+    def _repr_html_(self) -> str:
+        return f"<div>done</div>{of(self.done)}<div>pending</div>{of(self.pending)}"
 
 
 def as_jobs(jobs: Job | Iterable[Job]) -> list[Job]:
@@ -88,12 +92,12 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
                 break
     finally:
         completed.close()
-    return Waited([job for job in jobs if job.id in done], [job for job in jobs if job.id not in done])
+    return Waited(Listing(job for job in jobs if job.id in done), Listing(job for job in jobs if job.id not in done))
 
 
 async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:
     """See `aiomig.statuses`."""
-    return dict(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else {}
+    return Mapped(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else Mapped()
 
 
 async def cancel_all(jobs: Sequence[Job]) -> dict[str, Outcome]:

@@ -39,6 +39,12 @@ class Files:
     where the grid or this machine fails. A cancelled method leaves no file cut under its name: each file is
     whole, as before or as after. What consists of several steps (directories, several files) stops between
     two of them. `write_range` alone changes a file in place.
+
+    Example::
+
+        await session.files.put("data/*.csv", "input/")
+        for info in await session.files.ls("input", recursive=True):
+            print(info.path, info.size)                    # bytes
     """
 
     def __init__(self, home: HomeAccess) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import re
+from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.lowlevel
 
-from . import _mrsl, _protocol_jobs
+from . import _grid_check, _grid_site, _mrsl, _protocol_jobs
 from ._backend import Outcome
 from ._board import Board
+from ._credential import warn_of_long_jobs
 from ._errors import (
     ConnectionFailed,
     JobNotFound,
@@ -21,30 +24,42 @@ from ._errors import (
     ProtocolError,
     ServerError,
 )
+from ._events import JobLog
+from ._grid_find import NO_JOB, MarkedJobs
 from ._grid_home import GridHome
-from ._grid_submit import NO_JOB, Submitter
+from ._grid_queues import GridQueues
+from ._grid_submit import Submitter
 from ._lowering import PRIVATE_FOLDER, renamed
 from ._plan import Plan, PlannedOutput
 from ._poller import Poller
+from ._protocol import missing_jobs
+from ._protocol_news import News
 from ._results import KINDS
 from ._status import JobState
 from ._tasks import SessionTasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ._backend import Action
+    from ._check import CheckReport
     from ._description import Description
     from ._files_access import HomeAccess
     from ._http import HttpClient
     from ._link import Link
     from ._poller import Polling
+    from ._queue import QueueAccess
+    from ._site import Site
     from ._status import JobStatus
+    from ._submit_journal import SubmitJournal, Unconfirmed
 
 logger = logging.getLogger("aiomig.grid")
 
 IDS_PER_REQUEST = 500
 """Jobs asked for at once: see `Polling.jobs_a_request`."""
+
+LARGEST_RESULT = 256 << 20
+"""The most bytes of standard output or error that are taken into memory; a larger file can be downloaded."""
 
 _ACTION_IDS = 500  # mig-protocol 5.2
 _CLEAN_UP_SECONDS = 10.0
@@ -70,6 +85,7 @@ class GridBackend:
         client: the connections.
         link: the operations.
         polling: how often to ask for the jobs that are watched.
+        journal: records what is submitted.
     """
 
     mode: Literal["grid", "local"] = "grid"
@@ -77,17 +93,21 @@ class GridBackend:
     live_interval = 60.0
     """Seconds between two requests for the live output of a job: a server takes no more (mig-protocol 5.8)."""
 
-    def __init__(self, client: HttpClient, link: Link, polling: Polling) -> None:
+    def __init__(self, client: HttpClient, link: Link, polling: Polling, journal: SubmitJournal) -> None:
         self._client = client
         self._link = link
         self.home: HomeAccess = GridHome(link)
+        self.queues: QueueAccess = GridQueues(link)
         self._polling = polling
         self.board = Board()
         self.tasks = SessionTasks()
-        self._submitter = Submitter(link, self._environment_of, self._cancel)
+        self._journal = journal
+        marked = MarkedJobs(link, lambda count: self.find("*", count))
+        self._submitter = Submitter(link, marked, self._cancel, journal)
         self._is_open = False
         self._poller: Poller
-        self._rows: dict[str, Mapping[str, object]] = {}
+        self._log = JobLog("grid")
+        self._news = News()
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -102,10 +122,13 @@ class GridBackend:
         await self._client.open()
         try:
             await self._introduce()
-            self._poller = Poller(self.board, self._ask, self._polling, self._own.__contains__)
+            own, forget = self._own.__contains__, self._news.forget
+            self._poller = Poller(self.board, self._ask, self._polling, own, forget)
             self.board.on_watch = self._poller.wake
+            self._journal.open()
             await self.tasks.open()
         except BaseException:
+            self._journal.close()
             with anyio.CancelScope(shield=True):
                 await self._client.close()
             raise
@@ -128,29 +151,54 @@ class GridBackend:
         try:
             await self.tasks.close()
         finally:
+            self._journal.close()
             with anyio.CancelScope(shield=True):
                 await self._client.close()
 
     # -- submitting
 
+    async def review(self, description: Description) -> CheckReport:
+        """What the server says of it, as far as it says so before there is a job."""
+        return await _grid_check.review(self._link, description)
+
+    async def site(self) -> Site:
+        """By ``docs`` and ``redb``."""
+        return await _grid_site.describe(self._link)
+
+    async def feasibility(self, job_id: str) -> CheckReport:
+        """By ``jobfeasible``."""
+        if not _PLAIN.fullmatch(job_id):
+            raise JobNotFound(job_id)
+        return await _grid_check.feasibility(self._link, job_id)
+
     async def submit(self, plan: Plan) -> str:
         """Submits once. Its answer lost, the job is looked for; a task that is cancelled has the job canceled."""
+        warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME")])
         job_id = await self._submitter.one(plan)
         self._own[job_id] = None
+        self._log.submitted([job_id])
         return job_id
 
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """The same for many, in few requests."""
+        warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
         outcomes = await self._submitter.many(plans)
-        self._own.update(dict.fromkeys(outcome for outcome in outcomes if isinstance(outcome, str)))
+        made = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        self._own.update(dict.fromkeys(made))
+        self._log.submitted(made)
         return outcomes
 
-    async def submitted_as(self, marker: str) -> list[str]:
+    async def submitted_as(self, marker: str, project: str | None = None) -> list[str]:
         """The jobs that bear the mark of a submit."""
-        return await self._submitter.bearing(marker)
+        return await self._submitter.submitted_as(marker, project)
 
-    async def _environment_of(self, job_id: str) -> Sequence[str]:
-        return (await self.plan_of(job_id)).description.lines("ENVIRONMENT")
+    async def unconfirmed(self) -> list[Unconfirmed]:
+        """What the journal does not know the outcome of."""
+        return await self._submitter.unconfirmed()
+
+    def confirm(self, markers: Iterable[str]) -> None:
+        """Takes these for settled."""
+        self._journal.settle((marker, None) for marker in markers)
 
     async def _cancel(self, job_ids: Sequence[str]) -> None:
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
@@ -174,19 +222,29 @@ class GridBackend:
             some = plain[start : start + IDS_PER_REQUEST]
             fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
             found |= _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
+        self._log.learned(found.values())
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
-    async def _ask(self, job_ids: Sequence[str]) -> tuple[list[JobStatus], tuple[str, ...]]:
+    async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], tuple[str, ...]]:
         """One request of the poller: what is new of these jobs."""
-        plain = _plain(job_ids)
+        plain = job_ids if self._news.has_all(job_ids) else _plain(job_ids)
         if not plain:
             return [], tuple(job_ids)
-        fields = [("flags", "v"), *(("job_id", job_id) for job_id in plain)]
-        found, missing = _protocol_jobs.fresh(await self._link.read("jobstatus", fields), self._rows)
-        for status in found.values():
+        answer, body = await self._link.read_unless(
+            partial(self._news.is_none, plain), "jobstatus", [("flags", "v"), *(("job_id", job_id) for job_id in plain)]
+        )
+        unknown = set(job_ids).difference(plain)
+        if answer is None:
+            return [], tuple(unknown)
+        return self._taken_in(self._news.read(plain, body, answer)), (*missing_jobs(answer), *unknown)
+
+    def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
+        for status in statuses:
+            self._log.learned([status])
             if status.state.is_final:
-                self._rows.pop(status.job_id, None)
-        return list(found.values()), (*missing, *(set(job_ids) - set(plain)))
+                self._own.pop(status.job_id, None)
+                self._live_requests.pop(status.job_id, None)
+            yield status
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """What the poller knows."""
@@ -209,9 +267,13 @@ class GridBackend:
                 again = _protocol_jobs.changed(answer)
                 outcomes |= {each.job_id: _done_before(each, _TARGET[action]) for each in again.values()}
         changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
+        for job_id in changed:
+            self._log.state(job_id, outcomes[job_id].after or _TARGET[action])
+            if action == "cancel":
+                self._own.pop(job_id, None)
         if watched := [job_id for job_id in changed if job_id in self.board]:
             for status in (await self.statuses(watched)).values():
-                self._rows.pop(status.job_id, None)  # the next answer is news again, whatever it says
+                self._news.forget([status.job_id])  # the next answer is news again, whatever it says
                 self._poller.note(status)
         return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
 
@@ -248,10 +310,19 @@ class GridBackend:
         return files
 
     async def _content(self, path: str, start: int) -> bytes | None:
+        content = bytearray()
         try:
-            return b"".join([piece async for piece in self.home.read(path, start)])
+            async with aclosing(self.home.read(path, start)) as pieces:
+                async for piece in pieces:
+                    content += piece
+                    if len(content) > LARGEST_RESULT:
+                        raise ProtocolError(
+                            f"{path}: more than {LARGEST_RESULT >> 20} MiB, which is not taken into memory; "
+                            f"download it: session.files.get({path!r}, …)"
+                        )
         except FileNotFoundError:
             return None
+        return bytes(content)
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """The file in ``job_output``; while the job runs, that is asked for by ``liveio`` once a minute."""
@@ -277,7 +348,7 @@ class GridBackend:
             logger.debug("no live output of %s: %s", job_id, error)
 
     def own_jobs(self) -> Iterable[str]:
-        """The ids of what was submitted here."""
+        """The ids of what was submitted here and is not known to have ended."""
         return list(self._own)
 
 

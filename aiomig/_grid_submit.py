@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,23 +12,23 @@ import anyio
 from . import _mrsl, _protocol_jobs
 from ._description import Description
 from ._errors import ConnectionFailed, GridError, MigError, ProtocolError, ServerError, SubmitUnknown
+from ._grid_find import marker_line
 from ._lowering import PRIVATE_FOLDER
 from ._multipart import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from ._grid_find import MarkedJobs
     from ._link import Link
     from ._plan import Plan
     from ._protocol_jobs import Submission
+    from ._submit_journal import SubmitJournal, Unconfirmed
 
 logger = logging.getLogger("aiomig.grid")
 
 JOBS_PER_REQUEST = 50
 """Descriptions sent at once; 25 cost a server a quarter of a second (mig-live 5)."""
-
-NO_JOB = "0-aiomig"
-"""An id that no job has."""
 
 _LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look for a job whose submit was not answered."""
@@ -44,23 +45,27 @@ _DOUBTFUL = (ConnectionFailed, ServerError, ProtocolError)
 class Submitter:
     """Submits, and finds out what became of a submit.
 
-    Each job bears the marker of its plan in PROJECT; where the user sets that, in its environment.
+    Each job bears the marker of its plan in PROJECT; where the user sets that, in its environment. The journal has
+    the marker before the server gets it.
 
     Args:
         link: the operations of the server.
-        environment_of: gives the lines of ENVIRONMENT of a job.
+        marked: finds jobs by their markers.
         cancel: cancels jobs.
+        journal: of the session.
     """
 
     def __init__(
         self,
         link: Link,
-        environment_of: Callable[[str], Awaitable[Sequence[str]]],
+        marked: MarkedJobs,
         cancel: Callable[[Sequence[str]], Awaitable[object]],
+        journal: SubmitJournal,
     ) -> None:
         self._link = link
-        self._environment_of = environment_of
+        self._marked = marked
         self._cancel = cancel
+        self._journal = journal
 
     async def one(self, plan: Plan) -> str:
         """Submits by ``submitfields`` (mig-protocol 6.2). Its id."""
@@ -91,14 +96,15 @@ class Submitter:
         folder = f"{PRIVATE_FOLDER}/submit-{secrets.token_hex(12)}"
         outcomes: list[str | MigError] = []
         try:
-            for start in range(0, len(plans), JOBS_PER_REQUEST):
-                outcomes += await self._some(plans[start : start + JOBS_PER_REQUEST], folder)
+            try:
+                for start in range(0, len(plans), JOBS_PER_REQUEST):
+                    outcomes += await self._some(plans[start : start + JOBS_PER_REQUEST], folder)
+            finally:
+                with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+                    await self._remove(folder)
         except BaseException:
             await self._withdraw([each for each in outcomes if isinstance(each, str)])
             raise
-        finally:
-            with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                await self._remove(folder)
         return outcomes
 
     async def _some(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
@@ -152,21 +158,31 @@ class Submitter:
             finally:
                 ended.set()
 
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(run, name="aiomig submit")
-                try:
-                    await ended.wait()
-                finally:
-                    scope.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
-        except anyio.get_cancelled_exc_class():
-            await self._withdraw([each for each in outcomes if isinstance(each, str)])
-            if scope.cancelled_caught or any(isinstance(each, SubmitUnknown) for each in outcomes):
-                await self._undo(plans)
-            raise
+        with self._journal.sending(plans):
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(run, name="aiomig submit")
+                    try:
+                        await ended.wait()
+                    finally:
+                        scope.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
+            except anyio.get_cancelled_exc_class():
+                self._note(plans, outcomes, failures)
+                await self._withdraw([each for each in outcomes if isinstance(each, str)])
+                if scope.cancelled_caught or any(isinstance(each, SubmitUnknown) for each in outcomes):
+                    await self._undo(plans)
+                raise
+            self._note(plans, outcomes, failures)
         if failures:
             raise failures[0]
         return outcomes
+
+    def _note(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError], failures: Sequence[Exception]) -> None:
+        """Tells the journal what is known; what is not is left as it is there."""
+        if failures and isinstance(failures[0], MigError):
+            outcomes = [failures[0]] * len(plans)  # doubts come as outcomes: this was refused before anything was done
+        ends = ((plan.marker, end) for plan, end in zip(plans, outcomes, strict=False))
+        self._journal.settle((marker, end) for marker, end in ends if not isinstance(end, SubmitUnknown))
 
     async def _withdraw(self, job_ids: Sequence[str]) -> None:
         if job_ids:
@@ -201,7 +217,7 @@ class Submitter:
         """Enters the jobs that are there; whether the server could be asked for all."""
         try:
             for plan in plans:
-                if job_ids := await self.bearing(plan.marker, plan):
+                if job_ids := await self._bearing(plan):
                     found[plan.marker] = job_ids[0]
         except GridError as error:
             logger.debug("a job could not be looked for: %s", error)
@@ -213,25 +229,37 @@ class Submitter:
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
             try:
                 for plan in plans:
-                    if job_ids := await self.bearing(plan.marker, plan):
+                    if job_ids := await self._bearing(plan):
+                        self._journal.settle([(plan.marker, job_ids[0])])
                         await self._cancel(job_ids)
             except MigError as error:
                 logger.warning("a cancelled submit may have made jobs, with PROJECT %s: %s", plans[0].marker, error)
 
-    async def bearing(self, marker: str, plan: Plan | None = None) -> list[str]:
-        """The jobs that bear a marker (mig-live 10)."""
-        project = plan.description.text("PROJECT") if plan is not None else ""
-        fields = [("project_name", project or marker), ("job_id", NO_JOB)]
-        found = list(_protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found)
-        if not project:
-            return found
-        return [job_id for job_id in found if _marker_line(marker) in await self._environment_of(job_id)]
+    async def _bearing(self, plan: Plan) -> list[str]:
+        return await self._marked.bearing(plan.marker, plan.description.text("PROJECT"))
+
+    # -- later
+
+    async def submitted_as(self, marker: str, project: str | None) -> list[str]:
+        """The jobs of a submit whose answer was lost; what is found is known from then on."""
+        given = self._journal.project_of(marker) if project is None else project
+        found = await self._marked.bearing(marker, given)
+        if found:
+            self._journal.settle([(marker, found[0])])
+        return found
+
+    async def unconfirmed(self) -> list[Unconfirmed]:
+        """What the journal does not know the outcome of, with what the server shows of it now."""
+        return [
+            replace(each, job_ids=tuple(await self._marked.bearing(each.marker, each.project)))
+            for each in self._journal.unconfirmed()
+        ]
 
 
 def _marked(plan: Plan) -> Description:
     keywords = dict(plan.description.keywords)
     if "PROJECT" in keywords:
-        keywords["ENVIRONMENT"] = (*keywords.get("ENVIRONMENT", ()), _marker_line(plan.marker))
+        keywords["ENVIRONMENT"] = (*keywords.get("ENVIRONMENT", ()), marker_line(plan.marker))
     else:
         keywords["PROJECT"] = (plan.marker,)
     return Description(keywords)
@@ -244,7 +272,3 @@ def _outcome(made: Submission) -> str | MigError:
 def fields_of(plan: Plan) -> list[tuple[str, str]]:
     """The form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
     return [(keyword, _mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
-
-
-def _marker_line(marker: str) -> str:
-    return f"AIOMIG_SUBMIT={marker}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from ._errors import JobError, JobNotFound, MigError, PathRefused, ResultsMissing
+from . import _html
+from ._errors import JobError, JobNotFound, MigError, ResultsMissing
+from ._job_fetch import fetch_outputs
 from ._results import raise_for, result, staging_faults
 from ._status import JobState
 from ._tail import Tail
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._backend import Action, Backend, Outcome
     from ._files import Files
+    from ._files_transfer import Progress
     from ._plan import Plan
     from ._spec import JobSpec
     from ._status import JobResult, JobStatus
@@ -56,6 +59,14 @@ class Job:
     ``await job`` waits for the end and gives a `JobResult`, or raises what went wrong. ``async for status in job``
     gives the present status and then each change. Cancelling whatever waits here never cancels the job.
 
+    Example::
+
+        job = session.job("7_11_23_2026__14_20_11_grid.example.org.0")      # from last week
+        try:
+            result = await job
+        except aiomig.CommandFailed as error:
+            print(error.command, error.exit_code)
+
     Attributes:
         id: the job's id, as the grid gave it.
         spec: what was submitted, where this program knows it; else ``None``.
@@ -78,6 +89,15 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id} ({self._work.backend.mode})>"
+
+    _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "name", "commands", "parameter", "mode")
+
+    def _html_row(self) -> tuple[object, ...]:
+        name, commands = (self.spec.name, "\n".join(self.spec.commands)) if self.spec is not None else (None, None)
+        return self.id, name, commands, self.parameter, self._work.backend.mode
+
+    def _repr_html_(self) -> str:
+        return _html.of([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Job):
@@ -190,8 +210,15 @@ class Job:
     async def resubmit(self) -> Job:
         """Submits the same again, as a new job with outputs of its own.
 
+        Cancelled before the new job is made, it makes none.
+
         Returns:
             The new job.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            SubmitRejected: the grid refuses it now.
+            GridError: the grid could not be reached.
         """
         return await self._work.resubmit(await self.plan(), self.spec)
 
@@ -202,6 +229,10 @@ class Job:
 
         Args:
             wait: wait for the end of the job; with False give what there is by now.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked.
         """
         return (await self.stdout_bytes(wait=wait)).decode("utf-8", "replace")
 
@@ -223,7 +254,12 @@ class Job:
         return await self._work.backend.read_stream(self.id, name, 0)
 
     def tail(self, stream: Stream = "stdout") -> Tail:
-        """Follows what the job writes: ``async for line in job.tail("stderr")``.
+        """Follows what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
+
+        Example::
+
+            async for line in job.tail("stderr"):
+                print(line)
 
         Args:
             stream: ``"stdout"`` or ``"stderr"``.
@@ -248,6 +284,12 @@ class Job:
     def output(self, name: str) -> Remote:
         """An output of this job as an input of another, without downloading it. No I/O.
 
+        Example::
+
+            first = await session.submit("./simulate > trace", outputs=["trace"])
+            await first
+            second = await session.submit("./analyse trace", inputs=[first.output("trace")])
+
         Args:
             name: the name of the output in the job.
 
@@ -263,15 +305,24 @@ class Job:
         names = ", ".join(repr(each.name) for each in self._plan.outputs) or "none"
         raise MigError(f"job {self.id} has no output {name!r}; it has {names}")
 
-    async def fetch(self, folder: str | os.PathLike[str] = ".", *, check: bool = True) -> list[Path]:
+    async def fetch(
+        self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
+    ) -> list[Path]:
         """Waits for the end, then downloads the outputs.
 
         Each output goes to its destination below the folder, whole or not at all; what is there is replaced.
-        Outputs whose destination is in the MiG home, or a URL, stay there.
+        Outputs whose destination is in the MiG home, or a URL, stay there. Cancelled, it leaves those that have
+        arrived.
+
+        Example::
+
+            job = await session.submit("./fit data.csv > out.txt", outputs=["out.txt", ("fit.png", "plots/7.png")])
+            out, plot = await job.fetch("results/")     # results/out.txt and results/plots/7.png
 
         Args:
             folder: where to put them on this machine; made where it is missing.
             check: raise where the job did not end well, after what there is was downloaded.
+            progress: called with the bytes done and the bytes in all.
 
         Returns:
             The local paths, in the order of ``outputs``.
@@ -282,20 +333,8 @@ class Job:
         """
         found = await self.result(check=False)
         plan = await self.plan()
-        paths: list[Path] = []
-        arrived: list[str] = []
-        missing: list[str] = []
-        for each in plan.outputs if found.status.state is JobState.FINISHED else ():
-            if each.destination is None:
-                continue
-            target = below(Path(folder), each.destination)
-            if await self._work.files.exists(each.path):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                await self._work.files.get(each.path, target)
-                paths.append(target)
-                arrived.append(each.name)
-            else:
-                missing.append(each.name)
+        outputs = plan.outputs if found.status.state is JobState.FINISHED else ()
+        arrived, missing, paths = await fetch_outputs(self._work.files, outputs, Path(folder), progress)
         if check:
             raise_for(self.id, found, plan.description)
             if missing:
@@ -316,10 +355,3 @@ class Job:
             await self._work.files.remove(plan.folder, recursive=True, missing_ok=True)
         if results:
             await self._work.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
-
-
-def below(folder: Path, name: str) -> Path:
-    """A path below a folder; what is written in a description must not lead out of it."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise PathRefused(name, "an output's destination leads out of the folder; fetch it by its path in the home")
-    return folder / name

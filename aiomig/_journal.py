@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._append_file import AppendFile
 from ._errors import Fault, LocalError, SpecError
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def digest_of(text: str) -> str:
 
 
 class Journal:
-    """The journal of one sweep.
+    """The journal of one sweep, which nobody else can use meanwhile.
 
     Args:
         path: the file; made where it is missing.
 
     Raises:
-        LocalError: it cannot be read or written.
+        LocalError: it cannot be read or written, or another sweep is using it.
         SpecError: it is no journal of a sweep.
     """
 
@@ -53,21 +54,41 @@ class Journal:
         self._known: dict[int, Entry] = {}
         self._delivered: set[int] = set()
         self._below = 0  # all before this one are delivered
+        self._file = self._opened()
         try:
-            text = self._path.read_text("utf-8") if self._path.exists() else ""
-            is_new = _FIRST_LINE.startswith(text)
-            if not is_new:
-                self._read(text)
-            self._stream = self._path.open("w" if is_new else "a", encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path)) from error
-        # The last line may have been cut off, and then says nothing, or lack its end only, and then it counts.
-        missing = _FIRST_LINE if is_new else "" if text.endswith("\n") else "\n"
-        try:
-            self._append(missing)
+            self._begin()
         except BaseException:
-            self._stream.close()
+            self._file.close()
             raise
+
+    def _opened(self) -> AppendFile:
+        try:
+            file = AppendFile.open(self._path)
+        except OSError as error:
+            raise self._unusable(error) from error
+        if file is None:
+            raise LocalError(
+                f"the journal {self._path} is in use by another sweep, of this program or of another",
+                path=str(self._path),
+                remedy="let that end first, or give another file",
+            )
+        return file
+
+    def _unusable(self, error: Exception) -> LocalError:
+        return LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path))
+
+    def _begin(self) -> None:
+        try:
+            text = self._file.read().decode("utf-8")
+            is_new = _FIRST_LINE.startswith(text)
+            if is_new:
+                self._file.clear()
+            else:
+                self._read(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unusable(error) from error
+        # The last line may have been cut off, and then says nothing, or lack its end only, and then it counts.
+        self._append(_FIRST_LINE if is_new else "" if text.endswith("\n") else "\n")
 
     def _read(self, text: str) -> None:
         lines = text.split("\n")
@@ -100,16 +121,15 @@ class Journal:
             self._delivered.discard(self._below)
             self._below += 1
 
-    def _write(self, rows: Iterable[dict[str, Any]]) -> None:
+    def _write(self, rows: Iterable[dict[str, Any]], *, sync: bool = False) -> None:
         rows = list(rows)
         for row in rows:
             self._take(row["i"], row)
-        self._append("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+        self._append("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), sync=sync)
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str, *, sync: bool = False) -> None:
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            self._file.append(text.encode("ascii"), sync=sync)
         except OSError as error:
             raise LocalError(f"the journal {self._path} cannot be written: {error}", path=str(self._path)) from error
 
@@ -122,8 +142,8 @@ class Journal:
         return self._known.get(place)
 
     def intend(self, entries: Iterable[tuple[int, str, str]]) -> None:
-        """Before a submit: places, markers and digests."""
-        self._write({"i": place, "m": marker, "h": digest} for place, marker, digest in entries)
+        """Before a submit: places, markers and digests. They survive a loss of power: by them the jobs are found."""
+        self._write(({"i": place, "m": marker, "h": digest} for place, marker, digest in entries), sync=True)
 
     def made(self, jobs: Iterable[tuple[int, str]]) -> None:
         """After a submit: places and job ids."""
@@ -142,5 +162,5 @@ class Journal:
         self._write([{"i": place, "d": 1}])
 
     def close(self) -> None:
-        """Closes the file."""
-        self._stream.close()
+        """Closes the file, and lets others use it."""
+        self._file.close()

@@ -13,11 +13,14 @@ import anyio
 import anyio.lowlevel
 import platformdirs
 
+from . import _local_site
 from ._board import Board
+from ._check import CheckReport
 from ._errors import Fault, JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
 from ._given import is_count
 from ._local_engine import Engine
 from ._local_files import LocalHome
+from ._local_queues import LocalQueues
 from ._local_settings import LocalSettings, find_bash, usable_cores
 from ._local_store import Store
 from ._miguser import expanded
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ._backend import Action, Outcome
+    from ._description import Description
     from ._files_access import HomeAccess
     from ._local_store import Record
     from ._plan import Plan
+    from ._queue import QueueAccess
+    from ._site import Site
     from ._status import JobStatus
+    from ._submit_journal import Unconfirmed
 
 OnExit = Literal["wait", "cancel", "leave"]
 
@@ -89,6 +96,7 @@ class LocalBackend:
     def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
         self.settings = settings
         self.home: HomeAccess = LocalHome(settings.home)
+        self.queues: QueueAccess = LocalQueues(settings.home, settings.folder, self._checkpoint)
         self.board = Board()
         self._on_exit = on_exit
         self.tasks = SessionTasks()
@@ -127,6 +135,8 @@ class LocalBackend:
                 how = "cancel"
             elif self._on_exit == "wait":
                 await self._engine.drained()
+            else:
+                await self._begun()
         except BaseException as cancelled:  # noqa: BLE001 - raised again below, once the jobs are dealt with
             how, failure = "cancel", cancelled
         # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
@@ -141,6 +151,11 @@ class LocalBackend:
         if failure is not None:
             raise failure
 
+    async def _begun(self) -> None:
+        """Waits until what has a slot runs by itself: what has not begun cannot be left to run on."""
+        while self._engine.is_open and self._engine.has_beginners():  # noqa: ASYNC110 - the jobs' shells write that
+            await anyio.sleep(0.01)
+
     async def _checkpoint(self) -> None:
         """Where each operation may be cancelled, and finds out whether it can work at all."""
         await anyio.lowlevel.checkpoint()
@@ -149,6 +164,22 @@ class LocalBackend:
         self._engine.check()
 
     # -- jobs
+
+    async def review(self, description: Description) -> CheckReport:
+        """What `submit` would refuse; what is left this machine takes, whatever it asks for."""
+        await self._checkpoint()
+        return CheckReport(tuple(self._refusals(description)), offers=_local_site.offers(self.settings))
+
+    async def site(self) -> Site:
+        """What the settings say."""
+        await self._checkpoint()
+        return _local_site.describe(self.settings)
+
+    async def feasibility(self, job_id: str) -> CheckReport:
+        """Whatever a job asks for, this machine takes it."""
+        await self._checkpoint()
+        self._record(job_id)
+        return CheckReport()
 
     async def submit(self, plan: Plan) -> str:
         """Puts a job into the queue. Cancelled before, it makes none; afterwards it is not a checkpoint any more."""
@@ -182,10 +213,18 @@ class LocalBackend:
         job_ids = iter(self._engine.submit(accepted))
         return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
 
-    async def submitted_as(self, marker: str) -> list[str]:
+    async def submitted_as(self, marker: str, project: str | None = None) -> list[str]:
         """The jobs that bear a mark."""
         await self._checkpoint()
         return [record.job_id for record in self._store.bearing(marker)]
+
+    async def unconfirmed(self) -> list[Unconfirmed]:
+        """None: a job is in the records, or there is none."""
+        await self._checkpoint()
+        return []
+
+    def confirm(self, markers: Iterable[str]) -> None:
+        """Nothing is ever in doubt here."""
 
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancels jobs that nobody is interested in any more."""
@@ -194,7 +233,10 @@ class LocalBackend:
 
     def _accept(self, plan: Plan) -> None:
         """Refuses what a grid refuses because of what it has."""
-        description = plan.description
+        if faults := self._refusals(plan.description):
+            raise SubmitRejected([str(fault) for fault in faults], faults)
+
+    def _refusals(self, description: Description) -> list[Fault]:
         vgrids = {"Generic", "ANY", *self.settings.vgrids}
         faults = [
             Fault(
@@ -225,8 +267,7 @@ class LocalBackend:
                     "use 'batch' or 'all', or leave it out",
                 )
             )
-        if faults:
-            raise SubmitRejected([str(fault) for fault in faults], faults)
+        return faults
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
         """What the records say now."""

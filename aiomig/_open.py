@@ -32,6 +32,7 @@ class ConfigFields(TypedDict, total=False):
     password: Password | None
     connect_timeout: float
     timeout: float
+    expiry_warning_days: float
 
 
 def grid(
@@ -39,6 +40,7 @@ def grid(
     *,
     polling: Polling | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    journal: str | os.PathLike[str] | bool | None = True,
     **fields: Unpack[ConfigFields],
 ) -> Session:
     """A session on a grid, as the user of an X.509 certificate.
@@ -47,11 +49,21 @@ def grid(
     running on the grid. The server is always verified: a ``miguser.conf`` without ``cacertfile`` means the system's
     store here, where the old client did not verify at all.
 
+    Example::
+
+        async with aiomig.grid() as mig:
+            job = await mig.submit("hostname")
+
     Args:
         config: a `Config`, or the path of a ``miguser.conf``; default is ``$AIOMIG_CONFIG``, then
             ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
         polling: how often to ask for jobs that are watched.
         transport: what to send by instead of the network, for tests.
+        journal: where it is recorded what is submitted, before it is sent, so that `Session.unconfirmed` of this
+            session or the next one can find out what became of a submit that was cut off. The path of a private
+            folder, which is made where it is missing and may be shared by programs; ``True`` for one among this
+            user's state folders, which with a ``transport`` means none; ``False`` or ``None`` to keep no record
+            on disk.
         **fields: single fields of `Config`, which go before those of the file.
 
     Returns:
@@ -59,6 +71,8 @@ def grid(
 
     Raises:
         ConfigError: the configuration is missing or wrong.
+        SpecError: the journal is no path.
+        LocalError: when the session is opened: the folder that was given for the journal cannot be used.
         AuthenticationFailed: when the session is opened: the certificate is expired, refused or unknown, or its key
             cannot be opened.
         ConnectionFailed: when the session is opened: the server cannot be reached.
@@ -67,6 +81,7 @@ def grid(
     from ._http import HttpClient
     from ._link import Link
     from ._poller import Polling
+    from ._submit_journal import SubmitJournal, folder_of
 
     if not isinstance(config, Config):
         whole = config is None and {"url", "certificate", "key"} <= fields.keys()
@@ -74,7 +89,15 @@ def grid(
     elif fields:
         config = config.replace(**fields)
     client = HttpClient(config, VERSION, transport)
-    return Session(GridBackend(client, Link(client), polling or Polling()))
+    folder, required = folder_of(journal)
+    if transport is not None and not required:
+        folder = None
+
+    def owner() -> str:
+        return config.url if transport is not None else f"{config.url} {config.credential().user}"
+
+    records = SubmitJournal(folder, owner, required=required)
+    return Session(GridBackend(client, Link(client), polling or Polling(), records), lambda: client.credential)
 
 
 def local(
@@ -99,6 +122,11 @@ def local(
     one home at once.
 
     Leaving the session by an exception or by cancellation cancels what it submitted.
+
+    Example::
+
+        async with aiomig.local(slots=4, on_exit="cancel") as mig:
+            print((await (await mig.submit("nproc"))).stdout)
 
     Args:
         home: the emulated MiG home, a folder that is made where it is missing; default is a private folder of
@@ -165,6 +193,11 @@ def connect(
     **local_fields: Unpack[LocalFields],
 ) -> Session:
     """The grid, or local mode: the one switch.
+
+    Example::
+
+        async with aiomig.connect() as mig:
+            print(mig.mode)
 
     Args:
         mode: ``"grid"`` or ``"local"``; else ``$AIOMIG_MODE``; else the grid where a configuration file exists; else

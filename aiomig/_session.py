@@ -5,87 +5,174 @@ from __future__ import annotations
 import secrets
 from contextvars import ContextVar
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-import anyio
+from anyio import NoEventLoopError
+from anyio.lowlevel import RunVar, current_token
 
+from ._check import CheckReport
 from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors, SubmitUnknown
+from ._delivery import Delivery
+from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors
 from ._files import Files
 from ._given import is_count, is_text
+from ._host import Host
+from ._html import Listing
 from ._job import Job, Work
-from ._lowering import PRIVATE_FOLDER
-from ._plan import again
+from ._missing_inputs import missing_inputs
+from ._queue import Queue
 from ._scope import Scope, entered
 from ._spec import JobSpec
 from ._sweep import Options, Order, Sweep
-from ._uploads import Uploads
 from ._watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from types import TracebackType
 
     from ._backend import Backend, Outcome
+    from ._credential import Credential
+    from ._delivery import Made
     from ._plan import Plan
+    from ._site import Site
     from ._spec import SpecFields
     from ._status import JobStatus
+    from ._submit_journal import Unconfirmed
     from ._sweep import Template
 
 _open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
+# Of an event loop and not of a context: cells of a notebook and request handlers have contexts of their own.
+_blockless: RunVar[tuple[Session, ...]] = RunVar("aiomig_blockless", default=())
 
 
 def current_session() -> Session:
-    """The innermost session that is open in the current context.
+    """The innermost session that is open in the current context, else the last that `Session.open` opened in this loop.
 
     Raises:
         NoSession: none is.
     """
-    for session in reversed(_open_sessions.get()):
+    for session in (*reversed(_open_sessions.get()), *reversed(_opened_in_loop())):
         if session.is_open:
             return session
     raise NoSession("no session is open here; open one with: async with aiomig.connect():")
 
 
+def _opened_in_loop() -> tuple[Session, ...]:
+    try:
+        return _blockless.get()
+    except RuntimeError:  # there is no event loop
+        return ()
+
+
 class Session:
     """A grid, or this machine: made by `aiomig.grid`, `aiomig.local` or `aiomig.connect`, opened by ``async with``.
 
-    One session may be shared by many tasks and request handlers of one event loop. It must be closed by the task that
-    opened it. Everything that the jobs of a session do ends with it, but for the jobs themselves: see `aiomig.local`
-    for what becomes of local ones.
+    One session may be shared by many tasks and request handlers of one event loop. Its block must be left by the task
+    that entered it; `open` and `aclose` are for the rest. Everything that the jobs of a session do ends with it, but
+    for the jobs themselves: see `aiomig.local` for what becomes of local ones.
 
     An exception raised in the block of a session comes out of it as it is.
+
+    Example::
+
+        async with aiomig.connect() as mig:
+            job = await mig.submit("sort -n numbers", inputs=["numbers"])
+            print((await job).stdout)
+
+    Attributes:
+        check_commands: whether bash, where this machine has one, is shown the commands of a job before that is
+            submitted; set it to False where you know better. Nothing is run, plain commands need no process, and what
+            was good once is not looked at again.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    check_commands: bool = True
+
+    def __init__(self, backend: Backend, credential: Callable[[], Credential | None] = lambda: None) -> None:
+        from ._shell_syntax import CommandCheck  # only who makes a session pays for it
+
         self._backend = backend
+        self._credential = credential
         self._files = Files(backend.home)
-        self._uploads = Uploads(self._files)
+        self._delivery = Delivery(backend, self._files)
+        self._commands = CommandCheck()
         self._work = Work(backend, self._files, self._resubmit)
         self._state: Literal["new", "open", "closed"] = "new"
+        self._loop: object = None
+        self._host: Host[Session] | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self._backend.mode} {self._state}>"
 
-    async def find_submitted(self, marker: str) -> list[Job]:
+    async def find_submitted(self, marker: str, *, project: str | None = None) -> list[Job]:
         """On a grid: looks for the jobs of a submit whose answer was lost.
 
+        A server finds jobs by PROJECT alone, where the marker stands. If the user set ``project``, the marker is in
+        the job's environment, and the descriptions of the jobs of that project are read; where it is given neither
+        here nor in the journal of the session, those of the 1000 newest jobs.
+
         Args:
-            marker: `SubmitUnknown.marker`.
+            marker: `SubmitUnknown.marker` or `Unconfirmed.marker`.
+            project: the ``project`` of the job's description, ``""`` where it had none, ``None`` where you do not know.
 
         Returns:
-            The job, if it was made; nothing is sent again.
+            The job, if it was made; it counts as confirmed then. Nothing is sent again.
+
+        Raises:
+            GridError: the server could not be asked.
         """
         self._require_open()
-        return [self.job(job_id) for job_id in await self._backend.submitted_as(marker)]
+        return [self.job(job_id) for job_id in await self._backend.submitted_as(marker, project)]
+
+    async def unconfirmed(self) -> list[Unconfirmed]:
+        """On a grid: what was submitted and has no known outcome, each looked for on the server now.
+
+        These are submits whose answer was lost (`SubmitUnknown`), or that were cut off: the program was killed, the
+        machine stopped, the task was cancelled while the server did not answer. They are known from the journal of
+        the session, and so from those of earlier sessions of the same user on the same grid on this machine. A
+        journal is taken over by one session; those that are open keep their own.
+
+        Each is reported until it is confirmed: by `confirm`, or because `find_submitted` has found its job. One whose
+        job does not show may still be made by a server that is slow to answer; after some minutes it will not be.
+
+        Example::
+
+            for lost in await mig.unconfirmed():
+                jobs = [mig.job(job_id) for job_id in lost.job_ids]     # go on with these, or submit again
+                mig.confirm(lost)
+
+        Returns:
+            The oldest first; in local mode none, for a job is in its records at once, or never.
+
+        Raises:
+            GridError: the server could not be asked; nothing is forgotten.
+        """
+        self._require_open()
+        return list(await self._backend.unconfirmed())
+
+    def confirm(self, *unconfirmed: Unconfirmed | str) -> None:
+        """Takes submits for settled, so that `unconfirmed` does not report them again. No requests.
+
+        Args:
+            *unconfirmed: what `unconfirmed` gave, or markers; those that nobody knows are ignored.
+        """
+        self._require_open()
+        self._backend.confirm([each if isinstance(each, str) else each.marker for each in unconfirmed])
 
     @property
     def mode(self) -> Literal["grid", "local"]:
         """``"grid"`` or ``"local"``."""
         return self._backend.mode
+
+    @property
+    def credential(self) -> Credential | None:
+        """The certificate by which the grid knows us; a renewed one once that is used.
+
+        ``None`` in local mode, before the session is opened and after it was closed, and where a ``transport`` for
+        tests stands in for the network.
+        """
+        return self._credential()
 
     @property
     def is_open(self) -> bool:
@@ -97,10 +184,42 @@ class Session:
         """The user's MiG home."""
         return self._files
 
+    def queue(self, name: str = "default") -> Queue:
+        """A message queue of the user, with no I/O: there need not be one of this name yet. See `Queue`.
+
+        Args:
+            name: 1 to 255 ASCII letters and digits.
+
+        Raises:
+            SpecError: MiG takes no such name.
+        """
+        return Queue(self._backend.queues, name)
+
+    async def queues(self) -> list[Queue]:
+        """The message queues that there are, sorted by name.
+
+        Raises:
+            GridError: the grid could not be asked.
+        """
+        self._require_open()
+        return [self.queue(name) for name in await self._backend.queues.names()]
+
+    async def site(self) -> Site:
+        """What the grid says of itself: the documentation of mRSL, architectures, runtime environments. See `Site`.
+
+        In local mode: what that makes of the keywords, and what `aiomig.local` was told that there is.
+
+        Raises:
+            GridError: the grid could not be asked, or does not say.
+        """
+        self._require_open()
+        return await self._backend.site()
+
     async def __aenter__(self) -> Self:
         if self._state != "new":
             raise MigError(f"this session is {self._state} already; make a new one")
         await self._backend.open()
+        self._loop = current_token()
         self._state = "open"
         _open_sessions.set((*_open_sessions.get(), self))
         return self
@@ -115,17 +234,64 @@ class Session:
             self._state = "closed"
             self._backend.board.fail(NoSession("the session was closed while something waited in it"))
 
+    async def open(self) -> Self:
+        """Opens the session where there is no block to open it with, such as from one cell of a notebook to others.
+
+        ::
+
+            mig = await aiomig.local().open()
+            job = await mig.submit("echo hello")
+            await mig.aclose()
+
+        On asyncio any task may close it. On trio it must be the one that opened it, outside of what that has entered
+        since (task groups, cancel scopes), as with ``async with``. What is open when the event loop ends is left as by
+        a program that was killed.
+
+        Returns:
+            The session. Until it is closed it is the current one of the event loop, where no block has another.
+
+        Raises:
+            MigError: it was opened before; and what `aiomig.grid` and `aiomig.local` say.
+        """
+        host: Host[Session] = Host(self)
+        await host.open()
+        self._host = host
+        _blockless.set((*_blockless.get(), self))
+        return self
+
+    async def aclose(self) -> None:
+        """Closes what `open` opened, as leaving a block normally does. A session that is closed already stays so.
+
+        Cancelled while a local session waits for its jobs, it cancels these and closes.
+
+        Raises:
+            MigError: the session is open by ``async with``, whose block is to be left.
+        """
+        host, self._host = self._host, None
+        if host is not None:
+            _blockless.set(tuple(each for each in _blockless.get() if each is not self))
+            await host.close()
+        elif self._state == "open":
+            raise MigError("this session was opened by async with: leave its block to close it")
+
     def _require_open(self) -> None:
         if self._state != "open":
             raise NoSession(f"this session is {'closed' if self._state == 'closed' else 'not open yet'}")
+        try:
+            here = current_token()
+        except NoEventLoopError:
+            return
+        if here != self._loop:  # it would wait for ever for what happens in the other
+            raise NoSession("this session was opened in another event loop; open one in this loop")
 
     # -- submitting
 
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
         """Submits a job.
 
-        Local inputs are carried into the MiG home first. Cancelled before the job is made, it makes none and removes
-        what it carried; there is no moment at which a job exists that is not returned.
+        Local inputs are carried into the MiG home first. Cancelled, it leaves no job and removes what it carried: it
+        ends when it is known whether a grid made the job, which then is canceled, or after some 20 seconds. What is
+        not known by then, or was cut off by a crash, `unconfirmed` finds out.
 
         Args:
             commands: one command line, or several, that one bash runs in order; or a `JobSpec`.
@@ -135,21 +301,54 @@ class Session:
             The job. It is queued; ``await`` it for its result.
 
         Raises:
-            SpecError: the description is wrong; nothing was sent.
+            SpecError: the description is wrong, or bash cannot read the commands; nothing was sent.
             SubmitRejected: the grid refuses it.
             GridError: the grid could not be reached.
-            LocalError: local mode cannot work on.
+            SubmitUnknown: the answer was lost, and it could not be found out whether there is a job.
+            LocalError: local mode cannot work on; or the journal of the session cannot be written, and nothing was
+                sent.
         """
-        if isinstance(commands, JobSpec):
-            if fields:
-                given = ", ".join(fields)
-                raise SpecError(
-                    [Fault("commands", commands, f"a whole JobSpec, and {given} besides", "give one of them")]
-                )
-            spec = commands
-        else:
-            spec = JobSpec(commands, **fields)
+        spec = _spec_of(commands, fields)
+        self._require_open()
+        if self.check_commands and (faults := await self._commands.faults(spec.commands)):
+            raise SpecError(faults)
         return await self._submit(spec.plan(secrets.token_hex(12)), spec)
+
+    async def check(self, commands: str | Iterable[str] | JobSpec | Job, **fields: Unpack[SpecFields]) -> CheckReport:
+        """Finds out whether a job would be taken and could run. Nothing is submitted, carried or changed.
+
+        Example::
+
+            report = await session.check("./fit", executables=["fit"], runtime_environments=["GCC-13"])
+            if not report.ok:
+                print(report)
+
+        Before there is a job, a grid tells the values of ARCHITECTURE and JOBTYPE that it takes and its runtime
+        environments, and no more. Whether it has a resource for a job that waits, it tells of that `Job`.
+
+        Args:
+            commands: the same as for `submit`; or a job that waits in the queue.
+            **fields: the other fields of `JobSpec`.
+
+        Returns:
+            All that is wrong, what may come to grief, and what cannot be known. Where the description itself is wrong,
+            the server is not asked.
+
+        Raises:
+            GridError: the grid could not be asked.
+            JobNotFound: there is no such job.
+        """
+        self._require_open()
+        if isinstance(commands, Job):
+            return await commands.backend.feasibility(commands.id)
+        try:
+            spec = _spec_of(commands, fields)
+        except SpecError as error:
+            return CheckReport(error.faults)
+        verdict = await self._commands.verdict(spec.commands)
+        said = await self._backend.review(spec.plan("check").description)
+        missing = await missing_inputs(spec, self._files)
+        return replace(said, faults=(*verdict.faults, *said.faults), warnings=(*verdict.warnings, *missing))
 
     async def submit_mrsl(self, path: str | os.PathLike[str]) -> Job:
         """Submits a job description written by hand.
@@ -173,19 +372,13 @@ class Session:
 
     async def _submit(self, plan: Plan, spec: JobSpec | None) -> Job:
         self._require_open()
-        if plan.uploads:
-            try:
-                await self._uploads.carry(plan)
-                job_id = await self._backend.submit(plan)
-            except SubmitUnknown:
-                raise  # the job may be there, and want its inputs
-            except BaseException:
-                await self._uploads.remove([plan])
-                raise
-            plan = replace(plan, uploads=())
-        else:
-            job_id = await self._backend.submit(plan)
-        job = Job(self._work, job_id, spec=spec, plan=plan)
+        return self._entered(await self._delivery.one(plan), spec)
+
+    async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
+        return self._entered(await self._delivery.again(plan), spec)
+
+    def _entered(self, made: Made, spec: JobSpec | None) -> Job:
+        job = Job(self._work, made.job_id, spec=spec, plan=made.plan)
         entered([job])
         return job
 
@@ -193,6 +386,10 @@ class Session:
         """Submits many jobs: inputs that several share are carried once, all in as few requests as can be.
 
         Cancelled in between, it cancels the jobs that were made by then.
+
+        Example::
+
+            jobs = await session.submit_many(JobSpec(f"./fit {n}", inputs=["data.csv"]) for n in range(100))
 
         Args:
             specs: descriptions, or the commands of jobs that need no more.
@@ -207,64 +404,43 @@ class Session:
         self._require_open()
         orders: list[Order] = []
         outcomes: list[Job | MigError] = []
+        unsent = SpecError([Fault("specs", None, "not sent, for others are wrong", "mend those")])
         for each in specs:
             try:
                 spec = each if isinstance(each, JobSpec) else JobSpec(each)
                 orders.append(Order(spec, spec.plan(secrets.token_hex(12))))
-                outcomes.append(SpecError([Fault("specs", None, "not sent, for others are wrong", "mend those")]))
+                outcomes.append(unsent)
             except SpecError as error:
                 outcomes.append(error)
-        if len(orders) < len(outcomes):
+        wrong = iter(await self._wrong_commands(orders))
+        outcomes = [next(wrong) or unsent if each is unsent else each for each in outcomes]
+        if any(each is not unsent for each in outcomes):
             raise SubmitErrors(outcomes)
         outcomes = await self._submit_orders(orders)
         if any(isinstance(outcome, MigError) for outcome in outcomes):
             raise SubmitErrors(outcomes)
-        return [outcome for outcome in outcomes if isinstance(outcome, Job)]
+        return Listing(outcome for outcome in outcomes if isinstance(outcome, Job))
+
+    async def _wrong_commands(self, orders: Sequence[Order]) -> list[SpecError | None]:
+        """Of each order the error, where bash cannot read its commands."""
+        if not self.check_commands:
+            return [None for _ in orders]
+        found = await self._commands.faults_of_many([order.spec.commands for order in orders])
+        return [SpecError(faults) if faults else None for faults in found]
+
+    async def _submit_good(self, orders: Sequence[Order]) -> list[Job | MigError]:
+        """Submits what bash can read; of each the job or the error."""
+        wrong = await self._wrong_commands(orders)
+        made = iter(await self._submit_orders([order for order, error in zip(orders, wrong, strict=True) if not error]))
+        return [error or next(made) for error in wrong]
 
     async def _submit_orders(self, orders: Sequence[Order]) -> list[Job | MigError]:
         """Submits; of each the job or the error."""
-        shared = await self._uploads.share([order.plan for order in orders])
-        made = iter(await self._make([plan for plan in shared if not isinstance(plan, MigError)]))
-        jobs: list[Job | MigError] = []
-        for order, plan in zip(orders, shared, strict=True):
-            if isinstance(plan, MigError):
-                jobs.append(plan)
-            elif isinstance(outcome := next(made), MigError):
-                jobs.append(outcome)
-            else:
-                jobs.append(Job(self._work, outcome, spec=order.spec, plan=replace(plan, uploads=())))
-        entered(job for job in jobs if isinstance(job, Job))
-        return jobs
-
-    async def _make(self, plans: Sequence[Plan]) -> list[str | MigError]:
-        """Carries the inputs of jobs and makes those; what was carried for others is removed."""
-        outcomes: list[str | MigError] = []
-        try:
-            carried = await self._carry_all(plans)
-            ready = [plan for plan, error in zip(plans, carried, strict=True) if error is None]
-            made = iter(await self._backend.submit_many(ready) if ready else [])
-            outcomes = [next(made) if error is None else error for error in carried]
-        finally:
-            # Of one whose fate is not known the inputs stay: the job may be there and want them.
-            failed = [plan for plan, each in zip_longest(plans, outcomes) if not isinstance(each, str | SubmitUnknown)]
-            if uploaded := [plan for plan in failed if plan.uploads]:
-                await self._uploads.remove(uploaded)
-        return outcomes
-
-    async def _carry_all(self, plans: Sequence[Plan]) -> list[MigError | None]:
-        errors: list[MigError | None] = [None] * len(plans)
-
-        async def carry(place: int) -> None:
-            try:
-                await self._uploads.carry(plans[place])
-            except MigError as error:
-                errors[place] = error
-
-        async with anyio.create_task_group() as group:
-            for place, plan in enumerate(plans):
-                if plan.uploads:
-                    group.start_soon(carry, place)
-        return errors
+        outcomes = await self._delivery.many([order.plan for order in orders])
+        return [
+            outcome if isinstance(outcome, MigError) else self._entered(outcome, order.spec)
+            for order, outcome in zip(orders, outcomes, strict=True)
+        ]
 
     def sweep(
         self,
@@ -309,7 +485,7 @@ class Session:
         """
         self._require_open()
         options = Options(in_flight, order, on_failure, retries, journal).checked()
-        return Sweep(self._backend, self._submit_orders, self._attach, template, parameters, options)
+        return Sweep(self._backend, self._submit_good, self._attach, template, parameters, options)
 
     def _attach(self, job_id: str, spec: JobSpec) -> Job:
         job = Job(self._work, job_id, spec=spec)
@@ -320,21 +496,6 @@ class Session:
         """A block whose jobs end with it; see `Scope`."""
         self._require_open()
         return Scope(self.submit, lambda job: job.backend is self._backend)
-
-    async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
-        """The same job again, in a private folder of its own."""
-        marker = secrets.token_hex(12)
-        new = again(plan, f"{PRIVATE_FOLDER}/{marker}", marker)
-        try:
-            if plan.folder is not None and await self._files.exists(f"{plan.folder}/in"):
-                await self._files.copy(f"{plan.folder}/in", f"{new.folder}/in", recursive=True)
-            job_id = await self._backend.submit(new)
-        except BaseException:
-            await self._uploads.remove([new])
-            raise
-        job = Job(self._work, job_id, spec=spec, plan=new)
-        entered([job])
-        return job
 
     # -- jobs
 
@@ -361,7 +522,7 @@ class Session:
         self._require_open()
         if newest is not None and not is_count(newest):
             raise SpecError([Fault("newest", newest, "not a positive whole number", "give a count, or None")])
-        return [self.job(status.job_id) for status in await self._backend.find(pattern, newest)]
+        return Listing(self.job(status.job_id) for status in await self._backend.find(pattern, newest))
 
     def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
         given: Iterable[Job | str] = [jobs] if isinstance(jobs, (Job, str)) else jobs
@@ -391,3 +552,12 @@ class Session:
         """Cancels jobs; see `aiomig.cancel`. Takes ids as well as jobs."""
         self._require_open()
         return await cancel_all(self._jobs(jobs))
+
+
+def _spec_of(commands: str | Iterable[str] | JobSpec, fields: SpecFields) -> JobSpec:
+    if not isinstance(commands, JobSpec):
+        return JobSpec(commands, **fields)
+    if fields:
+        given = ", ".join(fields)
+        raise SpecError([Fault("commands", commands, f"a whole JobSpec, and {given} besides", "give one of them")])
+    return commands

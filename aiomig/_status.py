@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from . import _html
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,6 +106,16 @@ class JobStatus:
     verified: str | None = None
     resource: str | None = None
 
+    _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "state", "queued", "executing", "ended", "attempts", "resource")
+
+    def _html_row(self) -> tuple[object, ...]:
+        ended = self.finished_at or self.canceled_at or (self.failed_at if self.state is JobState.FAILED else None)
+        attempts = len(self.attempts) or None
+        return self.job_id, self.state, self.queued_at, self.executing_at, ended, attempts, self.resource
+
+    def _repr_html_(self) -> str:
+        return _html.of([self])
+
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
@@ -141,6 +153,11 @@ class JobResult:
     notes: tuple[str, ...] = ()
     transfers: tuple[tuple[str, int], ...] = ()
     reported: bool = False
+
+    def _repr_html_(self) -> str:
+        commands = _html.table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])
+        streams = _html.output("stdout", self.stdout) + _html.output("stderr", self.stderr)
+        return _html.of([self.status]) + commands + streams
 
     @property
     def exit_code(self) -> int | None:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from anyio.abc import TaskGroup
+
 
 class SessionTasks:
     """Background tasks of a session.
@@ -19,10 +21,11 @@ class SessionTasks:
     """
 
     def __init__(self) -> None:
-        self._group = anyio.create_task_group()
+        self._group: TaskGroup
 
     async def open(self) -> None:
         """Begins; in the task that will also close."""
+        self._group = anyio.create_task_group()  # here, for a session may be made where no event loop runs
         await self._group.__aenter__()
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:

@@ -16,6 +16,10 @@ class Resources:
 
     Checked when a `JobSpec` is made with it. Meanings and defaults: mig-protocol 4.2.
 
+    Example::
+
+        Resources(wall_time=2 * 3600, memory_mb=4096, cores=4)
+
     Attributes:
         wall_time: seconds of wall time, and of CPU time per core (CPUTIME; server default 600).
         memory_mb: megabytes per process (MEMORY; the server's 64 is too little for most programs).

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+from .secrecy import _everything_is_searched, _no_secret_is_told, pytest_runtest_logreport, pytest_warning_recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["_everything_is_searched", "_no_secret_is_told", "pytest_runtest_logreport", "pytest_warning_recorded"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what aiomig remembers of a user, such as the journal of submits, out of the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(params=["asyncio", "trio"])

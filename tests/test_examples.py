@@ -43,6 +43,7 @@ def test_all_examples_are_tested() -> None:
         "mpi_hello",
         "parameter_sweep",
         "reference_matching",
+        "web_service",
     ]
 
 
@@ -76,6 +77,10 @@ def test_parameter_sweep(tmp_path: Path) -> None:
 def test_reference_matching(tmp_path: Path) -> None:
     found = output("reference_matching", tmp_path, "--local")
     assert found == "240 references, compared by 6 jobs, mean 60 works\n"
+
+
+def test_web_service(tmp_path: Path) -> None:
+    assert output("web_service", tmp_path, "--local") == "sorted: 1 9 10\nunknown: 404\n"
 
 
 def tools(folder: Path, **scripts: str) -> str:

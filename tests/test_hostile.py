@@ -458,6 +458,27 @@ async def test_a_finished_job_without_results_is_no_success(server: Server, mig:
     assert caught.value.missing == (f"{JOB}.status",)
 
 
+async def test_output_without_end_is_not_taken_into_memory(
+    server: Server, mig: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(request: httpx.Request) -> httpx.Response:
+        first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
+        given.append(last)
+        headers = {"ETag": '"a"', "Content-Range": f"bytes {first}-{last}/*"}
+        return httpx.Response(206, headers=headers, content=bytes(last - first + 1))
+
+    given: list[int] = []
+    monkeypatch.setattr("aiomig._grid.LARGEST_RESULT", 1000)
+    monkeypatch.setattr("aiomig._grid_home.PIECE", 300)
+    server.says("jobstatus", {"object_type": "job_list", "jobs": [{"job_id": JOB, "status": "FINISHED"}]})
+    server.answers["cert_redirect"] = endless
+    job = mig.job(JOB)
+    for attempt in (job.result, job.stdout):
+        with pytest.raises(ProtocolError, match=r"not taken into memory; download it: session.files.get\('job_output/"):
+            await attempt()
+        assert max(given) < 1300
+
+
 def test_the_limit_of_answers_is_there() -> None:
     assert defaults()["limit"] == 64 << 20
     assert len(json.dumps([entry(f"folder/file-{number}") for number in range(100_000)])) < 64 << 20

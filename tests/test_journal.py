@@ -56,7 +56,7 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     left = size
     append = Journal._append
 
-    def limited(self: Journal, text: str) -> None:
+    def limited(self: Journal, text: str, *, sync: bool = False) -> None:
         nonlocal left
         if len(text) > left:
             if left:
@@ -318,7 +318,7 @@ async def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_journal_that_cannot_be_written_any_more_cancels(tmp_path: Path) -> None:
-    def full(self: Journal, text: str) -> None:
+    def full(self: Journal, text: str, **options: Any) -> None:
         raise aiomig.LocalError("the journal cannot be written: disk full", path="journal")
 
     async with world() as (grid, session):
@@ -330,6 +330,35 @@ async def test_a_journal_that_cannot_be_written_any_more_cancels(tmp_path: Path)
             with pytest.raises(aiomig.LocalError, match="disk full"):
                 await anext(sweep)
         assert Counter(job.state for job in grid.jobs) == {"FINISHED": 1, "CANCELED": 3}
+
+
+async def test_two_sweeps_do_not_share_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        first = session.sweep(spec, range(COUNT), journal=path)
+        await anext(first)
+        content = path.read_bytes()
+        with pytest.raises(aiomig.LocalError, match=r"in use by another sweep.*give another file") as caught:
+            session.sweep(spec, range(COUNT), journal=path)
+        assert caught.value.path == str(path)
+        assert path.read_bytes() == content
+        await first.aclose()
+        assert sorted(await collect(session.sweep(spec, range(COUNT), journal=path))) == list(range(COUNT))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_markers_are_on_the_disk_before_a_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
+    journal.intend([(0, "aa", "x")])
+    assert b'"aa"' in synced[0]
+    journal.made([(0, "7_1")])
+    journal.delivered(0)
+    journal.close()
+    assert len(synced) == 1
 
 
 def test_lines_that_say_nothing_are_passed_over(tmp_path: Path) -> None:

@@ -67,8 +67,9 @@ def test_all_is_true_and_sorted() -> None:
 
 
 def test_nothing_else_is_visible() -> None:
-    # A module of the package that some test imported is an attribute, too; only `testing` has a public name.
-    seen = {name for name in vars(aiomig) if not name.startswith("_")} - {"testing"}
+    # A module of the package that some test imported is an attribute, too; only these three have a public name.
+    # pytest rewrites the asserts of packages that bring a plugin, and leaves names that begin with an @.
+    seen = {name for name in vars(aiomig) if not name.startswith(("_", "@"))} - {"testing", "cli", "notebook"}
     assert seen == set(aiomig.__all__)
 
 

@@ -396,7 +396,7 @@ async def test_memory_does_not_grow_with_the_number_of_parameters(monkeypatch: p
     def objects() -> Counter[str]:
         gc.collect()
         kinds = Counter(type(each) for each in gc.get_objects())
-        ours = {kind: kinds[kind] for kind in kinds if kind.__module__.startswith("aiomig._")}
+        ours = {kind: kinds[kind] for kind in kinds if str(kind.__module__).startswith("aiomig._")}
         return Counter({kind.__name__: number for kind, number in ours.items()})
 
     monkeypatch.setattr(_poller, "_ENDED_KEPT", 50)

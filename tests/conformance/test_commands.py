@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ import aiomig
 from aiomig import CommandFailed, JobFailed, JobState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .modes import Settings
 
 
@@ -81,9 +84,6 @@ async def test_an_early_exit_0_is_a_good_end(job: aiomig.Job) -> None:
         ["set -u", "echo $NO_SUCH_VARIABLE"],
         ["kill $$"],
         ["kill -9 $$"],
-        ["echo a", "echo b; }"],
-        ["echo (", "true"],
-        ["for i in 1 2", "do", "echo $i", "done"],
     ],
 )
 @pytest.mark.job.with_args(lambda commands: commands, retries=0)
@@ -92,6 +92,12 @@ async def test_a_shell_that_dies_fails_the_attempt(mig: aiomig.Session, job: aio
     assert (result.status.state, result.exit_code, result.reported) == (JobState.FAILED, None, False)
     assert codes(result) == [None] * len(commands)
     assert not await mig.files.exists(f"job_output/{job.id}")
+
+
+@pytest.mark.job(["echo a", "[ -d nosuch ] || exit 3"], retries=0)
+async def test_a_failure_names_the_command_that_may_have_ended_the_shell(job: aiomig.Job) -> None:
+    with pytest.raises(JobFailed, match=r"may have done it: '\[ -d nosuch \] \|\| exit 3'$"):
+        await job
 
 
 async def test_local_mode_keeps_what_a_failed_attempt_wrote(local_settings: Settings) -> None:
@@ -240,3 +246,38 @@ async def test_what_is_no_command_is_refused_and_nothing_is_made(mig: aiomig.Ses
     with pytest.raises(aiomig.SpecError) as caught:
         await mig.submit(commands)
     assert all(fault.field.startswith("commands") and fault.remedy for fault in caught.value.faults)
+
+
+@pytest.mark.usefixtures("no_new_job")
+async def test_what_bash_cannot_read_is_refused_and_nothing_is_made(mig: aiomig.Session, tmp_path: Path) -> None:
+    (tmp_path / "job.mRSL").write_text("::EXECUTE::\ntrue\necho ${#HOME}\n")
+    before = await mig.files.find("aiomig_jobs*")
+    for by_hand in (False, True):
+        with pytest.raises(aiomig.SpecError) as caught:
+            if by_hand:
+                await mig.submit_mrsl(tmp_path / "job.mRSL")
+            await mig.submit(["true", "echo ${"], inputs=[(b"x", "i")])
+        (fault,) = caught.value.faults
+        assert (fault.field, fault.value) == ("commands[1]", "echo ${")
+        assert "bash says: unexpected EOF" in fault.problem
+        assert "executables" in fault.remedy
+    with pytest.raises(aiomig.SubmitErrors) as several:
+        await mig.submit_many(["true", "echo (", aiomig.JobSpec(["for i in 1", "do :", "done"]), " "])
+    assert [
+        error.faults[0].field for error in several.value.errors.values() if isinstance(error, aiomig.SpecError)
+    ] == [
+        "specs",
+        "commands",
+        "commands[0]",
+        "commands",
+    ]
+    assert await mig.files.find("aiomig_jobs*") == before
+
+
+async def test_commands_that_end_the_shell_are_warned_of(mig: aiomig.Session, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "aiomig"):
+        for _ in range(2):
+            await mig.submit(["echo exit 3", "cd . && exit 0", "( exit 3 )", "[ -d . ] || exit 4"])
+    (record,) = [record for record in caplog.records if vars(record).get("event_name") == "command_warning"]
+    assert vars(record)["field"] == "commands[3]"
+    assert "exit 4" in record.getMessage()

@@ -101,3 +101,17 @@ async def test_verification_of_the_output(mig: aiomig.Session, top: str) -> None
 @pytest.mark.job("echo $A $MIG_JOBCPUTIME", mrsl={"ENVIRONMENT": ["A=$((1 + 1))"], "CPUTIME": 42})
 async def test_a_raw_keyword(job: aiomig.Job) -> None:
     assert await job.stdout() == "2 42\n"
+
+
+@pytest.mark.usefixtures("no_new_job")
+async def test_a_check_tells_all_and_submits_nothing(mig: aiomig.Session) -> None:
+    report = await mig.check(["set -e", "echo (", "echo `"], kind="bulk", inputs=[Remote("nosuch/a"), (b"x", "i")])
+    assert not report.ok
+    assert [fault.field for fault in report.faults] == ["commands[1]", "commands[2]", "JOBTYPE"]
+    assert [warning.field for warning in report.warnings] == ["commands[0]", "inputs"]
+    assert all(each.problem and each.remedy for each in (*report.faults, *report.warnings))
+    assert [fault.field for fault in (await mig.check("", name="a b")).faults] == ["commands", "name"]
+    good = await mig.check(JobSpec(["echo a", "exit 0"], outputs=["out.txt"]))
+    assert (good.ok, good.faults, good.warnings) == (True, (), ())
+    with pytest.raises(aiomig.JobNotFound):
+        await mig.check(mig.job("9_nosuch"))

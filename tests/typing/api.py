@@ -47,7 +47,13 @@ async def whole_submit(mig: aiomig.Session, folder: Path) -> None:
     assert_type(job.id, str)
     assert_type(job.spec, aiomig.JobSpec | None)
     assert_type(await job.fetch("results/"), list[Path])
-    assert_type(await job.fetch(folder, check=False), list[Path])
+    assert_type(await job.fetch(folder, check=False, progress=lambda done, total: None), list[Path])
+    report = await mig.check(["./fit"], executables=["fit"], vgrids=["ANY"])
+    assert_type(report, aiomig.CheckReport)
+    assert_type(report.ok, bool)
+    assert_type((report.faults, report.warnings), tuple[tuple[aiomig.Fault, ...], tuple[aiomig.Fault, ...]])
+    assert_type(await mig.check(job), aiomig.CheckReport)
+    mig.check_commands = False
 
 
 async def specs(mig: aiomig.Session) -> None:
@@ -162,6 +168,25 @@ async def files(mig: aiomig.Session, folder: Path) -> None:
     assert_type(await home.word_count("a"), aiomig.WordCount)
     assert_type(await home.checksum("a"), str)
     assert_type(await home.read_range("a", 0, 10), bytes)
+
+
+async def queues(mig: aiomig.Session) -> None:
+    queue = mig.queue("results")
+    assert_type(queue, aiomig.Queue)
+    await queue.create(exist_ok=True)
+    assert_type(await queue.send("text"), str)
+    assert_type(await queue.receive(), str | None)
+    assert_type(await queue.peek(), str | None)
+    assert_type(await queue.list(), list[str])
+    await queue.remove(missing_ok=True)
+    assert_type(await mig.queues(), list[aiomig.Queue])
+
+
+async def site(mig: aiomig.Session) -> None:
+    site = await mig.site()
+    assert_type(site, aiomig.Site)
+    assert_type(site.keywords["CPUTIME"], aiomig.Keyword)
+    assert_type(site.architectures, tuple[str, ...])
 
 
 logging.getLogger("aiomig").setLevel(logging.DEBUG)

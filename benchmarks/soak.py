@@ -1,0 +1,253 @@
+"""Random use of one session for a long time: its memory, descriptors, tasks and processes must not grow.
+
+On the grid the server is a `FakeGrid` over TLS in a process of its own, which misbehaves now and then. Figures are
+taken while all users rest; those of the first third are a warm-up. Exits with 1 where something grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from _figures import Verdicts, machine
+
+import aiomig
+from aiomig import _poller
+from aiomig.testing import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+USERS = 6
+MEMORY_SHARE = 0.04
+"""Growth of memory that is noise: the interpreter's heap is never quite full."""
+
+CONNECTIONS = 8
+"""A session keeps so many connections for a while."""
+
+FAULTS = ("jobstatus", "submitfields", "textarea", "jobaction", "uploadchunked", "cert_redirect", "mkdir")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is held at one moment of rest."""
+
+    memory_kib: int
+    descriptors: int
+    tasks: int
+    processes: int
+
+    @classmethod
+    def now(cls) -> Figures:
+        gc.collect()
+        status = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
+        return cls(memory, len(os.listdir("/proc/self/fd")), len(anyio.get_running_tasks()), len(children))
+
+
+class Users:
+    """Tasks that do one thing after another, and rest when they are told to."""
+
+    def __init__(self, mig: aiomig.Session, folder: Path, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self._mig = mig
+        self._folder = folder
+        self._dice = random.Random(seed)
+        self._busy = 0
+        self._may_go = anyio.Event()
+        self._resting = anyio.Event()
+        self._numbers = 0
+
+    async def work(self) -> None:
+        """One user, for ever."""
+        actions: list[Callable[[], Coroutine[Any, Any, object]]] = [
+            self.run, self.bulk, self.sweep, self.left_sweep, self.scope, self.given_up, self.transfer,
+            self.abandoned_watch, self.follow, self.again, self.look,
+        ]  # fmt: skip
+        while True:
+            await self._may_go.wait()
+            self._busy += 1
+            action = self._dice.choice(actions)
+            try:
+                await action()
+                self.done[action.__name__] += 1
+            except aiomig.MigError as error:
+                self.failed[f"{action.__name__}: {type(error).__name__}"] += 1
+            finally:
+                self._busy -= 1
+                if not self._busy:
+                    self._resting.set()
+            await anyio.sleep(self._dice.expovariate(20))
+
+    async def rest_after(self, seconds: float) -> None:
+        """Lets them work for a while; returns when all have finished what they were at."""
+        self._may_go.set()
+        await anyio.sleep(seconds)
+        self._may_go = anyio.Event()
+        while self._busy:
+            self._resting = anyio.Event()
+            await self._resting.wait()
+        await anyio.sleep(0.5)  # for what is cancelled in the background
+
+    def _words(self) -> str:
+        self._numbers += 1
+        return f"echo {self._numbers}"
+
+    # -- what users do
+
+    async def run(self) -> None:
+        job = await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")], outputs=["out.txt"])
+        await job.result(check=False)
+        await job.clean()
+
+    async def bulk(self) -> None:
+        jobs = await self._mig.submit_many([aiomig.JobSpec(self._words(), inputs=[(b"x", "a")]) for _ in range(10)])
+        await self._mig.cancel(jobs[:5])
+        await self._mig.wait(jobs)
+
+    async def sweep(self) -> None:
+        async for job in self._mig.sweep("echo $N", ({"N": str(n)} for n in range(10)), in_flight=3):
+            await job.status()
+
+    async def left_sweep(self) -> None:
+        async with self._mig.sweep("echo $N", ({"N": str(n)} for n in range(50)), in_flight=3) as jobs:
+            async for _ in jobs:
+                break
+
+    async def scope(self) -> None:
+        with anyio.move_on_after(self._dice.uniform(0, 0.1)):
+            async with self._mig.scope() as jobs:
+                for _ in range(3):
+                    await jobs.submit(self._words())
+
+    async def given_up(self) -> None:
+        with anyio.move_on_after(self._dice.uniform(0, 0.03)):
+            await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")], project="mine")
+        self._mig.confirm(*await self._mig.unconfirmed())
+
+    async def transfer(self) -> None:
+        self._numbers += 1
+        name = f"f{self._numbers}"
+        content = self._dice.randbytes(self._dice.randrange(1 << 18))
+        await self._mig.files.write_bytes(name, content)
+        await self._mig.files.get(name, self._folder / name)
+        if (self._folder / name).read_bytes() != content:
+            raise RuntimeError(f"{name} is not what was written")
+        (self._folder / name).unlink()
+        await self._mig.files.ls()
+        await self._mig.files.remove(name, missing_ok=True)
+
+    async def abandoned_watch(self) -> None:
+        jobs = [await self._mig.submit(self._words()) for _ in range(2)]
+        with anyio.move_on_after(self._dice.uniform(0, 0.1)):
+            async for _ in self._mig.watch(jobs):
+                pass
+
+    async def follow(self) -> None:
+        job = await self._mig.submit(self._words())
+        async for _ in job.tail("stdout"):
+            pass
+
+    async def again(self) -> None:
+        job = await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")])
+        with suppress(aiomig.ActionRefused):  # it may run already
+            await job.freeze()
+            await job.thaw()
+        other = await job.resubmit()
+        await self._mig.wait([job, other])
+
+    async def look(self) -> None:
+        made = await self._mig.submit_many([self._words() for _ in range(3)])
+        # Not by a pattern: the server has more jobs from minute to minute, and so would the answer.
+        for job in await self._mig.jobs(made[0].id):
+            await job.status()
+            await job.plan()
+        await self._mig.statuses(made)
+
+
+async def soak(mode: str, minutes: float, seed: int) -> tuple[list[Figures], Users]:
+    """Figures at each rest."""
+    taken: list[Figures] = []
+    rests = max(12, round(minutes * 3))
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiomig-soak-")))
+        server: ServerProcess | None = None
+        if mode == "grid":
+            server = await stack.enter_async_context(ServerProcess(folder / "home", finish_after=0.05))
+            session = aiomig.grid(
+                url=server.url, certificate=server.certificate, key=server.key, ca=server.ca,
+                journal=folder / "journal", polling=aiomig.Polling(floor=0.1, ceiling=0.5, requests_a_minute=6000),
+            )  # fmt: skip
+        else:
+            session = aiomig.local(folder / "home", slots=2)
+        mig = await stack.enter_async_context(session)
+        users = Users(mig, folder, seed)
+        dice = random.Random(seed)
+        async with anyio.create_task_group() as group:
+            for _ in range(USERS):
+                group.start_soon(users.work)
+            for number in range(rests):
+                if server is not None:
+                    kind = dice.choice(["drop", "error", "truncate", "crash", "html"])
+                    await server.add_fault(dice.choice(FAULTS), kind, times=2)  # type: ignore[arg-type]
+                await users.rest_after(minutes * 60 / rests)
+                taken.append(Figures.now())
+                print(f"{number + 1:>4}/{rests}  {taken[-1]}", file=sys.stderr, flush=True)
+            group.cancel_scope.cancel()
+    return taken, users
+
+
+def judge(mode: str, taken: list[Figures], verdicts: Verdicts) -> None:
+    """Compares the medians of the last third and of the second."""
+    third = len(taken) // 3
+    before, after = taken[third : 2 * third], taken[2 * third :]
+    slack = {
+        "memory_kib": MEMORY_SHARE * before[0].memory_kib,
+        "descriptors": CONNECTIONS if mode == "grid" else 0,
+        "tasks": 0,
+        "processes": 0,
+    }
+    for each in fields(Figures):
+        first, last = (median(getattr(figure, each.name) for figure in some) for some in (before, after))
+        verdicts.note(f"{each.name}, after the warm-up", first, "")
+        verdicts.say(f"growth of {each.name}", last - first, "", slack[each.name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0, help="of each mode")
+    parser.add_argument("--mode", choices=("grid", "local", "both"), default="both")
+    parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.getLogger("aiomig").setLevel(logging.CRITICAL)  # faults are meant
+    _poller._ENDED_KEPT = 100  # of 10,000 ended jobs, which would take an hour to fill and look like growth
+    print(machine())
+    verdicts = Verdicts()
+    for mode in ("grid", "local") if options.mode == "both" else (options.mode,):
+        began = time.monotonic()
+        taken, users = anyio.run(soak, mode, options.minutes, options.seed, backend=options.backend)
+        total = users.done.total()
+        print(f"\n{mode} on {options.backend}: {total} actions in {time.monotonic() - began:.0f} s, {dict(users.done)}")
+        print(f"failed: {dict(users.failed)}")
+        judge(mode, taken, verdicts)
+    sys.exit(verdicts.failed)
+
+
+if __name__ == "__main__":
+    main()
