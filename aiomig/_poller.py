@@ -38,6 +38,9 @@ _MINUTE = 60.0
 _FEW = 100
 """So many jobs in one request are too much for no server."""
 
+_RECOVERY = 600.0
+"""Seconds without a failure after which more jobs in a request are tried again."""
+
 _TURNS = 100
 """After so many statuses other tasks have their turn."""
 
@@ -145,6 +148,7 @@ class Poller:
         self._ask = ask
         self._forget = forget
         self._size = polling.jobs_a_request
+        self._sized = 0.0  # when that was changed last
         self._polling = polling
         self._is_own = is_own
         self._followed: dict[str, _Followed] = {}
@@ -266,6 +270,8 @@ class Poller:
         self._failures = 0
         now = anyio.current_time()
         self._not_before = now + self._polling.floor
+        if self._size < self._polling.jobs_a_request and now - self._sized > _RECOVERY:
+            self._size, self._sized = min(self._size * 2, self._polling.jobs_a_request), now
         least = max(
             requests * _MINUTE / self._polling.requests_a_minute,
             min(_SLOW * took, max(self._polling.ceiling, took)),
@@ -291,6 +297,7 @@ class Poller:
         if isinstance(error, ServerError | ProtocolError):
             # It may be too much at once for this server.
             self._size = max(self._size // 2, min(self._size, _FEW))
+            self._sized = anyio.current_time()
         logger.warning("asking for %d jobs failed (%d in a row): %s", len(asked), self._failures, error)
         pause = min(self._polling.floor * 2.0 ** min(self._failures, 60), self._polling.ceiling)
         if self._failures >= self._polling.failures:

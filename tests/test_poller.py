@@ -399,3 +399,16 @@ def test_what_polling_cannot_be(field: str, value: Any) -> None:
     assert fault.field == field
     assert fault.value is value
     assert fault.remedy
+
+
+async def test_a_server_that_breaks_is_asked_for_fewer_jobs_at_once_until_it_recovers() -> None:
+    async with world(jobs_a_request=200, failures=10, ceiling=120) as (grid, session):
+        jobs = await settled(session, *["true"] * 200)
+        grid.requests.clear()
+        grid.faults.add("jobstatus", "error", times=2 * 5)
+        await wait_for(jobs, 5 * MINUTES)
+        sizes = [count for _, count in asked(grid)]
+        assert sizes[: 2 * 5] == [200] * 5 + [100] * 5
+        assert set(sizes[2 * 5 :]) == {100}
+        await wait_for(jobs, 10 * MINUTES)
+        assert asked(grid)[-1][1] == 200
