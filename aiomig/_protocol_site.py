@@ -34,7 +34,8 @@ def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
         ServerError: there is no such queue, or the request was refused.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer, "list")
+    # Whatever is asked of queues, there is a file_output in the answer (recorded).
+    check(operation, answer, "list" if of_type(answer, "list") else "file_output")
     return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
 
 

@@ -107,7 +107,7 @@ class Queue:
         return hash(self.name)
 
     async def create(self, *, exist_ok: bool = False) -> None:
-        """Makes the queue. Every user has one named ``default`` from the beginning.
+        """Makes the queue. That named ``default`` is there from the beginning in local mode, and on most servers.
 
         Args:
             exist_ok: whether it is fine that it is there; only then it is tried again where an answer is lost.
@@ -182,7 +182,7 @@ class Queue:
         return await self._access.ids(self.name)
 
     async def remove(self, *, missing_ok: bool = False) -> None:
-        """Removes the queue and the messages in it. That named ``default`` is made again when queues are next used.
+        """Removes the queue and the messages in it. That named ``default`` may be there again at once.
 
         Args:
             missing_ok: whether it is fine that it is not there; only then it is tried again where an answer is lost.

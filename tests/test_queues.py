@@ -126,6 +126,13 @@ async def test_recorded_answers() -> None:
     assert await recorded("receive-second").receive() == "second"
 
 
+async def test_a_list_of_nothing() -> None:
+    # What the recorded server sends for a queue without messages is not known: an empty list, or none.
+    assert await recorded("create").list() == []
+    with pytest.raises(ServerError):
+        await recorded("bogus", "qjson").list()
+
+
 async def test_recorded_refusals() -> None:
     await recorded("create-exists", "qjson").create(exist_ok=True)
     with pytest.raises(FileExists):

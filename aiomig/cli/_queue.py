@@ -25,7 +25,7 @@ def queue() -> None:
     """Send and receive messages between programs and jobs. QUEUE is a name of ASCII letters and digits.
 
     A queue keeps messages, which are short texts, until somebody receives them: in the order in which they were sent,
-    each once. Everybody has a queue named "default".
+    each once. There mostly is one named "default".
 
     \b
       aiomig queue create results
