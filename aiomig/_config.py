@@ -53,7 +53,8 @@ class Config:
             ``None`` for the system's store. There is no way not to verify the server.
         password: the passphrase of the key, or a callable that returns it; never shown.
         connect_timeout: the longest time to connect, in seconds.
-        timeout: the longest time to wait for the server's next sign of life, in seconds.
+        timeout: the longest time to wait for the server's next sign of life, in seconds. What takes longer than that
+            must come at 1 KiB a second at least.
         expiry_warning_days: so many days before the certificate expires, a session warns of it in the log; 0 for never.
 
     Raises:

@@ -42,6 +42,9 @@ _IDLE_SECONDS = 10.0
 _CONNECTIONS = 8
 """Requests at once; a whole site often has ten places for all its users (mig-live 1)."""
 
+_SLOWEST = 1024
+"""The bytes a second that must pass in the long run, either way."""
+
 MAX_ANSWER = 64 << 20
 """The most bytes that an answer may have, unless a caller says otherwise."""
 
@@ -170,13 +173,31 @@ class HttpClient:
             try:
                 async with Opening(request):
                     with _translated(self._config.url):
-                        reply = await _exchange(connections.client, request, limit)
+                        reply = await self._exchange(connections.client, request, limit)
             except ConnectionFailed as error:
                 if (refusal := await self._refusal(connections, error)) is not None:
                     raise refusal from error.__cause__
                 raise
             connections.is_proven = True
         return reply
+
+    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, limit: int) -> Reply:
+        response = await self._begun(client, request)
+        try:
+            body = await _body(response, limit, self._config.timeout)
+        finally:
+            await response.aclose()
+        if body is None:
+            raise ProtocolError(f"{request.method} {request.url.path}: the answer is longer than {limit} bytes")
+        return Reply(response.status_code, response.headers, body)
+
+    async def _begun(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        """Sends, and reads the head of the answer. httpx limits the time of each byte, this that of all."""
+        length = int(request.headers.get("Content-Length", 0))
+        seconds = self._config.connect_timeout + 2 * self._config.timeout + length / _SLOWEST
+        with anyio.move_on_after(seconds):
+            return await client.send(request, stream=True)
+        raise ConnectionFailed(f"{self._config.url}: no answer had begun {seconds:g} s after the request")
 
     async def _refusal(self, connections: Connections, error: ConnectionFailed) -> GridError | None:
         """Why a server that never answered breaks connections.
@@ -205,24 +226,17 @@ class HttpClient:
         return None
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, limit: int) -> Reply:
-    response = await client.send(request, stream=True)
-    try:
-        body = await _body(response, limit)
-    finally:
-        await response.aclose()
-    if body is None:
-        raise ProtocolError(f"{request.method} {request.url.path}: the answer is longer than {limit} bytes")
-    return Reply(response.status_code, response.headers, body)
-
-
 def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The body as it comes; a generator, though httpx does not say so, that is to be closed."""
     return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes | None:
-    """The body as it was sent; ``None`` where it is longer than ``limit`` bytes."""
+async def _body(response: httpx.Response, limit: int, patience: float) -> bytes | None:
+    """The body as it was sent; ``None`` where it is longer than ``limit`` bytes.
+
+    Raises:
+        ConnectionFailed: after ``patience`` seconds and more it drips so slowly that it might never end.
+    """
     if response.is_stream_consumed:  # by a transport for tests
         return response.content if len(response.content) <= limit else None
     told = response.headers.get("Content-Length", "")
@@ -230,12 +244,17 @@ async def _body(response: httpx.Response, limit: int) -> bytes | None:
         return None
     pieces: list[bytes] = []
     size = 0
+    began = anyio.current_time()
     async with aclosing(_pieces(response)) as stream:
         async for piece in stream:
             size += len(piece)
             if size > limit:
                 return None
             pieces.append(piece)
+            if size < (anyio.current_time() - began - patience) * _SLOWEST:
+                raise ConnectionFailed(
+                    f"{response.url}: the answer comes at less than {_SLOWEST} bytes a second ({size} bytes so far)"
+                )
     return b"".join(pieces)
 
 

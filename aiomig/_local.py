@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -113,6 +114,7 @@ class LocalBackend:
         for folder in (self.settings.home, self.settings.folder, self.settings.runs, self.settings.kept):
             _make_private(folder, strict=folder != self.settings.home)
         self._store = Store(self.settings.folder)
+        _make_empty(self.settings.empty)
         try:
             self._engine = Engine(self.settings, self._store, self.board, self.tasks)
             await self.tasks.open()
@@ -192,8 +194,12 @@ class LocalBackend:
         outcomes: list[str | MigError] = []
         try:
             for start in range(0, len(plans), _SUBMIT_CHUNK):
-                await self._checkpoint()
-                outcomes += self._submit_some(plans[start : start + _SUBMIT_CHUNK])
+                some = plans[start : start + _SUBMIT_CHUNK]
+                try:
+                    await self._checkpoint()
+                    outcomes += self._submit_some(some)
+                except LocalError as error:  # those that were made by then are not to be lost
+                    outcomes += [error for _ in some]
         except anyio.get_cancelled_exc_class():
             self._engine.act("cancel", [outcome for outcome in outcomes if isinstance(outcome, str)])
             raise
@@ -364,6 +370,12 @@ def _content(path: str, start: int = 0) -> bytes | None:
 def _matcher(pattern: str) -> Callable[[str], object]:
     # Only * and ? mean something; fnmatch's brackets do not.
     return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
+
+
+def _make_empty(path: str) -> None:
+    with suppress(OSError):  # a full disk: jobs do without
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
+        os.chmod(path, 0o644)
 
 
 def _make_private(folder: Path, *, strict: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import anyio.lowlevel
 from . import _local_process
 from ._errors import LocalError
 from ._local_control import Control, HomeBroken
-from ._local_script import script
+from ._local_script import SYSTEM_FILES, script
 from ._local_settings import filled, job_environment
 from ._local_staging import SendFailed, Staging, remove_tree, verify
 
@@ -170,6 +171,11 @@ class Attempt:
             os.mkdir(self.folder)
         except OSError as error:
             raise HomeBroken(self.folder, error) from error
+        # Some file systems are slow to make a file anew after many were removed, but not to make a link. Where there
+        # are no links the script makes them.
+        with suppress(OSError):
+            for suffix in SYSTEM_FILES:
+                os.link(self._machine.settings.empty, f"{self.folder}/{self._local_name}.{suffix}")
 
     @property
     def _stages(self) -> bool:
@@ -212,7 +218,6 @@ class Attempt:
         if code == _NOT_BEGUN and not self._control.has_begun() and not self._control.is_claim():
             raise HomeBroken(self._control.path, OSError(errno.EIO, "the script could not write it"))
         exited()
-        await anyio.lowlevel.cancel_shielded_checkpoint()  # the next job has begun by now: others have their turn
         return await self._conclude(code if code is not None else self._control.code())
 
     async def _conclude(self, code: int | None) -> End:

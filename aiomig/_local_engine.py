@@ -102,6 +102,7 @@ class Engine:
         self._cores: dict[int, int] = {}  # of the waiting jobs that want more than one
         self._free = settings.slots
         self._runs: dict[int, Run] = {}
+        self._ends: list[tuple[Run, End]] = []  # not yet in the records
         self._held: set[int] = set()  # frozen
         self._adopted: set[int] = set()
         self._starts = 0
@@ -187,6 +188,8 @@ class Engine:
         while self._runs:
             self._news = anyio.Event()
             await self._news.wait()
+        if self._error is None:
+            self._cycle()  # an interrupt may have come before an end was recorded
         if self._follow_scope is not None:
             self._follow_scope.cancel()
         os.close(self._null)
@@ -316,21 +319,21 @@ class Engine:
 
     # -- the queue
 
-    def _cycle(self, ended: tuple[Run, End] | None = None, *, at_once: bool = False) -> None:
-        """Records an end, and starts what fits; one transaction.
+    def _cycle(self, *, at_once: bool = False) -> None:
+        """Records what ended, and starts what fits; one transaction.
 
         Args:
-            ended: a run, and how it ended.
             at_once: start the shell of a job here and not only in its task.
         """
         started: list[Run] = []
         published: list[Record] = []
-        if ended is None and (not self._queue or self._free <= 0 or not self.is_open):
+        if not self._ends and (not self._queue or self._free <= 0 or not self.is_open):
             return
+        ends = list(self._ends)
         try:
             with self._store.transaction():
-                if ended is not None:
-                    published += self._record(*ended)
+                for run, end in ends:
+                    published += self._record(run, end)
                 if self.is_open:
                     published += self._expire()
                     started = self._claim()
@@ -339,6 +342,7 @@ class Engine:
                 self._unstart(run)
             self._break(error)
             return
+        del self._ends[: len(ends)]  # not before: an interrupt may come at any moment, and then they are still to do
         self._publish([*published, *(run.attempt.record for run in started)])
         for run in started:
             self._tasks.start(self._carry_out, run, None, name=f"local {run.attempt.job_id}")
@@ -402,16 +406,17 @@ class Engine:
         if end.at is not None:
             now = max(min(end.at, now), record.executing or 0.0)
         if not end.begun:
-            self._store.unclaim(record.number)
-            self._queue.appendleft(record.number)
+            if self._store.unclaim(record.number, record.local_name):
+                self._queue.appendleft(record.number)
             return []
         if end.verified is not None:
             after = self._store.finish(record.number, record.attempt, now, end.verified)
         else:
             after = self._fail(run, end, now)
         if after is None:
-            run.stopped = "kill"  # canceled by another process meanwhile: no results
-            return []
+            if self._store.records([record.number])[0].state is JobState.CANCELED:
+                run.stopped = "kill"  # by another process meanwhile: no results
+            return []  # else it is recorded already
         if after.state is JobState.QUEUED:
             self._enqueue(after.number, run.attempt.plan)
         return [after]
@@ -459,6 +464,7 @@ class Engine:
         with anyio.CancelScope(shield=True):
             if run.stopped == "kill":
                 await run.attempt.hunt()
+                run.attempt.discard_results()
                 run.attempt.clean()
             else:
                 run.attempt.release()
@@ -489,25 +495,24 @@ class Engine:
             await attempt.kill()
         elif run.stopped == "leave" and end is None:
             attempt.release()
-        self._runs.pop(attempt.record.number, None)
         self._free += run.cores
+        run.cores = 0
         if end is not None and end.verified is None and end.begun:
             attempt.keep()
-        self._settle(run, end)
+        await self._settle(run, end)
 
-    def _settle(self, run: Run, end: End | None) -> None:
+    async def _settle(self, run: Run, end: End | None) -> None:
         if run.stopped == "leave" and end is None:
-            self._news.set()
             return
         if end is not None:
-            self._cycle((run, end))
-        else:
-            self._cycle()
+            self._ends.append((run, end))
+            # If others have ended by now, one transaction does for all.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        self._cycle()
         if self._error is None:
             if run.stopped == "kill":
                 run.attempt.discard_results()
             run.attempt.clean()
-        self._news.set()
 
     def _publish(self, records: Iterable[Record]) -> None:
         for record in records:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ._description import Description
 
+SYSTEM_FILES = ("givejob", "inputfiles_available", "system.outputfiles", "user.outputfiles")
+"""Endings of the empty files that a grid has in a job directory besides (golden case ls)."""
+
 _GUARD = "    # MiG caught stray quotes in a command! #\"; (exit 255) #'; (exit 255) #"
 # A command with an unbalanced quote runs on into this line, which closes it and leaves 255; to any other command it
 # is a comment. The words are a grid's, for they come out on stdout (golden cases quote-double and quote-single).
@@ -53,7 +56,7 @@ def script(
     log = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.log"'
     system = " ".join(
         f">{local_name}.{suffix}"
-        for suffix in ("givejob", "inputfiles_available", "system.outputfiles", "user.outputfiles")
+        for suffix in SYSTEM_FILES
     )
     parts = [
         f"#!/bin/bash\n# {remark}",

@@ -66,6 +66,11 @@ class LocalSettings:
         """Where the output of failed attempts is kept."""
         return self.folder / "kept"
 
+    @cached_property
+    def empty(self) -> str:
+        """A file without content, which job directories have links to."""
+        return f"{self.folder}/empty"
+
     def results(self, job_id: str) -> str:
         """The folder of a job's results."""
         return f"{self.home}/job_output/{job_id}"

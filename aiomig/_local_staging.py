@@ -148,10 +148,13 @@ class Staging:
             if "OUTPUTFILES" in self._description.keywords:
                 for transfer in self._description.transfers("OUTPUTFILES"):
                     missing += not await self._send_one(transfer)
-            self._require_streams(results)
+            there = self._listing()
+            self._require_streams(results, there)
             self._report(missing, alone=alone)
+        else:
+            there = self._listing()
         if alone and not os.path.exists(results):
-            self._turn_into(results)
+            self._turn_into(results, there)
             return
         _make_folder(results)
         for suffix in ("stdout", "stderr", "io-status", "status"):  # .status last: it tells that all is there
@@ -159,22 +162,27 @@ class Staging:
                 name = f"{self._job_id}.{suffix}"
                 os.rename(f"{self._place}/{name}", f"{results}/{name}")
 
-    def _require_streams(self, results: str) -> None:
-        there: list[str] = []
-        with suppress(FileNotFoundError):  # the job removed all of it
-            there = os.listdir(self._place)
+    def _listing(self) -> list[str]:
+        try:
+            return os.listdir(self._place)
+        except FileNotFoundError:
+            return []  # the job removed all of it, or a session that died has moved it
+
+    def _require_streams(self, results: str, there: list[str]) -> None:
         for suffix in ("stdout", "stderr", "status"):
             name = f"{self._job_id}.{suffix}"
             if name not in there and not os.path.exists(f"{results}/{name}"):
                 raise SendFailed(f"the job removed {name}")
 
-    def _turn_into(self, results: str) -> None:
+    def _turn_into(self, results: str, there: list[str]) -> None:
         """Makes the job directory the folder of the results: all else in it goes, and then it is renamed."""
         keep = {f"{self._job_id}.{suffix}" for suffix in ("stdout", "stderr", "io-status", "status")}
-        for name in os.listdir(self._place):
+        for name in there:
             if name not in keep:
                 try:
                     os.unlink(f"{self._place}/{name}")
+                except FileNotFoundError:
+                    pass  # it is the report by now
                 except IsADirectoryError:
                     remove_tree(f"{self._place}/{name}")
         try:

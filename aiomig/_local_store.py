@@ -25,7 +25,7 @@ from ._plan import Plan, PlannedOutput
 from ._status import Attempt, JobState, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SCHEMA_VERSION = 1
 SERVER = "local.0"
@@ -175,6 +175,35 @@ def decode_attempts(text: str | None) -> tuple[Attempt, ...]:
     )
 
 
+class _Transaction:
+    # A class, for every job has several: a generator would cost as much as the statements.
+    __slots__ = ("_database", "_explain")
+
+    def __init__(self, database: sqlite3.Connection, explain: Callable[[sqlite3.Error], LocalError]) -> None:
+        self._database = database
+        self._explain = explain
+
+    def __enter__(self) -> None:
+        self._run("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self._run("COMMIT")
+        finally:
+            # Some errors, a full disk among them, have ended the transaction already.
+            if self._database.in_transaction:
+                self._run("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise self._explain(error) from error
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._database.execute(statement)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+
 class Store:
     """The database of one home, as one session sees it.
 
@@ -207,7 +236,7 @@ class Store:
         run("PRAGMA journal_mode=WAL")
         # In WAL mode NORMAL loses nothing when a process dies; only a power cut can take the last moments back.
         run("PRAGMA synchronous=NORMAL")
-        run("PRAGMA wal_autocheckpoint=1000")
+        run("PRAGMA wal_autocheckpoint=4000")
         # Few pages are used again and again; the rest of a long history need not be in memory.
         run("PRAGMA cache_size=-512")
         version = run("PRAGMA user_version").fetchone()[0]
@@ -249,22 +278,9 @@ class Store:
             )
         return LocalError(f"{path}: {error}", path=path, remedy="check that the home is a local, writable folder")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> _Transaction:
         """Several statements as one; rolled back by an error."""
-        with self._translated():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
-
-    def _roll_back(self) -> None:
-        # Some errors, a full disk among them, have ended the transaction already.
-        if self._database.in_transaction:
-            self._database.execute("ROLLBACK")
+        return _Transaction(self._database, self._explain)
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
@@ -409,13 +425,14 @@ class Store:
             )
         )
 
-    def unclaim(self, number: int) -> None:
-        """Puts a job whose attempt never began back where it was in the queue."""
-        self._run(
+    def unclaim(self, number: int, local_name: str | None) -> bool:
+        """Puts a job whose attempt never began back where it was in the queue; False where that is done already."""
+        changed = self._run(
             "UPDATE jobs SET state = 'QUEUED', executing = NULL, attempt = attempt - 1"
-            " WHERE number = ? AND state = 'EXECUTING'",
-            (number,),
+            " WHERE number = ? AND state = 'EXECUTING' AND local_name IS ?",
+            (number, local_name),
         )
+        return changed.rowcount > 0
 
     def change(self, number: int, before: Iterable[JobState], after: JobState, now: float) -> Record | None:
         """A user's transition; ``None`` where the job is in none of the states before."""

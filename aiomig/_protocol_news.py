@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Inside a text of JSON each quotation mark has a backslash before it: these can only be the objects themselves.
 _ROW = b'{"object_type": "job", '
 _LAST = b'{"object_type": "timing_info", '
+_MOST_KNOWN = 100
 _COMPLAINT = re.compile(rb'\{"object_type": "(?:error_text|warning|file_not_found)"')
 
 
@@ -30,6 +31,8 @@ class News:
 
     def __init__(self) -> None:
         self._rows: dict[str, bytes] = {}
+        # Of whole answers that held nothing new, the hash of the text and what was asked for; until a row changes.
+        self._known: dict[int, Sequence[str]] = {}
 
     def has_all(self, job_ids: Sequence[str]) -> bool:
         """Whether each of these jobs was told of."""
@@ -37,8 +40,16 @@ class News:
 
     def is_none(self, job_ids: Sequence[str], body: bytes) -> bool:
         """Whether an answer says of every job that was asked for what the last one said of it, and nothing besides."""
+        whole = hash(body[: body.rfind(_LAST)])
+        if self._known.get(whole) == job_ids:
+            return True
         texts = _texts(job_ids, body)
-        return texts is not None and list(map(self._rows.get, job_ids)) == texts
+        if texts is None or list(map(self._rows.get, job_ids)) != texts:
+            return False
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[whole] = job_ids
+        return True
 
     def read(self, job_ids: Sequence[str], body: bytes, answer: Answer) -> Iterator[JobStatus]:
         """The statuses of the jobs whose rows are not as they were. They are read one by one, as they are taken.
@@ -63,12 +74,14 @@ class News:
             if isinstance(known, str) and self._rows.get(known) == text:
                 continue
             status = status_of(row)
+            self._known.clear()
             if not status.state.is_final:  # of one that has ended nothing will be asked
                 self._rows[status.job_id] = text
             yield status
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Takes whatever comes of these jobs for new."""
+        self._known.clear()
         for job_id in job_ids:
             self._rows.pop(job_id, None)
 

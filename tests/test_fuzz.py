@@ -133,6 +133,7 @@ OTHERS: dict[str, Callable[[Any, str], Any]] = {
     "disk usage": files.disk_usage,
     "documentation": site.keywords,
     "runtime environments": site.runtime_environments,
+    "topics": site.topics,
     "nothing": nothing,
 }
 EVERY = [*dict.fromkeys((*PARSERS.values(), *OTHERS.values()))]

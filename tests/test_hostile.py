@@ -13,12 +13,14 @@ import zipfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 
 import aiomig
 from aiomig import (
     AuthenticationFailed,
+    ConnectionFailed,
     FileExists,
     FileNotFound,
     Files,
@@ -245,6 +247,39 @@ async def test_an_answer_without_end_is_left(
         await mig.files.ls()
     assert stream.taken <= most
     assert stream.closed
+
+
+class Dripping(httpx.AsyncByteStream):
+    """A byte a minute, for ever."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await anyio.sleep(60)
+            yield b" "
+
+
+@LEFT_OPEN
+async def test_an_answer_that_drips_is_left(server: Server, mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiomig._retry.Retry.pauses", lambda self: iter(()))
+    server.answers["ls"] = lambda request: httpx.Response(200, stream=Dripping())
+    began = anyio.current_time()
+    with pytest.raises(ConnectionFailed, match=r"less than 1024 bytes a second \(6 bytes so far\)"):
+        await mig.files.ls()
+    assert anyio.current_time() - began == pytest.approx(360)
+
+
+async def test_an_answer_that_does_not_begin_is_not_waited_for() -> None:
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    session = aiomig.grid(url="https://x", certificate="c", key="k", timeout=10, transport=Silent())
+    began = anyio.current_time()
+    with pytest.raises(ConnectionFailed, match="no answer had begun"):
+        async with session:
+            pass
+    assert anyio.current_time() - began > 40
 
 
 @LEFT_OPEN

@@ -101,14 +101,15 @@ def test_a_canceled_job_takes_no_end(store: Store) -> None:
     assert canceled.status().canceled_at == moment(NOW + 1)
     assert store.finish(number, 1, NOW + 2, "NO") is None
     assert store.fail(number, 1, NOW + 2, "[]", again=True) is None
-    store.unclaim(number)
+    assert not store.unclaim(number, "name.1")
     assert _state(store, number) is JobState.CANCELED
 
 
 def test_an_attempt_that_never_began_does_not_count(store: Store) -> None:
     (number,) = store.insert([PLAN], NOW, 1)
     store.claim(number, NOW + 1, "name.1")
-    store.unclaim(number)
+    assert not store.unclaim(number, "name.0")
+    assert store.unclaim(number, "name.1")
     (record,) = store.records([number])
     assert (record.state, record.attempt, record.executing) == (JobState.QUEUED, 0, None)
 

@@ -61,6 +61,16 @@ def test_an_answer_that_is_the_same_but_for_its_duration_is_no_news() -> None:
     assert news.has_all(ids)
 
 
+def test_a_row_that_is_again_as_it_once_was_is_news() -> None:
+    news, ids = News(), ["a"]
+    queued, executing = answer([row("a")]), answer([row("a", "EXECUTING")])
+    for body in (queued, executing, queued, executing):
+        assert not news.is_none(ids, body)
+        assert read(news, ids, body) == ids
+        assert news.is_none(ids, body)
+        assert news.is_none(ids, body)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -89,8 +89,15 @@ async def _connection(grid: FakeGrid, context: ssl.SSLContext, url: str, raw: By
             grid.connections += 1
             await _Conversation(grid, stream, url).hold()
             await stream.aclose()
-    except (ssl.SSLError, TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError, Dropped):
-        pass  # the client's affair, or what a fault asked for
+    except (
+        ssl.SSLError,
+        TimeoutError,
+        anyio.BrokenResourceError,
+        anyio.ClosedResourceError,
+        h11.LocalProtocolError,
+        Dropped,
+    ):
+        pass  # the client's affair, or what a fault asked for, or a file that shrank while it was sent
 
 
 class _Conversation:
