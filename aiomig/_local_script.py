@@ -54,10 +54,7 @@ def script(
     quoted = shlex.quote(control)
     status = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.status"'
     log = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.log"'
-    system = " ".join(
-        f">{local_name}.{suffix}"
-        for suffix in SYSTEM_FILES
-    )
+    system = " ".join(f">{local_name}.{suffix}" for suffix in SYSTEM_FILES)
     parts = [
         f"#!/bin/bash\n# {remark}",
         f"set -C; {{ echo pid $$ >{quoted}; }} 2>/dev/null || exit 125; set +C",
