@@ -29,6 +29,7 @@ from ._grid_find import NO_JOB, MarkedJobs
 from ._grid_home import GridHome
 from ._grid_queues import GridQueues
 from ._grid_submit import Submitter
+from ._link import form
 from ._lowering import PRIVATE_FOLDER, renamed
 from ._plan import Plan, PlannedOutput
 from ._poller import Poller
@@ -63,6 +64,7 @@ LARGEST_RESULT = 256 << 20
 
 _ACTION_IDS = 500  # mig-protocol 5.2
 _CLEAN_UP_SECONDS = 10.0
+_MOST_QUESTIONS = 50
 
 _TARGET: Mapping[str, JobState] = {
     "cancel": JobState.CANCELED,
@@ -108,6 +110,7 @@ class GridBackend:
         self._poller: Poller
         self._log = JobLog("grid")
         self._news = News()
+        self._questions: dict[str, tuple[Sequence[str], Sequence[str], tuple[bytes, str]]] = {}
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -227,16 +230,26 @@ class GridBackend:
 
     async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], tuple[str, ...]]:
         """One request of the poller: what is new of these jobs."""
-        plain = job_ids if self._news.has_all(job_ids) else _plain(job_ids)
+        plain, fields = self._question(job_ids)
         if not plain:
             return [], tuple(job_ids)
-        answer, body = await self._link.read_unless(
-            partial(self._news.is_none, plain), "jobstatus", [("flags", "v"), *(("job_id", job_id) for job_id in plain)]
-        )
+        answer, body = await self._link.read_unless(partial(self._news.is_none, plain), "jobstatus", fields)
         unknown = set(job_ids).difference(plain)
         if answer is None:
             return [], tuple(unknown)
         return self._taken_in(self._news.read(plain, body, answer)), (*missing_jobs(answer), *unknown)
+
+    def _question(self, job_ids: Sequence[str]) -> tuple[Sequence[str], tuple[bytes, str]]:
+        """What can be asked for of these jobs, and the request; the same jobs are asked for again and again."""
+        before = self._questions.get(job_ids[0])
+        if before is not None and before[0] == job_ids:
+            return before[1:]
+        plain = _plain(job_ids)
+        fields = form([("flags", "v"), *(("job_id", job_id) for job_id in plain)])
+        if len(self._questions) >= _MOST_QUESTIONS:
+            self._questions.clear()
+        self._questions[job_ids[0]] = (job_ids, plain, fields)
+        return plain, fields
 
     def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
         for status in statuses:

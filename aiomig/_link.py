@@ -82,24 +82,24 @@ class Link:
         Raises:
             GridError: see `_protocol.objects`.
         """
-        return await self.again(lambda: self._exchange(operation, *_form(fields)))
+        return await self.again(lambda: self._exchange(operation, *form(fields)))
 
     async def read_unless(
-        self, is_known: Callable[[bytes], bool], operation: str, fields: Sequence[tuple[str, str]] = ()
+        self, is_known: Callable[[bytes], bool], operation: str, fields: tuple[bytes, str]
     ) -> tuple[Answer | None, bytes]:
         """As `read`, with the bytes of the answer, which are not taken apart where they hold nothing new.
 
         Args:
             is_known: told the bytes of an answer that is none of a failed request.
             operation: the name of the operation.
-            fields: its parameters.
+            fields: its parameters, as `form` gives them.
 
         Returns:
             The objects, or ``None`` where ``is_known`` said so; the bytes.
         """
 
         async def send() -> tuple[Answer | None, bytes]:
-            reply = await self._located(operation, *_form(fields))
+            reply = await self._located(operation, *fields)
             known = reply.status == 200 and is_known(reply.body)
             return None if known else self._answer(operation, reply), reply.body
 
@@ -123,9 +123,7 @@ class Link:
             fields: its parameters.
             repeatable: whether doing it twice is the same as once.
         """
-        return await self.change_body(
-            operation, lambda token: _form([*fields, ("_csrf", token)]), repeatable=repeatable
-        )
+        return await self.change_body(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
 
     async def change_body(
         self,
@@ -253,7 +251,7 @@ class Link:
     async def _fetch_tokens(self) -> dict[str, str]:
         failures: list[Exception] = []
         for page in ("jobman", "fileman"):
-            content, media_type = _form(())
+            content, media_type = form(())
             reply = await self._locate(page, content, {"Content-Type": media_type})
             try:
                 return _protocol.csrf_tokens(self._answer(page, reply, keep_noise=True))
@@ -362,9 +360,10 @@ def _failure(path: str, reply: Reply) -> GridError | None:
     return None
 
 
-def _form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
+def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
+    """The parameters of an operation as a request has them: bytes, and their media type."""
     # Most are job ids, thousands of them, which need no quoting: finding that out is far faster than quoting.
-    form = "&".join([f"{name}={value}" for name, value in fields])
-    if not _PLAIN(form) or form.count("=") != len(fields) or form.count("&") != len(fields) - 1:
-        form = urlencode(fields, errors="surrogateescape")
-    return f"output_format=json{form and '&'}{form}".encode("ascii"), _FORM
+    text = "&".join([f"{name}={value}" for name, value in fields])
+    if not _PLAIN(text) or text.count("=") != len(fields) or text.count("&") != len(fields) - 1:
+        text = urlencode(fields, errors="surrogateescape")
+    return f"output_format=json{text and '&'}{text}".encode("ascii"), _FORM

@@ -8,7 +8,7 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -108,21 +108,18 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class _Followed:
-    """When a job that is watched was and will be asked for.
+class _Past(NamedTuple):
+    """When jobs that are watched were and will be asked for. Those that have it in common share one: most do.
 
     Attributes:
-        since: when something happened to it.
-        due: when it is to be asked for.
-        pause: what is between two looks at it now; 0 before the first.
+        since: when something happened to them.
+        due: when they are to be asked for.
+        pause: what is between two looks at them now; 0 before the first.
     """
 
-    __slots__ = ("due", "pause", "since")
-
-    def __init__(self, now: float, due: float) -> None:
-        self.since = now
-        self.due = due
-        self.pause = 0.0
+    since: float
+    due: float
+    pause: float = 0.0
 
 
 class Poller:
@@ -151,7 +148,7 @@ class Poller:
         self._sized = 0.0  # when that was changed last
         self._polling = polling
         self._is_own = is_own
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, _Past] = {}
         self._unanswered: set[str] = set()  # of these, those that were not found since they are watched
         # What `ask` gave last, and will not give again.
         self._told: dict[str, JobStatus] = {}
@@ -164,10 +161,10 @@ class Poller:
     def wake(self, job_ids: Iterable[str]) -> None:
         """Someone began to watch jobs."""
         now = anyio.current_time()
-        due = now + self._polling.gather
+        past = _Past(now, now + self._polling.gather)
         for job_id in job_ids:
             if job_id not in self._followed and job_id not in self._ended:
-                self._followed[job_id] = _Followed(now, due)
+                self._followed[job_id] = past
                 self._unanswered.add(job_id)
         self._needed.set()
 
@@ -183,9 +180,9 @@ class Poller:
 
     def note(self, status: JobStatus) -> None:
         """Takes in what was learned of a job in another way."""
-        self._note(status, anyio.current_time())
+        self._note(status, anyio.current_time(), {})
 
-    def _note(self, status: JobStatus, now: float) -> None:
+    def _note(self, status: JobStatus, now: float, changed: dict[_Past, _Past]) -> None:
         job_id = status.job_id
         if job_id in self._ended:
             # An end is final: whatever says otherwise is an answer from before.
@@ -197,9 +194,11 @@ class Poller:
             self._told.pop(job_id, None)
             while len(self._ended) > _ENDED_KEPT:
                 self._ended.popitem(last=False)
-        elif (followed := self._followed.get(job_id)) is not None:
+        elif (past := self._followed.get(job_id)) is not None:
             if self._told.get(job_id) != status:
-                followed.since = now
+                if past not in changed:
+                    changed[past] = past._replace(since=now)
+                self._followed[job_id] = changed[past]
             self._unanswered.discard(job_id)
             self._told[job_id] = status
         self._board.publish(status)
@@ -227,14 +226,11 @@ class Poller:
                 self._unanswered -= left
                 self._forget(left)
             now = anyio.current_time()
-            first = min([followed.due for followed in self._followed.values()], default=math.inf)
-            first = max(first, self._not_before)
+            pasts = set(self._followed.values())
+            first = max(min([past.due for past in pasts], default=math.inf), self._not_before)
             if first <= now:
-                return [
-                    job_id
-                    for job_id, each in self._followed.items()
-                    if not each.pause or each.due - each.pause / 2 <= now
-                ]
+                later = {past for past in pasts if past.pause and past.due - past.pause / 2 > now}
+                return [job_id for job_id, past in self._followed.items() if past not in later]
             self._needed = anyio.Event()
             with anyio.move_on_after(first - now):
                 await self._needed.wait()
@@ -246,8 +242,9 @@ class Poller:
         self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
         answered = anyio.current_time()
+        changed: dict[_Past, _Past] = {}
         for turn, status in enumerate(statuses, 1):
-            self._note(status, answered)
+            self._note(status, answered, changed)
             if turn % _TURNS == 0:
                 await anyio.lowlevel.checkpoint()
         for job_id in self._unanswered.intersection(missing):
@@ -277,15 +274,14 @@ class Poller:
             min(_SLOW * took, max(self._polling.ceiling, took)),
         )
         factor = self._factor()
-        pauses: dict[float, float] = {}  # most have the same past: they were watched at once
+        planned: dict[_Past, _Past] = {}
         for job_id in asked:
-            if (followed := self._followed.get(job_id)) is not None:
-                pause = pauses.get(followed.since)
-                if pause is None:
-                    pause = max(self._polling.pause(now - followed.since) * factor, least)
-                    pauses[followed.since] = pause
-                followed.pause = pause
-                followed.due = now + pause
+            if (past := self._followed.get(job_id)) is not None:
+                plan = planned.get(past)
+                if plan is None:
+                    pause = max(self._polling.pause(now - past.since) * factor, least)
+                    plan = planned[past] = _Past(past.since, now + pause, pause)
+                self._followed[job_id] = plan
 
     def _factor(self) -> float:
         """By how much the pauses after a round differ: one for all, so that what is asked together stays together."""
@@ -307,6 +303,5 @@ class Poller:
         pause *= self._factor()
         # For those who come now, too: otherwise they would keep a server that is down busy.
         self._not_before = anyio.current_time() + pause
-        for followed in self._followed.values():
-            followed.pause = pause
-            followed.due = self._not_before
+        for job_id, past in self._followed.items():
+            self._followed[job_id] = _Past(past.since, self._not_before, pause)

@@ -34,10 +34,6 @@ class News:
         # Of whole answers that held nothing new, the hash of the text and what was asked for; until a row changes.
         self._known: dict[int, Sequence[str]] = {}
 
-    def has_all(self, job_ids: Sequence[str]) -> bool:
-        """Whether each of these jobs was told of."""
-        return self._rows.keys() >= set(job_ids)
-
     def is_none(self, job_ids: Sequence[str], body: bytes) -> bool:
         """Whether an answer says of every job that was asked for what the last one said of it, and nothing besides."""
         whole = hash(body[: body.rfind(_LAST)])

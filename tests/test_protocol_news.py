@@ -58,7 +58,6 @@ def test_an_answer_that_is_the_same_but_for_its_duration_is_no_news() -> None:
     assert news.is_none(ids, answer([row("a"), row("b")], seconds="77.1"))
     assert news.is_none(["b", "a"], answer([row("b"), row("a")]))  # in another chunk, and in another place
     assert news.is_none(["b"], answer([row("b")]))
-    assert news.has_all(ids)
 
 
 def test_a_row_that_is_again_as_it_once_was_is_news() -> None:
