@@ -55,6 +55,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("AIOMIG_MODE", "AIOMIG_CONFIG", "AIOMIG_HOME", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = tmp_path / "work"
     folder.mkdir()
