@@ -136,11 +136,15 @@ class Board:
 
     Args:
         on_watch: called with the ids of jobs that someone begins to watch, so that a mode can begin to follow them.
+
+    Attributes:
+        departures: how often the last watcher of a job has left it.
     """
 
     def __init__(self, on_watch: Callable[[Collection[str]], None] = lambda _: None) -> None:
         self._watchers: dict[str, weakref.ref[Watcher] | set[weakref.ref[Watcher]]] = {}
         self._lost = False
+        self.departures = 0
         self.on_watch = on_watch
 
     def __contains__(self, job_id: object) -> bool:
@@ -193,7 +197,7 @@ class Board:
         references = present if isinstance(present, set) else {present} - {None}
         left = {each for each in references if each is not None and each is not reference and each() is not None}
         if not left:
-            self._watchers.pop(job_id, None)
+            self.departures += self._watchers.pop(job_id, None) is not None
         elif left != references:
             self._watchers[job_id] = left if len(left) > 1 else next(iter(left))
 

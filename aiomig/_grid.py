@@ -7,7 +7,7 @@ import math
 import re
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import anyio
 import anyio.lowlevel
@@ -80,6 +80,15 @@ _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
 
+class _Question(NamedTuple):
+    """A request of the poller: the jobs, those of them that can be asked for, the others, and the form."""
+
+    job_ids: Sequence[str]
+    plain: Sequence[str]
+    unknown: tuple[str, ...]
+    fields: tuple[bytes, str]
+
+
 class GridBackend:
     """A grid that is open.
 
@@ -110,7 +119,7 @@ class GridBackend:
         self._poller: Poller
         self._log = JobLog("grid")
         self._news = News()
-        self._questions: dict[str, tuple[Sequence[str], Sequence[str], tuple[bytes, str]]] = {}
+        self._questions: dict[str, _Question] = {}
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -230,26 +239,27 @@ class GridBackend:
 
     async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], tuple[str, ...]]:
         """One request of the poller: what is new of these jobs."""
-        plain, fields = self._question(job_ids)
+        question = self._question(job_ids)
+        plain, unknown = question.plain, question.unknown
         if not plain:
-            return [], tuple(job_ids)
-        answer, body = await self._link.read_unless(partial(self._news.is_none, plain), "jobstatus", fields)
-        unknown = set(job_ids).difference(plain)
+            return [], unknown
+        answer, body = await self._link.read_unless(partial(self._news.is_none, plain), "jobstatus", question.fields)
         if answer is None:
-            return [], tuple(unknown)
+            return [], unknown
         return self._taken_in(self._news.read(plain, body, answer)), (*missing_jobs(answer), *unknown)
 
-    def _question(self, job_ids: Sequence[str]) -> tuple[Sequence[str], tuple[bytes, str]]:
-        """What can be asked for of these jobs, and the request; the same jobs are asked for again and again."""
+    def _question(self, job_ids: Sequence[str]) -> _Question:
+        """The same jobs are asked for again and again."""
         before = self._questions.get(job_ids[0])
-        if before is not None and before[0] == job_ids:
-            return before[1:]
+        if before is not None and before.job_ids == job_ids:
+            return before
         plain = _plain(job_ids)
         fields = form([("flags", "v"), *(("job_id", job_id) for job_id in plain)])
         if len(self._questions) >= _MOST_QUESTIONS:
             self._questions.clear()
-        self._questions[job_ids[0]] = (job_ids, plain, fields)
-        return plain, fields
+        question = _Question(job_ids, plain, tuple(set(job_ids).difference(plain)), fields)
+        self._questions[job_ids[0]] = question
+        return question
 
     def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
         for status in statuses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import ssl
 from contextlib import aclosing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,7 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
-from ._connections import Connections, Opening, Whole
+from ._connections import Connections
 from ._errors import (
     AuthenticationFailed,
     ConfigError,
@@ -24,6 +25,7 @@ from ._errors import (
     ProtocolError,
     ServerError,
 )
+from ._proxy import proxy_for
 from ._renewal import Renewal
 
 if TYPE_CHECKING:
@@ -33,11 +35,15 @@ if TYPE_CHECKING:
 
     from ._config import Config
     from ._credential import Credential
+    from ._proxy import Proxy
 
 _PIECE = 1 << 20
 
 _IDLE_SECONDS = 10.0
 """How long an unused connection is kept; servers close theirs after 15 s without a word (mig-live 1)."""
+
+_URLS = 100
+"""How many are kept as httpx takes them apart: those of operations come again and again."""
 
 _CONNECTIONS = 8
 """Requests at once; a whole site often has ten places for all its users (mig-live 1)."""
@@ -75,8 +81,8 @@ class Reply(NamedTuple):
 class HttpClient:
     """The connections of one session: TLS with the user's certificate, keep-alive, so many requests at once.
 
-    The pool of httpx is left without limits and a limiter of our own stands before it: a request that is cancelled
-    before its connection is open loses a place in that pool for good (encode/httpcore#961).
+    What is sent goes through httpx's transport, by which tools that look on know it, but over connections of our own,
+    see `_connection`. A limiter stands before them.
 
     Args:
         config: where, and as whom.
@@ -92,7 +98,10 @@ class HttpClient:
         self._renewal = Renewal(config) if transport is None else None
         self._connections: Connections | None = None
         self._retired: WeakSet[Connections] = WeakSet()
-        self._stream: Callable[[bytes], httpx.AsyncByteStream]
+        self._proxy: Proxy | None = None
+        self._headers: Mapping[str, str]
+        self._timeouts: Mapping[str, Any]
+        self._url: Callable[[str], httpx.URL]
 
     @property
     def credential(self) -> Credential | None:
@@ -103,40 +112,44 @@ class HttpClient:
         """Reads the certificate; connects to nothing yet.
 
         Raises:
-            ConfigError: a file of the configuration is wrong.
+            ConfigError: a file of the configuration is wrong, or the proxy that the environment names.
             AuthenticationFailed: the certificate cannot be used now, or its key not be opened.
         """
         import httpx
 
-        self._stream = type("Whole", (Whole, httpx.AsyncByteStream), {})
-        self._connections = self._connect(self._renewal.load() if self._renewal is not None else None)
+        config = self._config
+        agent = f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})"
+        self._headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": agent}
+        self._timeouts = httpx.Timeout(config.timeout, connect=config.connect_timeout).as_dict()
+        try:
+            host = httpx.URL(config.url).host
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"url: {config.url!r}: {error}; give https://host[:port]", field="url") from error
+        self._url = lru_cache(_URLS)(lambda path: httpx.URL(config.url + path))
+        if self._renewal is None:
+            assert self._transport is not None
+            self._connections = Connections(self._transport)
+        else:
+            context = self._renewal.load()
+            self._proxy = proxy_for(host)
+            self._connections = self._connect(context)
 
-    def _connect(self, context: ssl.SSLContext | None) -> Connections:
+    def _connect(self, context: ssl.SSLContext) -> Connections:
         import httpx
 
-        agent = f"aiomig/{self._version} (httpx {httpx.__version__}; Python {platform.python_version()})"
-        given: dict[str, Any] = {"transport": self._transport} if context is None else {"verify": context}
-        try:
-            client = httpx.AsyncClient(
-                base_url=self._config.url,
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
-                ),
-                timeout=httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout),
-                follow_redirects=False,
-                headers={"User-Agent": agent, "Accept-Encoding": "identity"},
-                **given,
-            )
-        except httpx.InvalidURL as error:
-            raise ConfigError(f"url: {self._config.url!r}: {error}; give https://host[:port]", field="url") from error
-        return Connections(client, context)
+        from ._pool import Pool
+
+        transport = httpx.AsyncHTTPTransport(verify=context)
+        pool: Any = Pool(context, self._proxy, keep=_CONNECTIONS, seconds=_IDLE_SECONDS)
+        transport._pool = pool  # there is no argument for it
+        return Connections(transport, context)
 
     async def close(self) -> None:
         """Closes the connections."""
         connections, self._connections = self._connections, None
         for each in (connections, *self._retired):
             if each is not None:
-                await each.client.aclose()
+                await each.transport.aclose()
 
     async def _present(self) -> Connections:
         """The connections that a new request is to use: others once the certificate was replaced on disk."""
@@ -167,13 +180,10 @@ class HttpClient:
             NoSession: it is not open, or not any more.
         """
         async with self._limiter, await self._present() as connections:
-            request = connections.client.build_request(method, path, content=content, headers=dict(headers or {}))
-            if content:
-                request.stream = self._stream(content)
             try:
-                async with Opening(request):
-                    with _translated(self._config.url):
-                        reply = await self._exchange(connections.client, request, limit)
+                with _translated(self._config.url):
+                    request = self._request(method, path, content, headers or {})
+                    reply = await self._exchange(connections.transport, request, limit)
             except ConnectionFailed as error:
                 if (refusal := await self._refusal(connections, error)) is not None:
                     raise refusal from error.__cause__
@@ -181,8 +191,16 @@ class HttpClient:
             connections.is_proven = True
         return reply
 
-    async def _exchange(self, client: httpx.AsyncClient, request: httpx.Request, limit: int) -> Reply:
-        response = await self._begun(client, request)
+    def _request(self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]) -> httpx.Request:
+        import httpx
+
+        extensions = {"timeout": self._timeouts}
+        return httpx.Request(
+            method, self._url(path), headers={**self._headers, **headers}, content=content, extensions=extensions
+        )
+
+    async def _exchange(self, transport: httpx.AsyncBaseTransport, request: httpx.Request, limit: int) -> Reply:
+        response = await self._begun(transport, request)
         try:
             body = await _body(response, limit, self._config.timeout)
         finally:
@@ -191,12 +209,12 @@ class HttpClient:
             raise ProtocolError(f"{request.method} {request.url.path}: the answer is longer than {limit} bytes")
         return Reply(response.status_code, response.headers, body)
 
-    async def _begun(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    async def _begun(self, transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
         """Sends, and reads the head of the answer. httpx limits the time of each byte, this that of all."""
         length = int(request.headers.get("Content-Length", 0))
         seconds = self._config.connect_timeout + 2 * self._config.timeout + length / _SLOWEST
         with anyio.move_on_after(seconds):
-            return await client.send(request, stream=True)
+            return await transport.handle_async_request(request)
         raise ConnectionFailed(f"{self._config.url}: no answer had begun {seconds:g} s after the request")
 
     async def _refusal(self, connections: Connections, error: ConnectionFailed) -> GridError | None:
@@ -205,24 +223,25 @@ class HttpClient:
         In TLS 1.3 a server tells whether it takes the client's certificate after the client has begun to write, and
         who finds the connection broken while writing does not get to read it. So this one writes nothing.
         """
+        import httpcore
         import httpx
+
+        from ._connection import Connection
 
         broken = isinstance(error.__cause__, (httpx.NetworkError, httpx.RemoteProtocolError))
         if connections.is_proven or connections.context is None or not error.sent or not broken:
             return None
         connections.is_proven = True  # it is looked into once
-        parts = urlsplit(self._config.url)
-        host, port, context = parts.hostname or "", parts.port or 443, connections.context
+        connection = Connection(httpcore.URL(self._config.url).origin, connections.context, self._proxy)
         with anyio.move_on_after(_DIAGNOSIS_SECONDS):
             try:
-                async with await anyio.connect_tcp(
-                    host, port, ssl_context=context, tls_standard_compatible=False
-                ) as stream:
-                    await stream.receive(1)
-            except ssl.SSLError as refused:
-                return _explain_tls(self._config.url, refused, sent=True)
-            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
-                return None
+                await connection.open()
+                await connection.receive()
+            except (httpcore.NetworkError, httpcore.ProxyError) as refused:
+                tls = _tls_error(refused)
+                return None if tls is None else _explain_tls(self._config.url, tls, sent=True)
+            finally:
+                await connection.close()
         return None
 
 
@@ -252,9 +271,7 @@ async def _body(response: httpx.Response, limit: int, patience: float) -> bytes 
                 return None
             pieces.append(piece)
             if size < (anyio.current_time() - began - patience) * _SLOWEST:
-                raise ConnectionFailed(
-                    f"{response.url}: the answer comes at less than {_SLOWEST} bytes a second ({size} bytes so far)"
-                )
+                raise ConnectionFailed(f"the answer comes at less than {_SLOWEST} bytes a second ({size} bytes so far)")
     return b"".join(pieces)
 
 
@@ -277,8 +294,11 @@ def _translated(url: str) -> Iterator[None]:
 def _explain(url: str, error: BaseException) -> GridError:
     import httpx
 
-    tls = _tls_error(error)
-    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL, httpx.UnsupportedProtocol))
+    tls = None if isinstance(error, httpx.ProxyError) else _tls_error(error)
+    unsent = isinstance(
+        error,
+        (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, httpx.UnsupportedProtocol),
+    )
     if tls is not None:
         return _explain_tls(url, tls, sent=not unsent)
     said = str(error) or type(error).__name__

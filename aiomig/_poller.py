@@ -8,13 +8,14 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from ._errors import Fault, JobNotFound, ProtocolError, ServerError, SpecError
 from ._given import is_count
+from ._schedule import Schedule
 
 if TYPE_CHECKING:
     from ._board import Board
@@ -108,20 +109,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class _Past(NamedTuple):
-    """When jobs that are watched were and will be asked for. Those that have it in common share one: most do.
-
-    Attributes:
-        since: when something happened to them.
-        due: when they are to be asked for.
-        pause: what is between two looks at them now; 0 before the first.
-    """
-
-    since: float
-    due: float
-    pause: float = 0.0
-
-
 class Poller:
     """The task that asks.
 
@@ -148,7 +135,8 @@ class Poller:
         self._sized = 0.0  # when that was changed last
         self._polling = polling
         self._is_own = is_own
-        self._followed: dict[str, _Past] = {}
+        self._followed = Schedule()
+        self._departures = 0  # of the board, when those who left were let go
         self._unanswered: set[str] = set()  # of these, those that were not found since they are watched
         # What `ask` gave last, and will not give again.
         self._told: dict[str, JobStatus] = {}
@@ -161,11 +149,9 @@ class Poller:
     def wake(self, job_ids: Iterable[str]) -> None:
         """Someone began to watch jobs."""
         now = anyio.current_time()
-        past = _Past(now, now + self._polling.gather)
-        for job_id in job_ids:
-            if job_id not in self._followed and job_id not in self._ended:
-                self._followed[job_id] = past
-                self._unanswered.add(job_id)
+        new = [job_id for job_id in job_ids if job_id not in self._followed and job_id not in self._ended]
+        self._followed.add(new, now, now + self._polling.gather)
+        self._unanswered.update(new)
         self._needed.set()
 
     def present(self, job_ids: Iterable[str]) -> Mapping[str, JobStatus]:
@@ -180,25 +166,23 @@ class Poller:
 
     def note(self, status: JobStatus) -> None:
         """Takes in what was learned of a job in another way."""
-        self._note(status, anyio.current_time(), {})
+        self._note(status, anyio.current_time())
 
-    def _note(self, status: JobStatus, now: float, changed: dict[_Past, _Past]) -> None:
+    def _note(self, status: JobStatus, now: float) -> None:
         job_id = status.job_id
         if job_id in self._ended:
             # An end is final: whatever says otherwise is an answer from before.
             return
         if status.state.is_final:
             self._ended[job_id] = status
-            self._followed.pop(job_id, None)
+            self._followed.remove(job_id)
             self._unanswered.discard(job_id)
             self._told.pop(job_id, None)
             while len(self._ended) > _ENDED_KEPT:
                 self._ended.popitem(last=False)
-        elif (past := self._followed.get(job_id)) is not None:
+        elif job_id in self._followed:
             if self._told.get(job_id) != status:
-                if past not in changed:
-                    changed[past] = past._replace(since=now)
-                self._followed[job_id] = changed[past]
+                self._followed.touch(job_id, now)
             self._unanswered.discard(job_id)
             self._told[job_id] = status
         self._board.publish(status)
@@ -214,26 +198,32 @@ class Poller:
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it, and the session lives on
                 self._failed(due, error)
             else:
-                self._plan(due, len(chunks), took)
+                self._plan(len(chunks), took)
 
     async def _due(self) -> list[str]:
         """Waits until a round is due; the jobs that it takes."""
         while True:
-            if left := self._followed.keys() - self._board.ids_view:
-                for job_id in left:
-                    del self._followed[job_id]
-                    self._told.pop(job_id, None)
-                self._unanswered -= left
-                self._forget(left)
+            self._let_go()
             now = anyio.current_time()
-            pasts = set(self._followed.values())
-            first = max(min([past.due for past in pasts], default=math.inf), self._not_before)
+            first = max(self._followed.first(), self._not_before)
             if first <= now:
-                later = {past for past in pasts if past.pause and past.due - past.pause / 2 > now}
-                return [job_id for job_id, past in self._followed.items() if past not in later]
+                return self._followed.take(now)
             self._needed = anyio.Event()
             with anyio.move_on_after(first - now):
                 await self._needed.wait()
+
+    def _let_go(self) -> None:
+        """Forgets jobs that nobody watches any more."""
+        watched = self._board.ids_view
+        if self._departures == self._board.departures:
+            return
+        self._departures = self._board.departures
+        left = self._followed.ids_view - watched
+        for job_id in left:
+            self._followed.remove(job_id)
+            self._told.pop(job_id, None)
+        self._unanswered -= left
+        self._forget(left)
 
     async def _request(self, job_ids: Sequence[str]) -> float:
         """Asks for some jobs; the seconds that the answer took."""
@@ -242,15 +232,14 @@ class Poller:
         self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
         answered = anyio.current_time()
-        changed: dict[_Past, _Past] = {}
         for turn, status in enumerate(statuses, 1):
-            self._note(status, answered, changed)
+            self._note(status, answered)
             if turn % _TURNS == 0:
                 await anyio.lowlevel.checkpoint()
         for job_id in self._unanswered.intersection(missing):
             # A job that was there, or was submitted here, is not gone because an answer lacks it.
             if job_id not in self._told and not self._is_own(job_id):
-                del self._followed[job_id]
+                self._followed.remove(job_id)
                 self._unanswered.discard(job_id)
                 self._board.refuse(job_id, JobNotFound(job_id))
         return answered - began
@@ -263,7 +252,7 @@ class Poller:
                 await anyio.sleep(left)
             self._sent.popleft()
 
-    def _plan(self, asked: Iterable[str], requests: int, took: float) -> None:
+    def _plan(self, requests: int, took: float) -> None:
         self._failures = 0
         now = anyio.current_time()
         self._not_before = now + self._polling.floor
@@ -274,14 +263,7 @@ class Poller:
             min(_SLOW * took, max(self._polling.ceiling, took)),
         )
         factor = self._factor()
-        planned: dict[_Past, _Past] = {}
-        for job_id in asked:
-            if (past := self._followed.get(job_id)) is not None:
-                plan = planned.get(past)
-                if plan is None:
-                    pause = max(self._polling.pause(now - past.since) * factor, least)
-                    plan = planned[past] = _Past(past.since, now + pause, pause)
-                self._followed[job_id] = plan
+        self._followed.plan(now, lambda quiet: max(self._polling.pause(quiet) * factor, least))
 
     def _factor(self) -> float:
         """By how much the pauses after a round differ: one for all, so that what is asked together stays together."""
@@ -301,7 +283,7 @@ class Poller:
             pause = self._polling.ceiling
             self._board.fail(error)
         pause *= self._factor()
+        now = anyio.current_time()
         # For those who come now, too: otherwise they would keep a server that is down busy.
-        self._not_before = anyio.current_time() + pause
-        for job_id, past in self._followed.items():
-            self._followed[job_id] = _Past(past.since, self._not_before, pause)
+        self._not_before = now + pause
+        self._followed.postpone(now, pause)

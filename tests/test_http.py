@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import pytest
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
-from aiomig._connections import Opening
 from aiomig._http import HttpClient, download, upload
+from aiomig._pool import Pool
 from aiomig._renewal import Renewal
+from aiomig._tls import TlsStream
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
@@ -44,15 +46,31 @@ class Steps:
         self.count = 0
         self.at = -1
         self.scope = anyio.CancelScope()
-        trace = Opening.trace
+        connect, step = anyio.connect_tcp, self._step
 
-        async def traced(opening: Opening, step: str, details: Any) -> None:
-            await trace(opening, step, details)
-            self.count += 1
-            if self.count == self.at:
-                self.scope.cancel()
+        async def stepping(*given: Any, **named: Any) -> Any:
+            step()
+            stream = await connect(*given, **named)
+            step()
+            return stream
 
-        monkeypatch.setattr(Opening, "trace", traced)
+        class Stepping(TlsStream):
+            async def _feed(self) -> None:
+                step()
+                await super()._feed()
+                step()
+
+            async def _flush(self) -> None:
+                step()
+                await super()._flush()
+
+        monkeypatch.setattr(anyio, "connect_tcp", stepping)
+        monkeypatch.setattr("aiomig._connection.TlsStream", Stepping)  # and not the server's
+
+    def _step(self) -> None:
+        self.count += 1
+        if self.count == self.at:
+            self.scope.cancel()
 
 
 async def burst(mig: Session, count: int) -> None:
@@ -197,18 +215,42 @@ async def test_a_session_can_be_left_in_the_middle_of_a_burst(grid: FakeGrid) ->
 # -- who is asked
 
 
-def test_the_pool_of_httpx_has_no_limit_and_proxies_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(httpx, "AsyncClient", lambda **named: made.append(named))
-    config = aiomig.Config("https://grid.example.org", "c.pem", "k.pem", timeout=7, connect_timeout=3)  # type: ignore[arg-type]
-    client = HttpClient(config, "1", httpx.MockTransport(lambda request: httpx.Response(200)))
-    anyio.run(client.open)
-    (named,) = made
-    assert named["limits"].max_connections is None
-    assert named["follow_redirects"] is False
-    timeout = named["timeout"]
-    assert (timeout.connect, timeout.read, timeout.write, timeout.pool) == (3, 7, 7, 7)
-    assert 1 <= named["limits"].keepalive_expiry < 15  # servers close theirs after 15 s (mig-live 1)
+async def test_what_each_request_says() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, headers={"Set-Cookie": "known=1"})
+
+    requests: list[httpx.Request] = []
+    config = aiomig.Config("https://grid.example.org:4433", "c.pem", "k.pem", timeout=7, connect_timeout=3)  # type: ignore[arg-type]
+    client = HttpClient(config, "1", httpx.MockTransport(answer))
+    await client.open()
+    await client.send("POST", "/wsgi-bin/ls.py", content=b"a=1", headers={"Content-Type": "x/y"})
+    await client.send("GET", "/cert_redirect/a%20b%3F")
+    await client.close()
+    post, get = requests
+    assert post.extensions["timeout"] == {"connect": 3, "read": 7, "write": 7, "pool": 7}
+    agent = f"aiomig/1 (httpx {httpx.__version__}; Python {platform.python_version()})"
+    said = {
+        "host": "grid.example.org:4433",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "user-agent": agent,
+    }
+    assert dict(post.headers) == {**said, "content-type": "x/y", "content-length": "3"}
+    assert dict(get.headers) == said  # no cookie: the certificate says who we are
+    assert get.url.raw_path == b"/cert_redirect/a%20b%3F"
+
+
+async def test_connections_rest_for_a_shorter_time_than_servers_keep_theirs(grid: FakeGrid) -> None:
+    async with grid.serve() as address, session(address) as mig:
+        pool: Any = mig._backend._client._connections.transport._pool  # type: ignore[attr-defined]
+        assert isinstance(pool, Pool)
+        assert 1 <= pool._seconds < 15  # mig-live 1
+        for expected in (0, 0, 1):
+            before = grid.connections
+            pool._seconds = -1.0 if expected else 10.0
+            await mig.files.exists("f")
+            assert grid.connections == before + expected
 
 
 async def test_a_name_that_httpx_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

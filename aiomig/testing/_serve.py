@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import anyio
 import h11
 
+from .._tls import TlsStream
 from ._certificates import Authority, slash_form
 from ._faults import Dropped
-from ._tls import ServerStream
 from ._wire import Request, Response, page
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ async def serve(grid: FakeGrid, host: str, port: int, authority: Authority | Non
 async def _connection(grid: FakeGrid, context: ssl.SSLContext, url: str, raw: ByteStream) -> None:
     try:
         async with raw:
-            stream = ServerStream(raw, context)
+            stream = TlsStream(raw, context)
             with anyio.fail_after(_HANDSHAKE_TIME):
                 await stream.handshake()
             grid.connections += 1
             await _Conversation(grid, stream, url).hold()
-            await stream.aclose()
+            await stream.say_goodbye()
     except (
         ssl.SSLError,
         TimeoutError,
@@ -103,7 +103,7 @@ async def _connection(grid: FakeGrid, context: ssl.SSLContext, url: str, raw: By
 class _Conversation:
     """One connection, from request to request."""
 
-    def __init__(self, grid: FakeGrid, stream: ServerStream, url: str) -> None:
+    def __init__(self, grid: FakeGrid, stream: TlsStream, url: str) -> None:
         self._grid = grid
         self._stream = stream
         self._url = url
