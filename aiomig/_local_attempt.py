@@ -337,12 +337,12 @@ class Attempt:
         if os.path.exists(f"{self._results}/{self.job_id}.status"):
             verified = verify(self.description, self._machine.settings.home, self._results, self.job_id)
             return End(verified=verified, at=at)
-        code = self._control.code()
-        if same_boot and code is None:
+        if same_boot:
+            # One that has written its exit code may be about to do so again, and would leave a file behind.
             self._process = self._control.shell()
             if self._process is not None:
                 return await self._wait(self._process, exited)
-            code = self._control.code()
+        code = self._control.code()
         if code is None and not same_boot:
             return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
         return replace(await self._conclude(code), at=at if code is not None else None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from contextvars import ContextVar
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -13,29 +11,25 @@ from anyio.lowlevel import RunVar, current_token
 
 from ._check import CheckReport
 from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._delivery import Delivery
 from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors
 from ._files import Files
 from ._given import is_count, is_text
 from ._host import Host
 from ._html import Listing
-from ._job import Job, Work
-from ._missing_inputs import missing_inputs
+from ._job import Job
 from ._queue import Queue
-from ._scope import Scope, entered
+from ._scope import Scope
 from ._spec import JobSpec
-from ._sweep import Options, Order, Sweep
+from ._sweep import Options, Sweep
 from ._watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     from ._backend import Backend, Outcome
     from ._credential import Credential
-    from ._delivery import Made
-    from ._plan import Plan
     from ._site import Site
     from ._spec import SpecFields
     from ._status import JobStatus
@@ -80,24 +74,16 @@ class Session:
         async with aiomig.connect() as mig:
             job = await mig.submit("sort -n numbers", inputs=["numbers"])
             print((await job).stdout)
-
-    Attributes:
-        check_commands: whether bash, where this machine has one, is shown the commands of a job before that is
-            submitted; set it to False where you know better. Nothing is run, plain commands need no process, and what
-            was good once is not looked at again.
     """
 
-    check_commands: bool = True
-
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None] = lambda: None) -> None:
-        from ._shell_syntax import CommandCheck  # only who makes a session pays for it
+        from ._submission import Submission  # only who makes a session pays for it
 
         self._backend = backend
         self._credential = credential
         self._files = Files(backend.home)
-        self._delivery = Delivery(backend, self._files)
-        self._commands = CommandCheck()
-        self._work = Work(backend, self._files, self._resubmit)
+        self._submission = Submission(backend, self._files, self._require_open)
+        self._work = self._submission.work
         self._state: Literal["new", "open", "closed"] = "new"
         self._loop: object = None
         self._host: Host[Session] | None = None
@@ -159,6 +145,19 @@ class Session:
         """
         self._require_open()
         self._backend.confirm([each if isinstance(each, str) else each.marker for each in unconfirmed])
+
+    @property
+    def check_commands(self) -> bool:
+        """Whether bash, where this machine has one, is shown the commands of a job before that is submitted.
+
+        Set it to False where you know better. Nothing is run, plain commands need no process, and what was good once is
+        not looked at again.
+        """
+        return self._submission.check_commands
+
+    @check_commands.setter
+    def check_commands(self, value: bool) -> None:
+        self._submission.check_commands = value
 
     @property
     def mode(self) -> Literal["grid", "local"]:
@@ -310,9 +309,7 @@ class Session:
         """
         spec = _spec_of(commands, fields)
         self._require_open()
-        if self.check_commands and (faults := await self._commands.faults(spec.commands)):
-            raise SpecError(faults)
-        return await self._submit(spec.plan(secrets.token_hex(12)), spec)
+        return await self._submission.one(spec)
 
     async def check(self, commands: str | Iterable[str] | JobSpec | Job, **fields: Unpack[SpecFields]) -> CheckReport:
         """Finds out whether a job would be taken and could run. Nothing is submitted, carried or changed.
@@ -345,10 +342,7 @@ class Session:
             spec = _spec_of(commands, fields)
         except SpecError as error:
             return CheckReport(error.faults)
-        verdict = await self._commands.verdict(spec.commands)
-        said = await self._backend.review(spec.plan("check").description)
-        missing = await missing_inputs(spec, self._files)
-        return replace(said, faults=(*verdict.faults, *said.faults), warnings=(*verdict.warnings, *missing))
+        return await self._submission.review(spec)
 
     async def submit_mrsl(self, path: str | os.PathLike[str]) -> Job:
         """Submits a job description written by hand.
@@ -370,18 +364,6 @@ class Session:
             ) from error
         return await self.submit(JobSpec.from_mrsl(text))
 
-    async def _submit(self, plan: Plan, spec: JobSpec | None) -> Job:
-        self._require_open()
-        return self._entered(await self._delivery.one(plan), spec)
-
-    async def _resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
-        return self._entered(await self._delivery.again(plan), spec)
-
-    def _entered(self, made: Made, spec: JobSpec | None) -> Job:
-        job = Job(self._work, made.job_id, spec=spec, plan=made.plan)
-        entered([job])
-        return job
-
     async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
         """Submits many jobs: inputs that several share are carried once, all in as few requests as can be.
 
@@ -402,45 +384,10 @@ class Session:
                 Where a description is wrong, none was submitted.
         """
         self._require_open()
-        orders: list[Order] = []
-        outcomes: list[Job | MigError] = []
-        unsent = SpecError([Fault("specs", None, "not sent, for others are wrong", "mend those")])
-        for each in specs:
-            try:
-                spec = each if isinstance(each, JobSpec) else JobSpec(each)
-                orders.append(Order(spec, spec.plan(secrets.token_hex(12))))
-                outcomes.append(unsent)
-            except SpecError as error:
-                outcomes.append(error)
-        wrong = iter(await self._wrong_commands(orders))
-        outcomes = [next(wrong) or unsent if each is unsent else each for each in outcomes]
-        if any(each is not unsent for each in outcomes):
-            raise SubmitErrors(outcomes)
-        outcomes = await self._submit_orders(orders)
+        outcomes = await self._submission.many(specs)
         if any(isinstance(outcome, MigError) for outcome in outcomes):
             raise SubmitErrors(outcomes)
         return Listing(outcome for outcome in outcomes if isinstance(outcome, Job))
-
-    async def _wrong_commands(self, orders: Sequence[Order]) -> list[SpecError | None]:
-        """Of each order the error, where bash cannot read its commands."""
-        if not self.check_commands:
-            return [None for _ in orders]
-        found = await self._commands.faults_of_many([order.spec.commands for order in orders])
-        return [SpecError(faults) if faults else None for faults in found]
-
-    async def _submit_good(self, orders: Sequence[Order]) -> list[Job | MigError]:
-        """Submits what bash can read; of each the job or the error."""
-        wrong = await self._wrong_commands(orders)
-        made = iter(await self._submit_orders([order for order, error in zip(orders, wrong, strict=True) if not error]))
-        return [error or next(made) for error in wrong]
-
-    async def _submit_orders(self, orders: Sequence[Order]) -> list[Job | MigError]:
-        """Submits; of each the job or the error."""
-        outcomes = await self._delivery.many([order.plan for order in orders])
-        return [
-            outcome if isinstance(outcome, MigError) else self._entered(outcome, order.spec)
-            for order, outcome in zip(orders, outcomes, strict=True)
-        ]
 
     def sweep(
         self,
@@ -485,12 +432,7 @@ class Session:
         """
         self._require_open()
         options = Options(in_flight, order, on_failure, retries, journal).checked()
-        return Sweep(self._backend, self._submit_good, self._attach, template, parameters, options)
-
-    def _attach(self, job_id: str, spec: JobSpec) -> Job:
-        job = Job(self._work, job_id, spec=spec)
-        entered([job])
-        return job
+        return Sweep(self._backend, self._submission.good, self._submission.attach, template, parameters, options)
 
     def scope(self) -> Scope:
         """A block whose jobs end with it; see `Scope`."""

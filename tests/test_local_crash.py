@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 import aiomig
 from aiomig import JobState
+from aiomig._local_attempt import Attempt
 
 from .programs.support import pipes, processes, run, worker
 
@@ -174,6 +175,41 @@ async def test_jobs_run_on_without_the_program_and_are_taken_up(tmp_path: Path, 
     (attempt,) = results[1].status.attempts
     assert attempt.reason == "RESOURCE DIED"
     assert "exited with 3" in attempt.detail
+    assert _left_behind(home) == []
+
+
+async def test_a_shell_that_has_written_its_code_and_still_ends_is_waited_for(
+    tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes its code a second time when it ends, and left a file behind where that was removed by then."""
+    steps: list[str] = []
+    stepped = anyio.Event()
+
+    def noted(name: str) -> Any:
+        method = getattr(Attempt, name)
+
+        async def step(*given: Any) -> Any:
+            steps.append(name)
+            stepped.set()
+            return await method(*given)
+
+        return step
+
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        last_words = f"last() {{ {news.write('$$')}; {gate.wait}; }}"
+        async with worker(home, anyio_backend, slots=1) as other:
+            job_id = await other.ask("submit", [last_words, "trap last EXIT", "echo done"], {})
+            shell = await news.line()
+            other.kill()
+        monkeypatch.setattr(Attempt, "_wait", noted("_wait"))
+        monkeypatch.setattr(Attempt, "_conclude", noted("_conclude"))
+        with processes(shell):
+            async with aiomig.local(home) as mig:
+                await stepped.wait()
+                gate.send()
+                assert (await mig.job(job_id)).stdout == "done\n"
+    assert steps == ["_wait", "_conclude"]
     assert _left_behind(home) == []
 
 
