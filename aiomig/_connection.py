@@ -169,7 +169,7 @@ class Connection:
         return pieces if len(body) > READ else [b"".join(pieces)]
 
     async def piece(self) -> bytes:
-        """Some of the answer; none when it was all. Then `is_free` says whether another request may follow.
+        """Some of the answer; none when it was all. Then `rest` says whether another request may follow.
 
         Raises:
             httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError: it failed.
