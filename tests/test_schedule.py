@@ -22,10 +22,24 @@ def test_jobs_that_came_together_are_asked_for_together() -> None:
     schedule = Schedule()
     assert (schedule.first(), schedule.take(100)) == (math.inf, [])
     schedule.add(["a", "b"], 0, 5)
-    schedule.add(["b", "c"], 1, 6)
+    schedule.add(["b", "c"], 6, 11)
     assert schedule.ids_view == {"a", "b", "c"}
     assert schedule.first() == 5
     assert schedule.take(5) == ["a", "b", "c"]  # what is new goes with what is due
+
+
+def test_who_comes_one_by_one_has_one_time_until_it_is_due() -> None:
+    schedule = Schedule()
+    for number in range(1000):
+        schedule.add([str(number)], number / 1000, number / 1000 + 2)
+    assert len(schedule._distinct) == 1
+    assert schedule.first() == 2
+    schedule.add(["too late"], 2.5, 4.5)
+    assert len(schedule._distinct) == 2
+    assert len(schedule.take(3)) == 1001
+    schedule.add(["during the round"], 3, 5)
+    schedule.plan(4, double)
+    assert schedule.take(5) == ["during the round"]
 
 
 def test_what_was_quiet_for_longer_is_asked_for_less_often() -> None:
@@ -84,9 +98,9 @@ class Beside:
         self.alone = {name: Schedule() for name in "abcdefgh"}
 
     def add(self, names: set[str], now: float) -> None:
-        self.many.add(sorted(names), now, now + 1)
+        self.many.add(sorted(names), now, now)
         for name in names:
-            self.alone[name].add([name], now, now + 1)
+            self.alone[name].add([name], now, now)
 
     def remove(self, names: set[str], now: float) -> None:
         for name in names:
