@@ -144,7 +144,7 @@ class Board:
     def __init__(self, on_watch: Callable[[Collection[str]], None] = lambda _: None) -> None:
         self._watchers: dict[str, weakref.ref[Watcher] | set[weakref.ref[Watcher]]] = {}
         self._lost = False
-        self.departures = 0
+        self.departures: int = 0
         self.on_watch = on_watch
 
     def __contains__(self, job_id: object) -> bool:
