@@ -64,13 +64,11 @@ class Submission:
         return self._entered(await self._delivery.again(plan), spec)
 
     def _entered(self, made: Made, spec: JobSpec | None) -> Job:
-        job = Job(self.work, made.job_id, spec=spec, plan=made.plan)
-        entered([job])
-        return job
+        return self.attach(made.job_id, spec, made.plan)
 
-    def attach(self, job_id: str, spec: JobSpec) -> Job:
-        """The handle on a job that was submitted before, as if it was now."""
-        job = Job(self.work, job_id, spec=spec)
+    def attach(self, job_id: str, spec: JobSpec | None, plan: Plan | None = None) -> Job:
+        """The handle on a job that was submitted, now or before; the scopes around take it in."""
+        job = Job(self.work, job_id, spec=spec, plan=plan)
         entered([job])
         return job
 
