@@ -76,7 +76,7 @@ def _async_fixtures() -> dict[str, Callable[..., Any]]:
         await session.aclose()
 
     async def fake_grid() -> AsyncIterator[FakeGrid]:
-        from aiomig._host import Host
+        from aiomig._core.tasks import Host
         from aiomig.testing import FakeGrid, Site
 
         host = Host(FakeGrid(site=Site(parse_time=0.0), clock="virtual"))

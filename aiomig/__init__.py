@@ -36,13 +36,22 @@ in seconds. `aiomig.testing` has a grid in memory for tests.
 
 import logging as _logging
 
-from ._api import as_completed, cancel, statuses, submit, submit_many, submit_mrsl, sweep, wait, watch
+from ._api import (
+    as_completed,
+    cancel,
+    connect,
+    grid,
+    local,
+    statuses,
+    submit,
+    submit_many,
+    submit_mrsl,
+    sweep,
+    wait,
+    watch,
+)
 from ._backend import Outcome
-from ._check import CheckReport
-from ._collect import Completed, Waited
-from ._config import Config
-from ._credential import Credential
-from ._errors import (
+from ._core.errors import (
     AuthenticationFailed,
     CommandFailed,
     ConfigError,
@@ -68,22 +77,22 @@ from ._errors import (
     SubmitRejected,
     SubmitUnknown,
 )
-from ._files import FileInfo, Files, WordCount
-from ._job import ActionRefused, Job
-from ._open import connect, grid, local
-from ._poller import Polling
-from ._queue import Queue
-from ._scope import Scope
+from ._core.models import Attempt, CheckReport, CommandResult, JobResult, JobState, JobStatus, Keyword, Site
+from ._core.version import VERSION as _VERSION
+from ._grid.config import Config
+from ._grid.credential import Credential
+from ._grid.poller import Polling
+from ._grid.submit_journal import Unconfirmed
+from ._home.files import FileInfo, Files, WordCount
+from ._home.queues import Queue
+from ._jobs.job import ActionRefused, Job
+from ._jobs.scope import Scope
+from ._jobs.sweep import Sweep
+from ._jobs.tail import Tail
+from ._jobs.watch import Completed, Waited, Watch
 from ._session import Session, current_session
-from ._site import Keyword, Site
-from ._spec import JobSpec
-from ._status import Attempt, CommandResult, JobResult, JobState, JobStatus
-from ._submit_journal import Unconfirmed
-from ._sweep import Sweep
-from ._tail import Tail
-from ._values import InputFile, OutputFile, Remote, Resources
-from ._version import VERSION as _VERSION
-from ._watch import Watch
+from ._spec.jobspec import JobSpec
+from ._spec.values import InputFile, OutputFile, Remote, Resources
 
 __version__ = _VERSION
 

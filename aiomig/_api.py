@@ -1,22 +1,32 @@
-"""The functions of the module: they act on the innermost open session of the current context."""
+"""The functions of the module: they act on the innermost open session of the current context.
+
+How sessions are made: `local`, and `connect`, the one switch.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from ._collect import Completed, Waited, as_jobs, backend_of, cancel_all, statuses_of, wait_for
-from ._job import Job
-from ._session import current_session
-from ._watch import Watch
+from ._core.errors import Fault, SpecError
+from ._core.version import VERSION
+from ._grid.config import Config
+from ._jobs.job import Job
+from ._jobs.watch import Completed, Waited, Watch, as_jobs, backend_of, cancel_all, statuses_of, wait_for
+from ._session import Session, current_session
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterable, Iterable
+    from collections.abc import AsyncIterable, Iterable, Mapping
+
+    import httpx
 
     from ._backend import Outcome
-    from ._spec import JobSpec, SpecFields
-    from ._status import JobStatus
-    from ._sweep import Sweep, Template
+    from ._core.models import JobStatus
+    from ._grid.config import Password
+    from ._grid.poller import Polling
+    from ._jobs.sweep import Sweep, Template
+    from ._spec.jobspec import JobSpec, SpecFields
 
 
 class SweepOptions(TypedDict, total=False):
@@ -189,3 +199,212 @@ async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
 def _known(jobs: Job | str | Iterable[Job | str]) -> list[Job]:
     given: Iterable[Job | str] = [jobs] if isinstance(jobs, (Job, str)) else jobs
     return as_jobs([current_session().job(job) if isinstance(job, str) else job for job in given])
+
+
+logger = logging.getLogger("aiomig")
+
+
+class ConfigFields(TypedDict, total=False):
+    """Single fields of `Config`, for `grid`."""
+
+    url: str
+    certificate: str | os.PathLike[str]
+    key: str | os.PathLike[str]
+    ca: str | os.PathLike[str] | None
+    password: Password | None
+    connect_timeout: float
+    timeout: float
+    expiry_warning_days: float
+
+
+def grid(
+    config: Config | str | os.PathLike[str] | None = None,
+    *,
+    polling: Polling | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    journal: str | os.PathLike[str] | bool | None = True,
+    **fields: Unpack[ConfigFields],
+) -> Session:
+    """A session on a grid, as the user of an X.509 certificate.
+
+    Opening it reads the certificate, checks its dates, and asks the server who we are. Leaving it leaves its jobs
+    running on the grid. The server is always verified: a ``miguser.conf`` without ``cacertfile`` means the system's
+    store here, where the old client did not verify at all.
+
+    Example::
+
+        async with aiomig.grid() as mig:
+            job = await mig.submit("hostname")
+
+    Args:
+        config: a `Config`, or the path of a ``miguser.conf``; default is ``$AIOMIG_CONFIG``, then
+            ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
+        polling: how often to ask for jobs that are watched.
+        transport: what to send by instead of the network, for tests.
+        journal: where it is recorded what is submitted, before it is sent, so that `Session.unconfirmed` of this
+            session or the next one can find out what became of a submit that was cut off. The path of a private
+            folder, which is made where it is missing and may be shared by programs; ``True`` for one among this
+            user's state folders, which with a ``transport`` means none; ``False`` or ``None`` to keep no record
+            on disk.
+        **fields: single fields of `Config`, which go before those of the file.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        ConfigError: the configuration is missing or wrong.
+        SpecError: the journal is no path.
+        LocalError: when the session is opened: the folder that was given for the journal cannot be used.
+        AuthenticationFailed: when the session is opened: the certificate is expired, refused or unknown, or its key
+            cannot be opened.
+        ConnectionFailed: when the session is opened: the server cannot be reached.
+    """
+    from ._grid.backend import GridBackend
+    from ._grid.http import HttpClient
+    from ._grid.operations import Link
+    from ._grid.poller import Polling
+    from ._grid.submit_journal import SubmitJournal, folder_of
+
+    if not isinstance(config, Config):
+        whole = config is None and {"url", "certificate", "key"} <= fields.keys()
+        config = Config(**fields) if whole else Config.load(config).replace(**fields)  # type: ignore[arg-type]
+    elif fields:
+        config = config.replace(**fields)
+    client = HttpClient(config, VERSION, transport)
+    folder, required = folder_of(journal)
+    if transport is not None and not required:
+        folder = None
+
+    def owner() -> str:
+        return config.url if transport is not None else f"{config.url} {config.credential().user}"
+
+    records = SubmitJournal(folder, owner, required=required)
+    return Session(GridBackend(client, Link(client), polling or Polling(), records), lambda: client.credential)
+
+
+def local(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    slots: int | None = None,
+    on_exit: Literal["wait", "cancel", "leave"] = "wait",
+    limits: bool = False,
+    default_retries: int = 0,
+    wall_time_grace: float = 90.0,
+    kill_grace: float = 0.0,
+    expire_after: float = 31_536_000.0,
+    vgrids: Iterable[str] = (),
+    runtime_environments: Mapping[str, Mapping[str, str]] | None = None,
+    pass_environment: Iterable[str] = (),
+) -> Session:
+    """Local mode: the same `Session` on this machine's cores, with no account and no network.
+
+    Jobs are run by processes of their own, in sessions of their own, so that Ctrl-C in a terminal reaches the program
+    and not them. Their records are in the home and outlive the program: if it is killed, running jobs end on their
+    own, and the next session on that home takes their results and runs what still waits. Several processes may use
+    one home at once.
+
+    Leaving the session by an exception or by cancellation cancels what it submitted.
+
+    Example::
+
+        async with aiomig.local(slots=4, on_exit="cancel") as mig:
+            print((await (await mig.submit("nproc"))).stdout)
+
+    Args:
+        home: the emulated MiG home, a folder that is made where it is missing; default is a private folder of
+            this user among the platform's state folders.
+        slots: how many cores' worth of jobs run at once; default is the cores that this process may use.
+        on_exit: leaving the session normally waits for its jobs (frozen ones are left), cancels them, or leaves them
+            to run on, queued ones to be run by the next session on the home.
+        limits: set the limits of memory, CPU time, processes and file size that a MiG resource sets (``ulimit``).
+        default_retries: extra attempts for jobs that do not say; grids have 2 to 4.
+        wall_time_grace: seconds beyond the wall time before a job is killed; a grid gives 90.
+        kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid gives none.
+        expire_after: seconds that a job may wait in the queue; 0 for ever.
+        vgrids: vgrids that jobs may name, besides Generic and ANY.
+        runtime_environments: names that jobs may ask for, with the variables that they set.
+        pass_environment: names of variables that jobs get from this program, besides HOME, LOGNAME, PATH, SHELL,
+            TMPDIR and USER.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        SpecError: a setting is out of its range.
+        LocalError: there is no bash; when the session is opened: the home cannot be used.
+    """
+    from ._local.backend import LocalBackend, settings_of
+
+    if on_exit not in ("wait", "cancel", "leave"):
+        raise SpecError([Fault("on_exit", on_exit, "not a way to leave", "use 'wait', 'cancel' or 'leave'")])
+    settings = settings_of(
+        home,
+        slots,
+        limits=limits,
+        default_retries=default_retries,
+        wall_time_grace=wall_time_grace,
+        kill_grace=kill_grace,
+        expire_after=expire_after,
+        vgrids=tuple(vgrids),
+        runtime_environments={name.upper(): dict(each) for name, each in (runtime_environments or {}).items()},
+        pass_environment=tuple(pass_environment),
+    )
+    return Session(LocalBackend(settings, on_exit))
+
+
+class LocalFields(TypedDict, total=False):
+    """The arguments of `local`, for `connect`."""
+
+    home: str | os.PathLike[str] | None
+    slots: int | None
+    on_exit: Literal["wait", "cancel", "leave"]
+    limits: bool
+    default_retries: int
+    wall_time_grace: float
+    kill_grace: float
+    expire_after: float
+    vgrids: Iterable[str]
+    runtime_environments: Mapping[str, Mapping[str, str]] | None
+    pass_environment: Iterable[str]
+
+
+def connect(
+    mode: Literal["grid", "local"] | None = None,
+    *,
+    config: Config | str | os.PathLike[str] | None = None,
+    **local_fields: Unpack[LocalFields],
+) -> Session:
+    """The grid, or local mode: the one switch.
+
+    Example::
+
+        async with aiomig.connect() as mig:
+            print(mig.mode)
+
+    Args:
+        mode: ``"grid"`` or ``"local"``; else ``$AIOMIG_MODE``; else the grid where a configuration file exists; else
+            local mode, with one warning logged.
+        config: the configuration of the grid, as in `grid`; not used in local mode.
+        **local_fields: the settings of local mode, as in `local`; not used on the grid. ``home`` is ``$AIOMIG_HOME``
+            where it is not given.
+
+    Returns:
+        A session to be opened by ``async with``.
+
+    Raises:
+        SpecError: the mode is neither of the two.
+        ConfigError: the grid is asked for, and its configuration is missing or wrong.
+        LocalError: there is no bash for local mode.
+    """
+    chosen = mode or os.environ.get("AIOMIG_MODE") or None
+    if chosen is None and (config is not None or Config.find() is not None):
+        chosen = "grid"
+    if chosen == "grid":
+        return grid(config)
+    if chosen is None:
+        logger.warning("no configuration of a grid was found (~/.mig/miguser.conf): jobs run on this machine")
+    elif chosen != "local":
+        field = "mode" if mode else "AIOMIG_MODE"
+        raise SpecError([Fault(field, chosen, "no such mode", "use 'grid' or 'local'")])
+    local_fields.setdefault("home", os.environ.get("AIOMIG_HOME") or None)
+    return local(**local_fields)

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from anyio import NoEventLoopError
 from anyio.lowlevel import RunVar, current_token
 
-from ._check import CheckReport
-from ._collect import Completed, Waited, as_jobs, cancel_all, statuses_of, wait_for
-from ._errors import Fault, MigError, NoSession, SpecError, SubmitErrors
-from ._files import Files
-from ._given import is_count, is_text
-from ._host import Host
-from ._html import Listing
-from ._job import Job
-from ._queue import Queue
-from ._scope import Scope
-from ._spec import JobSpec
-from ._sweep import Options, Sweep
-from ._watch import Watch
+from ._core.display import Listing
+from ._core.errors import Fault, MigError, NoSession, SpecError, SubmitErrors
+from ._core.models import CheckReport
+from ._core.tasks import Host
+from ._core.validation import is_count, is_text
+from ._home.files import Files
+from ._home.queues import Queue
+from ._jobs.job import Job
+from ._jobs.scope import Scope
+from ._jobs.sweep import Options, Sweep
+from ._jobs.watch import Completed, Waited, Watch, as_jobs, cancel_all, statuses_of, wait_for
+from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
     import os
@@ -29,12 +28,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._backend import Backend, Outcome
-    from ._credential import Credential
-    from ._site import Site
-    from ._spec import SpecFields
-    from ._status import JobStatus
-    from ._submit_journal import Unconfirmed
-    from ._sweep import Template
+    from ._core.models import JobStatus, Site
+    from ._grid.credential import Credential
+    from ._grid.submit_journal import Unconfirmed
+    from ._jobs.sweep import Template
+    from ._spec.jobspec import SpecFields
 
 _open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
 # Of an event loop and not of a context: cells of a notebook and request handlers have contexts of their own.
@@ -77,7 +75,7 @@ class Session:
     """
 
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None] = lambda: None) -> None:
-        from ._submission import Submission  # only who makes a session pays for it
+        from ._jobs.submit import Submission  # only who makes a session pays for it
 
         self._backend = backend
         self._credential = credential

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from . import _html
-from ._job import Job
-from ._status import JobStatus
+from ._core import display as _html
+from ._core.models import JobStatus
+from ._jobs.job import Job
 
 _KINDS = (list, tuple, dict)
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 import aiomig
-from aiomig._description import Description
-from aiomig._local_script import script
+from aiomig._shell.script import script
+from aiomig._spec.mrsl import Description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ import anyio
 from _figures import Verdicts, machine
 
 import aiomig
-from aiomig import _poller
+from aiomig._grid import poller as _poller
 from aiomig.testing import ServerProcess
 
 if TYPE_CHECKING:

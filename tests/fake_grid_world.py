@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from aiomig._description import Description
+from aiomig._spec.mrsl import Description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

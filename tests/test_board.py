@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aiomig import JobState, JobStatus
-from aiomig._board import Board
+from aiomig._core.subscriptions import Board
 
 QUEUED, EXECUTING, FINISHED = JobState.QUEUED, JobState.EXECUTING, JobState.FINISHED
 

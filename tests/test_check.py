@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import CheckReport, Fault, JobSpec, Remote, Resources, _protocol_jobs
-from aiomig._protocol_jobs import Feasibility
-from aiomig._protocol_site import runtime_environments
+from aiomig import CheckReport, Fault, JobSpec, Remote, Resources
+from aiomig._grid.protocol import jobs as _protocol_jobs
+from aiomig._grid.protocol.jobs import Feasibility
+from aiomig._grid.protocol.site import runtime_environments
 from aiomig.testing import FakeGrid, Site
 
 from .clocks import anyio_backend  # noqa: F401  # the fixture

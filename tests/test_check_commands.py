@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiomig
-from aiomig import _bash, _shell_syntax
-from aiomig._shell_endings import endings
-from aiomig._shell_plain import is_plain
-from aiomig._shell_syntax import CommandCheck
+from aiomig._shell import check as _bash
+from aiomig._shell import check as _shell_syntax
+from aiomig._shell.check import CommandCheck
+from aiomig._shell.lint import endings, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

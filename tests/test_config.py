@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig import _x509
-from aiomig._config import Config
-from aiomig._errors import AuthenticationFailed, ConfigError
+from aiomig._core.errors import AuthenticationFailed, ConfigError
+from aiomig._grid import x509 as _x509
+from aiomig._grid.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ import httpcore
 import pytest
 from anyio.abc import SocketAttribute
 
-from aiomig._connection import Connection
-from aiomig._pool import Pool
-from aiomig._tls import TlsStream
+from aiomig._grid.connection import Connection
+from aiomig._grid.pool import Pool
+from aiomig._grid.tls import TlsStream
 from aiomig.testing import USER, Authority
 
 if TYPE_CHECKING:

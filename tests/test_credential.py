@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, Credential
-from aiomig._credential import warn_of_long_jobs
-from aiomig._renewal import LOOK_SECONDS, Renewal
+from aiomig._grid.credential import warn_of_long_jobs
+from aiomig._grid.renewal import LOOK_SECONDS, Renewal
 from aiomig.testing import FakeGrid
 
 from .clocks import anyio_backend
@@ -338,7 +338,7 @@ async def test_one_that_expires_in_an_open_session(tmp_path: Path, monkeypatch: 
         def now(cls, tz: Any = None) -> Any:
             return NOW + 2 * HOUR
 
-    monkeypatch.setattr("aiomig._credential.datetime", Later)
+    monkeypatch.setattr("aiomig._grid.credential.datetime", Later)
     with pytest.raises(AuthenticationFailed, match="expired at .*; renew it on the pages of the site"):
         renewal.renewed()
     write(tmp_path, Made("Alice", serial=2))

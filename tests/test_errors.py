@@ -47,10 +47,10 @@ from aiomig import (
     SubmitRejected,
     SubmitUnknown,
 )
-from aiomig._description import Description
-from aiomig._errors import explain_exit_code, shown
-from aiomig._job import ActionRefused
-from aiomig._results import raise_for, result, staging_faults
+from aiomig._core.errors import explain_exit_code, shown
+from aiomig._jobs.job import ActionRefused
+from aiomig._jobs.results import raise_for, result, staging_faults
+from aiomig._spec.mrsl import Description
 from aiomig.testing import USER, Authority, FakeGrid
 
 if TYPE_CHECKING:
@@ -384,7 +384,7 @@ async def test_errors_of_connections_chain_their_cause() -> None:
 
     session = aiomig.grid(config(), transport=httpx.MockTransport(handler))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiomig._retry.Retry.pauses", lambda self: iter(()))
+        patch.setattr("aiomig._grid.operations.Retry.pauses", lambda self: iter(()))
         with pytest.raises(ConnectionFailed, match="no route") as caught:
             await session.__aenter__()
     assert isinstance(caught.value.__cause__, httpx.ConnectError)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aiomig._lowering import PRIVATE_FOLDER
+from aiomig._spec.plan import PRIVATE_FOLDER
 from aiomig.testing import ServerProcess
 
 if TYPE_CHECKING:

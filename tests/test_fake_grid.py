@@ -198,7 +198,7 @@ async def test_project_finds_a_job_again(grid: FakeGrid) -> None:
 
 
 async def test_more_than_500_jobs_are_not_canceled_at_once(grid: FakeGrid) -> None:
-    from aiomig._description import Description
+    from aiomig._spec.mrsl import Description
 
     grid.hold()
     for _ in range(501):

@@ -17,7 +17,7 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, JobState, MigError
-from aiomig._retry import Retry
+from aiomig._grid.operations import Retry
 from aiomig.testing import FakeGrid, Site
 
 from .fault_proxy import Mischief, proxied
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from aiomig._grid import GridBackend
+    from aiomig._grid.backend import GridBackend
     from aiomig.testing import GridJob
     from aiomig.testing._serve import Address
 
@@ -39,12 +39,12 @@ SIZE = 6000
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._link.Retry", partial(Retry, first=0.001))
-    monkeypatch.setattr("aiomig._grid_submit._LOOKS", (0.001, 0.002, 0.004))
-    monkeypatch.setattr("aiomig._grid_submit._CLEAN_UP_SECONDS", 0.3)
-    monkeypatch.setattr("aiomig._http._DIAGNOSIS_SECONDS", 0.05)
-    monkeypatch.setattr("aiomig._grid_home.CHUNK", SIZE // 3)
-    monkeypatch.setattr("aiomig._grid_home.PIECE", SIZE // 3)
+    monkeypatch.setattr("aiomig._grid.operations.Retry", partial(Retry, first=0.001))
+    monkeypatch.setattr("aiomig._grid.submit._LOOKS", (0.001, 0.002, 0.004))
+    monkeypatch.setattr("aiomig._grid.submit._CLEAN_UP_SECONDS", 0.3)
+    monkeypatch.setattr("aiomig._grid.http._DIAGNOSIS_SECONDS", 0.05)
+    monkeypatch.setattr("aiomig._grid.home.CHUNK", SIZE // 3)
+    monkeypatch.setattr("aiomig._grid.home.PIECE", SIZE // 3)
 
 
 class World:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aiomig._errors import FileExists, FileNotFound, GridError, PathRefused
-from aiomig._files import FileInfo, Files, HomeAccess, WordCount
-from aiomig._files_text import count_words, last_lines, lines_of
-from aiomig._local_files import LocalHome
+from aiomig._core.errors import FileExists, FileNotFound, GridError, PathRefused
+from aiomig._home.files import FileInfo, Files, HomeAccess, WordCount
+from aiomig._home.text import count_words, last_lines, lines_of
+from aiomig._local.home import LocalHome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -24,16 +24,14 @@ from hypothesis import strategies as st
 
 import aiomig
 from aiomig import ConfigError, JobError, JobSpec, JobState, JobStatus, MigError
-from aiomig import _protocol as protocol
-from aiomig import _protocol_files as files
-from aiomig import _protocol_jobs as jobs
-from aiomig import _protocol_site as site
-from aiomig._config import Config
-from aiomig._grid import _plan_from
-from aiomig._mrsl import escape, parse, render
-from aiomig._protocol_news import News
-from aiomig._results import KINDS, parse_io_status, parse_status, raise_for, result
-from aiomig._x509 import Certificate, from_der, from_pem
+from aiomig._grid.backend import _plan_from
+from aiomig._grid.config import Config
+from aiomig._grid.protocol import answer as protocol
+from aiomig._grid.protocol import files, jobs, site
+from aiomig._grid.protocol.news import News
+from aiomig._grid.x509 import Certificate, from_der, from_pem
+from aiomig._jobs.results import KINDS, parse_io_status, parse_status, raise_for, result
+from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
 
 from .clocks import AutojumpLoop

@@ -21,7 +21,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState
-from aiomig._shell_syntax import CommandCheck, Verdict
+from aiomig._shell.check import CommandCheck, Verdict
 from tests.golden.runs import Ending, Run, local_ending, put_before, recordings, run_of, snapshot
 
 if TYPE_CHECKING:

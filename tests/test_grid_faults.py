@@ -21,8 +21,8 @@ from aiomig import (
     ServerError,
     Session,
 )
-from aiomig import _grid_home as home_module
-from aiomig._grid import IDS_PER_REQUEST
+from aiomig._grid import home as home_module
+from aiomig._grid.backend import IDS_PER_REQUEST
 from aiomig.testing import FakeGrid, Site
 
 from .clocks import anyio_backend

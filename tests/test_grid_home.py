@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from aiomig import Config, ConnectionFailed, FileExists, FileNotFound, PathRefused, ProtocolError, ServerError
-from aiomig import _grid_home as module
-from aiomig._files import Files
-from aiomig._grid_home import GridHome
-from aiomig._http import HttpClient
-from aiomig._link import Link
-from aiomig._local_files import LocalHome
+from aiomig._grid import home as module
+from aiomig._grid.home import GridHome
+from aiomig._grid.http import HttpClient
+from aiomig._grid.operations import Link
+from aiomig._home.files import Files
+from aiomig._local.home import LocalHome
 from aiomig.testing import FakeGrid
 
 from .clocks import anyio_backend
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from aiomig._files_access import HomeAccess
+    from aiomig._backend import HomeAccess
 
 __all__ = ["anyio_backend"]
 

@@ -9,18 +9,10 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import (
-    ConnectionFailed,
-    ProtocolError,
-    ServerError,
-    Session,
-    SubmitErrors,
-    SubmitRejected,
-    SubmitUnknown,
-    _protocol_jobs,
-)
-from aiomig import _grid_submit as module
-from aiomig._protocol_jobs import Submission
+from aiomig import ConnectionFailed, ProtocolError, ServerError, Session, SubmitErrors, SubmitRejected, SubmitUnknown
+from aiomig._grid import submit as module
+from aiomig._grid.protocol import jobs as _protocol_jobs
+from aiomig._grid.protocol.jobs import Submission
 from aiomig.testing import FakeGrid, Site
 
 from .clocks import anyio_backend

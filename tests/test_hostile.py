@@ -31,12 +31,12 @@ from aiomig import (
     ProtocolError,
     ResultsMissing,
 )
-from aiomig import _local_archives as archives
-from aiomig._grid import _plan_from
-from aiomig._http import HttpClient
-from aiomig._local_files import LocalHome
-from aiomig._lowering import renamed
-from aiomig._mrsl import parse
+from aiomig._grid.backend import _plan_from
+from aiomig._grid.http import HttpClient
+from aiomig._local import archives
+from aiomig._local.home import LocalHome
+from aiomig._spec.mrsl import parse
+from aiomig._spec.plan import renamed
 
 from .clocks import anyio_backend  # noqa: F401  # the fixture
 from .recordings import EXCHANGES
@@ -240,7 +240,7 @@ LEFT_OPEN = pytest.mark.filterwarnings(
 async def test_an_answer_without_end_is_left(
     server: Server, mig: Session, headers: dict[str, str], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomig._retry.Retry.pauses", lambda self: iter(()))
+    monkeypatch.setattr("aiomig._grid.operations.Retry.pauses", lambda self: iter(()))
     stream = Endless()
     server.answers["ls"] = lambda request: httpx.Response(200, headers=headers, stream=stream)
     with pytest.raises(ProtocolError, match="longer than 1000 bytes"):
@@ -260,7 +260,7 @@ class Dripping(httpx.AsyncByteStream):
 
 @LEFT_OPEN
 async def test_an_answer_that_drips_is_left(server: Server, mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._retry.Retry.pauses", lambda self: iter(()))
+    monkeypatch.setattr("aiomig._grid.operations.Retry.pauses", lambda self: iter(()))
     server.answers["ls"] = lambda request: httpx.Response(200, stream=Dripping())
     began = anyio.current_time()
     with pytest.raises(ConnectionFailed, match=r"less than 1024 bytes a second \(6 bytes so far\)"):
@@ -503,8 +503,8 @@ async def test_output_without_end_is_not_taken_into_memory(
         return httpx.Response(206, headers=headers, content=bytes(last - first + 1))
 
     given: list[int] = []
-    monkeypatch.setattr("aiomig._grid.LARGEST_RESULT", 1000)
-    monkeypatch.setattr("aiomig._grid_home.PIECE", 300)
+    monkeypatch.setattr("aiomig._grid.backend.LARGEST_RESULT", 1000)
+    monkeypatch.setattr("aiomig._grid.home.PIECE", 300)
     server.says("jobstatus", {"object_type": "job_list", "jobs": [{"job_id": JOB, "status": "FINISHED"}]})
     server.answers["cert_redirect"] = endless
     job = mig.job(JOB)

@@ -12,10 +12,10 @@ import pytest
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
-from aiomig._http import HttpClient, download, upload
-from aiomig._pool import Pool
-from aiomig._renewal import Renewal
-from aiomig._tls import TlsStream
+from aiomig._grid.http import HttpClient, download, upload
+from aiomig._grid.pool import Pool
+from aiomig._grid.renewal import Renewal
+from aiomig._grid.tls import TlsStream
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Steps:
                 await super()._flush()
 
         monkeypatch.setattr(anyio, "connect_tcp", stepping)
-        monkeypatch.setattr("aiomig._connection.TlsStream", Stepping)  # and not the server's
+        monkeypatch.setattr("aiomig._grid.connection.TlsStream", Stepping)  # and not the server's
 
     def _step(self) -> None:
         self.count += 1

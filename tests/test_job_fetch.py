@@ -8,8 +8,8 @@ import pytest
 
 import aiomig
 from aiomig import PathRefused
-from aiomig._job_fetch import fetch_outputs
-from aiomig._plan import PlannedOutput
+from aiomig._jobs.job import fetch_outputs
+from aiomig._spec.plan import PlannedOutput
 
 if TYPE_CHECKING:
     from pathlib import Path

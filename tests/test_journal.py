@@ -10,7 +10,7 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec
-from aiomig._journal import Journal
+from aiomig._jobs.sweep_journal import Journal
 
 from .clocks import anyio_backend
 from .virtual import REAL_TIME, session_on, world

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from aiomig import AuthenticationFailed, Config, ConnectionFailed, NoSession, ProtocolError, ServerError
-from aiomig._http import HttpClient
-from aiomig._link import Link
+from aiomig._grid.http import HttpClient
+from aiomig._grid.operations import Link
 
 from .clocks import anyio_backend
 

@@ -12,7 +12,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState
-from aiomig._local_attempt import Attempt
+from aiomig._local.attempt import Attempt
 
 from .programs.support import pipes, processes, run, worker
 
@@ -77,10 +77,10 @@ def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> 
     _check(tmp_path, BACKENDS[(turn // 2) % 2], printed)
 
 
-_ATTEMPT = "aiomig._local_attempt:Attempt"
-_STAGING = "aiomig._local_staging:Staging"
-_STORE = "aiomig._local_store:Store"
-_ENGINE = "aiomig._local_engine:Engine"
+_ATTEMPT = "aiomig._local.attempt:Attempt"
+_STAGING = "aiomig._local.staging:Staging"
+_STORE = "aiomig._local.store:Store"
+_ENGINE = "aiomig._local.engine:Engine"
 
 MOMENTS = (
     f"before:{_STORE}.insert:3",
@@ -94,8 +94,8 @@ MOMENTS = (
     f"after:{_STAGING}.fetch:3",
     f"before:{_ATTEMPT}._write_script:3",
     f"after:{_ATTEMPT}._write_script:3",
-    "before:aiomig._local_process:spawn:3",
-    "after:aiomig._local_process:spawn:3",
+    "before:aiomig._shell.process:spawn:3",
+    "after:aiomig._shell.process:spawn:3",
     f"before:{_ATTEMPT}._wait:3",
     f"before:{_ATTEMPT}._conclude:3",
     f"before:{_STAGING}.send:3",
@@ -104,14 +104,14 @@ MOMENTS = (
     f"after:{_STAGING}._send_one:3",
     f"before:{_STAGING}._report:3",
     "after:os:truncate:3",
-    "after:aiomig._local_staging:_reuse:3",
+    "after:aiomig._local.staging:_reuse:3",
     f"after:{_STAGING}._report:3",
     f"before:{_STAGING}._turn_into:3",
     "after:os:unlink:3",
     "after:os:unlink:6",
     f"after:{_STAGING}._turn_into:3",
     f"after:{_STAGING}.send:3",
-    "before:aiomig._local_attempt:verify:3",
+    "before:aiomig._local.attempt:verify:3",
     f"before:{_ENGINE}._record:3",
     f"before:{_STORE}.finish:3",
     f"after:{_STORE}.finish:3",
@@ -129,7 +129,7 @@ def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
 
 
 RECOVERIES = (
-    ("after:aiomig._local_process:spawn:3", f"before:{_ATTEMPT}.recover:1"),
+    ("after:aiomig._shell.process:spawn:3", f"before:{_ATTEMPT}.recover:1"),
     (f"after:{_ATTEMPT}._write_script:3", f"after:{_ATTEMPT}._claim_control:1"),
     (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.unclaim:1"),
     (f"before:{_ENGINE}._carry_out:3", f"after:{_STORE}.unclaim:1"),
@@ -240,7 +240,7 @@ async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Pa
 
 async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local_attempt:Attempt._conclude:1")
+    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local.attempt:Attempt._conclude:1")
     _sql(home, "UPDATE sessions SET boot = 'before'")
     async with aiomig.local(home) as mig:
         result = await mig.job(ended.stdout.strip())

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import JobState, Resources, _local_engine
+from aiomig import JobState, Resources
+from aiomig._local import engine as _local_engine
 
 from .programs.support import pipes
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aiomig import _local_archives, _local_io
-from aiomig._errors import FileExists, FileNotFound, LocalError, PathRefused
-from aiomig._files import Files
-from aiomig._local_files import LocalHome, copy_file
+from aiomig._core.errors import FileExists, FileNotFound, LocalError, PathRefused
+from aiomig._home import disk as _local_io
+from aiomig._home.files import Files
+from aiomig._local import archives as _local_archives
+from aiomig._local.home import LocalHome, copy_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -236,7 +237,7 @@ async def test_what_the_system_refuses(
         raise OSError(number, os.strerror(number))
 
     await files.write_text("f", "old")
-    monkeypatch.setattr("aiomig._local_files.write_pieces", fail)
+    monkeypatch.setattr("aiomig._local.home.write_pieces", fail)
     with pytest.raises(LocalError, match=words) as caught:
         await files.write_text("f", "new")
     assert caught.value.path == "f"
@@ -295,7 +296,7 @@ async def test_a_cancelled_copy_of_a_directory_leaves_nothing(
             await copy_file(source, destination)
             scope.cancel()
 
-        monkeypatch.setattr("aiomig._local_files.copy_file", copy_then_cancel)
+        monkeypatch.setattr("aiomig._local.home.copy_file", copy_then_cancel)
         await files.copy("d", "e", recursive=True)
     assert scope.cancelled_caught
     assert visible(root) == ["d", "d/a", "d/b"]

@@ -16,7 +16,8 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import JobState, Resources, _local_process
+from aiomig import JobState, Resources
+from aiomig._shell import process as _local_process
 
 from .programs.support import PATIENCE, command, environment, lines, pipes, processes, run, worker
 
@@ -107,8 +108,8 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
             assert program.process.returncode == 0
 
 
-_ENGINE = "aiomig._local_engine:Engine"
-_ATTEMPT = "aiomig._local_attempt:Attempt"
+_ENGINE = "aiomig._local.engine:Engine"
+_ATTEMPT = "aiomig._local.attempt:Attempt"
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,8 @@ _ATTEMPT = "aiomig._local_attempt:Attempt"
         f"after:{_ATTEMPT}._wait:3",
         f"before:{_ATTEMPT}._conclude:3",
         f"before:{_ATTEMPT}.clean:3",
-        "after:aiomig._local_process:spawn:3",
-        "after:aiomig._local_store:Store.finish:3",
+        "after:aiomig._shell.process:spawn:3",
+        "after:aiomig._local.store:Store.finish:3",
     ],
 )
 def test_an_interrupt_at_any_moment_is_the_users(tmp_path: Path, anyio_backend: str, moment: str) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomig._description import Description
-from aiomig._local_script import script
+from aiomig._shell.script import script
+from aiomig._spec.mrsl import Description
 
 if TYPE_CHECKING:
     from pathlib import Path

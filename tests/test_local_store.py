@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig import JobState, LocalError
-from aiomig._description import Description
-from aiomig._local_store import (
-    Store,
-    decode_attempts,
-    decode_plan,
-    encode_attempts,
-    encode_plan,
-    job_id_of,
-    moment,
-)
-from aiomig._plan import Plan, PlannedOutput, Upload
+from aiomig._local.store import Store, decode_attempts, decode_plan, encode_attempts, encode_plan, job_id_of, moment
+from aiomig._spec.mrsl import Description
+from aiomig._spec.plan import Plan, PlannedOutput, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

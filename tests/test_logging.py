@@ -12,8 +12,8 @@ import pytest
 
 import aiomig
 from aiomig import JobState
-from aiomig._clock_skew import ClockSkew
-from aiomig._events import JobLog
+from aiomig._core.job_log import JobLog
+from aiomig._grid.operations import ClockSkew
 
 from .clocks import anyio_backend
 from .virtual import EPOCH, REAL_TIME, world
@@ -146,7 +146,7 @@ def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
         ("EXECUTING", 2),
         ("FINISHED", None),
     ]
-    monkeypatch.setattr("aiomig._events._TOLD", 3)
+    monkeypatch.setattr("aiomig._core.job_log._TOLD", 3)
     for number in range(10):
         jobs.state(str(number), JobState.FINISHED)
     assert list(jobs._told) == ["7", "8", "9"]  # memory has a bound

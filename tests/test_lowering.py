@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiomig._errors import SpecError
-from aiomig._mrsl import parse
-from aiomig._plan import PlannedOutput, Upload
-from aiomig._shellword import quote, unquote
-from aiomig._spec import JobSpec
-from aiomig._values import Remote, Resources
+from aiomig._core.errors import SpecError
+from aiomig._spec.jobspec import JobSpec
+from aiomig._spec.mrsl import parse
+from aiomig._spec.plan import PlannedOutput, Upload
+from aiomig._spec.quoting import quote, unquote
+from aiomig._spec.values import Remote, Resources
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig._description import Description
-from aiomig._errors import SpecError
-from aiomig._keywords import KEYWORDS, check
-from aiomig._mrsl import parse, render
+from aiomig._core.errors import SpecError
+from aiomig._spec.keywords import KEYWORDS, check
+from aiomig._spec.mrsl import Description, parse, render
 
 GOOD: dict[str, tuple[str, ...]] = {
     "EXECUTE": ("echo one", "echo 'two' # \\ ::MEMORY::"),

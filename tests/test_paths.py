@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig import _paths
-from aiomig._errors import PathRefused
-from aiomig._paths import check_characters, home_path
+from aiomig._core import paths as _paths
+from aiomig._core.errors import PathRefused
+from aiomig._core.paths import check_characters, home_path
 
 
 @pytest.mark.parametrize(

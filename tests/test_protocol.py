@@ -11,11 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiomig import _protocol as protocol
-from aiomig import _protocol_files as files
-from aiomig import _protocol_jobs as jobs
-from aiomig import _protocol_site as site
-from aiomig._errors import (
+from aiomig._backend import FileInfo
+from aiomig._core.errors import (
     AuthenticationFailed,
     ConfigError,
     Fault,
@@ -28,15 +25,16 @@ from aiomig._errors import (
     ServerError,
     SubmitRejected,
 )
-from aiomig._files_access import FileInfo
-from aiomig._status import Attempt, JobState, JobStatus
+from aiomig._core.models import Attempt, JobState, JobStatus
+from aiomig._grid.protocol import answer as protocol
+from aiomig._grid.protocol import files, jobs, site
 
 from .recordings import EXCHANGES, FOLDER, Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiomig._protocol import Answer
+    from aiomig._grid.protocol.answer import Answer
 
 
 def nothing(answer: Answer, operation: str) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig import JobState, ProtocolError
-from aiomig._protocol import objects
-from aiomig._protocol_jobs import statuses
-from aiomig._protocol_news import News
+from aiomig._grid.protocol.answer import objects
+from aiomig._grid.protocol.jobs import statuses
+from aiomig._grid.protocol.news import News
 
 from .recordings import exchanges
 

@@ -14,9 +14,9 @@ from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed
-from aiomig._proxy import Proxy, proxy_for
-from aiomig._retry import Retry
-from aiomig._tls import TlsStream
+from aiomig._grid.operations import Retry
+from aiomig._grid.proxy import Proxy, proxy_for
+from aiomig._grid.tls import TlsStream
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("aiomig._link.Retry", lambda: Retry(tries=1))
+    monkeypatch.setattr("aiomig._grid.operations.Retry", lambda: Retry(tries=1))
 
 
 # -- which one

@@ -12,9 +12,9 @@ import pytest
 
 import aiomig
 from aiomig import ConnectionFailed, FileExists, FileNotFound, LocalError, Queue, ServerError
-from aiomig._grid_queues import GridQueues
-from aiomig._protocol import objects
-from aiomig._protocol_site import keywords
+from aiomig._grid.protocol.answer import objects
+from aiomig._grid.protocol.site import keywords
+from aiomig._grid.queues import GridQueues
 from aiomig.testing import FakeGrid, Site
 
 from .cancel_points import cancelled_at, task_cancelled_at
@@ -267,7 +267,7 @@ async def test_a_home_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Mo
         def full(*_arguments: Any, **_options: Any) -> Any:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("aiomig._local_queues.replacing", full)
+        monkeypatch.setattr("aiomig._local.queues.replacing", full)
         with pytest.raises(LocalError, match="free some space"):
             await mig.queue().send("x")
 
@@ -293,7 +293,7 @@ async def test_what_local_mode_offers(tmp_path: Path) -> None:
         site = await mig.site()
         assert site.runtime_environments == ("GCC-13",)
         assert site.keywords["VGRID"].values == ("Generic", "ANY", "Mine")
-        assert list(site.keywords) == list(aiomig._keywords.KEYWORDS)
+        assert list(site.keywords) == list(aiomig._spec.keywords.KEYWORDS)
         assert str(site.keywords["VGRID"]).endswith("\n  Values: Generic, ANY, Mine")
         assert (site.architectures, site.topics) == ((), ())
         memory = site.keywords["MEMORY"]

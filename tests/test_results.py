@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig._errors import CommandFailed, JobCanceled, JobError, JobExpired, JobFailed, ResultsMissing
-from aiomig._results import parse_io_status, parse_status, raise_for, result
-from aiomig._status import Attempt, CommandResult, JobState, JobStatus
+from aiomig._core.errors import CommandFailed, JobCanceled, JobError, JobExpired, JobFailed, ResultsMissing
+from aiomig._core.models import Attempt, CommandResult, JobState, JobStatus
+from aiomig._jobs.results import parse_io_status, parse_status, raise_for, result
 
 from .recordings import EXCHANGES, FOLDER
 

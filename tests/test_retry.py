@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig._retry import Retry, retry_after
+from aiomig._grid.operations import Retry, retry_after
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig._schedule import Schedule
+from aiomig._grid.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import aiomig
-from aiomig._retry import Retry
+from aiomig._grid.operations import Retry
 from aiomig.testing import USER, Authority, FakeGrid
 
 from .secrecy import LOGGERS, SECRETS
@@ -93,7 +93,7 @@ async def test_nothing_of_an_open_session_shows_them(
 async def test_nothing_that_goes_wrong_shows_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], wrong: str
 ) -> None:
-    monkeypatch.setattr("aiomig._link.Retry", partial(Retry, first=0.001))
+    monkeypatch.setattr("aiomig._grid.operations.Retry", partial(Retry, first=0.001))
     url = "https://localhost:1"
     fields |= {
         "password": {"password": PASSWORD + "x"},

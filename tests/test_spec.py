@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiomig._errors import SpecError
-from aiomig._mrsl import render
-from aiomig._spec import JobSpec
-from aiomig._values import InputFile, OutputFile, Remote, Resources
+from aiomig._core.errors import SpecError
+from aiomig._spec.jobspec import JobSpec
+from aiomig._spec.mrsl import render
+from aiomig._spec.values import InputFile, OutputFile, Remote, Resources
 
 
 @pytest.fixture

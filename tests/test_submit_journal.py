@@ -16,11 +16,12 @@ import httpx
 import pytest
 
 import aiomig
-from aiomig import JobSpec, LocalError, SpecError, SubmitErrors, SubmitUnknown, _grid_find
-from aiomig import _submit_journal as module
-from aiomig._description import Description
-from aiomig._plan import Plan
-from aiomig._submit_journal import SubmitJournal, folder_of
+from aiomig import JobSpec, LocalError, SpecError, SubmitErrors, SubmitUnknown
+from aiomig._grid import submit as _grid_find
+from aiomig._grid import submit_journal as module
+from aiomig._grid.submit_journal import SubmitJournal, folder_of
+from aiomig._spec.mrsl import Description
+from aiomig._spec.plan import Plan
 from aiomig.testing import FakeGrid
 
 from .cancel_points import cancelled_at, task_cancelled_at
@@ -452,7 +453,7 @@ def act(mig: Session, many: bool) -> Callable[[], Any]:
 async def test_a_submit_that_is_cancelled_wherever_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cancel: Any, lost: bool, many: bool
 ) -> None:
-    monkeypatch.setattr("aiomig._grid_submit.JOBS_PER_REQUEST", 2)
+    monkeypatch.setattr("aiomig._grid.submit.JOBS_PER_REQUEST", 2)
     number, reached = 0, True
     async with opened(tmp_path) as grid:
         while reached:
@@ -519,7 +520,7 @@ async def test_a_submit_that_is_cancelled_at_each_request(tmp_path: Path, many: 
 async def test_a_local_submit_that_is_cancelled_wherever_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cancel: Any, many: bool
 ) -> None:
-    monkeypatch.setattr("aiomig._local._SUBMIT_CHUNK", 2)
+    monkeypatch.setattr("aiomig._local.backend._SUBMIT_CHUNK", 2)
     number, reached = 0, True
     async with aiomig.local(tmp_path / "home", slots=1, on_exit="cancel") as mig:
         await mig.submit("sleep 1000")  # nothing else runs

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import JobSpec, JobState, _poller
+from aiomig import JobSpec, JobState
+from aiomig._grid import poller as _poller
 from aiomig.testing import Site
 
 from .clocks import anyio_backend

@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, ConnectionFailed, ProtocolError, Session
-from aiomig._credential import Credential
-from aiomig._retry import Retry
+from aiomig._grid.credential import Credential
+from aiomig._grid.operations import Retry
 from aiomig.testing import USER, Authority, FakeGrid
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Other(Authority):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._link.Retry", partial(Retry, first=0.001))
+    monkeypatch.setattr("aiomig._grid.operations.Retry", partial(Retry, first=0.001))
 
 
 @pytest.fixture(autouse=True)
@@ -294,7 +294,7 @@ async def test_sessions_of_two_users_do_not_mix(tmp_path: Path, authority: Autho
 async def test_a_renewed_certificate_drops_no_running_request(
     tmp_path: Path, authority: Authority, client: ClientFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomig._renewal.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("aiomig._grid.renewal.LOOK_SECONDS", 0.0)
     async with served(tmp_path, authority) as (grid, url), session(url, client, authority.file) as mig:
         handle, running, renewed = grid.handle, anyio.Event(), anyio.Event()
 

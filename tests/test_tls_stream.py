@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from aiomig._tls import TlsStream
+from aiomig._grid.tls import TlsStream
 from aiomig.testing import USER, Authority
 
 if TYPE_CHECKING:

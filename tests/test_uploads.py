@@ -9,8 +9,8 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, SubmitErrors
-from aiomig._lowering import PRIVATE_FOLDER
-from aiomig._uploads import SHARED_FOLDER
+from aiomig._jobs.uploads import SHARED_FOLDER
+from aiomig._spec.plan import PRIVATE_FOLDER
 
 from .clocks import anyio_backend
 from .virtual import REAL_TIME, session_on, world

@@ -16,7 +16,7 @@ from .programs.support import pipes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiomig._board import Board
+    from aiomig._core.subscriptions import Board
 
 QUEUED, EXECUTING, FINISHED = JobState.QUEUED, JobState.EXECUTING, JobState.FINISHED
 

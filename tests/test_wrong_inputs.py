@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import serialization
 
 import aiomig
 from aiomig import Files, Session
-from aiomig._local_files import LocalHome
-from aiomig._shell_syntax import CommandCheck
+from aiomig._local.home import LocalHome
+from aiomig._shell.check import CommandCheck
 from aiomig.testing import USER, Authority, FakeGrid
 
 from .clocks import anyio_backend  # noqa: F401  # the fixture

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig._description import Description
+from aiomig._spec.mrsl import Description
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._description import Description
+    from .._spec.mrsl import Description
     from ._site import Site
 
 RESOURCE = "ee6f88c5f68e506ce379ef437c530fc0_exe1"

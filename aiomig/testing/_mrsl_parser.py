@@ -1,6 +1,6 @@
 """mRSL as the server reads it, with its words on what is wrong (mig-protocol 4, mig-live 5).
 
-Written apart from `aiomig._mrsl`, so that one checks the other.
+Written apart from `aiomig._spec.mrsl`, so that one checks the other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .._description import Description
+from .._spec.mrsl import Description
 from ._operation import stray
 
 if TYPE_CHECKING:

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .. import _local_process
-from .._local_attempt import Attempt, Machine
-from .._local_settings import LocalSettings, base_environment, find_bash
-from .._local_store import Record, encode_plan
-from .._plan import Plan
-from .._results import KINDS
-from .._status import JobState
+from .._core.models import JobState
+from .._jobs.results import KINDS
+from .._local.attempt import Attempt, Machine
+from .._local.settings import LocalSettings, base_environment, find_bash
+from .._local.store import Record, encode_plan
+from .._shell import process as _local_process
+from .._spec.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyio.abc import TaskGroup
 
-    from .._local_attempt import End
+    from .._local.attempt import End
     from ._jobs import Job, Jobs
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from .._shellword import unquote
+from .._spec.quoting import unquote
 from ._jobs import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from .._description import Description
+    from .._spec.mrsl import Description
     from ._jobs import Job, Jobs
 
 _IO_STATUS = (

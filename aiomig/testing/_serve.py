@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import h11
 
-from .._tls import TlsStream
+from .._grid.tls import TlsStream
 from ._certificates import Authority, slash_form
 from ._faults import Dropped
 from ._wire import Request, Response, page

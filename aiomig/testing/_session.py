@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
-from .._open import grid
-from .._poller import Polling
-from .._retry import Retry
+from .._api import grid
+from .._grid.operations import Retry
+from .._grid.poller import Polling
 
 if TYPE_CHECKING:
     import os
 
-    from .._grid import GridBackend
+    from .._grid.backend import GridBackend
     from .._session import Session
     from ._server import FakeGrid
 

@@ -25,10 +25,10 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, JobState, Session
-from aiomig._description import Description
-from aiomig._lowering import PRIVATE_FOLDER
-from aiomig._paths import folder_of
-from aiomig._uploads import SHARED_FOLDER
+from aiomig._core.paths import folder_of
+from aiomig._jobs.uploads import SHARED_FOLDER
+from aiomig._spec.mrsl import Description
+from aiomig._spec.plan import PRIVATE_FOLDER
 
 from .modes import Settings
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomig._backend import Backend
-    from aiomig._plan import Plan
+    from aiomig._spec.plan import Plan
 
 CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
 LONGEST = 1200.0

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiomig
 from aiomig import Config
-from aiomig._poller import Polling
+from aiomig._grid.poller import Polling
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiomig._grid import GridBackend
+    from aiomig._grid.backend import GridBackend
     from aiomig.testing import Authority
 
 SLOTS = 2

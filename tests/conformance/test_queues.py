@@ -10,7 +10,7 @@ import pytest
 
 import aiomig
 from aiomig import FileExists, FileNotFound, NoSession, Queue, SpecError
-from aiomig._keywords import KEYWORDS
+from aiomig._spec.keywords import KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,7 +9,7 @@ import pytest
 
 import aiomig
 from aiomig import Remote, ResultsMissing, SpecError
-from aiomig._lowering import PRIVATE_FOLDER
+from aiomig._spec.plan import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

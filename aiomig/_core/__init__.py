@@ -1,0 +1,1 @@
+"""Values, errors and small machinery. Knows nothing of running jobs."""

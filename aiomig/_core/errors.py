@@ -1,0 +1,485 @@
+"""Every exception of aiomig.
+
+::
+
+    MigError
+    ├── ConfigError                     no or bad configuration
+    ├── SpecError (ValueError)          a job description that cannot be sent
+    ├── NoSession (RuntimeError)        no session is open here
+    ├── LocalError                      local mode cannot work on this machine or home
+    ├── GridError                       something between us and the grid
+    │   ├── ConnectionFailed
+    │   ├── SubmitUnknown               sent, and its fate could not be found out
+    │   ├── AuthenticationFailed
+    │   ├── ServerError
+    │   └── ProtocolError
+    ├── SubmitRejected                  the server refuses a description
+    ├── SubmitErrors                    some of many were refused
+    ├── FileNotFound (FileNotFoundError)
+    ├── FileExists (FileExistsError)
+    ├── PathRefused (PermissionError, ValueError)
+    └── JobError
+        ├── JobNotFound (LookupError)
+        ├── CommandFailed
+        ├── JobFailed
+        ├── JobCanceled
+        ├── JobExpired
+        └── ResultsMissing
+
+All of them survive ``pickle`` and ``copy``, and carry their data as attributes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .._jobs.job import Job
+    from .models import Attempt, JobResult, JobStatus
+
+_E = TypeVar("_E", bound="MigError")
+
+_LONGEST_SHOWN = 120
+_STDERR_LINES = 40
+_LONGEST_LINE = 400
+_MOST_WORDS = 20
+_LONGEST_WORD = 2000
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its repr, cut to a bearable length; never an error, whatever the value is."""
+    if isinstance(value, str | bytes | bytearray) and len(value) > _LONGEST_SHOWN:
+        return f"{value[: _LONGEST_SHOWN - 20]!r}… ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the user's own, or a number of too many digits
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 20]}… ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _bounded(words: Sequence[str]) -> str:
+    """What a server said, at a length that a message may have; ``messages`` has all of it."""
+    more = [f"… and {len(words) - _MOST_WORDS} more"] if len(words) > _MOST_WORDS else []
+    return "; ".join([*(word[:_LONGEST_WORD] for word in words[:_MOST_WORDS]), *more])
+
+
+def _rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(data)
+    return error
+
+
+class MigError(Exception):
+    """The base of everything that aiomig raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        # OSError's own __str__ would show (errno, text) forms; the message is the first argument everywhere.
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class ConfigError(MigError):
+    """There is no configuration, or it is wrong.
+
+    Attributes:
+        path: the configuration file, where one was read.
+        line: the line in it, counted from 1, where one is at fault.
+        field: the field at fault, where one is.
+    """
+
+    def __init__(
+        self, message: str, *, path: str | None = None, line: int | None = None, field: str | None = None
+    ) -> None:
+        where = ":".join(str(part) for part in (path, line) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.path = path
+        self.line = line
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a job description.
+
+    Attributes:
+        field: the field of `JobSpec` or the mRSL keyword at fault.
+        value: what was given.
+        problem: what is wrong with it.
+        remedy: what to do instead.
+        line: the line of the mRSL text, counted from 1, where one was parsed.
+    """
+
+    field: str
+    value: object
+    problem: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        at = f"line {self.line}: " if self.line is not None else ""
+        return f"{at}{_printable(self.field)}={shown(self.value)}: {self.problem}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
+            value = shown(value)
+        return Fault, (self.field, value, self.problem, self.remedy, self.line)
+
+
+class SpecError(MigError, ValueError):
+    """A job description is wrong; raised before anything is sent or created.
+
+    Attributes:
+        faults: everything that is wrong, as a tuple of `Fault`.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        lines = [str(fault) for fault in self.faults]
+        super().__init__(
+            lines[0] if len(lines) == 1 else f"{len(lines)} faults:\n" + "\n".join(f"- {line}" for line in lines)
+        )
+
+
+class NoSession(MigError, RuntimeError):
+    """A module function was called where no session is open."""
+
+
+class LocalError(MigError):
+    """Local mode cannot work here: the home, its database, the disk or bash.
+
+    Attributes:
+        path: the file or folder at fault, where there is one.
+        remedy: what to do.
+    """
+
+    def __init__(self, problem: str, *, path: str | None = None, remedy: str = "") -> None:
+        super().__init__("; ".join(part for part in (problem, remedy) if part))
+        self.path = path
+        self.remedy = remedy
+
+
+class GridError(MigError):
+    """Something between this program and the grid went wrong."""
+
+
+class ConnectionFailed(GridError):
+    """The server could not be reached, did not answer in time, or TLS failed.
+
+    Attributes:
+        sent: whether the request may have reached the server; False where it cannot have.
+    """
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class SubmitUnknown(GridError):
+    """A submit was sent, no answer came, and the job could not be found since: it may exist or not.
+
+    Nothing is sent again on its own. ``await session.find_submitted(error.marker)`` looks again.
+
+    Attributes:
+        marker: the PROJECT that the job bears, if it exists.
+    """
+
+    def __init__(self, marker: str, reason: str) -> None:
+        super().__init__(
+            f"the answer to a submit was lost ({reason}), and the server shows no job with PROJECT {marker} yet; "
+            "before submitting again, look for it with session.find_submitted(marker)"
+        )
+        self.marker = marker
+
+
+class AuthenticationFailed(GridError):
+    """The certificate is expired, not yet valid, refused or unknown, or its key cannot be opened."""
+
+
+class ServerError(GridError):
+    """The server reported a failure.
+
+    Attributes:
+        operation: the operation that was asked for, such as ``"mkdir"``.
+        messages: the server's own words.
+    """
+
+    def __init__(self, operation: str, messages: Sequence[str]) -> None:
+        self.operation = operation
+        self.messages: tuple[str, ...] = tuple(messages)
+        super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a word'}")
+
+
+class ProtocolError(GridError):
+    """The server answered something that makes no sense.
+
+    Attributes:
+        excerpt: the beginning of the answer.
+    """
+
+    def __init__(self, message: str, *, excerpt: str = "") -> None:
+        super().__init__(f"{message}: {excerpt[:200]!r}" if excerpt else message)
+        self.excerpt = excerpt
+
+
+class SubmitRejected(MigError):
+    """The grid (or the local emulation of it) refuses a job description.
+
+    Attributes:
+        messages: the server's words.
+        faults: the same as `Fault` values, where they could be told apart.
+    """
+
+    def __init__(self, messages: Sequence[str], faults: Sequence[Fault] = ()) -> None:
+        self.messages: tuple[str, ...] = tuple(messages)
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        super().__init__(_bounded(self.messages) or "the description was refused without a reason")
+
+
+class SubmitErrors(MigError):
+    """Some of many jobs could not be submitted; the others were.
+
+    Attributes:
+        outcomes: for each description in order, the `Job` that was made, or the error.
+        errors: the errors alone, by their place in that order.
+    """
+
+    def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
+        self.outcomes: tuple[Job | MigError, ...] = tuple(outcomes)
+        self.errors: dict[int, MigError] = {
+            place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)
+        }
+        shown = [f"[{place}] {error}" for place, error in list(self.errors.items())[:5]]
+        more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
+        made = len(self.outcomes) - len(self.errors)
+        super().__init__(
+            f"{len(self.errors)} of {len(self.outcomes)} jobs were not made, {made} were:\n" + "\n".join(shown + more)
+        )
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that were made; after pickling, which a job cannot survive, their ids."""
+        return [each for each in self.outcomes if not isinstance(each, MigError)]
+
+    def __copy__(self) -> SubmitErrors:
+        return _rebuild(type(self), self.args, self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SubmitErrors:
+        # All of it is immutable, but for the jobs, which are what they are.
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A job belongs to its session, and that to its event loop; what travels is its id.
+        outcomes = [each if isinstance(each, MigError) else each.id for each in self.outcomes]
+        return _rebuild, (type(self), self.args, {**self.__dict__, "outcomes": tuple(outcomes)})
+
+
+class FileNotFound(MigError, FileNotFoundError):
+    """A file or folder of the MiG home does not exist.
+
+    Attributes:
+        path: what was asked for.
+    """
+
+    def __init__(self, path: str, message: str = "no such file or directory in the MiG home") -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class FileExists(MigError, FileExistsError):
+    """A file or folder is in the way.
+
+    Attributes:
+        path: what is in the way.
+    """
+
+    def __init__(self, path: str, message: str = "already exists") -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class PathRefused(MigError, PermissionError, ValueError):
+    """A path may not be used: it leaves the home, is hidden by MiG, or cannot be carried by it.
+
+    Attributes:
+        path: what was asked for.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path!r}: {message}")
+        self.path = path
+
+
+class JobError(MigError):
+    """Something about one job.
+
+    Attributes:
+        job_id: the job.
+        status: its last known `JobStatus`, or ``None``.
+        result: its `JobResult` as far as there is one, or ``None``.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        message: str,
+        *,
+        status: JobStatus | None = None,
+        result: JobResult | None = None,
+    ) -> None:
+        super().__init__(f"job {job_id}: {message}")
+        self.job_id = job_id
+        self.status = status
+        self.result = result
+
+
+class JobNotFound(JobError, LookupError):
+    """No job of this user has that id."""
+
+    def __init__(self, job_id: str, message: str = "no such job") -> None:
+        super().__init__(job_id, message)
+
+
+class CommandFailed(JobError):
+    """The job ended, but a command exited with something other than 0.
+
+    The message ends with the last 40 lines of standard error; ``result.stderr`` has all of it.
+
+    Attributes:
+        command: the first command that failed.
+        exit_code: its exit code.
+        staging: what went wrong with the files of the job before or after it, a line each.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        command: str,
+        exit_code: int,
+        status: JobStatus,
+        result: JobResult,
+        staging: Sequence[str] = (),
+    ) -> None:
+        self.command = command
+        self.exit_code = exit_code
+        self.staging: tuple[str, ...] = tuple(staging)
+        code = f"{shown(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
+        message = "\n".join([code, *self.staging, *_last_lines(result.stderr_bytes)])
+        super().__init__(job_id, message, status=status, result=result)
+
+    @property
+    def signal(self) -> str | None:
+        """The signal that ended the command, such as ``"SIGKILL"``; ``None`` where it exited by itself."""
+        return _signal_name(self.exit_code)
+
+
+def _last_lines(output: bytes) -> list[str]:
+    # Of the bytes a little more than can be shown, and of each line what a terminal would show after its last CR.
+    text = output[-4 * _STDERR_LINES * _LONGEST_LINE :].decode("utf-8", "replace").removesuffix("\n")
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")[-_STDERR_LINES:]] if text else []
+    return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines]
+
+
+class JobFailed(JobError):
+    """The grid gave the job up after its last attempt."""
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Each attempt, oldest first, with its resource, its times and the reason why it failed."""
+        return self.status.attempts if self.status is not None else ()
+
+
+class JobCanceled(JobError):
+    """The job was canceled."""
+
+
+class JobExpired(JobError):
+    """The job waited in the queue for longer than the grid allows."""
+
+
+class ResultsMissing(JobError):
+    """The job is FINISHED, but its exit codes or outputs did not arrive.
+
+    Attributes:
+        missing: the names of what was expected and did not arrive.
+        arrived: the names of what did.
+        staging: what went wrong with the files of the job, a line each.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        missing: Sequence[str],
+        *,
+        arrived: Sequence[str] = (),
+        staging: Sequence[str] = (),
+        remedy: str = "see whether the commands made them in the job's own folder, and as files: folders stay",
+        status: JobStatus | None = None,
+        result: JobResult | None = None,
+    ) -> None:
+        self.missing: tuple[str, ...] = tuple(missing)
+        self.arrived: tuple[str, ...] = tuple(arrived)
+        self.staging: tuple[str, ...] = tuple(staging)
+        came = f"; these did: {_listed(self.arrived)}" if self.arrived else ""
+        message = f"FINISHED, but these did not arrive: {_listed(self.missing)}{came}{remedy and '; '}{remedy}"
+        super().__init__(job_id, "\n".join([message, *self.staging]), status=status, result=result)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_WORDS} more" if len(names) > _MOST_WORDS else ""
+    return ", ".join(names[:_MOST_WORDS]) + more
+
+
+_EXIT_CODES: Mapping[int, str] = {
+    124: "ended by the timeout command",
+    126: "found, but not executable: executables=[…] sends files that are",
+    127: "command not found: executables=[…] sends your own",
+    255: "unbalanced quotes, or an error of ssh and the like",
+}
+
+_SIGNALS: Mapping[int, str] = {
+    signal.SIGILL: "illegal instruction, often built for another processor",
+    signal.SIGABRT: "aborted, often by a failed assertion",
+    signal.SIGKILL: "killed, often out of memory, or over the CPU time that wall_time allows",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGTERM: "told to end",
+    signal.SIGXCPU: "over the CPU time that wall_time allows",
+    signal.SIGXFSZ: "over the file size that disk_gb allows",
+}
+
+
+def _signal_name(exit_code: int) -> str | None:
+    """Of 128 + N the name of signal N."""
+    try:
+        return signal.Signals(exit_code - 128).name
+    except ValueError:
+        return None
+
+
+def explain_exit_code(exit_code: int) -> str:
+    """What an exit code usually means, as text in brackets, or nothing."""
+    if exit_code in _EXIT_CODES:
+        return f" ({_EXIT_CODES[exit_code]})"
+    name = _signal_name(exit_code)
+    if name is None:
+        return ""
+    meaning = _SIGNALS.get(exit_code - 128, "")
+    return f" (signal {exit_code - 128}, {name}{meaning and ': '}{meaning})"

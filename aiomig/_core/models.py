@@ -1,0 +1,331 @@
+"""What is known of a job: states, snapshots and results. Pure values, no I/O.
+
+`Site`: what a grid, or local mode, says of itself. Values, no I/O.
+
+What is found out of a job before it is submitted. Pure values, no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+from . import display as _html
+from .errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from .._spec.mrsl import Description
+
+
+class JobState(StrEnum):
+    """The state of a job, in MiG's own words.
+
+    States are not ordered: a failed attempt goes from EXECUTING back to QUEUED. Only `is_final` tells an end.
+    """
+
+    PARSE = "PARSE"
+    """Received, not yet queued."""
+    QUEUED = "QUEUED"
+    """Waits for a resource; also after a failed attempt, and after a thaw."""
+    FROZEN = "FROZEN"
+    """Held back by the user; `Job.thaw` queues it again."""
+    EXECUTING = "EXECUTING"
+    """Handed to a resource: input is fetched, then the commands run."""
+    RETRY = "RETRY"
+    """Waits for another attempt (old servers only; today's say QUEUED)."""
+    FINISHED = "FINISHED"
+    """The commands ran to their end, with whatever exit codes."""
+    FAILED = "FAILED"
+    """All attempts failed."""
+    CANCELED = "CANCELED"
+    """Canceled by the user."""
+    EXPIRED = "EXPIRED"
+    """Waited for too long."""
+    UNKNOWN = "UNKNOWN"
+    """A word that this version of aiomig does not know; `JobStatus.native` has it. Never an end."""
+
+    @property
+    def is_final(self) -> bool:
+        """True where no further change can come."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One failed attempt to run a job.
+
+    Attributes:
+        queued_at: when the attempt was queued (aware, UTC), or ``None``.
+        executing_at: when it was handed to a resource.
+        failed_at: when it failed.
+        reason: the grid's words, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``.
+        detail: what local mode knows beyond that, such as a syntax error; empty on the grid.
+        resource: the execution unit that ran it.
+    """
+
+    queued_at: datetime | None = None
+    executing_at: datetime | None = None
+    failed_at: datetime | None = None
+    reason: str = ""
+    detail: str = ""
+    resource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A snapshot of a job.
+
+    All times are aware and in UTC, to the second on the grid; ``None`` where the event has not happened or is not
+    reported (MiG reports no time for FROZEN and EXPIRED).
+
+    Attributes:
+        job_id: the job.
+        state: its `JobState`.
+        native: the server's own word for it.
+        received_at: when the description was accepted.
+        queued_at: when it was last queued; changes with a retry and a thaw.
+        executing_at: when it was last handed to a resource.
+        finished_at: when it finished.
+        failed_at: when its last attempt failed.
+        canceled_at: when it was canceled.
+        attempts: the failed attempts so far, oldest first.
+        schedule_hint: what the scheduler says of it, where it says something.
+        verified: the outcome of VERIFYFILES: ``"NO"`` without any, ``"SUCCESS - …"`` or ``"FAILURE - …"``.
+        resource: the execution unit that has it or had it.
+    """
+
+    job_id: str
+    state: JobState
+    native: str
+    received_at: datetime | None = None
+    queued_at: datetime | None = None
+    executing_at: datetime | None = None
+    finished_at: datetime | None = None
+    failed_at: datetime | None = None
+    canceled_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    schedule_hint: str | None = None
+    verified: str | None = None
+    resource: str | None = None
+
+    _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "state", "queued", "executing", "ended", "attempts", "resource")
+
+    def _html_row(self) -> tuple[object, ...]:
+        ended = self.finished_at or self.canceled_at or (self.failed_at if self.state is JobState.FAILED else None)
+        attempts = len(self.attempts) or None
+        return self.job_id, self.state, self.queued_at, self.executing_at, ended, attempts, self.resource
+
+    def _repr_html_(self) -> str:
+        return _html.of([self])
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """One command and how it ended.
+
+    Attributes:
+        command: the command as it was given.
+        exit_code: its exit code, 128 + N for a signal N; ``None`` where none was reported: the command ended the
+            shell (``exit 0``), or it never ran.
+    """
+
+    command: str
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job left behind.
+
+    Attributes:
+        status: its final `JobStatus`.
+        commands: one `CommandResult` for each time a command reported, in order, then those that never did.
+            A loop over several commands reports its body once a round.
+        stdout_bytes: everything that the commands wrote to standard output.
+        stderr_bytes: the same for standard error.
+        notes: the ``system:`` lines of MiG's accounting, such as ``"system: chmod 1"``.
+        transfers: MiG's account of the staging: pairs of step and code, such as ``("get_input_files", 22)``.
+        reported: whether exit codes arrived at all.
+    """
+
+    status: JobStatus
+    commands: tuple[CommandResult, ...] = ()
+    stdout_bytes: bytes = field(default=b"", repr=False)
+    stderr_bytes: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...] = ()
+    transfers: tuple[tuple[str, int], ...] = ()
+    reported: bool = False
+
+    def _repr_html_(self) -> str:
+        commands = _html.table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])
+        streams = _html.output("stdout", self.stdout) + _html.output("stderr", self.stderr)
+        return _html.of([self.status]) + commands + streams
+
+    @property
+    def exit_code(self) -> int | None:
+        """The first exit code that is not 0, else 0; ``None`` when unknown."""
+        codes = [each.exit_code for each in self.commands if each.exit_code is not None]
+        for code in codes:
+            if code:
+                return code
+        # A shell that ended itself with `exit 0` reports no code for that line; with another code MiG would have
+        # called the attempt failed. So a report without a bad code is a good end.
+        return 0 if self.reported else None
+
+    @property
+    def ok(self) -> bool:
+        """True where the job FINISHED and every exit code is 0."""
+        return self.status.state is JobState.FINISHED and self.exit_code == 0
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 are replaced."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text; bytes that are not UTF-8 are replaced."""
+        return self.stderr_bytes.decode("utf-8", "replace")
+
+
+_HEADED = re.compile(r"([A-Z][a-z]+): *(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """One keyword of mRSL, as a site documents it.
+
+    Attributes:
+        name: the keyword, such as ``"CPUTIME"``.
+        text: what the site says of it, a line each: what it means, its type, an example.
+        values: the values that the site takes, where it lists them.
+    """
+
+    name: str
+    text: tuple[str, ...]
+    values: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """What it means: the line that says so, or else the first that has no such heading; empty where none is."""
+        return self._said("description") or next((line for line in self.text if not _HEADED.match(line)), "")
+
+    @property
+    def type(self) -> str:
+        """What its value is, such as ``"integer"``; empty where the site does not say."""
+        return self._said("type")
+
+    @property
+    def example(self) -> str:
+        """A value as an example; empty where the site has none."""
+        return self._said("example")
+
+    @property
+    def default(self) -> str:
+        """What counts where a job does not say; empty where the site does not say."""
+        return self._said("default")
+
+    def _said(self, heading: str) -> str:
+        """All that stands under a heading."""
+        lines: list[str] = []
+        inside = False
+        for line in self.text:
+            match = _HEADED.match(line)
+            inside = match[1].lower() == heading if match else inside
+            if inside:
+                lines.append(match[2] if match else line)
+        return "\n".join(filter(None, lines))
+
+    def __str__(self) -> str:
+        lines = [self.name, *(f"  {line}" for line in self.text)]
+        listed = not self.values or any(self.values[0] in line and self.values[-1] in line for line in self.text)
+        return "\n".join(lines if listed else [*lines, f"  Values: {', '.join(self.values)}"])
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a grid, or local mode, offers jobs, in its own words. From `Session.site`.
+
+    Example::
+
+        site = await session.site()
+        print(site.keywords["CPUTIME"])         # the documentation of a keyword; .description, .default and so on
+        print(site.architectures)               # what may be given as Resources.architecture
+
+    Attributes:
+        keywords: the documentation of mRSL by keyword, as a mapping to `Keyword`.
+        runtime_environments: the names of what `JobSpec.runtime_environments` may ask for.
+        topics: what else the site has documentation of, for people with a web browser.
+    """
+
+    keywords: Mapping[str, Keyword] = field(hash=False)
+    runtime_environments: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The values of ARCHITECTURE; empty where the site does not list them."""
+        return self._values("ARCHITECTURE")
+
+    @property
+    def job_types(self) -> tuple[str, ...]:
+        """The values of JOBTYPE; empty where the site does not list them."""
+        return self._values("JOBTYPE")
+
+    def _values(self, keyword: str) -> tuple[str, ...]:
+        return self.keywords[keyword].values if keyword in self.keywords else ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `Session.check` found.
+
+    Attributes:
+        faults: why the job would be refused, or could not run, as a tuple of `Fault`.
+        warnings: what it would be taken with, but may come to grief by, as a tuple of `Fault`.
+        unknown: what could not be found out before the job is there, a line each.
+        offers: the values that the site takes, by mRSL keyword, as far as it says so: such as those of ARCHITECTURE.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    unknown: tuple[str, ...] = ()
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing speaks against the job."""
+        return not self.faults
+
+    def __str__(self) -> str:
+        lines = [f"fault: {each}" for each in self.faults]
+        lines += [f"warning: {each}" for each in self.warnings]
+        lines += [f"unknown: {each}" for each in self.unknown]
+        return "\n".join(lines or ["nothing speaks against it"])
+
+
+def not_offered(description: Description, offers: Mapping[str, Sequence[str]]) -> list[Fault]:
+    """What a description asks for and a site does not have.
+
+    Args:
+        description: the job.
+        offers: the values that the site takes, by keyword; what it says nothing of is not looked at.
+    """
+    faults: list[Fault] = []
+    for keyword, values in offers.items():
+        known = {value.upper() for value in values}  # a server takes RUNTIMEENVIRONMENT in any case
+        have = f"it has {', '.join(values)}" if values else "it has none"
+        faults += [
+            Fault(keyword, value, "is not what this site offers", f"{have}: use one of its own, or leave it out")
+            for value in description.lines(keyword)
+            if value not in values and not (keyword == "RUNTIMEENVIRONMENT" and value.upper() in known)
+        ]
+    return faults

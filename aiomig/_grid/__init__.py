@@ -1,0 +1,1 @@
+"""The grid backend: a MiG server over HTTPS."""

@@ -1,0 +1,319 @@
+"""Where the grid is and who the user is: `Config`, and the ``miguser.conf`` that MiG users have."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from .._core.errors import AuthenticationFailed, ConfigError, shown
+from .credential import Credential
+from .miguser import UserFile, content, expanded
+
+if TYPE_CHECKING:
+    import ssl
+
+logger = logging.getLogger("aiomig")
+
+Password: TypeAlias = str | Callable[[], str]
+"""The passphrase of a key, or what gives it when it is needed."""
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+_MOST_DAYS = 36_500
+
+ENVIRONMENT_VARIABLE = "AIOMIG_CONFIG"
+"""Names the configuration file to use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How to reach a grid, and as whom.
+
+    Making one does no I/O; a leading ``~`` of a path is expanded.
+
+    Example::
+
+        config = Config.load("~/.mig/miguser.conf").replace(password=lambda: keyring.get_password("mig", "me"))
+        async with aiomig.grid(config) as mig: ...
+
+    Attributes:
+        url: ``https://host[:port]`` of the certificate host of the site, without a path.
+        certificate: the user's certificate, a PEM file.
+        key: its private key, a PEM file; may be the same file.
+        ca: certificates that the server's must be signed by, a PEM file or a folder as of ``openssl rehash``;
+            ``None`` for the system's store. There is no way not to verify the server.
+        password: the passphrase of the key, or a callable that returns it; never shown.
+        connect_timeout: the longest time to connect, in seconds.
+        timeout: the longest time to wait for the server's next sign of life, in seconds. What takes longer than that
+            must come at 1 KiB a second at least.
+        expiry_warning_days: so many days before the certificate expires, a session warns of it in the log; 0 for never.
+
+    Raises:
+        ConfigError: a field is wrong; names it.
+    """
+
+    url: str
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+    password: Password | None = field(default=None, repr=False)
+    connect_timeout: float = 20.0
+    timeout: float = 300.0
+    expiry_warning_days: float = 14.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _url(self.url))
+        for name in ("certificate", "key", "ca"):
+            value = getattr(self, name)
+            if value is not None or name != "ca":
+                object.__setattr__(self, name, _path(name, value))
+        for name in ("connect_timeout", "timeout"):
+            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+        object.__setattr__(self, "expiry_warning_days", _days("expiry_warning_days", self.expiry_warning_days))
+        if not (self.password is None or isinstance(self.password, str) or callable(self.password)):
+            raise ConfigError(
+                f"password: a {type(self.password).__name__}; give text, or a callable that returns it",
+                field="password",
+            )
+
+    @staticmethod
+    def find() -> Path | None:
+        """The configuration file of this user, if there is one.
+
+        Returns:
+            What ``$AIOMIG_CONFIG`` names, whether it is there or not; else ``~/.mig/miguser.conf`` where it
+            exists; else ``None``.
+        """
+        if named := os.environ.get(ENVIRONMENT_VARIABLE):
+            return _path(ENVIRONMENT_VARIABLE, named, "a miguser.conf")
+        usual = Path("~/.mig/miguser.conf").expanduser()
+        return usual if usual.is_file() else None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
+        """Read a ``miguser.conf`` (mig-protocol 1).
+
+        The file has one ``key value`` a line, white space between them. The first of several lines with one
+        key counts, unknown keys are ignored. The rest of the line is the value, blanks in it included. ``#``
+        begins a comment at the start of a line; and after a blank in ``migserver``, ``connect_timeout``,
+        ``max_time`` and ``auth_redir``, but not in the paths and the password, which may hold it. In paths
+        ``~`` and ``$VAR`` are expanded, by no shell; a relative path starts at the working directory.
+
+        ``cacertfile AUTO``, and no ``cacertfile`` at all, mean the system's store. The old client did not
+        verify the server where ``cacertfile`` was missing; this one always does. ``max_time`` becomes
+        ``timeout``.
+
+        Args:
+            path: the file; ``None`` for what `find` finds.
+
+        Raises:
+            ConfigError: the file is missing, unreadable or wrong; names the file, the line and the key.
+        """
+        found = cls.find() if path is None else _path("config", path, "a miguser.conf")
+        if found is None:
+            raise ConfigError(
+                "no configuration: there is no ~/.mig/miguser.conf, and AIOMIG_CONFIG is not set; write one, "
+                "give Config(url=…, certificate=…, key=…), or use local mode"
+            )
+        file = UserFile.read(found)
+        if file.password:
+            _check_secrecy("password", found)
+        try:
+            return cls(**file.fields())
+        except ConfigError as error:
+            raise file.blame(error) from None
+
+    def replace(self, **fields: Any) -> Config:
+        """A copy with other fields.
+
+        Raises:
+            ConfigError: there is no such field, or its value is wrong.
+        """
+        known = [each.name for each in dataclasses.fields(self)]
+        for name in fields:
+            if name not in known:
+                raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(known)}", field=name)
+        return dataclasses.replace(self, **fields)
+
+    def credential(self) -> Credential:
+        """What the user's certificate says of itself; reads the files.
+
+        Raises:
+            ConfigError: a file cannot be read, or holds no certificate.
+        """
+        try:
+            return Credential.read(self.certificate, self.key)
+        except OSError as error:
+            name = "key" if error.filename == str(self.key) != str(self.certificate) else "certificate"
+            raise _unreadable(name, getattr(self, name), error) from error
+        except ValueError as error:
+            raise ConfigError(
+                f"certificate: {self.certificate} {error}; give the cert.pem of the site, or make one of its "
+                "PKCS#12 file: openssl pkcs12 -in FILE.p12 -clcerts -nokeys -out cert.pem",
+                field="certificate",
+            ) from error
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """What TLS needs: the user's certificate and key, and the authorities of the server; reads the files.
+
+        The server is always verified, with TLS 1.2 at least. The terminal is never asked for a passphrase.
+
+        Raises:
+            AuthenticationFailed: the certificate is expired or not yet valid, or the key cannot be decrypted.
+            ConfigError: a file cannot be read or is of another kind, or the key is another's.
+            Exception: whatever a callable ``password`` raises.
+        """
+        import ssl  # only who reaches a grid pays for it
+
+        self.credential().check()
+        context = self._trust()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        passphrase = _Passphrase(self.password, self.key)
+        try:
+            context.load_cert_chain(self.certificate, self.key, passphrase)
+        except ssl.SSLError as error:
+            raise self._key_error(error, asked=passphrase.asked) from error
+        except OSError as error:
+            raise _unreadable("key", self.key, error) from error
+        _check_secrecy("key", self.key)
+        return context
+
+    def _trust(self) -> ssl.SSLContext:
+        import ssl
+
+        if self.ca is None:
+            return ssl.create_default_context()
+        try:
+            if self.ca.is_dir():
+                return ssl.create_default_context(capath=self.ca)
+            content(self.ca)
+            return ssl.create_default_context(cafile=self.ca)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"ca: {self.ca} holds no certificate in PEM format; give the cacert.pem of the site, or "
+                "leave it out for the system's store",
+                field="ca",
+            ) from error
+        except OSError as error:
+            raise _unreadable("ca", self.ca, error) from error
+
+    def _key_error(self, error: ssl.SSLError, *, asked: bool) -> AuthenticationFailed | ConfigError:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            message = (
+                f"key: {self.key} is not the key of {self.certificate}; give the two that belong together; "
+                "of several certificates in a file the user's comes first"
+            )
+            return ConfigError(message, field="key")
+        if asked:
+            return AuthenticationFailed(f"key: the password does not open {self.key}; give the one it was made with")
+        return ConfigError(
+            f"key: {self.key} holds no private key in PEM format; give the key.pem of the site, or make one "
+            "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
+            field="key",
+        )
+
+
+class _Passphrase:
+    """Gives OpenSSL the passphrase of a key, so that it never asks the terminal for it.
+
+    Attributes:
+        asked: whether the key is encrypted.
+    """
+
+    def __init__(self, password: Password | None, key: Path) -> None:
+        self.asked = False
+        self._password = password
+        self._key = key
+
+    def __call__(self) -> str:
+        self.asked = True
+        password: object = self._password() if callable(self._password) else self._password
+        if not password:
+            raise AuthenticationFailed(
+                f"key: {self._key} is encrypted and no password was given; set password, "
+                "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
+            )
+        if not isinstance(password, str) or len(password.encode("utf-8", "replace")) > 1023 or _HALF.search(password):
+            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes in UTF-8")
+        return password
+
+
+def _url(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"url: {shown(value)} is not text; give https://host[:port]", field="url")
+    text = value.strip()
+    if "@" in text:
+        # Not shown, and looked for first: the password is in it.
+        raise ConfigError("url: holds a user name or password; give https://host[:port] only", field="url")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _url_error(text, str(error)) from error
+    if parts.scheme != "https":
+        raise _url_error(text, "is not https://, the only way in which a certificate is used")
+    if not host or any(character.isspace() for character in text):
+        raise _url_error(text, "names no host")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise _url_error(text, f"names a host that cannot be ({error.__cause__ or error})") from None
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise _url_error(text, "has a path, and aiomig finds its own way from the host")
+    name = f"[{host}]" if ":" in host else host
+    return f"https://{name}" if port is None else f"https://{name}:{port}"
+
+
+def _url_error(text: str, problem: str) -> ConfigError:
+    return ConfigError(f"url: {text[:200]!r} {problem}; give https://host[:port]", field="url")
+
+
+def _path(name: str, value: object, kind: str = "a PEM file") -> Path:
+    problem = "is no path"
+    if isinstance(value, str | os.PathLike) and isinstance(text := os.fspath(value), str) and text:
+        try:
+            return expanded(text)
+        except ValueError as error:
+            problem = str(error)
+    raise ConfigError(f"{name}: {shown(value)} {problem}; give the path of {kind}", field=name)
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
+        return float(value)
+    raise ConfigError(f"{name}: {shown(value)} is no time; give seconds, more than 0", field=name)
+
+
+def _days(name: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_DAYS:
+        return float(value)
+    raise ConfigError(f"{name}: {shown(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
+
+
+def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:
+    reason = error.strerror or type(error).__name__
+    return ConfigError(f"{name}: {path} cannot be read: {reason}; correct the path or its permissions", field=name)
+
+
+def _check_secrecy(what: str, path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever reads the file says so
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        logger.warning(
+            "%s: others can read %s; run: chmod 600 %s",
+            what,
+            path,
+            path,
+            extra={"event_name": "secret_readable", "path": str(path)},
+        )

@@ -1,0 +1,340 @@
+"""The MiG home on a grid: `HomeAccess` by the operations of a server.
+
+Where an operation of MiG is lossy, a plain one stands in for it, and the docstring says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._backend import FileInfo, WordCount
+from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
+from .._core.paths import archive_suffix, folder_of, join, name_of
+from .._home.text import count_words, matching_lines
+from .._spec.plan import PRIVATE_FOLDER
+from .multipart import multipart
+from .protocol import answer as _protocol
+from .protocol import files as _protocol_files
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+
+    from .http import Reply
+    from .operations import Link
+
+logger = logging.getLogger("aiomig.grid")
+
+PIECE = 8 << 20
+"""The bytes of one request of a download. Each is a request of its own, so that no connection is held meanwhile."""
+
+CHUNK = 32 << 20
+"""The bytes of one request of an upload; a server takes at most 64 MiB (mig-protocol 6.3)."""
+
+_CACHE = ".upload-cache"
+_CLEAN_UP_SECONDS = 10.0
+_SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
+
+
+class GridHome:
+    """The home of the user whose certificate the link bears.
+
+    Args:
+        link: the operations of the server.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def stat(self, path: str) -> FileInfo | None:
+        """As `HomeAccess.stat`, by ``statpath``."""
+        try:
+            found = _protocol_files.stats(await self._link.read("statpath", [("path", path)]))
+        except FileNotFound:
+            return None
+        if not found:
+            return None
+        return FileInfo(path, name_of(path), found[0].is_dir, found[0].size, found[0].modified_at)
+
+    async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
+        """As `HomeAccess.listing`, by ``ls``."""
+        flags = "far" if recursive else "fa"
+        found = _protocol_files.listing(await self._link.read("ls", [("path", path), ("flags", flags)]))
+        if found.missing and not found.entries:
+            raise FileNotFound(path)
+        # A listing has the folder itself, as `.`, and a recursive one may have it by its name.
+        return [entry for entry in found.entries if entry.path != path or not entry.is_dir]
+
+    async def make_directories(self, paths: Sequence[str]) -> None:
+        """As `HomeAccess.make_directories`, in one ``mkdir``."""
+        if not paths:
+            return
+        fields = [("flags", "p"), *(("path", path) for path in paths)]
+        answer = await self._link.change("mkdir", fields, repeatable=True)
+        try:
+            _protocol.check("mkdir", answer)
+        except (FileExists, PathRefused, ServerError):
+            for path in paths:
+                information = await self.stat(path)
+                if information is not None and not information.is_dir:
+                    raise FileExists(path, "a file is in the way") from None
+            raise
+
+    # -- content
+
+    async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """As `HomeAccess.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error.
+
+        A piece whose transfer breaks is asked for again, from its first byte (RFC 9110 14.2).
+        """
+        version: _Version | None = None
+        position = start
+        while end is None or position < end:
+            stop = position + PIECE if end is None else min(end, position + PIECE)
+            etag = version.etag if version is not None and not version.is_weak else None
+            reply = await self._link.fetch(path, first=position, last=stop - 1, etag=etag)
+            if reply.status == 416 and (version is None or version.size is None):
+                return
+            await self._check_file(path, reply)
+            seen = _Version.of(reply)
+            if seen != (version or seen):
+                raise ServerError("cert_redirect", [f"{path}: the file changed while it was read; read it again"])
+            version = seen
+            if reply.status == 200:
+                # A server may ignore that a part was asked for (RFC 9110 14.2).
+                yield reply.body[position:end]
+                return
+            _check_part(path, reply, position, stop)
+            yield reply.body
+            position += len(reply.body)
+            if position == seen.size or not reply.body:
+                return
+
+    async def _check_file(self, path: str, reply: Reply) -> None:
+        if reply.status in (200, 206, 416):
+            return
+        information = await self.stat(path) if reply.status in (301, 403) else None
+        if information is not None and information.is_dir:
+            raise PathRefused(path, "a directory; give a file")
+        if reply.status == 404 or (reply.status == 403 and information is None):
+            raise FileNotFound(path)
+        raise ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
+
+    async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
+        """As `HomeAccess.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
+
+        The server's cache goes by base name and does not cut what it finds (mig-protocol 6.3), hence the name. As
+        ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
+        aiomig fills.
+        """
+        if not path.startswith(f"{PRIVATE_FOLDER}/"):
+            information = await self.stat(path)
+            if information is not None and information.is_dir:
+                raise PathRefused(path, "a directory; give a file")
+        name = f"aiomig-{secrets.token_hex(12)}"
+        try:
+            await self._upload(name, content, size)
+            await self._put_in_place(f"{_CACHE}/{name}", path, size)
+        except BaseException:
+            await self._forget(f"{_CACHE}/{name}")
+            raise
+
+    async def _upload(self, name: str, content: AsyncIterable[bytes], size: int) -> None:
+        position = 0
+        waiting = bytearray()
+        async for piece in content:
+            waiting += piece
+            while len(waiting) >= CHUNK:
+                await self._send_chunk(name, bytes(waiting[:CHUNK]), position, size)
+                position += CHUNK
+                del waiting[:CHUNK]
+        if position + len(waiting) != size:
+            raise ValueError(f"size={size!r}: the content has {position + len(waiting)} bytes; give their number")
+        if waiting or not position:
+            await self._send_chunk(name, bytes(waiting), position, size)
+
+    async def _put_in_place(self, cached: str, path: str, size: int) -> None:
+        """Moves an upload to its final name. Nothing else has its present one, so that it may be tried again."""
+        fields = [("src", cached), ("dst", path)]
+        try:
+            answer = await self._link.change("mv", fields)
+        except (ConnectionFailed, ProtocolError, ServerError) as error:
+            answer = await self._link.change("mv", fields, repeatable=True)
+            if any(isinstance(each, FileNotFound) for each in _protocol.faults("mv", answer)):
+                information = await self.stat(path)
+                if information is None or information.is_dir or information.size != size:
+                    raise
+                logger.debug("%s was in place, though the server did not say so: %s", path, error)
+                return
+        _protocol.check("mv", answer)
+
+    async def _send_chunk(self, name: str, data: bytes, position: int, size: int) -> None:
+        def body(token: str) -> tuple[bytes, str]:
+            fields = [("output_format", "json"), ("action", "put"), ("_csrf", token)]
+            return multipart(fields, [("files[]", name, data)])
+
+        headers = {"Content-Range": f"bytes {position}-{position + len(data) - 1}/{size}"} if data else {}
+        # The same bytes at the same place: that may be repeated.
+        answer = await self._link.change_body("uploadchunked", body, headers=headers, repeatable=True)
+        parts = _protocol_files.uploads(answer)
+        if failed := [part.message for part in parts if not part.ok]:
+            raise ServerError("uploadchunked", failed)
+        arrived = parts[0].size if len(parts) == 1 else None
+        if arrived != position + len(data):
+            raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {position + len(data)} were sent"])
+
+    async def _forget(self, path: str) -> None:
+        """Removes what a broken operation left."""
+        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+            try:
+                await self._link.change("rm", [("path", path), ("flags", "f")])
+            except MigError:
+                return
+
+    async def write_range(self, path: str, start: int, data: bytes) -> None:
+        """As `HomeAccess.write_range`. Servers of today cannot do it, so the whole file goes forth and back."""
+        await self._require_file(path)
+        content = bytearray(await self._whole(path))
+        content.extend(bytes(max(0, start - len(content))))
+        content[start : start + len(data)] = data
+        await self.write(path, _once(bytes(content)), len(content))
+
+    async def _whole(self, path: str) -> bytes:
+        return b"".join([piece async for piece in self.read(path)])
+
+    async def _require_file(self, path: str) -> FileInfo:
+        information = await self.stat(path)
+        if information is None:
+            raise FileNotFound(path)
+        if information.is_dir:
+            raise PathRefused(path, "a directory; give a file")
+        return information
+
+    # -- names
+
+    async def touch(self, path: str) -> None:
+        """As `HomeAccess.touch`."""
+        _protocol.check("touch", await self._link.change("touch", [("path", path)], repeatable=True))
+
+    async def truncate(self, path: str, size: int) -> None:
+        """As `HomeAccess.truncate`."""
+        await self._require_file(path)
+        fields = [("path", path), ("size", str(size))]
+        _protocol.check("truncate", await self._link.change("truncate", fields, repeatable=True))
+
+    async def copy(self, source: str, destination: str) -> None:
+        """As `HomeAccess.copy`."""
+        fields = [("src", source), ("dst", destination), ("flags", "r")]
+        _protocol.check("cp", await self._link.change("cp", fields))
+
+    async def move(self, source: str, destination: str) -> None:
+        """As `HomeAccess.move`."""
+        _protocol.check("mv", await self._link.change("mv", [("src", source), ("dst", destination)]))
+
+    async def remove(self, path: str, *, recursive: bool) -> None:
+        """As `HomeAccess.remove`: with flag ``f``, which passes the trash by."""
+        information = None if recursive else await self.stat(path)
+        if not recursive and information is None:
+            raise FileNotFound(path)
+        if information is not None and information.is_dir:
+            raise PathRefused(path, "a directory; use remove(recursive=True), or rmdir")
+        flags = "fr" if recursive else "f"
+        _protocol.check("rm", await self._link.change("rm", [("path", path), ("flags", flags)]))
+
+    async def remove_directory(self, path: str) -> None:
+        """As `HomeAccess.remove_directory`."""
+        information = await self.stat(path)
+        if information is None:
+            raise FileNotFound(path)
+        if not information.is_dir:
+            raise PathRefused(path, "a file; use remove")
+        if await self.listing(path):
+            raise FileExists(path, "the directory is not empty; use remove(recursive=True)")
+        _protocol.check("rmdir", await self._link.change("rmdir", [("path", path)]))
+
+    # -- looking into files
+
+    async def checksum(self, path: str, algorithm: str) -> str:
+        """As `HomeAccess.checksum`: by the server for what all servers have, else by reading the file here."""
+        await self._require_file(path)
+        if algorithm in _SERVER_ALGORITHMS:
+            fields = [("path", path), ("hash_algo", algorithm), ("max_chunks", "0")]
+            sums = _protocol_files.checksums(await self._link.read("chksum", fields))
+            if len(sums) == 1:
+                return next(iter(sums.values()))
+            raise ProtocolError(f"chksum: {len(sums)} checksums for one file")
+        digest = hashlib.new(algorithm)
+        async for piece in self.read(path):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    async def grep(self, pattern: str, path: str) -> list[str]:
+        """As `HomeAccess.grep`, by reading the file here: a server's takes few patterns, and text only."""
+        return await matching_lines(self.read(path), pattern)
+
+    async def word_count(self, path: str) -> WordCount:
+        """As `HomeAccess.word_count`, by reading the file here: a server counts characters for bytes."""
+        return await count_words(self.read(path))
+
+    async def pack(self, source: str, archive: str) -> None:
+        """As `HomeAccess.pack`: beside the source under a name of its own, then moved into place.
+
+        One source, for a server keeps the last of several only.
+        """
+        folder = folder_of(source)
+        part = f"aiomig-{secrets.token_hex(12)}{archive_suffix(archive)}"
+        fields = [("src", name_of(source)), ("dst", part), ("current_dir", folder)]
+        try:
+            _protocol.check("pack", await self._link.change("pack", fields))
+            await self.move(join(folder, part), archive)
+        except BaseException:
+            await self._forget(join(folder, part))
+            raise
+
+    async def unpack(self, archive: str, destination: str) -> None:
+        """As `HomeAccess.unpack`."""
+        _protocol.check("unpack", await self._link.change("unpack", [("src", archive), ("dst", destination)]))
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """By what a file is told from what it was before.
+
+    Attributes:
+        etag: without the mark of a weak one: Apache gives a file that is younger than a second a weak one, and then
+            the same as a strong one.
+        size: of the whole file in bytes, where the answer says.
+        is_weak: whether the server would not compare it.
+    """
+
+    etag: str
+    modified: str
+    size: int | None
+    is_weak: bool = field(compare=False)
+
+    @classmethod
+    def of(cls, reply: Reply) -> _Version:
+        etag = reply.headers.get("ETag", "")
+        _, _, total = reply.headers.get("Content-Range", "").partition("/")
+        size = reply.headers.get("Content-Length", "") if reply.status == 200 else total
+        return cls(
+            etag.removeprefix("W/"),
+            reply.headers.get("Last-Modified", ""),
+            int(size) if size.isascii() and size.isdigit() else None,
+            is_weak=not etag or etag.startswith("W/"),
+        )
+
+
+def _check_part(path: str, reply: Reply, start: int, stop: int) -> None:
+    given = reply.headers.get("Content-Range", "")
+    if not given.startswith(f"bytes {start}-") or len(reply.body) > stop - start:
+        raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given!r} came")

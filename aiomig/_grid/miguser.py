@@ -1,0 +1,184 @@
+"""The ``miguser.conf`` that MiG users have, in all the forms that the old readers took (mig-protocol 1)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+logger = logging.getLogger("aiomig")
+
+_LARGEST = 1 << 20
+_KEYS_WITH_COMMENTS = frozenset({"migserver", "connect_timeout", "max_time", "auth_redir"})
+_KEYS = _KEYS_WITH_COMMENTS | {"certfile", "keyfile", "cacertfile", "password", "username", "authcookiefile"}
+_FIELDS = {
+    "url": "migserver",
+    "certificate": "certfile",
+    "key": "keyfile",
+    "ca": "cacertfile",
+    "timeout": "max_time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UserFile:
+    """A configuration file.
+
+    Attributes:
+        path: where it is.
+        values: line number and value of each key.
+    """
+
+    path: Path
+    values: Mapping[str, tuple[int, str]] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> UserFile:
+        """Read a file; `Config.load` says how.
+
+        Raises:
+            ConfigError: it is missing, unreadable or not UTF-8.
+        """
+        try:
+            data = content(path)
+        except FileNotFoundError as error:
+            problem = "there is no such file; write it, or set AIOMIG_CONFIG to another"
+            raise ConfigError(problem, path=str(path)) from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ConfigError(f"cannot be read: {reason}; correct its permissions", path=str(path)) from error
+        try:
+            return cls(path, _values(path, data.decode("utf-8-sig")))
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+        # Not from the error: that holds the whole file, with the password in it.
+        raise ConfigError("is not UTF-8; save it as UTF-8", path=str(path), line=line)
+
+    @property
+    def password(self) -> str:
+        """The passphrase of the key; empty where there is none."""
+        return self._text("password")
+
+    def fields(self) -> dict[str, Any]:
+        """What it says of the fields of `Config`.
+
+        Raises:
+            ConfigError: a key is missing or wrong, or a file that it names does not exist.
+        """
+        self._refuse_other_access()
+        fields: dict[str, Any] = {"url": self._required("migserver")}
+        for key, name in (("certfile", "certificate"), ("keyfile", "key")):
+            fields[name] = self._existing(key, self._required(key))
+        authorities = self._text("cacertfile")
+        if authorities and authorities != "AUTO":
+            fields["ca"] = self._existing("cacertfile", authorities)
+        if self.password:
+            fields["password"] = self.password
+        for key, name in (("connect_timeout", "connect_timeout"), ("max_time", "timeout")):
+            if text := self._text(key):
+                fields[name] = self._number(key, text)
+        return fields
+
+    def blame(self, error: ConfigError) -> ConfigError:
+        """An error about a field of `Config`, as one about the line that it came from."""
+        name = error.field or ""
+        return self._error(_FIELDS.get(name, name), str(error).removeprefix(f"{name}: "))
+
+    def _refuse_other_access(self) -> None:
+        redirect = self._text("auth_redir")
+        if redirect and redirect.strip("/") != "cert_redirect":
+            raise self._error("auth_redir", f"{redirect!r} is not access by certificate; remove the line")
+        if "authcookiefile" in self.values and not (self._text("certfile") and self._text("keyfile")):
+            raise self._error(
+                "authcookiefile",
+                "access by OpenID (a cookie file) is not supported; give certfile and keyfile of an X.509 "
+                "certificate, and the certificate host as migserver",
+            )
+
+    def _text(self, key: str) -> str:
+        return self.values.get(key, (0, ""))[1]
+
+    def _required(self, key: str) -> str:
+        if text := self._text(key):
+            return text
+        example = {"migserver": "https://host:port"}.get(key, f"~/.mig/{key.removesuffix('file')}.pem")
+        raise self._error(key, f"is missing; add a line: {key} {example}")
+
+    def _existing(self, key: str, text: str) -> Path:
+        try:
+            path = expanded(os.path.expandvars(text))
+        except ValueError as error:
+            raise self._error(key, f"{text!r} {error}") from error
+        if path.is_file() or (key == "cacertfile" and path.is_dir()):
+            return path
+        remedy = "a comment needs a line of its own" if " #" in text else "correct the path"
+        raise self._error(key, f"there is no file {str(path)!r}; {remedy}")
+
+    def _number(self, key: str, text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise self._error(key, f"{text!r} is no number; give seconds, such as 20") from None
+
+    def _error(self, key: str, problem: str) -> ConfigError:
+        line = self.values[key][0] if key in self.values else None
+        return ConfigError(f"{key}: {problem}", path=str(self.path), line=line, field=key)
+
+
+def expanded(given: str | os.PathLike[str]) -> Path:
+    """A path with a leading ``~`` expanded.
+
+    Raises:
+        ValueError: it can name no file; says why, and what to do.
+    """
+    text = os.fspath(given)
+    if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
+        raise ValueError("holds a NUL or half a character, which no file name can; give another path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with the home of a user that is not known here; write the whole path") from error
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a small file.
+
+    Raises:
+        OSError: it cannot be read, or is too big to be what it should be, such as a device without end.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it has more than {_LARGEST} bytes", str(path))
+    return data
+
+
+def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
+    """The known keys of a file, with line number and value."""
+    values: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split(None, 1)
+        if not words or words[0].startswith("#"):
+            continue
+        key, value = words[0], words[1].strip() if len(words) > 1 else ""
+        if key not in _KEYS:
+            logger.debug("%s:%d: unknown key ignored", path, number)
+        elif key in values:
+            logger.debug("%s:%d: a second %s ignored", path, number, key)
+        else:
+            values[key] = (number, _without_comment(value) if key in _KEYS_WITH_COMMENTS else value)
+    return values
+
+
+def _without_comment(value: str) -> str:
+    words = value.split()
+    marked = next((at for at, word in enumerate(words) if word.startswith("#")), len(words))
+    return " ".join(words[:marked])

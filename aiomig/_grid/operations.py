@@ -1,0 +1,453 @@
+"""Operations of a MiG server: calls by name, with tokens, retries and errors. Knows HTTP, but no operation.
+
+How long to wait before a read is tried again. Pure.
+
+Whether the clock of a server and that of this machine agree.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import secrets
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlencode
+
+import anyio
+
+from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
+from .http import is_lasting
+from .protocol import answer as _protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from .http import HttpClient, Reply
+    from .protocol.answer import Answer
+
+logger = logging.getLogger("aiomig.grid")
+
+_T = TypeVar("_T")
+_TRY_LATER = frozenset({429, 500, 502, 503, 504})
+_CRASHED = "A critical internal error occurred"  # told with HTTP 200 (mig-live 2)
+_CGI_ONLY = frozenset({"liveio"})  # mig-live 5
+_PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
+_FILES = "/cert_redirect/"
+_FORM = "application/x-www-form-urlencoded"
+_MARGIN = 2 << 20
+"""Bytes beyond those asked for that the answer to a download may have: a page about an error."""
+
+_correlation_id: ContextVar[str] = ContextVar("aiomig_correlation_id", default="")
+
+
+class _Later(Exception):
+    """A read that may work if it is tried again."""
+
+    def __init__(self, error: GridError, pause: float = 0.0) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.pause = pause
+
+
+class Link:
+    """The operations of one server, for one session.
+
+    Log lines of one operation share a ``correlation_id``, and so do those of its repetitions and of the tokens that
+    are fetched for it.
+
+    Args:
+        client: the connections.
+        retry: how reads are tried again.
+    """
+
+    def __init__(self, client: HttpClient, retry: Retry | None = None) -> None:
+        self._client = client
+        self._retry = retry or Retry()
+        self._tokens: dict[str, str] = {}
+        self._token_lock = anyio.Lock()
+        self._folder = "wsgi-bin"
+        self._folder_known = False
+        self._skew = ClockSkew()
+
+    async def read(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Answer:
+        """Asks; tried again where it fails, for it changes nothing.
+
+        Raises:
+            GridError: see `_protocol.objects`.
+        """
+        return await self.again(lambda: self._exchange(operation, *form(fields)))
+
+    async def read_unless(
+        self, is_known: Callable[[bytes], bool], operation: str, fields: tuple[bytes, str]
+    ) -> tuple[Answer | None, bytes]:
+        """As `read`, with the bytes of the answer, which are not taken apart where they hold nothing new.
+
+        Args:
+            is_known: told the bytes of an answer that is none of a failed request.
+            operation: the name of the operation.
+            fields: its parameters, as `form` gives them.
+
+        Returns:
+            The objects, or ``None`` where ``is_known`` said so; the bytes.
+        """
+
+        async def send() -> tuple[Answer | None, bytes]:
+            reply = await self._located(operation, *fields)
+            known = reply.status == 200 and is_known(reply.body)
+            return None if known else self._answer(operation, reply), reply.body
+
+        return await self.again(send)
+
+    async def prepare(self, operation: str) -> None:
+        """Fetches the token of an operation, so that its `change` sends nothing but itself.
+
+        Raises:
+            GridError: there is none to be had; nothing was changed.
+        """
+        await self._token(operation)
+
+    async def change(
+        self, operation: str, fields: Sequence[tuple[str, str]] = (), *, repeatable: bool = False
+    ) -> Answer:
+        """Has something done, with the token that the server wants; sent once unless it is ``repeatable``.
+
+        Args:
+            operation: the name of the operation.
+            fields: its parameters.
+            repeatable: whether doing it twice is the same as once.
+        """
+        return await self.change_body(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
+
+    async def change_body(
+        self,
+        operation: str,
+        body: Callable[[str], tuple[bytes, str]],
+        *,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Answer:
+        """As `change`, with a body of the caller's: given the token, its bytes and their media type."""
+
+        async def send() -> Answer:
+            answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
+            if _protocol.csrf_refused(answer):
+                # Refused before anything was done, so that it may be sent again.
+                answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
+            return answer
+
+        with _correlated():
+            return await self.again(send) if repeatable else await _once(send)
+
+    async def again(self, action: Callable[[], Awaitable[_T]]) -> _T:
+        """Does something that may be repeated until it works, with pauses."""
+        with _correlated():
+            for pause in self._retry.pauses():
+                try:
+                    return await action()
+                except _Later as later:
+                    await _rest(max(pause, later.pause), later.error)
+                except ConnectionFailed as error:
+                    if is_lasting(error):
+                        raise
+                    await _rest(pause, error)
+            return await _once(action)
+
+    async def _exchange(
+        self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        return self._answer(operation, await self._located(operation, content, media_type, headers))
+
+    async def _located(
+        self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
+
+    async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """Sends to ``wsgi-bin``, or where a server has none, to ``cgi-bin``; found out once (mig-protocol 7.4)."""
+        folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
+        reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers)
+        if not self._folder_known and folder == "wsgi-bin":
+            if _is_switched_off(reply):
+                reply = await self.send("POST", f"/cgi-bin/{operation}.py", content=content, headers=headers)
+                self._folder = "cgi-bin" if reply.status < 400 else self._folder
+            self._folder_known = reply.status < 400
+        return reply
+
+    def _answer(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
+        if 300 <= reply.status < 400:
+            raise AuthenticationFailed(str(_protocol.redirected(operation, reply.headers.get("Location", ""))))
+        pause = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
+        try:
+            return _protocol.objects(
+                operation,
+                reply.body,
+                reply.headers.get("Content-Type", ""),
+                reply.status,
+                keep_noise=keep_noise,
+            )
+        except ProtocolError as error:
+            raise _Later(error, pause) from error
+        except ServerError as error:
+            if reply.status in _TRY_LATER or any(said.startswith(_CRASHED) for said in error.messages):
+                raise _Later(error, pause) from error
+            raise
+        except ConfigError as error:
+            raise AuthenticationFailed(str(error)) from error
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> Reply:
+        """One request, with a line in the log."""
+        bound = {} if limit is None else {"limit": limit}
+        began, clock = time.monotonic(), time.time()
+        reply: Reply | None = None
+        outcome = "given up"
+        with _correlated():
+            try:
+                reply = await self._client.send(method, path, content=content, headers=headers, **bound)
+                outcome = f"{reply.status}, {len(reply.body)} bytes"
+            except GridError as error:
+                outcome = _without_excerpt(error)
+                raise
+            finally:
+                _log(method, path, outcome, time.monotonic() - began, sent=content, reply=reply)
+        self._skew.note(reply.headers.get("Date"), clock, time.time())
+        return reply
+
+    # -- tokens
+
+    async def _token_before(self, operation: str) -> str:
+        """The token, got before anything is sent: a failure here is none of the operation's."""
+        try:
+            return await self._token(operation)
+        except ConnectionFailed as error:
+            error.sent = False
+            raise
+
+    async def _token(self, operation: str, *, renew: bool = False) -> str:
+        """The token of an operation: all are fetched with the first that is needed (mig-protocol 7.2)."""
+        known = self._tokens.get(operation)
+        if known is not None and not renew:
+            return known
+        async with self._token_lock:
+            if self._tokens.get(operation) == known and (renew or not self._tokens):
+                self._tokens = await self.again(self._fetch_tokens)
+        # An operation that is not in the list wants none, or has none to give: the server will say.
+        return self._tokens.get(operation, "")
+
+    async def _fetch_tokens(self) -> dict[str, str]:
+        failures: list[Exception] = []
+        for page in ("jobman", "fileman"):
+            content, media_type = form(())
+            reply = await self._locate(page, content, {"Content-Type": media_type})
+            try:
+                return _protocol.csrf_tokens(self._answer(page, reply, keep_noise=True))
+            except (_Later, ServerError, ProtocolError) as error:
+                failures.append(error)
+        # The second page is there where jobs are switched off; what ails both is told by either.
+        raise failures[-1]
+
+    # -- plain files
+
+    async def fetch(self, path: str, *, first: int, last: int, etag: str | None = None) -> Reply:
+        """A piece of a file of the home, by ``cert_redirect`` (mig-protocol 6.4).
+
+        Args:
+            path: the path in the home.
+            first: the first byte.
+            last: the last byte, included; at most so many come.
+            etag: what the file must still be; the whole of it comes where it is not.
+
+        Raises:
+            AuthenticationFailed: the server redirects, elsewhere than to the same path with a ``/`` behind it.
+        """
+        headers = {"Range": f"bytes={first}-{last}"}
+        if etag:
+            headers["If-Range"] = etag
+        place = _FILES + quote(path, errors="surrogateescape")
+
+        async def send() -> Reply:
+            reply = await self.send("GET", place, headers=headers, limit=last - first + _MARGIN)
+            if (failure := _failure(path, reply)) is not None:
+                raise _Later(failure, retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date")))
+            location = reply.headers.get("Location", "")
+            if 300 <= reply.status < 400 and not location.endswith(f"{place}/"):
+                raise AuthenticationFailed(str(_protocol.redirected("cert_redirect", location)))
+            return reply
+
+        return await self.again(send)
+
+
+async def _once(action: Callable[[], Awaitable[_T]]) -> _T:
+    try:
+        return await action()
+    except _Later as later:
+        raise later.error from later.__cause__
+
+
+async def _rest(seconds: float, error: GridError) -> None:
+    mark = _correlation_id.get()
+    extra = {"event_name": "retry", "correlation_id": mark, "pause": seconds}
+    logger.info("trying again in %.1f s: %s [%s]", seconds, _without_excerpt(error), mark, extra=extra)
+    await anyio.sleep(seconds)
+
+
+def _without_excerpt(error: GridError) -> str:
+    """For the log, which is not to hold what an answer held: it may be of a file."""
+    return str(error).removesuffix(f": {error.excerpt[:200]!r}") if isinstance(error, ProtocolError) else str(error)
+
+
+@contextmanager
+def _correlated() -> Iterator[None]:
+    """Gives what is sent within the mark of one operation, unless it is part of another."""
+    if _correlation_id.get():
+        yield
+        return
+    token = _correlation_id.set(secrets.token_hex(4))
+    try:
+        yield
+    finally:
+        _correlation_id.reset(token)
+
+
+def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes | None, reply: Reply | None) -> None:
+    """Tells of a request: never what it or its answer holds, for that is the user's."""
+    if logger.isEnabledFor(logging.DEBUG):
+        mark = _correlation_id.get()
+        extra = {
+            "event_name": "request",
+            "correlation_id": mark,
+            "operation": "cert_redirect" if path.startswith(_FILES) else path.rpartition("/")[2].removesuffix(".py"),
+            "method": method,
+            "path": path,
+            "status": reply.status if reply is not None else None,
+            "duration": duration,
+            "bytes_sent": len(sent or b""),
+            "bytes_received": len(reply.body) if reply is not None else None,
+        }
+        logger.debug("%s %s: %s, %.3f s [%s]", method, path, outcome, duration, mark, extra=extra)
+
+
+def _is_switched_off(reply: Reply) -> bool:
+    """Whether a server has no ``wsgi-bin``. Other failures may pass, and ``cgi-bin`` is fifty times as slow."""
+    return reply.status == 404 or (reply.status == 500 and reply.body.strip() == b"500 ERROR")
+
+
+def _failure(path: str, reply: Reply) -> GridError | None:
+    """What is wrong with the answer to a download, where it may pass."""
+    if reply.status in _TRY_LATER:
+        return ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
+    if reply.status in (200, 206) and not (reply.headers.get("ETag") or reply.headers.get("Last-Modified")):
+        # A web server says of every file when it was changed; this is a page that was made up just now.
+        what = reply.headers.get("Content-Type") or "something without a type"
+        return ProtocolError(
+            f"cert_redirect: {path}: the server answered {what}, not the file",
+            excerpt=reply.body[:400].decode("utf-8", "replace"),
+        )
+    return None
+
+
+def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
+    """The parameters of an operation as a request has them: bytes, and their media type."""
+    # Most are job ids, thousands of them, which need no quoting: finding that out is far faster than quoting.
+    text = "&".join([f"{name}={value}" for name, value in fields])
+    if not _PLAIN(text) or text.count("=") != len(fields) or text.count("&") != len(fields) - 1:
+        text = urlencode(fields, errors="surrogateescape")
+    return f"output_format=json{text and '&'}{text}".encode("ascii"), _FORM
+
+
+_LONGEST_RETRY_AFTER = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Growing pauses with jitter.
+
+    Attributes:
+        tries: how often a read is sent at most.
+        first: the first pause in seconds; each further one is twice as long.
+        longest: the longest pause in seconds.
+    """
+
+    tries: int = 5
+    first: float = 0.5
+    longest: float = 20.0
+
+    def pauses(self) -> Iterator[float]:
+        """The pauses between the tries: each between half of its length and all of it."""
+        for number in range(self.tries - 1):
+            yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)
+
+
+def retry_after(value: str | None, date: str | None = None) -> float:
+    """The seconds that a ``Retry-After`` header asks to wait; 0 where there is none, at most five minutes.
+
+    Args:
+        value: the header: a number of seconds, or a date.
+        date: the ``Date`` of the same answer, from which a date is counted: the two clocks may differ. Default is
+            the clock of this machine.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+    else:
+        until = http_date(text)
+        seconds = (until - (http_date(date or "") or datetime.now(UTC))).total_seconds() if until else 0.0
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment that a header names; ``None`` where it is none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # A zone of -0000 is read as none at all; HTTP knows no other than GMT (RFC 9110 5.6.7).
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+LARGE = 60.0
+"""Seconds; the clocks of machines that keep them differ by less than one."""
+
+
+class ClockSkew:
+    """Compares clocks by the ``Date`` of answers, and tells once of a large difference."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def note(self, date: str | None, began: float, ended: float) -> None:
+        """Takes in an answer.
+
+        Args:
+            date: its ``Date`` header, which has whole seconds and was set at some time in between.
+            began: when the request was sent, by this machine's clock, in seconds since 1970.
+            ended: when the answer was there.
+        """
+        if self._is_told or not date or (at := http_date(date)) is None:
+            return
+        told = at.timestamp()
+        skew = max(told - ended, 0.0) or min(told + 1.0 - began, 0.0)
+        if abs(skew) < LARGE:
+            return
+        self._is_told = True
+        logger.warning(
+            "the server's clock is %s %s this machine's, which spoils times of jobs and files that are compared with "
+            "times of here, and the dates of certificates; set the clock that is wrong (NTP does)",
+            timedelta(seconds=round(abs(skew))),
+            "ahead of" if skew > 0 else "behind",
+            extra={"event_name": "clock_skew", "skew": skew},
+        )

@@ -1,0 +1,1 @@
+"""What a MiG server answers, parsed. No I/O."""

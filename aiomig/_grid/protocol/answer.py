@@ -1,0 +1,349 @@
+"""What a MiG server answers: JSON objects, and the errors in them. Pure functions, no I/O.
+
+The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
+found in the objects themselves (mig-protocol 2.4, mig-live 2). `objects` reads any answer and raises what
+concerns every operation; `check` raises what an operation reports; ``_protocol_jobs``, ``_protocol_files``
+and ``_protocol_site`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
+out of these modules.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
+from typing import TypeAlias
+
+from ..._core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    FileExists,
+    FileNotFound,
+    JobNotFound,
+    MigError,
+    PathRefused,
+    ProtocolError,
+    ServerError,
+)
+
+Object: TypeAlias = Mapping[str, object]
+"""One object of an answer; its ``object_type`` says what it is."""
+
+Answer: TypeAlias = Sequence[Object]
+"""The objects of one answer."""
+
+NOISE = frozenset(
+    {"start", "title", "header", "html_form", "link", "multilinkline", "timing_info", "end", "table_pager"}
+)
+"""Object types that only dress a web page."""
+
+_NO_ACCESS = re.compile(
+    r"No such user\b|Invalid or missing user credentials|Authentication is missing!"
+    r"|Invalid client/sharelink id!"
+)
+_BROKEN = re.compile(
+    r"A critical internal error occurred|Could not load backend|Job execution is not enabled on this system"
+)
+_DEEPEST = 30
+"""Levels of nesting that an answer may have. Servers need eight; what is far deeper ends in RecursionError anywhere."""
+
+_LONGEST_WORDS = 20_000  # of one object, in characters: more is no message
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
+_CSRF_TOKEN = re.compile(r'csrf_map\["(\w+)"\]\s*=\s*"([0-9a-f]{64})"')
+_TOKEN = re.compile(r"[0-9a-f]{32,}")
+_LONGEST_REFUSAL = 5000  # a path of 4096 characters, and the words about it
+_JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
+_NO_JOB = re.compile(r"(\S+): You do not have any matching job IDs!")
+_REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRefused]], ...] = (
+    (re.compile(r"(?P<path>.+): path exist!"), FileExists),
+    (re.compile(r"mv: no such file or directory! (?P<path>.+)"), FileNotFound),
+    (
+        re.compile(r"input parsing error: (?:path|src|dst|current_dir): (?P<path>.*): found invalid character.*"),
+        PathRefused,
+    ),
+    (
+        re.compile(r"Invalid (?:path!|destination) \('?(?P<path>.*?)'? expands to (?:an )?illegal path\)"),
+        PathRefused,
+    ),
+    (re.compile(r"Invalid path! \((?P<path>.*): found invalid character.*"), PathRefused),
+    (re.compile(r"Illegal dst path provided!?(?P<path>.*)"), PathRefused),
+    (re.compile(r"(?:touch|mkdir|rmdir): .*?'(?P<path>.+)': Permission denied"), PathRefused),
+    (re.compile(r"cannot \w+ [\"'](?P<path>.+)[\"']: inside a read-only location!"), PathRefused),
+)
+
+
+def objects(
+    operation: str, body: bytes, content_type: str = "", http_status: int = 200, *, keep_noise: bool = False
+) -> list[Object]:
+    """Reads the answer to an operation asked for with ``output_format=json``.
+
+    Args:
+        operation: its name, such as ``"ls"``, for messages.
+        body: the whole answer, decompressed.
+        content_type: the header of that name; some servers say ``json`` where they mean ``application/json``.
+        http_status: the HTTP status; where JSON came, only 500 and above count as a failure.
+        keep_noise: keeps the objects of `NOISE`, which `csrf_tokens` needs.
+
+    Returns:
+        The objects, in order.
+
+    Raises:
+        AuthenticationFailed: the server knows no user for the certificate (mig-protocol 7.1).
+        ServerError: the operation crashed, does not exist or is switched off there.
+        ConfigError: the server redirects, as the hosts for logging in do.
+        ProtocolError: anything else that is no list of objects.
+    """
+    if 300 <= http_status < 400:
+        raise redirected(operation, "")
+    parsed = _parsed(operation, body, content_type, http_status)
+    errors = [text for kind, text in _words(parsed) if kind == "error_text"]
+    for text in errors:
+        if _NO_ACCESS.match(text):
+            raise _no_access(text)
+    if http_status >= 500 or any(_BROKEN.match(text) for _, text in _words(parsed)):
+        raise ServerError(operation, errors or [text for _, text in _words(parsed)] or [f"HTTP {http_status}"])
+    return [each for each in parsed if keep_noise or text_of(each, "object_type") not in NOISE]
+
+
+def redirected(operation: str, location: str) -> ConfigError:
+    """The error for a redirect: certificate hosts do not redirect, the OpenID hosts do (mig-protocol 7.1).
+
+    Args:
+        operation: what was asked for.
+        location: the header of that name, or nothing.
+    """
+    where = f" to {location.partition('?')[0][:200]!r}" if location else ""
+    return ConfigError(
+        f"{operation}: the server redirects{where}, as a host for logging in by password does; give the URL "
+        "of the certificate host of the site, often another name or port, as url (migserver in miguser.conf)",
+        field="url",
+    )
+
+
+def csrf_refused(answer: Answer) -> bool:
+    """Whether the server wants a token for this operation, or another one (mig-protocol 7.2)."""
+    return any(kind == "error_text" and text.startswith(_CSRF_REFUSED) for kind, text in _words(answer))
+
+
+def csrf_tokens(answer: Answer) -> dict[str, str]:
+    """The tokens that ``jobman.py`` and ``fileman.py`` hold, by operation (mig-live 4).
+
+    Args:
+        answer: the objects of such a page, noise included.
+
+    Raises:
+        ProtocolError: there are none.
+    """
+    tokens: dict[str, str] = {}
+    for title in of_type(answer, "title"):
+        script = title.get("script")
+        for text in script.values() if isinstance(script, dict) else (script,):
+            if isinstance(text, str):
+                tokens.update(_CSRF_TOKEN.findall(text))
+    if not tokens:
+        raise ProtocolError("the page holds no tokens (csrf_map)", excerpt=excerpt(answer))
+    return tokens
+
+
+def check(operation: str, answer: Answer, expect: str | None = None) -> None:
+    """Raises the error that an operation reports, where it reports one.
+
+    It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (mig-live 2).
+
+    Args:
+        operation: its name, for messages.
+        answer: its objects.
+        expect: a type of which there must be an object.
+
+    Raises:
+        FileNotFound: a path does not exist; also for one that leaves the home, which the server does not
+            tell apart.
+        FileExists: a path does exist.
+        PathRefused: a path is not allowed. "Inside a read-only location" also means that its parent is
+            missing.
+        JobNotFound: no job has that id.
+        ServerError: anything else that went wrong, with all of the server's words.
+        ProtocolError: the expected type is missing.
+    """
+    found = faults(operation, answer)
+    if found:
+        raise found[0]
+    if expect is not None and not of_type(answer, expect):
+        raise ProtocolError(f"{operation}: the answer has no {expect}", excerpt=excerpt(answer))
+
+
+def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = ()) -> list[MigError]:
+    """Every error that an operation reports, those first that say most, but those of one kind."""
+    found: list[MigError] = []
+    words: list[str] = []
+    for each in answer:
+        kind = each.get("object_type")
+        if kind == "file_not_found":
+            # Operations with a current_dir give names such as ./name (mig-protocol 2.3).
+            found.append(FileNotFound(text_of(each, "name").removeprefix("./") or "?"))
+        elif kind in ("error_text", "warning"):
+            said = plain(text_of(each, "text")[:_LONGEST_WORDS])
+            refusal = _refusal(said)
+            words += [] if refusal else [said or f"{kind} without words"]
+            found += [refusal] if refusal else []
+    if words and not any(isinstance(error, PathRefused) for error in found):
+        found.append(ServerError(operation, words))
+    return [error for error in found if not isinstance(error, but)]
+
+
+def missing_jobs(answer: Answer) -> tuple[str, ...]:
+    """The ids and patterns of which the server says that no job has them."""
+    said = (_NO_JOB.fullmatch(text) for kind, text in _words(answer) if kind == "error_text")
+    return tuple(match[1] for match in said if match)
+
+
+def job_id(operation: str, value: object) -> str:
+    """A job id of the server, fit for a path.
+
+    Raises:
+        ProtocolError: it is none (mig-protocol 8.1).
+    """
+    if isinstance(value, str) and _JOB_ID.fullmatch(value):
+        return value
+    raise ProtocolError(f"{operation}: the answer has something else for a job id", excerpt=shown(value))
+
+
+def of_type(answer: Answer, kind: str) -> list[Object]:
+    """The objects of one type."""
+    return [each for each in answer if each.get("object_type") == kind]
+
+
+def rows(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
+    """The rows of all objects of a type, such as the ``jobs`` of a ``job_list``.
+
+    Raises:
+        ProtocolError: there is no such object, or it holds something else.
+    """
+    found = of_type(answer, kind)
+    if not found:
+        raise ProtocolError(f"{operation}: the answer has no {kind}", excerpt=excerpt(answer))
+    return [row for each in found for row in members(operation, each, key)]
+
+
+def members(operation: str, each: Object, key: str) -> list[Object]:
+    """The objects inside an object.
+
+    Raises:
+        ProtocolError: there is something else.
+    """
+    value = each.get(key)
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        return value
+    raise ProtocolError(f"{operation}: {key} is no list of objects", excerpt=shown(value))
+
+
+def text_of(each: Object, key: str) -> str:
+    """A text of an object; empty where there is none."""
+    value = each.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def integer_of(each: Object, key: str) -> int | None:
+    """A count of an object, or ``None`` where there is none."""
+    value = each.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def lines_of(operation: str, each: Object) -> list[str]:
+    """The lines of a ``file_output``, with their line ends.
+
+    Raises:
+        ProtocolError: there is something else.
+    """
+    lines = each.get("lines")
+    if isinstance(lines, list) and all(isinstance(line, str) for line in lines):
+        return lines
+    raise ProtocolError(f"{operation}: lines is no list of text", excerpt=shown(lines))
+
+
+def plain(text: str) -> str:
+    """The server's words without HTML entities, line breaks, long blanks, and what would steer a terminal."""
+    return _CONTROL.sub("\ufffd", " ".join(unescape(text).split()))
+
+
+def excerpt(answer: Answer) -> str:
+    """The beginning of an answer, for messages."""
+    return shown([each for each in answer if text_of(each, "object_type") not in NOISE])
+
+
+def shown(value: object) -> str:
+    """The beginning of anything from an answer, for messages; tokens are left out."""
+    # Cut before the search as well, far behind what is left: an answer may have many megabytes.
+    return _TOKEN.sub("…", repr(value)[:100_000])[:400]
+
+
+def _words(answer: Answer) -> Iterator[tuple[object, str]]:
+    for each in answer:
+        if (kind := each.get("object_type")) in ("error_text", "warning", "text"):
+            yield kind, plain(text_of(each, "text")[:_LONGEST_WORDS])
+
+
+def _refusal(said: str) -> MigError | None:
+    if match := _NO_JOB.fullmatch(said):
+        return JobNotFound(match[1], "You do not have any matching job IDs!")
+    for pattern, kind in _REFUSALS if len(said) <= _LONGEST_REFUSAL else ():
+        if match := pattern.fullmatch(said):
+            path = match["path"].strip()
+            return kind(path, said.removeprefix(f"{path}: "))
+    return None
+
+
+def _no_access(said: str) -> AuthenticationFailed:
+    if "issing" in said:
+        remedy = "no certificate reached the server; give the URL of the certificate host of the site"
+    else:
+        remedy = (
+            "the server accepts the certificate, but knows no account for it; sign up at the site, or use "
+            "the certificate that belongs to the account"
+        )
+    return AuthenticationFailed(f"{said}: {remedy}")
+
+
+def _parsed(operation: str, body: bytes, content_type: str, http_status: int) -> list[Object]:
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _not_json(operation, body.decode("utf-8", "replace"), content_type, http_status) from None
+    if not _is_shallow(value):
+        raise ProtocolError(
+            f"{operation}: the answer is nested too deeply", excerpt=body[:400].decode("utf-8", "replace")
+        )
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return value
+    raise ProtocolError(f"{operation}: the answer is JSON, but no list of objects", excerpt=shown(value))
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for members in inner for each in members if isinstance(each, dict | list)]
+        if not level:
+            return True
+    return False
+
+
+def _not_json(operation: str, text: str, content_type: str, http_status: int) -> MigError:
+    words = _page_words(text)
+    if said := next((word for word in words if _NO_ACCESS.match(word)), None):
+        return _no_access(said)
+    if http_status in (401, 403):
+        return AuthenticationFailed(f"{operation}: HTTP {http_status}, {'; '.join(words) or 'no access'}")
+    if http_status >= 400 or any(_BROKEN.match(word) for word in words):
+        return ServerError(operation, words or [f"HTTP {http_status}"])
+    what = f"{content_type or 'something without a type'}, not the JSON that was asked for" if text else "nothing"
+    return ProtocolError(f"{operation}: the server answered {what}", excerpt=_TOKEN.sub("…", text[:400]))
+
+
+def _page_words(text: str) -> list[str]:
+    """What an answer in txt marks as an error, or the title of a page of HTML."""
+    marked = [plain(part) for part in text[:_LONGEST_WORDS].split("**")[1::2]]
+    title = text.partition("<title>")[2].partition("</title>")[0]
+    return [word for word in marked if word] or ([plain(title[:200])] if title.strip() else [])

@@ -1,0 +1,273 @@
+"""What a MiG server says of the files of a home. Pure functions, no I/O."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import stat as modes
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ..._backend import FileInfo, WordCount
+from ..._core.errors import FileNotFound, ProtocolError, ServerError
+from ..._core.paths import INVISIBLE, OWN_FOLDER, listed_path
+from .answer import (
+    Answer,
+    Object,
+    check,
+    excerpt,
+    faults,
+    integer_of,
+    lines_of,
+    members,
+    of_type,
+    plain,
+    rows,
+    shown,
+    text_of,
+)
+
+_LARGEST_MODE = 0xFFFFFFFF
+_CHECKSUM = re.compile(r"(?P<sum>[0-9a-f]{8,}) (?P<path>.+)", re.ASCII | re.DOTALL)
+
+
+class Listing(NamedTuple):
+    """The answer of ``ls``, ``find`` or ``expand``.
+
+    Attributes:
+        entries: what there is, without ``.``, ``..`` and what nobody may use. Sizes and times are there
+            only if flag ``f`` was given; else 0 and ``None``.
+        missing: the paths and patterns that match nothing.
+    """
+
+    entries: tuple[FileInfo, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One answer of ``statpath``.
+
+    Attributes:
+        is_dir: whether it is a directory.
+        size: in bytes; 0 for a directory.
+        modified_at: an aware datetime in UTC, or ``None``.
+        mode: as of ``os.stat``.
+    """
+
+    is_dir: bool
+    size: int
+    modified_at: datetime | None
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPart:
+    """What ``uploadchunked`` says of one file.
+
+    Attributes:
+        path: where it is in the home, or the name that was given for it.
+        size: in bytes, as far as it has arrived, or ``None``.
+        ok: whether the server did what it was asked for.
+        message: why it did not.
+    """
+
+    path: str
+    size: int | None
+    ok: bool
+    message: str = ""
+
+
+def listing(answer: Answer, operation: str = "ls") -> Listing:
+    """The entries of an answer, with the paths that do not exist.
+
+    Raises:
+        PathRefused: a path is not allowed, or the server names an entry that is no clean path below the home.
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    for error in faults(operation, answer, but=FileNotFound):
+        raise error
+    missing = tuple(text_of(each, "name") for each in of_type(answer, "file_not_found"))
+    if missing and not of_type(answer, "dir_listings"):
+        return Listing((), missing)
+    entries = [
+        entry
+        for each in rows(operation, answer, "dir_listings", "dir_listings")
+        for row in members(operation, each, "entries")
+        if (entry := _entry(operation, row))
+    ]
+    return Listing(tuple(entries), missing)
+
+
+def _entry(operation: str, row: Object) -> FileInfo | None:
+    path, name, kind = row.get("rel_path"), row.get("name"), row.get("type")
+    if not isinstance(path, str) or not isinstance(name, str) or kind not in ("file", "directory"):
+        raise ProtocolError(f"{operation}: an entry without type, name or path", excerpt=shown(row))
+    parts = path.split("/")
+    if name in (".", "..") or parts[0] == OWN_FOLDER or INVISIBLE.intersection(parts):
+        return None
+    info = row.get("file_info")
+    info = info if isinstance(info, dict) else {}
+    return FileInfo(
+        path=listed_path(path),
+        name=posixpath.basename(path),
+        is_dir=kind == "directory",
+        size=(integer_of(info, "size") or 0) if kind == "file" else 0,
+        modified_at=epoch(info.get("modified")),
+    )
+
+
+def epoch(value: object) -> datetime | None:
+    """A time of a file: seconds since 1970 (mig-live 5); ``None`` if it is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
+    """What ``statpath`` says; nothing for paths that do not exist.
+
+    Names are not in the answer, so ask for one path at a time. The server repeats the whole list once for
+    each match (mig-protocol 2.3); only the first is read.
+
+    Raises:
+        PathRefused: a path is not allowed.
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    for error in faults(operation, answer, but=FileNotFound):
+        raise error
+    found = of_type(answer, "stats")
+    if not found:
+        _check_missing(operation, answer)
+        return ()
+    return tuple(_stat(operation, row) for row in members(operation, found[0], "stats"))
+
+
+def _check_missing(operation: str, answer: Answer) -> None:
+    """Raises where an answer is neither what was asked for nor says that a file is missing."""
+    if not of_type(answer, "file_not_found"):
+        raise ProtocolError(f"{operation}: the answer says nothing of the files", excerpt=excerpt(answer))
+
+
+def _stat(operation: str, row: Object) -> Stat:
+    mode, size = integer_of(row, "mode"), integer_of(row, "size")
+    if mode is None or size is None or mode > _LARGEST_MODE:
+        raise ProtocolError(f"{operation}: mode or size is no number", excerpt=shown(row))
+    is_dir = modes.S_ISDIR(mode)
+    return Stat(is_dir, 0 if is_dir else size, epoch(row.get("mtime")), mode)
+
+
+def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPart, ...]:
+    """What came of each file of an upload, of moving it or of removing it (mig-protocol 6.3).
+
+    A part that failed is in the result with the server's words, also where nothing else tells of it.
+
+    Raises:
+        PathRefused: a path is not allowed.
+        ServerError: the request was refused before it came to any file.
+        ProtocolError: the answer is about something else.
+    """
+    if not of_type(answer, "uploadfiles"):
+        check(operation, answer, "uploadfiles")
+    found = rows(operation, answer, "uploadfiles", "files")
+    if not found:
+        check(operation, answer)
+    words = "; ".join(plain(text_of(each, "text")) for each in of_type(answer, "error_text"))
+    return tuple(_part(operation, row, words) for row in found)
+
+
+def _part(operation: str, row: Object, words: str) -> UploadPart:
+    # Moving and removing are answered with the path itself as the key of a truth value.
+    done = {key: value for key, value in row.items() if isinstance(value, bool)}
+    path = text_of(row, "name") or next(iter(done), "")
+    if not path:
+        raise ProtocolError(f"{operation}: an upload without a name", excerpt=shown(row))
+    message = plain(text_of(row, "error")) or ("" if all(done.values()) else words or "refused without a reason")
+    return UploadPart(path, integer_of(row, "size"), not message, message)
+
+
+def output_lines(answer: Answer, operation: str) -> list[str]:
+    """The lines that ``cat``, ``head``, ``tail`` or ``grep`` found, with their line ends.
+
+    Only text comes unharmed this way: of binary files ``head`` and ``tail`` give nothing (mig-live 6).
+
+    Raises:
+        FileNotFound: a path does not exist.
+        PathRefused: a path is not allowed.
+        ServerError: the file is a directory, or not text.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "file_output")
+    return [line for each in of_type(answer, "file_output") for line in lines_of(operation, each)]
+
+
+def checksums(answer: Answer, operation: str = "chksum") -> dict[str, str]:
+    """Checksums in hexadecimal by path.
+
+    Raises:
+        FileNotFound: a path does not exist.
+        PathRefused: a path is not allowed.
+        ServerError: there is no such algorithm, a path is a directory, or only the beginning was read.
+        ProtocolError: the answer is about something else.
+    """
+    found: dict[str, str] = {}
+    for line in output_lines(answer, operation):
+        match = _CHECKSUM.fullmatch(line.removesuffix("\n"))
+        # A failure, and a sum "(of first N bytes)", are told in the line of the sum.
+        if match is None or match["path"].endswith(" bytes)"):
+            raise ServerError(operation, [plain(line)])
+        found[posixpath.normpath(match["path"])] = match["sum"]
+    return found
+
+
+def word_counts(answer: Answer, operation: str = "wc") -> dict[str, WordCount]:
+    """Lines, words and characters (which the server calls bytes) by path; what was not asked for is 0.
+
+    Raises:
+        FileNotFound: a path does not exist.
+        PathRefused: a path is not allowed.
+        ServerError: a file is not text.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "filewcs")
+    return {
+        _name(operation, row): WordCount(
+            lines=integer_of(row, "lines") or 0,
+            words=integer_of(row, "words") or 0,
+            bytes=integer_of(row, "bytes") or 0,
+        )
+        for row in rows(operation, answer, "filewcs", "filewcs")
+    }
+
+
+def disk_usage(answer: Answer, operation: str = "du") -> dict[str, int]:
+    """Bytes by path.
+
+    Raises:
+        FileNotFound: a path does not exist.
+        PathRefused: a path is not allowed.
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "filedus")
+    found: dict[str, int] = {}
+    for row in rows(operation, answer, "filedus", "filedus"):
+        size = integer_of(row, "bytes")
+        if size is None:
+            raise ProtocolError(f"{operation}: bytes is no number", excerpt=shown(row))
+        found[_name(operation, row)] = size
+    return found
+
+
+def _name(operation: str, row: Object) -> str:
+    name = text_of(row, "name")
+    if not name:
+        raise ProtocolError(f"{operation}: a row without a name", excerpt=shown(row))
+    # Operations with a current_dir give names such as ./name (mig-protocol 2.3).
+    return posixpath.normpath(name)

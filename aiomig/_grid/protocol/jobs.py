@@ -1,0 +1,368 @@
+"""What a MiG server says of jobs: submitting, states, actions, resubmitting, feasibility. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ..._backend import Outcome
+from ..._core.errors import Fault, FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
+from ..._core.models import Attempt, JobState, JobStatus
+from .answer import (
+    Answer,
+    Object,
+    check,
+    faults,
+    integer_of,
+    job_id,
+    lines_of,
+    missing_jobs,
+    of_type,
+    plain,
+    rows,
+    text_of,
+)
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})", re.ASCII)
+_PREAMBLE = re.compile(
+    r"(?:parse failed, Error in mRSL file - or parser - or subsystem :\) ?)?(?:Parse failed \(typecheck\) ?)?"
+)
+_COMPLAINT = re.compile(r"\n(?=unknown keyword: |REQUIRED keyword )")
+_UNKNOWN_KEYWORD = re.compile(r"unknown keyword: (.*)")
+_REQUIRED_KEYWORD = re.compile(r"REQUIRED keyword (\S+) was not found.*")
+_FAULT_BEGINS = "<!-- ****** INFORMATION ABOUT THE TYPE ERROR IN TEXT FORMAT ******"
+_LONGEST_MESSAGE = 100_000  # characters; one fault is told in about 2000
+_FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword description")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What came of one description that was submitted, or of one job that was submitted again.
+
+    Attributes:
+        name: the file of the description without a leading ``/``, or the id of the job; empty where the
+            server does not say what its words are about.
+        job_id: the new job, or ``None``.
+        error: why there is none, or ``None``.
+    """
+
+    name: str
+    job_id: str | None
+    error: MigError | None = None
+
+
+class Statuses(NamedTuple):
+    """The answer of ``jobstatus``.
+
+    Attributes:
+        found: statuses by job id, in the order of the answer.
+        missing: the ids and patterns that match no job of this user.
+    """
+
+    found: dict[str, JobStatus]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feasibility:
+    """Whether some resource could take a job.
+
+    Attributes:
+        job_id: the job.
+        verdict: the server's words; empty where it was not looked at.
+        color: ``GREEN``, ``YELLOW``, ``RED`` or the like; empty where it was not looked at.
+        reasons: keyword and what stands against the job.
+        message: why the job was not looked at; empty where it was.
+    """
+
+    job_id: str
+    verdict: str = ""
+    color: str = ""
+    reasons: tuple[tuple[str, str], ...] = ()
+    message: str = ""
+
+
+def submitted(answer: Answer, operation: str = "submit") -> list[Submission]:
+    """What came of each description of a request to submit, in the order of the answer.
+
+    Some may be jobs while others are refused (mig-live 5). What the server says of no description in
+    particular comes last, under the name ``""``, so that no job made is lost over it.
+
+    Args:
+        answer: of ``submit``, ``submitfields``, ``textarea`` or ``editfile``.
+        operation: which of them.
+
+    Raises:
+        MigError: the request was refused as a whole, as `check` says.
+        ProtocolError: the answer is about something else.
+    """
+    if not of_type(answer, "submitstatuslist"):
+        check(operation, answer, "submitstatuslist")
+    made = [_submission(operation, row) for row in rows(operation, answer, "submitstatuslist", "submitstatuslist")]
+    for error in faults(operation, answer):
+        if isinstance(error, FileNotFound):
+            made.append(Submission(error.path.lstrip("/"), None, error))
+        elif not made:
+            raise error
+        else:
+            made.append(Submission("", None, error))
+    return made
+
+
+def _submission(operation: str, row: Object) -> Submission:
+    name = text_of(row, "name").lstrip("/")
+    if row.get("status") is True:
+        try:
+            return Submission(name, job_id(operation, row.get("job_id")))
+        except ProtocolError as error:
+            return Submission(name, None, error)
+    return Submission(name, None, rejected(text_of(row, "message")))
+
+
+def rejected(message: str) -> SubmitRejected:
+    """The error for the server's message about a description, taken apart (mig-protocol 4.1)."""
+    message = message[:_LONGEST_MESSAGE]
+    typed = _type_faults(message)
+    head, table, _ = message.partition("<table")
+    rest = head + (message.rpartition("-->")[2] if table else "")
+    stripped = (_PREAMBLE.sub("", plain(part), count=1).strip() for part in _COMPLAINT.split(rest))
+    complaints = [complaint for complaint in stripped if complaint]
+    messages = [f"{each.field}: {each.problem} (you supplied: {each.value})" for each in typed] + complaints
+    keywords = [fault for complaint in complaints if (fault := _keyword_fault(complaint))]
+    return SubmitRejected(messages or [plain(message)[:400]], typed + keywords)
+
+
+def _keyword_fault(complaint: str) -> Fault | None:
+    if match := _UNKNOWN_KEYWORD.fullmatch(complaint):
+        return Fault(match[1], match[1], "unknown keyword", "use a keyword of mRSL; a comment cannot begin a block")
+    if match := _REQUIRED_KEYWORD.fullmatch(complaint):
+        return Fault(match[1], None, "required, but not there", f"give {match[1]} at least one line")
+    return None
+
+
+def _type_faults(message: str) -> list[Fault]:
+    """The type errors of a message, from the comment that has them in plain text behind each table."""
+    found = []
+    for block in message.split(_FAULT_BEGINS)[1:]:
+        values: dict[str, str] = {}
+        key = ""
+        for line in block.partition("-->")[0].splitlines():
+            word, colon, value = line.strip().partition(": ")
+            if colon and word in _FAULT_KEYS and word not in values:
+                key, values[word] = word, value
+            elif key and line.strip().strip("*"):
+                values[key] += f" {line.strip()}"
+        if values.get("Keyword"):
+            found.append(_type_fault(values))
+    return found
+
+
+def _type_fault(values: dict[str, str]) -> Fault:
+    example = plain(values.get("Keyword example", "").replace("<br/>", " "))
+    return Fault(
+        values["Keyword"],
+        values.get("You supplied", ""),
+        plain(values.get("Error", "")) or "refused by the server",
+        f"give a value such as {example}" if example else "see the description of the keyword",
+    )
+
+
+def statuses(answer: Answer, operation: str = "jobstatus") -> Statuses:
+    """The jobs of an answer and the ids that the server does not know.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else, or a job has no id.
+    """
+    found = [status_of(row, operation) for row in job_rows(answer, operation)]
+    return Statuses({each.job_id: each for each in found}, missing_jobs(answer))
+
+
+def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
+    """The rows of the jobs of an answer.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    return _known(operation, answer, "job_list", "jobs")
+
+
+def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
+    """The rows of an answer about jobs. Jobs that are not known are no error: the others are still in it."""
+    if others := faults(operation, answer, but=JobNotFound):
+        raise others[0]
+    if missing_jobs(answer) and not of_type(answer, kind):
+        return []
+    return rows(operation, answer, kind, key)
+
+
+def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
+    """The status that a row tells.
+
+    Raises:
+        ProtocolError: it has no id.
+    """
+    native = text_of(row, "status")
+    return JobStatus(
+        job_id=job_id(operation, row.get("job_id")),
+        state=_state(native) or JobState.UNKNOWN,
+        native=native,
+        received_at=timestamp(row.get("received_timestamp")),
+        queued_at=timestamp(row.get("queued_timestamp")),
+        executing_at=timestamp(row.get("executing_timestamp")),
+        finished_at=timestamp(row.get("finished_timestamp")),
+        failed_at=timestamp(row.get("failed_timestamp")),
+        canceled_at=timestamp(row.get("canceled_timestamp")),
+        attempts=_attempts(row.get("execution_histories")),
+        schedule_hint=text_of(row, "schedule_hint") or None,
+        verified=text_of(row, "verified") or None,
+        resource=text_of(row, "resource") or None,
+    )
+
+
+def _state(native: str) -> JobState | None:
+    return JobState(native) if native in JobState.__members__ else None
+
+
+def _attempts(value: object) -> tuple[Attempt, ...]:
+    histories = value if isinstance(value, list) else []
+    counted = [each for each in histories if isinstance(each, dict)]
+    counted.sort(key=lambda each: integer_of(each, "count") or 0)
+    inner = (each.get("execution_history") for each in counted)
+    return tuple(_attempt(each) for each in inner if isinstance(each, dict))
+
+
+def _attempt(history: Object) -> Attempt:
+    resource = text_of(history, "resource")
+    return Attempt(
+        queued_at=timestamp(history.get("queued")),
+        executing_at=timestamp(history.get("executing")),
+        failed_at=timestamp(history.get("failed")),
+        reason=text_of(history, "failed_message"),
+        # The server writes HIDDEN where the owner of the resource does not want it named.
+        resource="" if resource == "HIDDEN" else resource,
+    )
+
+
+def timestamp(value: object) -> datetime | None:
+    """A time of a job: asctime in UTC without a zone, whatever the locale (mig-live 5), or ``None``."""
+    match = _ASCTIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[1] not in _MONTHS:
+        return None
+    day, hour, minute, second, year = (int(part) for part in match.groups()[1:])
+    try:
+        return datetime(year, _MONTHS.index(match[1]) + 1, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
+    """What an action did to each job.
+
+    Returns:
+        Outcomes by job id; ``before`` is ``None`` for an id that the server does not know.
+
+    Raises:
+        ServerError: the request was refused as a whole.
+        ProtocolError: the answer is about something else.
+    """
+    found = _known(operation, answer, "changedstatusjobs", "changedstatusjobs")
+    unknown = "You do not have any matching job IDs!"
+    outcomes = {each: Outcome(each, None, None, unknown) for each in missing_jobs(answer)}
+    return outcomes | {each.job_id: each for each in (_outcome(operation, row) for row in found)}
+
+
+def _outcome(operation: str, row: Object) -> Outcome:
+    known = job_id(operation, row.get("job_id"))
+    before = _state(text_of(row, "oldstatus")) or JobState.UNKNOWN
+    after = text_of(row, "newstatus")
+    if after:
+        return Outcome(known, before, _state(after) or JobState.UNKNOWN)
+    return Outcome(known, before, None, plain(text_of(row, "message")) or "not changed, without a reason")
+
+
+def resubmitted(answer: Answer, operation: str = "resubmit") -> list[Submission]:
+    """What came of each job that was to be submitted again; ``name`` is its id.
+
+    Raises:
+        ServerError: the request was refused as a whole; servers on Python 3 crash (mig-protocol 11).
+        ProtocolError: the answer is about something else.
+    """
+    found = _known(operation, answer, "resubmitobjs", "resubmitobjs")
+    unknown = [Submission(each, None, JobNotFound(each)) for each in missing_jobs(answer)]
+    return unknown + [_resubmission(operation, row) for row in found]
+
+
+def _resubmission(operation: str, row: Object) -> Submission:
+    old = job_id(operation, row.get("job_id"))
+    if row.get("status") is True:
+        return Submission(old, job_id(operation, row.get("new_job_id")))
+    return Submission(old, None, ServerError(operation, [plain(text_of(row, "message"))]))
+
+
+def feasible(answer: Answer, operation: str = "jobfeasible") -> dict[str, Feasibility]:
+    """Whether some resource could take each job; unknown jobs are left out.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    known = _known(operation, answer, "checkcondjobs", "checkcondjobs")
+    found = [_feasibility(operation, row) for row in known]
+    return {each.job_id: each for each in found}
+
+
+def _feasibility(operation: str, row: Object) -> Feasibility:
+    reasons = row.get("error_desc")
+    pairs = reasons.items() if isinstance(reasons, dict) else ()
+    return Feasibility(
+        job_id(operation, row.get("job_id")),
+        verdict=plain(text_of(row, "verdict")),
+        color=text_of(row, "color"),
+        reasons=tuple((str(keyword), plain(str(reason))) for keyword, reason in pairs),
+        message=plain(text_of(row, "message")),
+    )
+
+
+def scheduled(answer: Answer, operation: str = "jobschedule") -> tuple[str, ...]:
+    """The jobs of which the server will write a schedule hint; unknown jobs are left out.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    found = _known(operation, answer, "saveschedulejobs", "saveschedulejobs")
+    return tuple(job_id(operation, row.get("job_id")) for row in found if not text_of(row, "message"))
+
+
+def live_requested(answer: Answer, operation: str = "liveio") -> None:
+    """Raises where a request for the output of a running job did not reach it.
+
+    The server says so in plain text only: the job is not being executed, or asked for too often (mig-live 2).
+
+    Raises:
+        JobNotFound: no job has that id.
+        ServerError: with the server's words.
+    """
+    check(operation, answer)
+    said = [plain(text_of(each, "text")) for each in of_type(answer, "text")]
+    if not any("successfully sent" in text for text in said):
+        raise ServerError(operation, [text for text in said if not text.startswith("Requesting live I/O")])
+
+
+def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:
+    """The descriptions of jobs, in the order of the answer; values are unescaped (mig-protocol 4.1).
+
+    Raises:
+        JobNotFound: one of the jobs is not known.
+        ProtocolError: the answer is about something else.
+    """
+    for error in faults(operation, answer):
+        if isinstance(error, FileNotFound):
+            raise JobNotFound(error.path.removesuffix(".mRSL"))
+    check(operation, answer, "file_output")
+    return ["".join(lines_of(operation, each)) for each in of_type(answer, "file_output")]

@@ -1,0 +1,119 @@
+"""What a MiG server says of itself, and its message queues. Pure functions, no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..._core.errors import ProtocolError
+from ..._core.models import Keyword
+from .answer import Answer, check, excerpt, lines_of, of_type, plain, rows, shown, text_of
+
+__all__ = ["Keyword", "Message", "keywords", "message", "names", "runtime_environments", "topics"]
+
+_SUPPORTED = re.compile(r"supports the following values:\s*(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a queue.
+
+    Attributes:
+        id: its id in the queue.
+        text: what it says.
+    """
+
+    id: str
+    text: str
+
+
+def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
+    """The queues, or the ids of the messages of a queue, in the order of the answer.
+
+    Raises:
+        ServerError: there is no such queue, or the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    # Whatever is asked of queues, there is a file_output in the answer (recorded).
+    check(operation, answer, "list" if of_type(answer, "list") else "file_output")
+    return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
+
+
+def message(answer: Answer, operation: str = "mqueue") -> Message | None:
+    """The message that was received or shown; ``None`` where the queue is empty.
+
+    An empty queue says ``NO MESSAGES``, which differs from a message of that text only by the missing id
+    (mig-protocol 5.9).
+
+    Raises:
+        ServerError: there is no such queue, or the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer, "file_output")
+    for each in of_type(answer, "file_output"):
+        if found := text_of(each, "path"):
+            return Message(found, "".join(lines_of(operation, each)))
+    return None
+
+
+def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
+    """The keywords of mRSL of this server by name, from ``docs.py?show=mrsl`` (mig-protocol 2.3).
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer documents no keyword.
+    """
+    check(operation, answer)
+    sections: dict[str, list[str]] = {}
+    lines: list[str] | None = None
+    for each in answer:
+        if each.get("object_type") == "sectionheader":
+            lines = sections.setdefault(plain(text_of(each, "text")).strip(": "), [])
+        elif lines is not None and each.get("object_type") == "list":
+            lines += _items(operation, each.get("list"))
+        elif lines is not None and text_of(each, "text"):
+            lines.append(text_of(each, "text"))
+    found = {name: _keyword(name, lines) for name, lines in sections.items() if re.fullmatch("[A-Z]+", name)}
+    if not found:
+        raise ProtocolError(f"{operation}: the answer documents no keyword", excerpt=excerpt(answer))
+    return found
+
+
+def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
+    """What there is documentation of, from ``docs.py`` without a topic.
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else.
+    """
+    check(operation, answer)
+    return tuple(plain(topic) for each in of_type(answer, "list") for topic in _items(operation, each.get("list")))
+
+
+def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, ...]:
+    """The names of the runtime environments of this server, from ``redb.py?operation=list`` (mig-protocol 2.3).
+
+    Raises:
+        ServerError: the request was refused.
+        ProtocolError: the answer is about something else, or one has no name.
+    """
+    check(operation, answer, "runtimeenvironments")
+    found = rows(operation, answer, "runtimeenvironments", "runtimeenvironments")
+    names = tuple(plain(text_of(row, "name")) for row in found)
+    if not all(names):
+        raise ProtocolError(f"{operation}: a runtime environment has no name", excerpt=excerpt(answer))
+    return names
+
+
+def _keyword(name: str, lines: list[str]) -> Keyword:
+    pieces = (piece for line in lines for piece in re.split(r"<br */?>", line))
+    shown = [line for piece in pieces if (line := plain(re.sub(r"<[^<>]*>", " ", piece)))]
+    match = _SUPPORTED.search("\n".join(shown))
+    values = match[1].partition("\n")[0].split(",") if match else []
+    return Keyword(name, tuple(shown), tuple(value.strip() for value in values if value.strip()))
+
+
+def _items(operation: str, value: object) -> list[str]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    raise ProtocolError(f"{operation}: list is no list of text", excerpt=shown(value))

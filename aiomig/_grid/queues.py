@@ -1,0 +1,94 @@
+"""The message queues of a grid, by ``mqueue`` (mig-protocol 5.9)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .._core.errors import ConnectionFailed, FileNotFound, GridError, ProtocolError, ServerError
+from .._home.queues import is_name, no_queue, queue_exists
+from .protocol import answer as _protocol
+from .protocol import site as _protocol_site
+
+if TYPE_CHECKING:
+    from .operations import Link
+    from .protocol.answer import Answer
+
+_OPERATION = "mqueue"
+
+
+class GridQueues:
+    """The queues of the user whose certificate the link bears.
+
+    Args:
+        link: the operations of the server.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def names(self) -> list[str]:
+        """By ``listqueues``; what else lies in that folder, such as a lock, has another kind of name."""
+        answer = await self._link.read(_OPERATION, [("action", "listqueues")])
+        return sorted(filter(is_name, _protocol_site.names(answer)))
+
+    async def create(self, name: str, *, exist_ok: bool) -> None:
+        """By ``create``."""
+        answer = await self._change("create", name, repeatable=exist_ok)
+        try:
+            _protocol.check(_OPERATION, answer)
+        except ServerError as error:
+            # The server has the same words for every reason.
+            if name not in await self.names():
+                raise
+            if not exist_ok:
+                raise queue_exists(name) from error
+
+    async def remove(self, name: str, *, missing_ok: bool) -> None:
+        """By ``remove``."""
+        try:
+            await self._checked(name, await self._change("remove", name, repeatable=missing_ok))
+        except FileNotFound:
+            if not missing_ok:
+                raise
+
+    async def ids(self, name: str) -> list[str]:
+        """By ``listmessages``."""
+        answer = await self._link.read(_OPERATION, [("action", "listmessages"), ("queue", name)])
+        await self._checked(name, answer)
+        return sorted(filter(is_name, _protocol_site.names(answer)))
+
+    async def send(self, name: str, message_id: str, message: str) -> None:
+        """By ``send``, once; where that fails, the queue is looked at for the message."""
+        try:
+            answer = await self._change("send", name, ("msg", message), ("msg_id", message_id))
+            await self._checked(name, answer)
+        except (ConnectionFailed, ProtocolError, ServerError) as error:
+            if not isinstance(error, ConnectionFailed) or error.sent:
+                with suppress(GridError, FileNotFound):
+                    if message_id in await self.ids(name):
+                        return
+            raise
+
+    async def next(self, name: str, *, take: bool) -> str | None:
+        """By ``receive``, once; or by ``show``."""
+        if take:
+            answer = await self._change("receive", name)
+        else:
+            answer = await self._link.read(_OPERATION, [("action", "show"), ("queue", name)])
+        await self._checked(name, answer)
+        found = _protocol_site.message(answer)
+        return None if found is None else found.text
+
+    async def _change(self, action: str, name: str, *more: tuple[str, str], repeatable: bool = False) -> Answer:
+        fields = [("action", action), ("queue", name), *more]
+        return await self._link.change(_OPERATION, fields, repeatable=repeatable)
+
+    async def _checked(self, name: str, answer: Answer) -> None:
+        """Raises what the server reports; it has the same words for every reason, so that the queue is looked for."""
+        try:
+            _protocol.check(_OPERATION, answer)
+        except ServerError as error:
+            if name not in await self.names():
+                raise no_queue(name) from error
+            raise

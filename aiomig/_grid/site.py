@@ -1,0 +1,82 @@
+"""Asks a grid what it says of itself.
+
+Asks a grid whether it would take a job, without submitting one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._core.errors import Fault, JobNotFound, ProtocolError, ServerError
+from .._core.models import CheckReport, Site, not_offered
+from .protocol import jobs as _protocol_jobs
+from .protocol import site as _protocol_site
+
+if TYPE_CHECKING:
+    from .._spec.mrsl import Description
+    from .operations import Link
+
+
+async def describe(link: Link) -> Site:
+    """What ``docs`` and ``redb`` say (mig-protocol 2.3): three requests, all of them read-only.
+
+    Raises:
+        GridError: the server could not be asked, or has no answer.
+    """
+    keywords = _protocol_site.keywords(await link.read("docs", [("show", "mrsl")]))
+    runtime_environments = _protocol_site.runtime_environments(await link.read("redb", [("operation", "list")]))
+    topics = _protocol_site.topics(await link.read("docs"))
+    return Site(keywords, runtime_environments, topics)
+
+
+_OF_ALL = frozenset({"Generic", "ANY"})
+_LISTED = ("ARCHITECTURE", "JOBTYPE")
+"""The keywords whose values a server lists in its documentation (mig-protocol 2.3)."""
+
+
+async def review(link: Link, description: Description) -> CheckReport:
+    """What a server says of a description before it is submitted: read-only, two requests at most.
+
+    Which resources there are, and which vgrids are the user's, no operation tells (mig-protocol 9); of a job that is
+    in the queue, `feasibility` does.
+
+    Raises:
+        ConnectionFailed: the server could not be asked.
+        AuthenticationFailed: it does not let us in.
+    """
+    offers: dict[str, tuple[str, ...]] = {}
+    unknown: list[str] = []
+    try:
+        documented = _protocol_site.keywords(await link.read("docs", [("show", "mrsl")]))
+        offers |= {keyword: documented[keyword].values for keyword in _LISTED if keyword in documented}
+        if description.lines("RUNTIMEENVIRONMENT"):
+            answer = await link.read("redb", [("operation", "list")])
+            offers["RUNTIMEENVIRONMENT"] = _protocol_site.runtime_environments(answer)
+    except (ServerError, ProtocolError) as error:
+        unknown.append(f"what the site offers: {error}")
+    offers = {keyword: values for keyword, values in offers.items() if values or keyword not in _LISTED}
+    unknown += [
+        f"whether you are a member of the vgrid {name}: a server says so at submit"
+        for name in description.lines("VGRID")
+        if name not in _OF_ALL
+    ]
+    unknown.append("whether some resource has what it asks for: a server says so of a queued job, session.check(job)")
+    return CheckReport(tuple(not_offered(description, offers)), unknown=tuple(unknown), offers=offers)
+
+
+async def feasibility(link: Link, job_id: str) -> CheckReport:
+    """Whether some resource could take a job that waits, by ``jobfeasible``.
+
+    Raises:
+        JobNotFound: no job of this user has this id.
+        GridError: the server could not be asked.
+    """
+    answer = await link.change("jobfeasible", [("job_id", job_id)], repeatable=True)
+    found = _protocol_jobs.feasible(answer).get(job_id)
+    if found is None:
+        raise JobNotFound(job_id)
+    if found.message:
+        return CheckReport(unknown=(f"whether some resource could take it: {found.message}",))
+    remedy = "ask for less, or wait until a resource has it; in the queue it stays until then"
+    reasons = found.reasons or ((("job", found.verdict),) if found.color.upper() == "RED" else ())
+    return CheckReport(tuple(Fault(keyword, job_id, reason, remedy) for keyword, reason in reasons))

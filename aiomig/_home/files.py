@@ -1,0 +1,426 @@
+"""The user's MiG home: `Files`, the same on the grid and in local mode."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from .._backend import FileInfo, HomeAccess, WordCount
+from .._core import paths as _paths
+from .._core.errors import FileExists, FileNotFound, PathRefused
+from .text import first_lines, joined, last_lines
+from .transfer import download, matching, upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from pathlib import Path
+
+    from .._core.paths import HomePath
+    from .transfer import LocalPath, Progress
+
+__all__ = ["FileInfo", "Files", "HomeAccess", "WordCount"]
+
+_PIECE = 1 << 20
+_MOST_LINES = 1_000_000  # mig-protocol 2.3, head and tail
+_ALGORITHMS = frozenset(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))
+
+
+class Files:
+    """The files of the MiG home, reached as ``session.files``.
+
+    Paths are text or `PurePosixPath`, relative to the home; a leading ``/`` is the home, ``"."`` too. Only
+    `put`, `get`, `ls` and `find` take the patterns ``*`` and ``?``. Whatever makes a file or directory makes
+    the missing directories above it, replaces a file of that name, and never a directory.
+
+    All methods raise `PathRefused` for a path that leaves the home, is hidden by MiG, or has the wrong kind
+    (a directory where a file is needed), `FileNotFound` where nothing is, and `GridError` or `LocalError`
+    where the grid or this machine fails. A cancelled method leaves no file cut under its name: each file is
+    whole, as before or as after. What consists of several steps (directories, several files) stops between
+    two of them. `write_range` alone changes a file in place.
+
+    Example::
+
+        await session.files.put("data/*.csv", "input/")
+        for info in await session.files.ls("input", recursive=True):
+            print(info.path, info.size)                    # bytes
+    """
+
+    def __init__(self, home: HomeAccess) -> None:
+        self._home = home
+
+    async def put(
+        self,
+        source: LocalPath | Iterable[LocalPath],
+        destination: HomePath,
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[str, ...]:
+        """Carry files and directories of this machine into the home.
+
+        Args:
+            source: a file, a directory (with all below it), a pattern, or several of these.
+            destination: the new name. Where a directory is, where it ends with ``/``, and for a pattern or
+                several sources, the sources keep their names and go inside it.
+            progress: called with the bytes done and the bytes in all.
+
+        Returns:
+            The paths in the home of the files carried, in order.
+
+        Raises:
+            FileNotFound: a source does not exist or matches nothing.
+            FileExists: two sources meet in one name, or a file is where a directory is needed.
+        """
+        return await upload(self._home, source, destination, progress)
+
+    async def get(
+        self,
+        source: HomePath | Iterable[HomePath],
+        destination: LocalPath,
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[Path, ...]:
+        """Carry files and directories of the home to this machine; the mirror image of `put`.
+
+        Each file appears under its name when all of it has arrived, with the permissions of the umask.
+
+        Args:
+            source: a file, a directory (with all below it), a pattern in the last component, or several.
+            destination: the new name, or the directory to go inside, as in `put`; made where it is missing.
+            progress: called with the bytes done and the bytes in all.
+
+        Returns:
+            The local paths of the files carried, in order.
+
+        Raises:
+            FileNotFound: a source does not exist or matches nothing.
+            FileExists: two sources meet in one name, or a file or directory is in the way.
+            GridError: fewer bytes arrived than the home said.
+        """
+        return await download(self._home, source, destination, progress)
+
+    async def read_bytes(self, path: HomePath) -> bytes:
+        """All bytes of a file."""
+        return await joined(self._home.read(_paths.home_path(path)))
+
+    async def read_text(self, path: HomePath, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """All of a file as text, line ends as they are.
+
+        Raises:
+            UnicodeDecodeError: it is not in that encoding.
+        """
+        return (await self.read_bytes(path)).decode(encoding, errors)
+
+    async def write_bytes(self, path: HomePath, data: bytes | bytearray | memoryview) -> None:
+        """Make or replace a file, atomically."""
+        content = bytes(memoryview(data))
+        target = await self._new(path)
+        async with aclosing(_pieces(content)) as pieces:
+            await self._home.write(target, pieces, len(content))
+
+    async def write_text(self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict") -> None:
+        """Make or replace a file, atomically, line ends as they are."""
+        await self.write_bytes(path, text.encode(encoding, errors))
+
+    async def read_range(self, path: HomePath, start: int, end: int | None = None) -> bytes:
+        """The bytes from ``start`` up to but not including ``end``, as far as the file has them.
+
+        Args:
+            path: the file.
+            start: the first byte, counted from 0.
+            end: the byte after the last; ``None`` is the end of the file.
+        """
+        clean = _paths.home_path(path)
+        _require("start", start, 0)
+        if end is not None:
+            _require("end", end, start)
+        if end == start:
+            await self._file(clean)
+            return b""
+        return await joined(self._home.read(clean, start, end))
+
+    async def write_range(self, path: HomePath, start: int, data: bytes | bytearray | memoryview) -> None:
+        """Write into an existing file at byte ``start``; zero bytes fill a gap. Not atomic."""
+        clean = _paths.home_path(path)
+        _require("start", start, 0)
+        await self._home.write_range(clean, start, bytes(memoryview(data)))
+
+    async def ls(self, path: HomePath = ".", *, recursive: bool = False, hidden: bool = False) -> list[FileInfo]:
+        """What a directory holds, sorted by path; a file itself; what a pattern matches, maybe nothing.
+
+        Args:
+            path: a directory, a file, or a pattern in the last component.
+            recursive: whether to list all below, too.
+            hidden: whether to list dot names.
+        """
+        clean = _paths.home_path(path, pattern=True)
+        if not _paths.has_pattern(clean):
+            return await self._entries(clean, recursive=recursive, hidden=hidden)
+        found = await matching(self._home, clean, hidden=hidden)
+        if recursive:
+            for info in [info for info in found if info.is_dir]:
+                found += await self._entries(info.path, recursive=True, hidden=hidden)
+        return _by_path(found)
+
+    async def find(self, pattern: str, path: HomePath = ".", *, hidden: bool = False) -> list[FileInfo]:
+        """Everything below a directory whose name matches a pattern of ``*`` and ``?``, sorted by path.
+
+        Args:
+            pattern: for the name, not the path.
+            path: where to look, at any depth.
+            hidden: whether to look at dot names and into such directories.
+        """
+        if not pattern or "/" in pattern:
+            raise ValueError(f"pattern={pattern!r}: is matched against single names; give the directory as path=")
+        entries = await self._entries(_paths.home_path(path), recursive=True, hidden=hidden)
+        return [info for info in entries if _paths.name_matches(info.name, pattern)]
+
+    async def stat(self, path: HomePath) -> FileInfo:
+        """What is there."""
+        return await self._present(_paths.home_path(path))
+
+    async def exists(self, path: HomePath) -> bool:
+        """Whether a file or directory is there."""
+        return await self._home.stat(_paths.home_path(path)) is not None
+
+    async def mkdir(self, path: HomePath, *, parents: bool = True, exist_ok: bool = True) -> None:
+        """Make a directory.
+
+        Args:
+            path: the directory.
+            parents: whether to make missing directories above it; otherwise they raise `FileNotFound`.
+            exist_ok: whether an existing directory is fine.
+
+        Raises:
+            FileExists: a file is in the way, or the directory exists and may not.
+        """
+        clean = self._named(path)
+        if not exist_ok and await self._home.stat(clean) is not None:
+            raise FileExists(clean)
+        if parents:
+            await self._make(clean)
+        elif clean != ".":
+            await self._present(_paths.folder_of(clean))
+            await self._home.make_directories((clean,))
+
+    async def copy(self, source: HomePath, destination: HomePath, *, recursive: bool = False) -> str:
+        """Copy a file, or with ``recursive`` a directory, inside the home.
+
+        Args:
+            source: what to copy.
+            destination: the new name; where a directory is, or with a ``/`` at its end, it goes inside.
+            recursive: whether a directory may be copied.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            FileExists: a directory is in the way, or anything is in the way of a directory.
+        """
+        info = await self._present(_paths.home_path(source))
+        if info.is_dir and not recursive:
+            raise PathRefused(info.path, "is a directory; copy it with recursive=True")
+        target = await self._target(info, destination)
+        await self._home.copy(info.path, target)
+        return target
+
+    async def move(self, source: HomePath, destination: HomePath) -> str:
+        """Move or rename a file or a directory inside the home; arguments, return and errors as in `copy`."""
+        info = await self._present(_paths.home_path(source))
+        target = await self._target(info, destination)
+        await self._home.move(info.path, target)
+        return target
+
+    async def remove(self, path: HomePath, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """Remove a file, or with ``recursive`` a directory with all it holds, for good, past MiG's trash.
+
+        Args:
+            path: what to remove; the home itself is refused.
+            recursive: whether it may be a directory.
+            missing_ok: whether it is fine that nothing is there.
+        """
+        clean = _not_home(_paths.home_path(path))
+        try:
+            await self._home.remove(clean, recursive=recursive)
+        except FileNotFound:
+            if not missing_ok:
+                raise
+
+    async def rmdir(self, path: HomePath) -> None:
+        """Remove an empty directory.
+
+        Raises:
+            FileExists: it is not empty.
+        """
+        await self._home.remove_directory(_not_home(_paths.home_path(path)))
+
+    async def touch(self, path: HomePath) -> None:
+        """Set the time of a file or directory to now; make an empty file where nothing is."""
+        await self._home.touch(await self._new(path))
+
+    async def truncate(self, path: HomePath, size: int = 0) -> None:
+        """Cut an existing file to ``size`` bytes, or lengthen it with zero bytes."""
+        clean = _paths.home_path(path)
+        _require("size", size, 0)
+        await self._home.truncate(clean, size)
+
+    async def head(self, path: HomePath, lines: int = 20) -> list[str]:
+        """The first lines (1 to 1000000) of a file, without line ends; UTF-8, or replacement characters."""
+        clean = _paths.home_path(path)
+        _require("lines", lines, 1, _MOST_LINES)
+        return await first_lines(self._home.read(clean), lines)
+
+    async def tail(self, path: HomePath, lines: int = 20) -> list[str]:
+        """The last lines of a file, as `head`; only its end is read."""
+        info = await self._file(_paths.home_path(path))
+        _require("lines", lines, 1, _MOST_LINES)
+        return await last_lines(lambda start, end: self._home.read(info.path, start, end), info.size, lines)
+
+    async def cat(self, *paths: HomePath) -> str:
+        """Files one after the other as one text, for looking at: UTF-8, or replacement characters.
+
+        Use `read_bytes` or `read_text` where every byte counts.
+        """
+        clean = [_paths.home_path(path) for path in paths]
+        return b"".join([await joined(self._home.read(path)) for path in clean]).decode("utf-8", "replace")
+
+    async def grep(self, pattern: str, path: HomePath) -> list[str]:
+        """The lines of a file, without line ends, in which a regular expression of Python's `re` is found.
+
+        Raises:
+            ValueError: the pattern is no regular expression.
+        """
+        clean = _paths.home_path(path)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"pattern={pattern!r}: is no regular expression: {error}") from error
+        return await self._home.grep(pattern, clean)
+
+    async def word_count(self, path: HomePath) -> WordCount:
+        """The line ends, words and bytes of a file."""
+        return await self._home.word_count(_paths.home_path(path))
+
+    async def disk_usage(self, path: HomePath = ".") -> int:
+        """The bytes in a file, or in all files below a directory, dot names included."""
+        entries = await self._home.listing(_paths.home_path(path), recursive=True)
+        return sum(info.size for info in entries if not info.is_dir)
+
+    async def checksum(self, path: HomePath, algorithm: str = "sha256") -> str:
+        """The checksum of a whole file, in lower-case hexadecimal.
+
+        Args:
+            path: the file.
+            algorithm: a name of Python's `hashlib` with a fixed length, such as ``"sha256"`` or ``"md5"``.
+        """
+        if algorithm not in _ALGORITHMS:
+            raise ValueError(f"algorithm={algorithm!r}: is unknown; use one of {', '.join(sorted(_ALGORITHMS))}")
+        return await self._home.checksum(_paths.home_path(path), algorithm)
+
+    async def pack(self, source: HomePath, archive: HomePath) -> None:
+        """Make an archive of one file or directory; the names in it begin with the name of the source.
+
+        One source, because a MiG server that is given several keeps only the last (mig-protocol 2.3): copy
+        what belongs together into one directory.
+
+        Args:
+            source: a file or directory, not the home itself.
+            archive: outside the source; ends with ``.zip .tar .tar.gz .tgz .tar.bz2`` or ``.tbz``.
+        """
+        clean = _not_home(_paths.home_path(source))
+        target = self._named(archive)
+        _paths.archive_format(target)
+        if target == clean or _paths.is_inside(target, clean):
+            raise PathRefused(target, f"the archive lies inside its own source {clean!r}; put it elsewhere")
+        await self._present(clean)
+        await self._home.pack(clean, await self._new(target))
+
+    async def unpack(self, archive: HomePath, destination: HomePath = ".") -> None:
+        """Unpack an archive into a directory, which is made where it is missing; files there are replaced.
+
+        In local mode every member is checked before anything is written: one that leaves the directory, a
+        link, a device, or a size out of all proportion refuses the whole archive with `PathRefused`.
+
+        Args:
+            archive: the archive, of a suffix that `pack` knows.
+            destination: the directory.
+        """
+        clean = _paths.home_path(archive)
+        _paths.archive_format(clean)
+        await self._file(clean)
+        target = self._named(destination)
+        await self._make(target)
+        await self._home.unpack(clean, target)
+
+    async def _entries(self, path: str, *, recursive: bool, hidden: bool) -> list[FileInfo]:
+        entries = await self._home.listing(path, recursive=recursive)
+        return _by_path(
+            info
+            for info in entries
+            if hidden or info.path == path or not _paths.is_hidden(_paths.below(path, info.path))
+        )
+
+    async def _present(self, path: str) -> FileInfo:
+        info = await self._home.stat(path)
+        if info is None:
+            raise FileNotFound(path)
+        return info
+
+    async def _file(self, path: str) -> FileInfo:
+        info = await self._present(path)
+        if info.is_dir:
+            raise PathRefused(path, "is a directory, where a file is needed")
+        return info
+
+    @staticmethod
+    def _named(path: HomePath) -> str:
+        clean = _paths.home_path(path)
+        _paths.check_characters(clean)
+        return clean
+
+    async def _new(self, path: HomePath) -> str:
+        clean = self._named(path)
+        if str(path).endswith("/") or clean == ".":
+            raise PathRefused(str(path), "names a directory, where a file is needed")
+        await self._make(_paths.folder_of(clean))
+        return clean
+
+    async def _make(self, path: str) -> None:
+        if directories := _paths.chain(path):
+            await self._home.make_directories(directories)
+
+    async def _target(self, source: FileInfo, destination: HomePath) -> str:
+        target = self._named(destination)
+        present = await self._home.stat(target)
+        if str(destination).endswith("/") or (present is not None and present.is_dir):
+            target = _paths.join(target, source.name)
+            _paths.check_characters(target)
+            present = await self._home.stat(target)
+        if target == source.path or (source.is_dir and _paths.is_inside(target, source.path)):
+            raise PathRefused(target, f"is {source.path!r} itself or lies inside it; choose another destination")
+        if present is not None and (present.is_dir or source.is_dir):
+            raise FileExists(target, "is in the way; remove it first")
+        await self._make(_paths.folder_of(target))
+        return target
+
+
+def _not_home(path: str) -> str:
+    if path == ".":
+        raise PathRefused(path, "is the home itself; name something inside it")
+    return path
+
+
+def _by_path(entries: Iterable[FileInfo]) -> list[FileInfo]:
+    return sorted(entries, key=lambda info: info.path)
+
+
+def _require(name: str, value: int, least: int, most: int | None = None) -> None:
+    if value < least or (most is not None and value > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name}={value}: must be {bounds}")
+
+
+async def _pieces(data: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]

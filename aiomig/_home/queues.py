@@ -1,0 +1,207 @@
+"""Message queues: `Queue`, the same on the grid and in local mode, and what the two modes give it to work with."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from .._core.errors import Fault, FileExists, FileNotFound, SpecError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+FOLDER = "message_queues"
+"""Where the queues are in the home: a folder for each, with a file for each message (mig-protocol 5.9)."""
+
+_Names: TypeAlias = list[str]  # inside of Queue, `list` is a method
+
+_NAME = re.compile(r"[A-Za-z0-9]{1,255}")  # mig-protocol 8.1
+_UNSENDABLE = re.compile("[<>\x00\r\ud800-\udfff]")
+
+
+class QueueAccess(Protocol):
+    """The queues as one mode reaches them. Names, ids and messages were checked."""
+
+    async def names(self) -> list[str]:
+        """All queues, sorted."""
+        ...
+
+    async def create(self, name: str, *, exist_ok: bool) -> None:
+        """Makes a queue. Raises FileExists."""
+        ...
+
+    async def remove(self, name: str, *, missing_ok: bool) -> None:
+        """Removes a queue with its messages. Raises FileNotFound."""
+        ...
+
+    async def ids(self, name: str) -> list[str]:
+        """The ids of the messages, the next one first. Raises FileNotFound."""
+        ...
+
+    async def send(self, name: str, message_id: str, message: str) -> None:
+        """Adds a message. Raises FileNotFound."""
+        ...
+
+    async def next(self, name: str, *, take: bool) -> str | None:
+        """The next message, which stays where it is unless it is taken. Raises FileNotFound."""
+        ...
+
+
+def is_name(name: object) -> bool:
+    """Whether a queue, or a message, may have this name."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def no_queue(name: str) -> FileNotFound:
+    """The error for a queue that is not there."""
+    return FileNotFound(f"{FOLDER}/{name}", "there is no such message queue; make it with queue.create()")
+
+
+def queue_exists(name: str) -> FileExists:
+    """The error for a queue that is there already."""
+    return FileExists(f"{FOLDER}/{name}", "there is such a message queue already; create(exist_ok=True) takes it")
+
+
+class Queue:
+    """A message queue of the user, by which programs and jobs of a grid hand each other short texts.
+
+    Made by `Session.queue`, with no I/O. Messages come out in the order in which they were sent, each to one receiver,
+    whatever number of programs asks. They lie in the home, below ``message_queues/NAME``, a file each, named by its id.
+
+    On a grid a job sends a message by writing ``target mqueue``, ``source FILE`` and ``destination NAME``, a line each,
+    into the file ``$MIG_LOCALJOBNAME.sendupdate``; that takes half a minute. The other way servers on Python 3 hand a
+    job an empty file. Local mode does not look at such files: there queues are for programs.
+
+    Example::
+
+        queue = session.queue("results")
+        await queue.create(exist_ok=True)
+        await queue.send("seed 7 is done")
+        print(await queue.receive())            # seed 7 is done
+        print(await queue.receive())            # None: it is empty
+
+    Attributes:
+        name: its name.
+    """
+
+    __slots__ = ("_access", "name")
+
+    def __init__(self, access: QueueAccess, name: str) -> None:
+        if not is_name(name):
+            remedy = "use 1 to 255 ASCII letters and digits"
+            raise SpecError([Fault("name", name, "not a name that MiG takes for a message queue", remedy)])
+        self._access = access
+        self.name: str = name
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Queue):
+            return NotImplemented
+        return self.name == other.name and self._access is other._access
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    async def create(self, *, exist_ok: bool = False) -> None:
+        """Makes the queue. That named ``default`` is there from the beginning in local mode, and on most servers.
+
+        Args:
+            exist_ok: whether it is fine that it is there; only then it is tried again where an answer is lost.
+
+        Raises:
+            FileExists: it is there already.
+            GridError: the grid could not be asked; it may have been made.
+        """
+        await self._access.create(self.name, exist_ok=exist_ok)
+
+    async def send(self, message: str) -> str:
+        """Adds a message at the end.
+
+        It is sent once. Where the answer is lost, the queue is looked at: an error then means that the message was not
+        sent, or was received by somebody within that time. Cancelled, it may have been sent.
+
+        Args:
+            message: any text of a character or more but ``<``, ``>``, NUL, carriage returns and halves of characters,
+                which a server refuses or changes (mig-protocol 8.1). MiG names no limit of its length; what is large
+                belongs into a file of the home, and its path into the message.
+
+        Returns:
+            The id of the message: ASCII letters and digits. Later ones are sorted behind it.
+
+        Raises:
+            SpecError: the message cannot be sent.
+            FileNotFound: there is no such queue.
+            GridError: the grid could not be asked.
+        """
+        _check(message)
+        # Servers count seconds since the epoch, and take the smallest text first: so this fits among theirs.
+        message_id = f"{time.time_ns()}{secrets.token_hex(4)}"
+        await self._access.send(self.name, message_id, message)
+        return message_id
+
+    async def receive(self) -> str | None:
+        """Takes the next message out of the queue.
+
+        A grid removes the message before it answers, so that it is received once at most: where the answer is lost, or
+        the task cancelled meanwhile, the message may be gone. The request is never repeated for that reason. In local
+        mode none is lost.
+
+        Returns:
+            The message, or ``None`` where the queue is empty.
+
+        Raises:
+            FileNotFound: there is no such queue.
+            GridError: the grid could not be asked.
+        """
+        return await self._access.next(self.name, take=True)
+
+    async def peek(self) -> str | None:
+        """The next message, which stays in the queue; ``None`` where it is empty.
+
+        Raises:
+            FileNotFound: there is no such queue.
+            GridError: the grid could not be asked.
+        """
+        return await self._access.next(self.name, take=False)
+
+    async def list(self) -> _Names:
+        """What waits in the queue.
+
+        Returns:
+            The ids of the messages, the next one first. What one says is the text of its file,
+            ``session.files.read_text(f"message_queues/{queue.name}/{message_id}")``.
+
+        Raises:
+            FileNotFound: there is no such queue.
+            GridError: the grid could not be asked.
+        """
+        return await self._access.ids(self.name)
+
+    async def remove(self, *, missing_ok: bool = False) -> None:
+        """Removes the queue and the messages in it. That named ``default`` may be there again at once.
+
+        Args:
+            missing_ok: whether it is fine that it is not there; only then it is tried again where an answer is lost.
+
+        Raises:
+            FileNotFound: there is no such queue.
+            GridError: the grid could not be asked; it may have been removed.
+        """
+        await self._access.remove(self.name, missing_ok=missing_ok)
+
+
+def _check(message: Any) -> None:
+    if not isinstance(message, str):
+        problem, remedy = "not text", "decode it; bytes that are no text can be sent as base64"
+    elif not message:
+        problem, remedy = "empty, which a server takes for no message", "send at least one character"
+    elif found := _UNSENDABLE.search(message):
+        problem = f"holds {found[0]!r}, which a server refuses or changes"
+        remedy = r"leave it out, or send base64; in JSON < is \u003c"
+    else:
+        return
+    raise SpecError([Fault("message", message, problem, remedy)])

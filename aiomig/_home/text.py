@@ -1,0 +1,90 @@
+"""Text out of streams of bytes: lines, counts and searches, with no more in memory than they give back."""
+
+from __future__ import annotations
+
+import re
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from .._backend import WordCount
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    Reader = Callable[[int, int | None], AsyncGenerator[bytes, None]]
+
+_TAIL_BLOCK = 65536
+_SPACE = b" \t\n\r\x0b\x0c"
+
+
+def decode(line: bytes) -> str:
+    """A line as text: UTF-8 with replacement characters, without the CR of a CR LF."""
+    return line.removesuffix(b"\r").decode("utf-8", "replace")
+
+
+async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The lines of a stream without their LF; what follows the last LF is a line unless it is empty."""
+    rest: list[bytes] = []
+    async with aclosing(content):
+        async for piece in content:
+            first, *others = piece.split(b"\n")
+            rest.append(first)
+            if others:
+                yield b"".join(rest)
+                rest = [others.pop()]
+                for line in others:
+                    yield line
+    if last := b"".join(rest):
+        yield last
+
+
+async def first_lines(content: AsyncGenerator[bytes, None], count: int) -> list[str]:
+    """The first lines of a stream, which is read no further than needed."""
+    found: list[str] = []
+    async with aclosing(lines_of(content)) as lines:
+        async for line in lines:
+            found.append(decode(line))
+            if len(found) == count:
+                break
+    return found
+
+
+async def last_lines(read: Reader, size: int, count: int) -> list[str]:
+    """The last lines of a file of ``size`` bytes, read from its end in blocks that grow."""
+    tail = b""
+    start, block = size, _TAIL_BLOCK
+    # The last byte may be the LF of the last line, so one more LF than lines is needed.
+    while start > 0 and tail.count(b"\n") <= count:
+        start, end = max(0, start - block), start
+        tail = await joined(read(start, end)) + tail
+        block *= 2
+    lines = tail.removesuffix(b"\n").split(b"\n") if tail else []
+    return [decode(line) for line in lines[-count:]]
+
+
+async def joined(content: AsyncGenerator[bytes, None]) -> bytes:
+    """All of a stream."""
+    async with aclosing(content):
+        return b"".join([piece async for piece in content])
+
+
+async def matching_lines(content: AsyncGenerator[bytes, None], pattern: str) -> list[str]:
+    """The lines of a stream in which a regular expression is found."""
+    search = re.compile(pattern).search
+    async with aclosing(lines_of(content)) as lines:
+        return [line async for raw in lines if search(line := decode(raw))]
+
+
+async def count_words(content: AsyncGenerator[bytes, None]) -> WordCount:
+    """Count a stream as ``wc`` does: LFs, runs of anything but ASCII white space, bytes."""
+    lines = words = size = 0
+    inside = False
+    async with aclosing(content):
+        async for piece in content:
+            if not piece:
+                continue
+            lines += piece.count(b"\n")
+            size += len(piece)
+            words += len(piece.split()) - (inside and piece[0] not in _SPACE)
+            inside = piece[-1] not in _SPACE
+    return WordCount(lines=lines, words=words, bytes=size)

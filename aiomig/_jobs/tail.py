@@ -1,0 +1,100 @@
+"""Following what a job writes while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from .._core.models import JobState
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from .._backend import Backend
+    from .._core.models import JobStatus
+
+Stream = Literal["stdout", "stderr"]
+
+
+class Tail:
+    """The lines of a job's ``stdout`` or ``stderr``, without their ends, as they come. Made by `Job.tail`.
+
+    The loop ends when the job has ended and everything was delivered. When a failed attempt is followed by another,
+    the lines of that follow. Dropping the object leaves nothing behind; `__anext__` may be cancelled and called
+    again, and loses nothing.
+    """
+
+    def __init__(self, backend: Backend, job_id: str, name: Stream) -> None:
+        self._backend = backend
+        self._job_id = job_id
+        self._name = name
+        self._watch = Watch(backend, [job_id])
+        self._status: JobStatus | None = None
+        self._attempt = 0
+        self._offset = 0
+        self._rest = b""
+        self._lines: list[str] = []
+        self._done = False
+
+    def __aiter__(self) -> Tail:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._lines:
+            if self._done:
+                raise StopAsyncIteration
+            await self._advance()
+        return self._lines.pop()
+
+    async def _advance(self) -> None:
+        # The state is from before the reading: a job seen final here has written all that is read next.
+        whole, final = await self._look(), self._final
+        # Before an attempt is known to have begun there is nothing to read: what came by then would be read again.
+        readable = self._begun > 0 and not self._lost
+        data = await self._backend.read_stream(self._job_id, self._name, self._offset) if readable else b""
+        for status in self._watch.ready():
+            self._status = status
+        if self._begun > self._attempt:
+            data = b""  # it may be of an attempt that began meanwhile, which is read from its beginning next
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        whole += lines
+        if final and not data:
+            whole += self._end_of_attempt()
+            self._done = True
+        self._lines = [line.decode("utf-8", "replace") for line in reversed(whole)]
+
+    @property
+    def _final(self) -> bool:
+        return self._status is not None and self._status.state.is_final
+
+    @property
+    def _begun(self) -> int:
+        """How many attempts have begun, as far as is known.
+
+        Back in the queue, the failed one is still the last; what it wrote is read to its end.
+        """
+        if self._status is None:
+            return 0
+        return len(self._status.attempts) + (self._status.state in (JobState.EXECUTING, JobState.FINISHED))
+
+    @property
+    def _lost(self) -> bool:
+        """Whether the attempt that was followed was canceled: what is kept then is of the one before."""
+        status = self._status
+        return status is not None and status.state is JobState.CANCELED and len(status.attempts) < self._attempt
+
+    async def _look(self) -> list[bytes]:
+        """Waits a moment for a change; what is left of an attempt, where another has begun."""
+        if not self._final and self._begun <= self._attempt:
+            with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
+                self._status = await anext(self._watch)
+        if self._begun <= self._attempt:
+            return []
+        left = self._end_of_attempt() if self._attempt else []
+        self._attempt, self._offset = self._begun, 0
+        return left
+
+    def _end_of_attempt(self) -> list[bytes]:
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []

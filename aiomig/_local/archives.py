@@ -1,0 +1,290 @@
+"""Archives in local mode: zip and tar, written and read in pieces, with the standard library."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
+
+from anyio.lowlevel import checkpoint
+
+from .._core import paths as _paths
+from .._core.errors import FileExists, LocalError, MigError, PathRefused
+from .._home.disk import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from .._backend import HomeAccess
+
+_PIECE = 1 << 17  # what a compressor takes without holding up other tasks for long
+_BLOCK = 512  # of a tar archive
+_FREE_SIZE = 1 << 30  # bytes to which any archive may grow
+_FREE_RATIO = 200  # times its own size to which a bigger one may grow
+_MOST_MEMBERS = 1_000_000
+_TAR_MODES: dict[str, Literal["r:", "r:gz", "r:bz2"]] = {"tar": "r:", "gz": "r:gz", "bz2": "r:bz2"}
+_DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Something to go into an archive.
+
+    Attributes:
+        name: its name there, with ``/``.
+        path: where it is on this machine; links are followed.
+        is_dir: whether it is a directory, of which only the name is packed.
+    """
+
+    name: str
+    path: Path
+    is_dir: bool
+
+
+async def pack(file: BinaryIO, kind: _paths.ArchiveFormat, sources: Sequence[Packing]) -> None:
+    """Write an archive into an empty file.
+
+    Raises:
+        OSError: a source cannot be read, or the archive not written.
+        PathRefused: a name cannot stand in such an archive.
+        LocalError: a file became shorter while it was packed.
+    """
+    if kind == "zip":
+        await _pack_zip(file, sources)
+        return
+    with _compressor(file, kind) as out:
+        await _pack_tar(out, sources)
+
+
+def _compressor(file: BinaryIO, kind: _paths.ArchiveFormat) -> AbstractContextManager[BinaryIO]:
+    if kind == "gz":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6))
+    if kind == "bz2":
+        return cast("BinaryIO", bz2.BZ2File(file, "wb"))
+    return nullcontext(file)
+
+
+async def _pack_zip(file: BinaryIO, sources: Sequence[Packing]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for source in sources:
+            try:
+                source.name.encode()
+            except UnicodeEncodeError:
+                raise PathRefused(source.name, "is not UTF-8, which a zip archive needs; pack it as .tar") from None
+            info = zipfile.ZipInfo.from_file(source.path, source.name, strict_timestamps=False)
+            info.compress_type = zipfile.ZIP_STORED if source.is_dir else zipfile.ZIP_DEFLATED
+            with archive.open(info, "w") as out:
+                if not source.is_dir:
+                    await _pack_content(source.path, info.file_size, out)
+            await checkpoint()
+
+
+async def _pack_tar(out: BinaryIO, sources: Sequence[Packing]) -> None:
+    # TarFile.addfile copies a whole file at once; headers and padding by hand leave room for checkpoints.
+    for source in sources:
+        status = source.path.stat()
+        info = tarfile.TarInfo(source.name)
+        info.mode = stat.S_IMODE(status.st_mode)
+        info.mtime = int(status.st_mtime)
+        info.type = tarfile.DIRTYPE if source.is_dir else tarfile.REGTYPE
+        info.size = 0 if source.is_dir else status.st_size
+        out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+        if not source.is_dir:
+            await _pack_content(source.path, info.size, out)
+            out.write(bytes(-info.size % _BLOCK))
+        await checkpoint()
+    out.write(bytes(2 * _BLOCK))
+
+
+async def _pack_content(path: Path, size: int, out: IO[bytes]) -> None:
+    packed = 0
+    async with aclosing(read_file(path, 0, size, piece_size=_PIECE)) as pieces:
+        async for piece in pieces:
+            packed += out.write(piece)
+    if packed < size:
+        raise LocalError(
+            f"{path}: became shorter while it was packed",
+            path=str(path),
+            remedy="pack it when nothing writes to it",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    path: str
+    is_dir: bool
+    size: int
+    open: Callable[[], IO[bytes] | None]
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Refuses an archive that would grow out of all proportion."""
+
+    archive: str
+    size: int
+    members: int = 0
+    total: int = 0
+
+    def take(self, size: int) -> None:
+        self.members += 1
+        self.total += size
+        if self.members > _MOST_MEMBERS:
+            raise PathRefused(self.archive, f"holds more than {_MOST_MEMBERS} members; unpack it by other means")
+        if self.total > max(_FREE_SIZE, self.size * _FREE_RATIO):
+            raise PathRefused(
+                self.archive,
+                f"its {self.size} bytes would become {self.total} or more, over {_FREE_RATIO} times as many; "
+                "unpack it by other means if it can be trusted",
+            )
+
+
+async def unpack(home: HomeAccess, file: BinaryIO, archive: str, destination: str) -> None:
+    """Unpack an archive into a directory of the home, after a look at all of its members.
+
+    Links are refused as devices are: MiG's homes know none. Permissions are not carried over.
+
+    Args:
+        home: what is written to.
+        file: the archive, opened.
+        archive: its name, which says its kind.
+        destination: an existing directory of the home.
+
+    Raises:
+        PathRefused: a member has no place below ``destination``, is a link or a device, is encrypted, or the
+            whole is too big; nothing has been written.
+        FileExists: a file or directory is in the way of one of the other kind; nothing has been written.
+        LocalError: the archive is damaged.
+    """
+    kind = _paths.archive_format(archive)
+    budget = _Budget(archive, file.seek(0, 2))
+    file.seek(0)
+    with _damage(archive):
+        if kind == "zip":
+            with zipfile.ZipFile(file) as zipped:
+                members = await _zip_members(zipped, destination, budget)
+                await _write(home, members, destination)
+        else:
+            with tarfile.open(fileobj=file, mode=_TAR_MODES[kind]) as tarred:
+                members = await _tar_members(tarred, destination, budget, compressed=kind != "tar")
+                await _write(home, members, destination)
+
+
+@contextmanager
+def _damage(archive: str) -> Iterator[None]:
+    try:
+        yield
+    except MigError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the archive
+            raise
+        raise LocalError(
+            f"{archive}: cannot be unpacked: {error}", path=archive, remedy="check that it arrived whole"
+        ) from error
+
+
+async def _zip_members(zipped: zipfile.ZipFile, destination: str, budget: _Budget) -> list[_Member]:
+    members: list[_Member] = []
+    for info in zipped.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+            raise PathRefused(info.filename, "this member is a link or a device; pack what it points to instead")
+        if info.flag_bits & 1:
+            raise PathRefused(info.filename, "this member is encrypted; pack it without a password")
+        budget.take(info.file_size)
+        path = _member_path(destination, info.filename)
+        members.append(_Member(path, info.is_dir(), info.file_size, partial(zipped.open, info)))
+        await checkpoint()
+    return members
+
+
+async def _tar_members(
+    tarred: tarfile.TarFile, destination: str, budget: _Budget, *, compressed: bool
+) -> list[_Member]:
+    members: list[_Member] = []
+    while (info := tarred.next()) is not None:
+        if not info.isdir() and not info.isreg():
+            raise PathRefused(info.name, "this member is a link or a device; pack what it points to instead")
+        size = info.size if info.isreg() else 0
+        budget.take(size)
+        member = _Member(_member_path(destination, info.name), info.isdir(), size, partial(tarred.extractfile, info))
+        members.append(member)
+        if compressed and size:
+            # Going on to the next header would decompress all of this member in one go.
+            async with aclosing(_content(member)) as pieces:
+                async for _ in pieces:
+                    pass
+        await checkpoint()
+    _check_end(tarred)
+    return members
+
+
+def _check_end(tarred: tarfile.TarFile) -> None:
+    # TarFile takes a broken header for the end of the archive, and would lose what follows without a word.
+    file = tarred.fileobj
+    if file is not None:
+        file.seek(tarred.offset)
+        if any(file.read(_BLOCK)):
+            raise tarfile.ReadError("a header in it is damaged")
+
+
+def _member_path(destination: str, name: str) -> str:
+    if not name or name.startswith("/") or ".." in name.split("/"):
+        raise PathRefused(name, "this member of the archive leads out of the directory; nothing was unpacked")
+    return _paths.listed_path(_paths.join(destination, name))
+
+
+async def _write(home: HomeAccess, members: Sequence[_Member], destination: str) -> None:
+    files = {member.path: member for member in members if not member.is_dir}
+    above = [member.path if member.is_dir else _paths.folder_of(member.path) for member in members]
+    directories = sorted({step for path in above for step in _paths.chain(path)} - set(_paths.chain(destination)))
+    await _check_room(home, files, directories, destination)
+    await home.make_directories(directories)
+    for member in files.values():
+        async with aclosing(_content(member)) as content:
+            await home.write(member.path, content, member.size)
+
+
+async def _check_room(
+    home: HomeAccess, files: dict[str, _Member], directories: Sequence[str], destination: str
+) -> None:
+    for path in directories:
+        present = await home.stat(path)
+        if path in files or (present is not None and not present.is_dir):
+            raise FileExists(path, "a file is in the way of a directory of the archive; nothing was unpacked")
+    for path in files:
+        present = await home.stat(path)
+        if path == destination or (present is not None and present.is_dir):
+            raise FileExists(path, "a directory is in the way of a file of the archive; nothing was unpacked")
+
+
+async def _content(member: _Member) -> AsyncGenerator[bytes, None]:
+    source = member.open()
+    if source is None:
+        return
+    with source:
+        while piece := source.read(_PIECE):
+            yield piece
+            await checkpoint()

@@ -1,0 +1,143 @@
+"""The control file of an attempt: who owns the attempt, which process is its shell, and how that ended.
+
+Whoever makes the file owns the attempt: its script, or a session that found it not begun after a crash, or that
+cancels it. So an attempt that is given up before it began cannot begin later on. A script writes ``pid NUMBER``, and
+its exit code as a line of its own when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._core.errors import LocalError
+from .._shell import process as _local_process
+
+if TYPE_CHECKING:
+    from .._shell.process import Process
+
+_CLAIM = b"recovered\n"
+_PID = "pid "
+
+_BEGINNING_LASTS = 2.0
+"""Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
+
+_CLAIM_LASTS = 86_400.0
+"""Seconds after which nobody can be about to start the script of a claim, where that cannot be seen."""
+
+
+class HomeBroken(LocalError):
+    """Nothing can be written where jobs run: no attempt can begin, and that is not the fault of any job."""
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(
+            f"{path} cannot be made: {error.strerror}",
+            path=path,
+            remedy="make room, or make the folder writable, then open the home again: its jobs wait there",
+        )
+
+
+class Control:
+    """The control file of one attempt.
+
+    Args:
+        runs: the folder of the job directories and control files.
+        local_name: the attempt.
+        pidfd: whether processes can be waited for by descriptors.
+    """
+
+    __slots__ = ("_claimed", "_folder", "_pidfd", "path")
+
+    def __init__(self, runs: str | os.PathLike[str], local_name: str, *, pidfd: bool) -> None:
+        self.path = f"{runs}/{local_name}.control"
+        self._folder = f"{runs}/job-dir_{local_name}"
+        self._pidfd = pidfd
+        self._claimed = False
+
+    def claim(self) -> bool:
+        """Takes the attempt from its script; False where the file exists.
+
+        Raises:
+            HomeBroken: it cannot be written.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise HomeBroken(self.path, error) from error
+        try:
+            os.write(descriptor, _CLAIM)
+        except OSError as error:
+            os.unlink(self.path)
+            raise HomeBroken(self.path, error) from error
+        finally:
+            os.close(descriptor)
+        self._claimed = True
+        return True
+
+    def is_claim(self) -> bool:
+        """Whether a session claimed the attempt, this one or another."""
+        self._claimed = self._claimed or self._lines() == [_CLAIM.decode().strip()]
+        return self._claimed
+
+    def has_begun(self) -> bool:
+        """Whether the script has written its number."""
+        return self._number() is not None
+
+    async def settle(self) -> None:
+        """Waits for a script that is about to begin: until it has written its number, or is gone."""
+        with anyio.move_on_after(_BEGINNING_LASTS):
+            while not self.has_begun() and not self.is_deserted():  # noqa: ASYNC110 - another program writes that
+                await anyio.sleep(0.01)
+
+    def shell(self) -> Process | None:
+        """The shell of the attempt, where it runs; to be released or waited for."""
+        number = self._number()
+        process = _local_process.attach(number, pidfd=self._pidfd) if number is not None else None
+        if process is not None and not _local_process.belongs_to(process.pid, self._folder):
+            process.release()
+            return None
+        return process
+
+    def is_deserted(self) -> bool:
+        """Whether no process of the attempt is left, in so far as that can be seen."""
+        return not _local_process.anyone_in(self._folder)
+
+    def code(self) -> int | None:
+        """The exit code that the script wrote down, if it came to that."""
+        lines = self._lines()
+        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
+
+    def written_at(self) -> float | None:
+        """When the script wrote last, in seconds since 1970: its exit code, if there is one."""
+        try:
+            return os.stat(self.path).st_mtime
+        except OSError:
+            return None
+
+    def remove(self) -> None:
+        """Removes the file. A claim stays while there may be someone whom it holds back."""
+        with suppress(OSError):
+            if not self._claimed or self.is_deserted() or self._is_old():
+                os.unlink(self.path)
+
+    def _is_old(self) -> bool:
+        return time.time() - os.stat(self.path).st_mtime > _CLAIM_LASTS
+
+    def _number(self) -> int | None:
+        # A script whose file was removed under it makes it anew with its exit code, which is no process.
+        lines = self._lines()
+        word = lines[0].removeprefix(_PID) if lines and lines[0].startswith(_PID) else ""
+        return int(word) if word.isdigit() and int(word) > 1 else None
+
+    def _lines(self) -> list[str]:
+        # Without its line end a line may be half of what it will be.
+        with suppress(OSError):
+            return Path(self.path).read_text("ascii", "replace").split("\n")[:-1]
+        return []

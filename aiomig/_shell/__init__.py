@@ -1,0 +1,1 @@
+"""Bash scripts and processes of this machine."""

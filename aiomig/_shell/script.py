@@ -1,0 +1,114 @@
+"""The bash script that runs the commands of one job in local mode. Text only, no I/O.
+
+It keeps the books as a MiG resource does (golden.md, sections 5.4 and 5.5): one shell, one ``{ … }`` group with its
+output in two files, and around each command the lines that write ``.status`` and ``.log``. What happens with odd
+commands (unbalanced quotes, ``exit``, ``set -e``, a syntax error) is then bash's decision here as it is there.
+
+Two things are added, both out of sight of the commands. The script begins by making its *control file* with
+O_EXCL: whoever makes that file, the script or a session that cleans up after a crash, owns the attempt, so that it is
+run at most once. And it ends by appending its exit code to that file, so that the code is known even when nobody
+was there to wait for it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._spec.mrsl import Description
+
+SYSTEM_FILES = ("givejob", "inputfiles_available", "system.outputfiles", "user.outputfiles")
+"""Endings of the empty files that a grid has in a job directory besides (golden case ls)."""
+
+_GUARD = "    # MiG caught stray quotes in a command! #\"; (exit 255) #'; (exit 255) #"
+# A command with an unbalanced quote runs on into this line, which closes it and leaves 255; to any other command it
+# is a comment. The words are a grid's, for they come out on stdout (golden cases quote-double and quote-single).
+
+
+def script(
+    description: Description,
+    *,
+    job_id: str,
+    local_name: str,
+    control: str,
+    job_name: str = "",
+    limits: bool = False,
+    complaints: Sequence[str] = (),
+    remark: str = "",
+) -> str:
+    """The whole text.
+
+    Args:
+        description: the job.
+        job_id: its id, which names the files.
+        local_name: MiG's name of the attempt, ``DDMMYY-HHMMSS.NUMBER``.
+        control: absolute path of the control file.
+        job_name: the user's JOBNAME, for ``+JOBNAME+`` in the environment.
+        limits: set the ulimits of a MiG resource.
+        remark: a line of our own for the head of the script.
+        complaints: lines for the beginning of ``.status``, such as ``"system: chmod 1"``.
+    """
+    quoted = shlex.quote(control)
+    status = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.status"'
+    log = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.log"'
+    system = " ".join(f">{local_name}.{suffix}" for suffix in SYSTEM_FILES)
+    parts = [
+        f"#!/bin/bash\n# {remark}",
+        f"set -C; {{ echo pid $$ >{quoted}; }} 2>/dev/null || exit 125; set +C",
+        f"trap 'echo $? >>'{shlex.quote(quoted)} EXIT",
+        "umask 022",
+        f": >{job_id}.log >{job_id}.status {system}",
+        *(f"echo {shlex.quote(line)} >>{status}" for line in complaints),
+        *_environment(description, job_id, job_name, status),
+        *(_limits(description) if limits else ()),
+        "__MiG_LAST_RET=0",
+        "{",
+    ]
+    for command in description.lines("EXECUTE"):
+        parts += _accounted(command, status, log)
+    parts += [f"}} 1>{job_id}.stdout 2>{job_id}.stderr", f"echo 0 >>{quoted}", "exit 0", ""]
+    return "\n".join(parts)
+
+
+def _environment(description: Description, job_id: str, job_name: str, status: str) -> list[str]:
+    lines = description.lines("ENVIRONMENT")
+    if not lines:
+        return []
+    exports = " && ".join("export " + line.replace("+JOBID+", job_id).replace("+JOBNAME+", job_name) for line in lines)
+    return [
+        exports,
+        f'__MiG_LAST_RET=$?; [ $__MiG_LAST_RET = 0 ] || echo "system: set environments $__MiG_LAST_RET" >>{status}',
+    ]
+
+
+def _limits(description: Description) -> list[str]:
+    """What a resource with all of ENFORCELIMITS sets (golden.md: ulimits seen)."""
+    seconds = (description.number("CPUTIME") + 10) * description.number("CPUCOUNT")
+    return [
+        "ulimit -c 0",
+        "ulimit -u 1024",
+        f"ulimit -f {(description.number('DISK') + 1) * 1048576}",
+        f"ulimit -t {seconds}",
+        f"ulimit -v {(description.number('MEMORY') + 16) * 1024}",
+    ]
+
+
+def _accounted(command: str, status: str, log: str) -> list[str]:
+    shown = command.replace("'", "`")
+    return [
+        f"echo 'EXECUTING: {shown}' >>{log}",
+        f"echo -n '--Exit code: ' >>{log}",
+        f"echo -n '{shown} ' >>{status}",
+        # `$?` of the last command, for this one to see; a fork only where it is not 0 already.
+        "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
+        # Set in, as on a grid: the end mark of a here-document is not found (golden case heredoc).
+        f"    {command}",
+        _GUARD,
+        "__MiG_LAST_RET=$?",
+        f"echo $__MiG_LAST_RET >>{status}",
+        f"echo $__MiG_LAST_RET >>{log}",
+        "",
+    ]

@@ -1,0 +1,1 @@
+"""The description of a job: checked, and turned into mRSL. No I/O but ``stat``."""

@@ -1,0 +1,196 @@
+"""A job as a MiG server knows it: mRSL keywords and their lines. Pure values, no I/O.
+
+Both modes run on this: the grid is sent its text, local mode runs it, so that what works here works there.
+
+mRSL, the text of a job description: written and read (mig-protocol 4.1, golden 4.1, mig-live 5).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .._core.errors import Fault, SpecError
+from .keywords import KEYWORDS, check, line_complaint, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+DEFAULTS: Mapping[str, int] = MappingProxyType({"CPUTIME": 600, "NODECOUNT": 1, "CPUCOUNT": 1, "MEMORY": 64, "DISK": 0})
+"""The numbers that a server takes where a keyword is absent (mRSL keyword table, mig-protocol 4.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One line of INPUTFILES, EXECUTABLES or OUTPUTFILES.
+
+    Attributes:
+        source: for inputs a path in the MiG home or a URL, for outputs a path in the job directory.
+        destination: for inputs a path in the job directory, for outputs a path in the home or a URL.
+    """
+
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The keywords of one job and their lines, unescaped, in the order of the lines.
+
+    Attributes:
+        keywords: upper-case keyword to its lines.
+    """
+
+    keywords: Mapping[str, tuple[str, ...]]
+
+    def lines(self, keyword: str) -> tuple[str, ...]:
+        """The lines of a keyword; none where it is absent."""
+        return self.keywords.get(keyword, ())
+
+    def text(self, keyword: str, default: str = "") -> str:
+        """The value of a keyword that has one line."""
+        lines = self.keywords.get(keyword, ())
+        return lines[-1] if lines else default
+
+    def number(self, keyword: str) -> int:
+        """The value of a keyword that is a number, with the server's default."""
+        lines = self.keywords.get(keyword, ())
+        return int(lines[-1]) if lines else DEFAULTS[keyword]
+
+    def transfers(self, keyword: str) -> tuple[Transfer, ...]:
+        """The lines of a staging keyword, with the implied destinations filled in (mig-protocol 4.3)."""
+        return tuple(transfer(line) for line in self.keywords.get(keyword, ()))
+
+
+def transfer(line: str) -> Transfer:
+    """One staging line as a server reads it: a leading ``/`` is dropped, paths are normalised, URLs are kept."""
+    source, _, destination = line.partition(" ")
+    if not destination:
+        destination = source.partition("://")[2] if "://" in source else source
+    return Transfer(_clean(source), _clean(destination))
+
+
+def _clean(path: str) -> str:
+    return path if "://" in path else posixpath.normpath(path.lstrip("/"))
+
+
+_MOST_FAULTS = 100
+"""At so many the text is no job description at all."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_MARKED = re.compile(r"\\([\\#])|\\\Z|#.*")
+
+
+def render(description: Description) -> str:
+    r"""The text of a description: EXECUTE first, the other keywords in the order of the table.
+
+    A server takes ``\`` and ``#`` for its own, in every keyword, so each ``\`` is doubled and each ``#``
+    becomes ``\#`` (mig-protocol 4.1).
+
+    Args:
+        description: keywords of `KEYWORDS` and their lines, unescaped.
+
+    Returns:
+        Text that `parse` and a server read as the same description.
+
+    Raises:
+        SpecError: a keyword is unknown, or a line is one that mRSL cannot hold: empty, with a line break or
+            NUL, or with blanks at an end.
+    """
+    keywords = description.keywords
+    faults = [unknown(keyword) for keyword in keywords if keyword not in KEYWORDS]
+    blocks = []
+    for keyword in KEYWORDS:
+        lines = keywords.get(keyword)
+        if lines:
+            faults += [Fault(keyword, line, *wrong) for line in lines if (wrong := line_complaint(line))]
+            blocks.append("\n".join([f"::{keyword}::", *map(escape, lines)]))
+    if faults:
+        raise SpecError(faults)
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape(line: str) -> str:
+    return line.replace("\\", "\\\\").replace("#", "\\#")
+
+
+@dataclass(slots=True)
+class _Section:
+    head: int
+    lines: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+
+def parse(text: str) -> Description:
+    r"""Read a hand-written description as a server does.
+
+    Blocks are separated by blank lines; the first line of a block is the keyword (colons and case do not
+    matter), the others are its values. A line that looks like a keyword inside a block is a value. ``#``
+    begins a comment, also inside a line, unless written ``\#``; ``\\`` is one backslash. List keywords may
+    come again. One kindness beyond the server, which calls it an unknown keyword: comment lines before the
+    keyword of a block are skipped.
+
+    Args:
+        text: the whole file, with any line ends.
+
+    Returns:
+        The keywords that have lines, in the order of the text.
+
+    Raises:
+        SpecError: everything that a server would refuse, with keywords as fields and line numbers.
+    """
+    if not isinstance(text, str):
+        raise SpecError([Fault("text", text, "is not text", "decode the file as UTF-8 first")])
+    sections: dict[str, _Section] = {}
+    faults: list[Fault] = []
+    for block in _blocks(text):
+        _read_block(block, sections, faults)
+        if len(faults) >= _MOST_FAULTS:
+            raise SpecError(faults)
+    for keyword, section in sections.items():
+        faults += check(keyword, section.lines, section.numbers or [section.head])
+    if "EXECUTE" not in sections or not sections["EXECUTE"].lines:
+        remedy = "give ::EXECUTE:: and at least one command line in one block"
+        faults.append(Fault("EXECUTE", None, "the required keyword is missing, or has no command", remedy))
+    if faults:
+        raise SpecError(sorted(faults, key=lambda fault: fault.line or 0))
+    return Description({keyword: tuple(section.lines) for keyword, section in sections.items() if section.lines})
+
+
+def _blocks(text: str) -> Iterator[list[tuple[int, str]]]:
+    block: list[tuple[int, str]] = []
+    for number, raw in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
+        line = raw.strip()
+        if not line:
+            yield block
+            block = []
+        elif block or not line.startswith("#"):
+            block.append((number, line))
+    yield block
+
+
+def _read_block(block: Sequence[tuple[int, str]], sections: dict[str, _Section], faults: list[Fault]) -> None:
+    if not block:
+        return
+    number, head = block[0]
+    keyword = head.upper().replace(":", "")
+    known = KEYWORDS.get(keyword)
+    if known is None:
+        faults.append(replace(unknown(keyword, line=number), value=head))
+        return
+    if keyword in sections and not known.many:
+        faults.append(Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number))
+        return
+    section = sections.setdefault(keyword, _Section(number))
+    for line_number, line in block[1:]:
+        value = _unescape(line)
+        if value:
+            section.lines.append(value)
+            section.numbers.append(line_number)
+
+
+def _unescape(line: str) -> str:
+    return _MARKED.sub(lambda mark: mark[1] or "", line).strip()

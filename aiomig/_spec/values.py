@@ -1,0 +1,109 @@
+"""The values that a `JobSpec` is made of."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from .._core.errors import Fault, SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job needs. ``None`` or an empty tuple leaves the keyword out, and the server decides.
+
+    Checked when a `JobSpec` is made with it. Meanings and defaults: mig-protocol 4.2.
+
+    Example::
+
+        Resources(wall_time=2 * 3600, memory_mb=4096, cores=4)
+
+    Attributes:
+        wall_time: seconds of wall time, and of CPU time per core (CPUTIME; server default 600).
+        memory_mb: megabytes per process (MEMORY; the server's 64 is too little for most programs).
+        disk_gb: gigabytes of disk (DISK; server default 0, which allows files of 1 GB).
+        cores: cores per node (CPUCOUNT; server default 1).
+        nodes: nodes (NODECOUNT; server default 1).
+        architecture: one word of the server's list, such as ``"AMD64"`` (ARCHITECTURE).
+        platform: the platform a resource must have (PLATFORM).
+        fill: what the job gets all of that the resource has: ``"ALL"``, ``"CPUTIME"``, ``"NODECOUNT"``,
+            ``"CPUCOUNT"``, ``"MEMORY"``, ``"DISK"`` (MAXFILL).
+        hosts: ids of the resources that may take the job, ``*`` and ``?`` allowed (RESOURCE).
+        sandbox: whether sandbox resources may take it (SANDBOX).
+        max_price: letters and digits (MAXPRICE).
+    """
+
+    wall_time: int | None = None
+    memory_mb: int | None = 1024
+    disk_gb: int | None = None
+    cores: int | None = None
+    nodes: int | None = None
+    architecture: str | None = None
+    platform: str | None = None
+    fill: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    sandbox: bool | None = None
+    max_price: str | None = None
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Remote:
+    """A file that lies, or shall lie, in the MiG home.
+
+    Attributes:
+        path: relative to the home and normalised; ends in ``/`` only where a folder was written that way.
+        name: what it is called in a job, or ``None`` for the last component of the path.
+    """
+
+    path: str
+    name: str | None
+
+    def __init__(self, path: str | PurePosixPath, name: str | None = None) -> None:
+        """Name a file of the home; whether jobs can use it is checked when a `JobSpec` is made.
+
+        Args:
+            path: relative to the home; a leading ``/`` is the home.
+            name: the default name in a job.
+
+        Raises:
+            SpecError: the path or the name is not text.
+        """
+        if not isinstance(path, str | PurePosixPath):
+            raise SpecError([Fault("path", path, "is not a path", "give text or a PurePosixPath")])
+        if name is not None and not isinstance(name, str):
+            raise SpecError([Fault("name", name, "is not text", "give the name in the job, or None")])
+        text = str(path)
+        normal = posixpath.normpath(text.lstrip("/"))
+        object.__setattr__(self, "path", f"{normal}/" if text.endswith("/") and normal != "." else normal)
+        object.__setattr__(self, "name", name)
+
+
+class InputFile(NamedTuple):
+    """One file that a job gets.
+
+    Attributes:
+        source: a local file, its content, a file of the MiG home, or a URL (as text).
+        name: its path in the job directory.
+    """
+
+    source: Path | bytes | Remote | str
+    name: str
+
+    def __repr__(self) -> str:
+        shown = f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else repr(self.source)
+        return f"InputFile(source={shown}, name={self.name!r})"
+
+
+class OutputFile(NamedTuple):
+    """One file that a job makes.
+
+    Attributes:
+        name: its path in the job directory.
+        destination: where `Job.fetch` puts it below its folder; or a place in the MiG home; or a URL (as
+            text).
+    """
+
+    name: str
+    destination: str | Remote
