@@ -50,13 +50,12 @@ from ._api import (
     wait,
     watch,
 )
-from ._backend import Outcome
 from ._core.errors import (
+    ActionRefused,
     AuthenticationFailed,
     CommandFailed,
     ConfigError,
     ConnectionFailed,
-    Fault,
     FileExists,
     FileNotFound,
     GridError,
@@ -73,20 +72,31 @@ from ._core.errors import (
     ResultsMissing,
     ServerError,
     SpecError,
-    SubmitErrors,
     SubmitRejected,
     SubmitUnknown,
 )
-from ._core.models import Attempt, CheckReport, CommandResult, JobResult, JobState, JobStatus, Keyword, Site
+from ._core.models import (
+    Attempt,
+    CheckReport,
+    CommandResult,
+    Fault,
+    JobResult,
+    JobState,
+    JobStatus,
+    Keyword,
+    Outcome,
+    Site,
+    Unconfirmed,
+)
 from ._core.version import VERSION as _VERSION
 from ._grid.config import Config
 from ._grid.credential import Credential
 from ._grid.poller import Polling
-from ._grid.submit_journal import Unconfirmed
 from ._home.files import FileInfo, Files, WordCount
 from ._home.queues import Queue
-from ._jobs.job import ActionRefused, Job
+from ._jobs.job import Job
 from ._jobs.scope import Scope
+from ._jobs.submit import SubmitErrors
 from ._jobs.sweep import Sweep
 from ._jobs.tail import Tail
 from ._jobs.watch import Completed, Waited, Watch

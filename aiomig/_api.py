@@ -9,7 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from ._core.errors import Fault, SpecError
+from ._core.errors import SpecError
+from ._core.models import Fault
 from ._core.version import VERSION
 from ._grid.config import Config
 from ._jobs.job import Job
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._backend import Outcome
-    from ._core.models import JobStatus
+    from ._core.models import JobStatus, Outcome
     from ._grid.config import Password
     from ._grid.poller import Polling
     from ._jobs.sweep import Sweep, Template

@@ -5,53 +5,27 @@ What the two modes give `aiomig._home.files.Files` to work with: values and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from ._core.errors import MigError
-    from ._core.models import CheckReport, JobState, JobStatus, Site
+    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed, WordCount
     from ._core.subscriptions import Board
     from ._core.tasks import SessionTasks
-    from ._grid.submit_journal import Unconfirmed
-    from ._home.queues import QueueAccess
     from ._spec.mrsl import Description
     from ._spec.plan import Plan
 
 Action = Literal["cancel", "freeze", "thaw"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an action did to one job.
-
-    Attributes:
-        job_id: the job.
-        before: its state when the action came, or ``None`` where no such job is known.
-        after: its state now, or ``None`` where it was not changed.
-        message: why it was not changed, in the grid's words; empty where it was.
-    """
-
-    job_id: str
-    before: JobState | None
-    after: JobState | None
-    message: str = ""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the action did something."""
-        return self.after is not None
-
-
 class Backend(Protocol):
     """One open mode. Methods may be called by many tasks at once."""
 
     mode: Literal["grid", "local"]
-    home: HomeAccess
-    queues: QueueAccess
+    home: HomeBackend
+    queues: QueueBackend
     board: Board
     tasks: SessionTasks
     look_again: float
@@ -120,41 +94,7 @@ class Backend(Protocol):
         """The ids of the unfinished jobs that this session submitted."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """One file or directory of the MiG home.
-
-    Attributes:
-        path: relative to the home; ``"."`` is the home itself.
-        name: its last component.
-        is_dir: whether it is a directory.
-        size: in bytes; 0 for a directory.
-        modified_at: an aware datetime in UTC, or ``None`` where the server does not say.
-    """
-
-    path: str
-    name: str
-    is_dir: bool
-    size: int
-    modified_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class WordCount:
-    """What ``wc`` counts in one file.
-
-    Attributes:
-        lines: the line ends.
-        words: runs of anything but white space.
-        bytes: the size in bytes.
-    """
-
-    lines: int
-    words: int
-    bytes: int
-
-
-class HomeAccess(Protocol):
+class HomeBackend(Protocol):
     """The home as one mode reaches it.
 
     All paths are normalised by `aiomig._core.paths.home_path` and hold no pattern, apart from what `listing`
@@ -266,4 +206,36 @@ class HomeAccess(Protocol):
 
     async def unpack(self, archive: str, destination: str) -> None:
         """Unpack an archive into an existing directory, replacing files of the same names."""
+        ...
+
+
+KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
+"""The suffixes of the four files in ``job_output/ID/``, in the order of their arrival (mig-protocol 5.4)."""
+
+
+class QueueBackend(Protocol):
+    """The queues as one mode reaches them. Names, ids and messages were checked."""
+
+    async def names(self) -> list[str]:
+        """All queues, sorted."""
+        ...
+
+    async def create(self, name: str, *, exist_ok: bool) -> None:
+        """Makes a queue. Raises FileExists."""
+        ...
+
+    async def remove(self, name: str, *, missing_ok: bool) -> None:
+        """Removes a queue with its messages. Raises FileNotFound."""
+        ...
+
+    async def ids(self, name: str) -> list[str]:
+        """The ids of the messages, the next one first. Raises FileNotFound."""
+        ...
+
+    async def send(self, name: str, message_id: str, message: str) -> None:
+        """Adds a message. Raises FileNotFound."""
+        ...
+
+    async def next(self, name: str, *, take: bool) -> str | None:
+        """The next message, which stays where it is unless it is taken. Raises FileNotFound."""
         ...

@@ -10,14 +10,15 @@ from anyio import NoEventLoopError
 from anyio.lowlevel import RunVar, current_token
 
 from ._core.display import Listing
-from ._core.errors import Fault, MigError, NoSession, SpecError, SubmitErrors
-from ._core.models import CheckReport
+from ._core.errors import MigError, NoSession, SpecError
+from ._core.models import CheckReport, Fault
 from ._core.tasks import Host
 from ._core.validation import is_count, is_text
 from ._home.files import Files
 from ._home.queues import Queue
 from ._jobs.job import Job
 from ._jobs.scope import Scope
+from ._jobs.submit import SubmitErrors
 from ._jobs.sweep import Options, Sweep
 from ._jobs.watch import Completed, Waited, Watch, as_jobs, cancel_all, statuses_of, wait_for
 from ._spec.jobspec import JobSpec
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
-    from ._backend import Backend, Outcome
-    from ._core.models import JobStatus, Site
+    from ._backend import Backend
+    from ._core.models import JobStatus, Outcome, Site, Unconfirmed
     from ._grid.credential import Credential
-    from ._grid.submit_journal import Unconfirmed
     from ._jobs.sweep import Template
     from ._spec.jobspec import SpecFields
 

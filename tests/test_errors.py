@@ -47,8 +47,8 @@ from aiomig import (
     SubmitRejected,
     SubmitUnknown,
 )
-from aiomig._core.errors import explain_exit_code, shown
-from aiomig._jobs.job import ActionRefused
+from aiomig._core.display import explain_exit_code, shown
+from aiomig._core.errors import ActionRefused
 from aiomig._jobs.results import raise_for, result, staging_faults
 from aiomig._spec.mrsl import Description
 from aiomig.testing import USER, Authority, FakeGrid

@@ -12,12 +12,15 @@ import anyio
 import pytest
 
 from aiomig._core.errors import FileExists, FileNotFound, GridError, PathRefused
-from aiomig._home.files import FileInfo, Files, HomeAccess, WordCount
+from aiomig._core.models import FileInfo, WordCount
+from aiomig._home.files import Files
 from aiomig._home.text import count_words, last_lines, lines_of
 from aiomig._local.home import LocalHome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from aiomig._backend import HomeBackend
 
 BIG = bytes(range(256)) * (14 * 1024) + b"tail"  # three and a half pieces, and an odd end
 
@@ -28,12 +31,12 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def home(root: Path) -> HomeAccess:
+def home(root: Path) -> HomeBackend:
     return LocalHome(root)
 
 
 @pytest.fixture
-def files(home: HomeAccess) -> Files:
+def files(home: HomeBackend) -> Files:
     return Files(home)
 
 

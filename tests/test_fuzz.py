@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 
 import aiomig
 from aiomig import ConfigError, JobError, JobSpec, JobState, JobStatus, MigError
+from aiomig._backend import KINDS
 from aiomig._grid.backend import _plan_from
 from aiomig._grid.config import Config
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
 from aiomig._grid.protocol.news import News
 from aiomig._grid.x509 import Certificate, from_der, from_pem
-from aiomig._jobs.results import KINDS, parse_io_status, parse_status, raise_for, result
+from aiomig._jobs.results import parse_io_status, parse_status, raise_for, result
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
 

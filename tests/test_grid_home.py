@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from aiomig._backend import HomeAccess
+    from aiomig._backend import HomeBackend
 
 __all__ = ["anyio_backend"]
 
@@ -62,7 +62,7 @@ async def remote(grid: FakeGrid) -> AsyncIterator[GridHome]:
 
 
 @pytest.fixture(params=["local", "grid"])
-def home(request: pytest.FixtureRequest, root: Path, remote: GridHome) -> HomeAccess:
+def home(request: pytest.FixtureRequest, root: Path, remote: GridHome) -> HomeBackend:
     return LocalHome(root) if request.param == "local" else remote
 
 
@@ -77,12 +77,12 @@ async def of(*pieces: bytes) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-async def write(home: HomeAccess, path: str, *pieces: bytes, size: int | None = None) -> None:
+async def write(home: HomeBackend, path: str, *pieces: bytes, size: int | None = None) -> None:
     async with aclosing(of(*pieces)) as content:
         await home.write(path, content, sum(map(len, pieces)) if size is None else size)
 
 
-async def read(home: HomeAccess, path: str, start: int = 0, end: int | None = None) -> bytes:
+async def read(home: HomeBackend, path: str, start: int = 0, end: int | None = None) -> bytes:
     async with aclosing(home.read(path, start, end)) as pieces:
         return b"".join([piece async for piece in pieces])
 
@@ -90,7 +90,7 @@ async def read(home: HomeAccess, path: str, start: int = 0, end: int | None = No
 # -- the same in both modes
 
 
-async def test_stat(home: HomeAccess, root: Path) -> None:
+async def test_stat(home: HomeBackend, root: Path) -> None:
     (root / "d").mkdir()
     (root / "d/f").write_bytes(BYTES)
     file, folder = await home.stat("d/f"), await home.stat("d")
@@ -107,7 +107,7 @@ async def test_stat(home: HomeAccess, root: Path) -> None:
     assert top.is_dir
 
 
-async def test_listing(home: HomeAccess, root: Path) -> None:
+async def test_listing(home: HomeBackend, root: Path) -> None:
     for path in ("d/.dot", "d/f", "d/e/g", "d/e/h/i"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(path)
@@ -124,7 +124,7 @@ async def test_listing(home: HomeAccess, root: Path) -> None:
         await home.listing("missing")
 
 
-async def test_make_directories(home: HomeAccess, root: Path) -> None:
+async def test_make_directories(home: HomeBackend, root: Path) -> None:
     await home.make_directories([])
     await home.make_directories(["a", "a/b", "a/b/c"])
     await home.make_directories(["a", "a/b", "a/b/d"])
@@ -139,7 +139,7 @@ async def test_make_directories(home: HomeAccess, root: Path) -> None:
 
 @pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 200, 256])
-async def test_what_is_written_is_read(home: HomeAccess, root: Path, size: int) -> None:
+async def test_what_is_written_is_read(home: HomeBackend, root: Path, size: int) -> None:
     content = BYTES[:size]
     await write(home, "f", content[:70], b"", content[70:])
     assert (root / "f").read_bytes() == content
@@ -154,13 +154,13 @@ async def test_what_is_written_is_read(home: HomeAccess, root: Path, size: int) 
     ("start", "end"),
     [(0, None), (0, 0), (0, 1), (0, 100), (1, 101), (50, 250), (100, None), (255, None), (256, None), (300, 400)],
 )
-async def test_parts_are_read(home: HomeAccess, root: Path, start: int, end: int | None) -> None:
+async def test_parts_are_read(home: HomeBackend, root: Path, start: int, end: int | None) -> None:
     (root / "f").write_bytes(BYTES)
     assert await read(home, "f", start, end) == BYTES[start:end]
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_odd_names(home: HomeAccess, root: Path, name: str) -> None:
+async def test_odd_names(home: HomeBackend, root: Path, name: str) -> None:
     await home.make_directories([name])
     await write(home, f"{name}/{name}", BYTES)
     assert (root / name / name).read_bytes() == BYTES
@@ -177,7 +177,7 @@ async def test_odd_names(home: HomeAccess, root: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a#b", "a[1].txt", "a\\b", "日本", "a*b", "what?"])
 async def test_names_that_operations_cannot_address_are_listed_and_read(
-    home: HomeAccess, root: Path, name: str
+    home: HomeBackend, root: Path, name: str
 ) -> None:
     (root / name).write_bytes(BYTES)
     (entry,) = await home.listing(".")
@@ -185,7 +185,7 @@ async def test_names_that_operations_cannot_address_are_listed_and_read(
     assert await read(home, name) == BYTES
 
 
-async def test_reading_what_is_not_there_or_no_file(home: HomeAccess, root: Path) -> None:
+async def test_reading_what_is_not_there_or_no_file(home: HomeBackend, root: Path) -> None:
     (root / "d").mkdir()
     for path in ("missing", "d/missing"):
         with pytest.raises(FileNotFound):
@@ -194,7 +194,7 @@ async def test_reading_what_is_not_there_or_no_file(home: HomeAccess, root: Path
         await read(home, "d")
 
 
-async def test_writing_onto_a_directory(home: HomeAccess, root: Path) -> None:
+async def test_writing_onto_a_directory(home: HomeBackend, root: Path) -> None:
     (root / "d").mkdir()
     with pytest.raises(PathRefused):
         await write(home, "d", b"x")
@@ -202,7 +202,7 @@ async def test_writing_onto_a_directory(home: HomeAccess, root: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 2, 4])
-async def test_content_of_another_size_is_not_kept(home: HomeAccess, root: Path, size: int) -> None:
+async def test_content_of_another_size_is_not_kept(home: HomeBackend, root: Path, size: int) -> None:
     (root / "f").write_text("before")
     with pytest.raises(ValueError, match=f"size={size}"):
         await write(home, "f", b"abc", size=size)
@@ -210,7 +210,7 @@ async def test_content_of_another_size_is_not_kept(home: HomeAccess, root: Path,
     assert [path.name for path in root.rglob("*") if path.is_file()] == ["f"]
 
 
-async def test_content_that_fails_leaves_nothing(home: HomeAccess, root: Path) -> None:
+async def test_content_that_fails_leaves_nothing(home: HomeBackend, root: Path) -> None:
     async def broken() -> AsyncGenerator[bytes, None]:
         yield b"abc"
         raise RuntimeError("the source broke")
@@ -220,7 +220,7 @@ async def test_content_that_fails_leaves_nothing(home: HomeAccess, root: Path) -
     assert [path.name for path in root.rglob("*") if path.is_file()] == []
 
 
-async def test_write_range(home: HomeAccess, root: Path) -> None:
+async def test_write_range(home: HomeBackend, root: Path) -> None:
     (root / "f").write_bytes(b"0123456789")
     (root / "d").mkdir()
     await home.write_range("f", 3, b"abc")
@@ -233,7 +233,7 @@ async def test_write_range(home: HomeAccess, root: Path) -> None:
         await home.write_range("d", 0, b"x")
 
 
-async def test_touch_and_truncate(home: HomeAccess, root: Path) -> None:
+async def test_touch_and_truncate(home: HomeBackend, root: Path) -> None:
     await home.touch("f")
     assert (root / "f").read_bytes() == b""
     await home.truncate("f", 3)
@@ -247,7 +247,7 @@ async def test_touch_and_truncate(home: HomeAccess, root: Path) -> None:
         await home.truncate("d", 1)
 
 
-async def test_copy_and_move(home: HomeAccess, root: Path) -> None:
+async def test_copy_and_move(home: HomeBackend, root: Path) -> None:
     (root / "d/e").mkdir(parents=True)
     (root / "d/e/f").write_text("f")
     (root / "other").write_text("other")
@@ -262,7 +262,7 @@ async def test_copy_and_move(home: HomeAccess, root: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_remove(home: HomeAccess, root: Path) -> None:
+async def test_remove(home: HomeBackend, root: Path) -> None:
     (root / "d/e").mkdir(parents=True)
     (root / "f").write_text("")
     (root / "g").write_text("")
@@ -277,7 +277,7 @@ async def test_remove(home: HomeAccess, root: Path) -> None:
             await home.remove("f", recursive=recursive)
 
 
-async def test_remove_directory(home: HomeAccess, root: Path) -> None:
+async def test_remove_directory(home: HomeBackend, root: Path) -> None:
     (root / "d").mkdir()
     (root / "d/.dot").write_text("")
     (root / "empty").mkdir()
@@ -292,7 +292,7 @@ async def test_remove_directory(home: HomeAccess, root: Path) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512", "sha3_256", "blake2b"])
-async def test_checksum(home: HomeAccess, root: Path, algorithm: str) -> None:
+async def test_checksum(home: HomeBackend, root: Path, algorithm: str) -> None:
     (root / "f").write_bytes(BYTES)
     (root / "d").mkdir()
     assert await home.checksum("f", algorithm) == hashlib.new(algorithm, BYTES).hexdigest()
@@ -302,7 +302,7 @@ async def test_checksum(home: HomeAccess, root: Path, algorithm: str) -> None:
         await home.checksum("d", algorithm)
 
 
-async def test_grep_and_word_count(home: HomeAccess, root: Path) -> None:
+async def test_grep_and_word_count(home: HomeBackend, root: Path) -> None:
     (root / "f").write_bytes("eins zwei\ndrei [x] æ\nvier".encode())
     assert await home.grep(r"^(eins|drei \[)", "f") == ["eins zwei", "drei [x] æ"]
     counted = await home.word_count("f")
@@ -313,7 +313,7 @@ async def test_grep_and_word_count(home: HomeAccess, root: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2"])
-async def test_pack_and_unpack(home: HomeAccess, root: Path, suffix: str) -> None:
+async def test_pack_and_unpack(home: HomeBackend, root: Path, suffix: str) -> None:
     (root / "top/d").mkdir(parents=True)
     (root / "top/d/f").write_bytes(BYTES)
     (root / "out").mkdir()
@@ -323,7 +323,7 @@ async def test_pack_and_unpack(home: HomeAccess, root: Path, suffix: str) -> Non
     assert sorted(path.name for path in (root / "top").iterdir()) == ["d"]
 
 
-async def test_packing_what_is_not_there(home: HomeAccess, root: Path) -> None:
+async def test_packing_what_is_not_there(home: HomeBackend, root: Path) -> None:
     files = Files(home)
     with pytest.raises(FileNotFound):
         await files.pack("missing", "a.zip")
@@ -339,7 +339,7 @@ async def test_packing_what_is_not_there(home: HomeAccess, root: Path) -> None:
     "path", ["../x", "/../x", "a/../../x", ".htaccess", "d/.trash/x", "*", "a?", "a\nb", "", "a\0b"]
 )
 async def test_paths_that_lead_astray_are_refused_before_anything_is_sent(
-    home: HomeAccess, root: Path, grid: FakeGrid, path: str
+    home: HomeBackend, root: Path, grid: FakeGrid, path: str
 ) -> None:
     (root / "keep").write_text("keep")
     files = Files(home)
@@ -359,7 +359,7 @@ async def test_paths_that_lead_astray_are_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("name", ['a"b', "a#b", "a|b", "日本", "☃"])
-async def test_new_names_that_mig_cannot_carry_are_refused(home: HomeAccess, grid: FakeGrid, name: str) -> None:
+async def test_new_names_that_mig_cannot_carry_are_refused(home: HomeBackend, grid: FakeGrid, name: str) -> None:
     with pytest.raises(PathRefused, match="MiG cannot carry the character"):
         await Files(home).write_bytes(name, b"x")
     assert not any(request.operation == "uploadchunked" for request in grid.requests)

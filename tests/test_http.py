@@ -12,10 +12,11 @@ import pytest
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
-from aiomig._grid.http import HttpClient, download, upload
+from aiomig._grid.http import HttpClient
 from aiomig._grid.pool import Pool
 from aiomig._grid.renewal import Renewal
 from aiomig._grid.tls import TlsStream
+from aiomig._local.urls import download, upload
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:

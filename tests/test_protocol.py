@@ -11,11 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiomig._backend import FileInfo
 from aiomig._core.errors import (
     AuthenticationFailed,
     ConfigError,
-    Fault,
     FileExists,
     FileNotFound,
     JobNotFound,
@@ -25,7 +23,7 @@ from aiomig._core.errors import (
     ServerError,
     SubmitRejected,
 )
-from aiomig._core.models import Attempt, JobState, JobStatus
+from aiomig._core.models import Attempt, Fault, FileInfo, JobState, JobStatus
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
 

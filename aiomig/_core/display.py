@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import signal
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _LONGEST_OUTPUT = 10_000
 _CELL = "text-align: left; vertical-align: top; white-space: pre-wrap"
@@ -79,3 +80,59 @@ def escaped(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return html.escape(str(value))
+
+
+_LONGEST_SHOWN = 120
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its repr, cut to a bearable length; never an error, whatever the value is."""
+    if isinstance(value, str | bytes | bytearray) and len(value) > _LONGEST_SHOWN:
+        return f"{value[: _LONGEST_SHOWN - 20]!r}… ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the user's own, or a number of too many digits
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 20]}… ({len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+_EXIT_CODES: Mapping[int, str] = {
+    124: "ended by the timeout command",
+    126: "found, but not executable: executables=[…] sends files that are",
+    127: "command not found: executables=[…] sends your own",
+    255: "unbalanced quotes, or an error of ssh and the like",
+}
+
+
+_SIGNALS: Mapping[int, str] = {
+    signal.SIGILL: "illegal instruction, often built for another processor",
+    signal.SIGABRT: "aborted, often by a failed assertion",
+    signal.SIGKILL: "killed, often out of memory, or over the CPU time that wall_time allows",
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGTERM: "told to end",
+    signal.SIGXCPU: "over the CPU time that wall_time allows",
+    signal.SIGXFSZ: "over the file size that disk_gb allows",
+}
+
+
+def _signal_name(exit_code: int) -> str | None:
+    """Of 128 + N the name of signal N."""
+    try:
+        return signal.Signals(exit_code - 128).name
+    except ValueError:
+        return None
+
+
+def explain_exit_code(exit_code: int) -> str:
+    """What an exit code usually means, as text in brackets, or nothing."""
+    if exit_code in _EXIT_CODES:
+        return f" ({_EXIT_CODES[exit_code]})"
+    name = _signal_name(exit_code)
+    if name is None:
+        return ""
+    meaning = _SIGNALS.get(exit_code - 128, "")
+    return f" (signal {exit_code - 128}, {name}{meaning and ': '}{meaning})"

@@ -31,39 +31,21 @@ All of them survive ``pickle`` and ``copy``, and carry their data as attributes.
 
 from __future__ import annotations
 
-import pickle
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from .display import _signal_name, explain_exit_code, shown
 
-    from .._jobs.job import Job
-    from .models import Attempt, JobResult, JobStatus
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .models import Attempt, Fault, JobResult, JobStatus, Outcome
 
 _E = TypeVar("_E", bound="MigError")
 
-_LONGEST_SHOWN = 120
 _STDERR_LINES = 40
 _LONGEST_LINE = 400
 _MOST_WORDS = 20
 _LONGEST_WORD = 2000
-
-
-def shown(value: object) -> str:
-    """A value as messages show it: its repr, cut to a bearable length; never an error, whatever the value is."""
-    if isinstance(value, str | bytes | bytearray) and len(value) > _LONGEST_SHOWN:
-        return f"{value[: _LONGEST_SHOWN - 20]!r}… ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - a repr of the user's own, or a number of too many digits
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 20]}… ({len(text)} characters)"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _bounded(words: Sequence[str]) -> str:
@@ -72,7 +54,7 @@ def _bounded(words: Sequence[str]) -> str:
     return "; ".join([*(word[:_LONGEST_WORD] for word in words[:_MOST_WORDS]), *more])
 
 
-def _rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
+def rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(data)
@@ -90,7 +72,7 @@ class MigError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(MigError):
@@ -110,37 +92,6 @@ class ConfigError(MigError):
         self.path = path
         self.line = line
         self.field = field
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a job description.
-
-    Attributes:
-        field: the field of `JobSpec` or the mRSL keyword at fault.
-        value: what was given.
-        problem: what is wrong with it.
-        remedy: what to do instead.
-        line: the line of the mRSL text, counted from 1, where one was parsed.
-    """
-
-    field: str
-    value: object
-    problem: str
-    remedy: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        at = f"line {self.line}: " if self.line is not None else ""
-        return f"{at}{_printable(self.field)}={shown(self.value)}: {self.problem}; {self.remedy}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        value = self.value
-        try:
-            pickle.dumps(value)
-        except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
-            value = shown(value)
-        return Fault, (self.field, value, self.problem, self.remedy, self.line)
 
 
 class SpecError(MigError, ValueError):
@@ -251,44 +202,6 @@ class SubmitRejected(MigError):
         self.messages: tuple[str, ...] = tuple(messages)
         self.faults: tuple[Fault, ...] = tuple(faults)
         super().__init__(_bounded(self.messages) or "the description was refused without a reason")
-
-
-class SubmitErrors(MigError):
-    """Some of many jobs could not be submitted; the others were.
-
-    Attributes:
-        outcomes: for each description in order, the `Job` that was made, or the error.
-        errors: the errors alone, by their place in that order.
-    """
-
-    def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
-        self.outcomes: tuple[Job | MigError, ...] = tuple(outcomes)
-        self.errors: dict[int, MigError] = {
-            place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)
-        }
-        shown = [f"[{place}] {error}" for place, error in list(self.errors.items())[:5]]
-        more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
-        made = len(self.outcomes) - len(self.errors)
-        super().__init__(
-            f"{len(self.errors)} of {len(self.outcomes)} jobs were not made, {made} were:\n" + "\n".join(shown + more)
-        )
-
-    @property
-    def jobs(self) -> list[Job]:
-        """The jobs that were made; after pickling, which a job cannot survive, their ids."""
-        return [each for each in self.outcomes if not isinstance(each, MigError)]
-
-    def __copy__(self) -> SubmitErrors:
-        return _rebuild(type(self), self.args, self.__dict__)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SubmitErrors:
-        # All of it is immutable, but for the jobs, which are what they are.
-        return self.__copy__()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A job belongs to its session, and that to its event loop; what travels is its id.
-        outcomes = [each if isinstance(each, MigError) else each.id for each in self.outcomes]
-        return _rebuild, (type(self), self.args, {**self.__dict__, "outcomes": tuple(outcomes)})
 
 
 class FileNotFound(MigError, FileNotFoundError):
@@ -448,38 +361,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_WORDS]) + more
 
 
-_EXIT_CODES: Mapping[int, str] = {
-    124: "ended by the timeout command",
-    126: "found, but not executable: executables=[…] sends files that are",
-    127: "command not found: executables=[…] sends your own",
-    255: "unbalanced quotes, or an error of ssh and the like",
-}
+class ActionRefused(JobError):
+    """A job cannot be frozen or thawed in its present state.
 
-_SIGNALS: Mapping[int, str] = {
-    signal.SIGILL: "illegal instruction, often built for another processor",
-    signal.SIGABRT: "aborted, often by a failed assertion",
-    signal.SIGKILL: "killed, often out of memory, or over the CPU time that wall_time allows",
-    signal.SIGSEGV: "segmentation fault",
-    signal.SIGTERM: "told to end",
-    signal.SIGXCPU: "over the CPU time that wall_time allows",
-    signal.SIGXFSZ: "over the file size that disk_gb allows",
-}
+    Attributes:
+        outcome: the state that it is in, and the grid's words.
+    """
 
-
-def _signal_name(exit_code: int) -> str | None:
-    """Of 128 + N the name of signal N."""
-    try:
-        return signal.Signals(exit_code - 128).name
-    except ValueError:
-        return None
-
-
-def explain_exit_code(exit_code: int) -> str:
-    """What an exit code usually means, as text in brackets, or nothing."""
-    if exit_code in _EXIT_CODES:
-        return f" ({_EXIT_CODES[exit_code]})"
-    name = _signal_name(exit_code)
-    if name is None:
-        return ""
-    meaning = _SIGNALS.get(exit_code - 128, "")
-    return f" (signal {exit_code - 128}, {name}{meaning and ': '}{meaning})"
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.job_id, outcome.message)
+        self.outcome = outcome

@@ -7,19 +7,18 @@ What is found out of a job before it is submitted. Pure values, no I/O.
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import display as _html
-from .errors import Fault
+from .display import printable, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
-
-    from .._spec.mrsl import Description
 
 
 class JobState(StrEnum):
@@ -312,20 +311,107 @@ class CheckReport:
         return "\n".join(lines or ["nothing speaks against it"])
 
 
-def not_offered(description: Description, offers: Mapping[str, Sequence[str]]) -> list[Fault]:
-    """What a description asks for and a site does not have.
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A submit of which no program has learned whether it made a job.
 
-    Args:
-        description: the job.
-        offers: the values that the site takes, by keyword; what it says nothing of is not looked at.
+    Attributes:
+        marker: what the job bears, if it exists: see `Session.find_submitted`.
+        name: the ``name`` of its description, or ``""``.
+        project: the ``project`` that the user gave it, or ``""``.
+        sent_at: when it was sent, by the clock of this machine, in UTC.
+        job_ids: the job, if it exists; empty where the server shows none.
     """
-    faults: list[Fault] = []
-    for keyword, values in offers.items():
-        known = {value.upper() for value in values}  # a server takes RUNTIMEENVIRONMENT in any case
-        have = f"it has {', '.join(values)}" if values else "it has none"
-        faults += [
-            Fault(keyword, value, "is not what this site offers", f"{have}: use one of its own, or leave it out")
-            for value in description.lines(keyword)
-            if value not in values and not (keyword == "RUNTIMEENVIRONMENT" and value.upper() in known)
-        ]
-    return faults
+
+    marker: str
+    name: str
+    project: str
+    sent_at: datetime
+    job_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action did to one job.
+
+    Attributes:
+        job_id: the job.
+        before: its state when the action came, or ``None`` where no such job is known.
+        after: its state now, or ``None`` where it was not changed.
+        message: why it was not changed, in the grid's words; empty where it was.
+    """
+
+    job_id: str
+    before: JobState | None
+    after: JobState | None
+    message: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the action did something."""
+        return self.after is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One file or directory of the MiG home.
+
+    Attributes:
+        path: relative to the home; ``"."`` is the home itself.
+        name: its last component.
+        is_dir: whether it is a directory.
+        size: in bytes; 0 for a directory.
+        modified_at: an aware datetime in UTC, or ``None`` where the server does not say.
+    """
+
+    path: str
+    name: str
+    is_dir: bool
+    size: int
+    modified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WordCount:
+    """What ``wc`` counts in one file.
+
+    Attributes:
+        lines: the line ends.
+        words: runs of anything but white space.
+        bytes: the size in bytes.
+    """
+
+    lines: int
+    words: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a job description.
+
+    Attributes:
+        field: the field of `JobSpec` or the mRSL keyword at fault.
+        value: what was given.
+        problem: what is wrong with it.
+        remedy: what to do instead.
+        line: the line of the mRSL text, counted from 1, where one was parsed.
+    """
+
+    field: str
+    value: object
+    problem: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        at = f"line {self.line}: " if self.line is not None else ""
+        return f"{at}{printable(self.field)}={shown(self.value)}: {self.problem}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
+            value = shown(value)
+        return Fault, (self.field, value, self.problem, self.remedy, self.line)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from .._backend import Outcome
+from .._backend import KINDS
 from .._core.errors import ConnectionFailed, JobNotFound, MigError, NoSession, ProtocolError, ServerError
 from .._core.job_log import JobLog
-from .._core.models import JobState
+from .._core.models import JobState, Outcome
 from .._core.subscriptions import Board
 from .._core.tasks import SessionTasks
-from .._jobs.results import KINDS
 from .._spec import mrsl as _mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, renamed
 from . import site as _grid_check
@@ -36,14 +35,13 @@ from .submit import NO_JOB, MarkedJobs, Submitter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .._backend import Action, HomeAccess
-    from .._core.models import CheckReport, JobStatus, Site
-    from .._home.queues import QueueAccess
+    from .._backend import Action, HomeBackend, QueueBackend
+    from .._core.models import CheckReport, JobStatus, Site, Unconfirmed
     from .._spec.mrsl import Description
     from .http import HttpClient
     from .operations import Link
     from .poller import Polling
-    from .submit_journal import SubmitJournal, Unconfirmed
+    from .submit_journal import SubmitJournal
 
 logger = logging.getLogger("aiomig.grid")
 
@@ -98,8 +96,8 @@ class GridBackend:
     def __init__(self, client: HttpClient, link: Link, polling: Polling, journal: SubmitJournal) -> None:
         self._client = client
         self._link = link
-        self.home: HomeAccess = GridHome(link)
-        self.queues: QueueAccess = GridQueues(link)
+        self.home: HomeBackend = GridHome(link)
+        self.queues: QueueBackend = GridQueues(link)
         self._polling = polling
         self.board = Board()
         self.tasks = SessionTasks()

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from .._core.errors import AuthenticationFailed, ConfigError, shown
+from .._core.display import shown
+from .._core.errors import AuthenticationFailed, ConfigError
+from .._core.validation import expanded
 from .credential import Credential
-from .miguser import UserFile, content, expanded
+from .miguser import UserFile, content
 
 if TYPE_CHECKING:
     import ssl

@@ -1,4 +1,4 @@
-"""The MiG home on a grid: `HomeAccess` by the operations of a server.
+"""The MiG home on a grid: `HomeBackend` by the operations of a server.
 
 Where an operation of MiG is lossy, a plain one stands in for it, and the docstring says so.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from .._backend import FileInfo, WordCount
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
+from .._core.models import FileInfo, WordCount
 from .._core.paths import archive_suffix, folder_of, join, name_of
 from .._home.text import count_words, matching_lines
 from .._spec.plan import PRIVATE_FOLDER
@@ -52,7 +52,7 @@ class GridHome:
         self._link = link
 
     async def stat(self, path: str) -> FileInfo | None:
-        """As `HomeAccess.stat`, by ``statpath``."""
+        """As `HomeBackend.stat`, by ``statpath``."""
         try:
             found = _protocol_files.stats(await self._link.read("statpath", [("path", path)]))
         except FileNotFound:
@@ -62,7 +62,7 @@ class GridHome:
         return FileInfo(path, name_of(path), found[0].is_dir, found[0].size, found[0].modified_at)
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
-        """As `HomeAccess.listing`, by ``ls``."""
+        """As `HomeBackend.listing`, by ``ls``."""
         flags = "far" if recursive else "fa"
         found = _protocol_files.listing(await self._link.read("ls", [("path", path), ("flags", flags)]))
         if found.missing and not found.entries:
@@ -71,7 +71,7 @@ class GridHome:
         return [entry for entry in found.entries if entry.path != path or not entry.is_dir]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
-        """As `HomeAccess.make_directories`, in one ``mkdir``."""
+        """As `HomeBackend.make_directories`, in one ``mkdir``."""
         if not paths:
             return
         fields = [("flags", "p"), *(("path", path) for path in paths)]
@@ -88,7 +88,7 @@ class GridHome:
     # -- content
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As `HomeAccess.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error.
+        """As `HomeBackend.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error.
 
         A piece whose transfer breaks is asked for again, from its first byte (RFC 9110 14.2).
         """
@@ -126,7 +126,7 @@ class GridHome:
         raise ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
 
     async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
-        """As `HomeAccess.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
+        """As `HomeBackend.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
 
         The server's cache goes by base name and does not cut what it finds (mig-protocol 6.3), hence the name. As
         ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
@@ -197,7 +197,7 @@ class GridHome:
                 return
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
-        """As `HomeAccess.write_range`. Servers of today cannot do it, so the whole file goes forth and back."""
+        """As `HomeBackend.write_range`. Servers of today cannot do it, so the whole file goes forth and back."""
         await self._require_file(path)
         content = bytearray(await self._whole(path))
         content.extend(bytes(max(0, start - len(content))))
@@ -218,26 +218,26 @@ class GridHome:
     # -- names
 
     async def touch(self, path: str) -> None:
-        """As `HomeAccess.touch`."""
+        """As `HomeBackend.touch`."""
         _protocol.check("touch", await self._link.change("touch", [("path", path)], repeatable=True))
 
     async def truncate(self, path: str, size: int) -> None:
-        """As `HomeAccess.truncate`."""
+        """As `HomeBackend.truncate`."""
         await self._require_file(path)
         fields = [("path", path), ("size", str(size))]
         _protocol.check("truncate", await self._link.change("truncate", fields, repeatable=True))
 
     async def copy(self, source: str, destination: str) -> None:
-        """As `HomeAccess.copy`."""
+        """As `HomeBackend.copy`."""
         fields = [("src", source), ("dst", destination), ("flags", "r")]
         _protocol.check("cp", await self._link.change("cp", fields))
 
     async def move(self, source: str, destination: str) -> None:
-        """As `HomeAccess.move`."""
+        """As `HomeBackend.move`."""
         _protocol.check("mv", await self._link.change("mv", [("src", source), ("dst", destination)]))
 
     async def remove(self, path: str, *, recursive: bool) -> None:
-        """As `HomeAccess.remove`: with flag ``f``, which passes the trash by."""
+        """As `HomeBackend.remove`: with flag ``f``, which passes the trash by."""
         information = None if recursive else await self.stat(path)
         if not recursive and information is None:
             raise FileNotFound(path)
@@ -247,7 +247,7 @@ class GridHome:
         _protocol.check("rm", await self._link.change("rm", [("path", path), ("flags", flags)]))
 
     async def remove_directory(self, path: str) -> None:
-        """As `HomeAccess.remove_directory`."""
+        """As `HomeBackend.remove_directory`."""
         information = await self.stat(path)
         if information is None:
             raise FileNotFound(path)
@@ -260,7 +260,7 @@ class GridHome:
     # -- looking into files
 
     async def checksum(self, path: str, algorithm: str) -> str:
-        """As `HomeAccess.checksum`: by the server for what all servers have, else by reading the file here."""
+        """As `HomeBackend.checksum`: by the server for what all servers have, else by reading the file here."""
         await self._require_file(path)
         if algorithm in _SERVER_ALGORITHMS:
             fields = [("path", path), ("hash_algo", algorithm), ("max_chunks", "0")]
@@ -274,15 +274,15 @@ class GridHome:
         return digest.hexdigest()
 
     async def grep(self, pattern: str, path: str) -> list[str]:
-        """As `HomeAccess.grep`, by reading the file here: a server's takes few patterns, and text only."""
+        """As `HomeBackend.grep`, by reading the file here: a server's takes few patterns, and text only."""
         return await matching_lines(self.read(path), pattern)
 
     async def word_count(self, path: str) -> WordCount:
-        """As `HomeAccess.word_count`, by reading the file here: a server counts characters for bytes."""
+        """As `HomeBackend.word_count`, by reading the file here: a server counts characters for bytes."""
         return await count_words(self.read(path))
 
     async def pack(self, source: str, archive: str) -> None:
-        """As `HomeAccess.pack`: beside the source under a name of its own, then moved into place.
+        """As `HomeBackend.pack`: beside the source under a name of its own, then moved into place.
 
         One source, for a server keeps the last of several only.
         """
@@ -297,7 +297,7 @@ class GridHome:
             raise
 
     async def unpack(self, archive: str, destination: str) -> None:
-        """As `HomeAccess.unpack`."""
+        """As `HomeBackend.unpack`."""
         _protocol.check("unpack", await self._link.change("unpack", [("src", archive), ("dst", destination)]))
 
 

@@ -6,13 +6,14 @@ import errno
 import logging
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._core.errors import ConfigError
+from .._core.validation import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 logger = logging.getLogger("aiomig")
 
@@ -131,21 +132,6 @@ class UserFile:
     def _error(self, key: str, problem: str) -> ConfigError:
         line = self.values[key][0] if key in self.values else None
         return ConfigError(f"{key}: {problem}", path=str(self.path), line=line, field=key)
-
-
-def expanded(given: str | os.PathLike[str]) -> Path:
-    """A path with a leading ``~`` expanded.
-
-    Raises:
-        ValueError: it can name no file; says why, and what to do.
-    """
-    text = os.fspath(given)
-    if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
-        raise ValueError("holds a NUL or half a character, which no file name can; give another path")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError("begins with the home of a user that is not known here; write the whole path") from error
 
 
 def content(path: Path) -> bytes:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from .._core.errors import Fault, JobNotFound, ProtocolError, ServerError, SpecError
+from .._core.errors import JobNotFound, ProtocolError, ServerError, SpecError
+from .._core.models import Fault
 from .._core.validation import is_count
 from .schedule import Schedule
 

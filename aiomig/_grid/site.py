@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._core.errors import Fault, JobNotFound, ProtocolError, ServerError
-from .._core.models import CheckReport, Site, not_offered
+from .._core.errors import JobNotFound, ProtocolError, ServerError
+from .._core.models import CheckReport, Fault, Site
 from .protocol import jobs as _protocol_jobs
 from .protocol import site as _protocol_site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from .._spec.mrsl import Description
     from .operations import Link
 
@@ -80,3 +82,22 @@ async def feasibility(link: Link, job_id: str) -> CheckReport:
     remedy = "ask for less, or wait until a resource has it; in the queue it stays until then"
     reasons = found.reasons or ((("job", found.verdict),) if found.color.upper() == "RED" else ())
     return CheckReport(tuple(Fault(keyword, job_id, reason, remedy) for keyword, reason in reasons))
+
+
+def not_offered(description: Description, offers: Mapping[str, Sequence[str]]) -> list[Fault]:
+    """What a description asks for and a site does not have.
+
+    Args:
+        description: the job.
+        offers: the values that the site takes, by keyword; what it says nothing of is not looked at.
+    """
+    faults: list[Fault] = []
+    for keyword, values in offers.items():
+        known = {value.upper() for value in values}  # a server takes RUNTIMEENVIRONMENT in any case
+        have = f"it has {', '.join(values)}" if values else "it has none"
+        faults += [
+            Fault(keyword, value, "is not what this site offers", f"{have}: use one of its own, or leave it out")
+            for value in description.lines(keyword)
+            if value not in values and not (keyword == "RUNTIMEENVIRONMENT" and value.upper() in known)
+        ]
+    return faults

@@ -23,11 +23,11 @@ from .protocol import jobs as _protocol_jobs
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from .._core.models import JobStatus
+    from .._core.models import JobStatus, Unconfirmed
     from .._spec.plan import Plan
     from .operations import Link
     from .protocol.jobs import Submission
-    from .submit_journal import SubmitJournal, Unconfirmed
+    from .submit_journal import SubmitJournal
 
 logger = logging.getLogger("aiomig.grid")
 

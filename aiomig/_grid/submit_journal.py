@@ -12,13 +12,13 @@ import logging
 import secrets
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from .._core.errors import Fault, LocalError, SpecError
+from .._core.errors import LocalError, SpecError
 from .._core.journal import AppendFile
-from .miguser import expanded
+from .._core.models import Fault, Unconfirmed
+from .._core.validation import expanded
 
 if TYPE_CHECKING:
     import os
@@ -35,25 +35,6 @@ _COMPACT_AT = 1 << 16
 """Bytes of a file that are looked through for what still counts."""
 
 _REMEDY = "make room, give another folder as journal=, or do without: journal=False"
-
-
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
-    """A submit of which no program has learned whether it made a job.
-
-    Attributes:
-        marker: what the job bears, if it exists: see `Session.find_submitted`.
-        name: the ``name`` of its description, or ``""``.
-        project: the ``project`` that the user gave it, or ``""``.
-        sent_at: when it was sent, by the clock of this machine, in UTC.
-        job_ids: the job, if it exists; empty where the server shows none.
-    """
-
-    marker: str
-    name: str
-    project: str
-    sent_at: datetime
-    job_ids: tuple[str, ...] = ()
 
 
 def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | None, bool]:

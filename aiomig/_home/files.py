@@ -7,9 +7,10 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from .._backend import FileInfo, HomeAccess, WordCount
+from .._backend import HomeBackend
 from .._core import paths as _paths
 from .._core.errors import FileExists, FileNotFound, PathRefused
+from .._core.models import FileInfo, WordCount
 from .text import first_lines, joined, last_lines
 from .transfer import download, matching, upload
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .._core.paths import HomePath
     from .transfer import LocalPath, Progress
 
-__all__ = ["FileInfo", "Files", "HomeAccess", "WordCount"]
+__all__ = ["FileInfo", "Files", "HomeBackend", "WordCount"]
 
 _PIECE = 1 << 20
 _MOST_LINES = 1_000_000  # mig-protocol 2.3, head and tail
@@ -47,7 +48,7 @@ class Files:
             print(info.path, info.size)                    # bytes
     """
 
-    def __init__(self, home: HomeAccess) -> None:
+    def __init__(self, home: HomeBackend) -> None:
         self._home = home
 
     async def put(

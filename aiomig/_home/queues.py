@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from .._core.errors import Fault, FileExists, FileNotFound, SpecError
+from .._core.errors import FileExists, FileNotFound, SpecError
+from .._core.models import Fault
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from .._backend import QueueBackend
 
 FOLDER = "message_queues"
 """Where the queues are in the home: a folder for each, with a file for each message (mig-protocol 5.9)."""
@@ -19,34 +22,6 @@ _Names: TypeAlias = list[str]  # inside of Queue, `list` is a method
 
 _NAME = re.compile(r"[A-Za-z0-9]{1,255}")  # mig-protocol 8.1
 _UNSENDABLE = re.compile("[<>\x00\r\ud800-\udfff]")
-
-
-class QueueAccess(Protocol):
-    """The queues as one mode reaches them. Names, ids and messages were checked."""
-
-    async def names(self) -> list[str]:
-        """All queues, sorted."""
-        ...
-
-    async def create(self, name: str, *, exist_ok: bool) -> None:
-        """Makes a queue. Raises FileExists."""
-        ...
-
-    async def remove(self, name: str, *, missing_ok: bool) -> None:
-        """Removes a queue with its messages. Raises FileNotFound."""
-        ...
-
-    async def ids(self, name: str) -> list[str]:
-        """The ids of the messages, the next one first. Raises FileNotFound."""
-        ...
-
-    async def send(self, name: str, message_id: str, message: str) -> None:
-        """Adds a message. Raises FileNotFound."""
-        ...
-
-    async def next(self, name: str, *, take: bool) -> str | None:
-        """The next message, which stays where it is unless it is taken. Raises FileNotFound."""
-        ...
 
 
 def is_name(name: object) -> bool:
@@ -88,7 +63,7 @@ class Queue:
 
     __slots__ = ("_access", "name")
 
-    def __init__(self, access: QueueAccess, name: str) -> None:
+    def __init__(self, access: QueueBackend, name: str) -> None:
         if not is_name(name):
             remedy = "use 1 to 255 ASCII letters and digits"
             raise SpecError([Fault("name", name, "not a name that MiG takes for a message queue", remedy)])

@@ -6,7 +6,7 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from .._backend import WordCount
+from .._core.models import WordCount
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -21,7 +21,8 @@ from .._core.errors import FileExists, FileNotFound, GridError, LocalError, Path
 from .disk import explained, read_file, replacing, walk, write_pieces
 
 if TYPE_CHECKING:
-    from .._backend import FileInfo, HomeAccess
+    from .._backend import HomeBackend
+    from .._core.models import FileInfo
 
 LocalPath: TypeAlias = str | os.PathLike[str]
 """A path of this machine."""
@@ -65,7 +66,7 @@ class _Download:
 
 
 async def upload(
-    home: HomeAccess,
+    home: HomeBackend,
     sources: LocalPath | Iterable[LocalPath],
     destination: _paths.HomePath,
     progress: Progress | None,
@@ -93,7 +94,7 @@ async def upload(
     return tuple(file.path for file in files)
 
 
-async def _goes_inside(home: HomeAccess, given: _paths.HomePath, base: str, *, many: bool) -> bool:
+async def _goes_inside(home: HomeBackend, given: _paths.HomePath, base: str, *, many: bool) -> bool:
     if base == "." or str(given).endswith("/"):
         return True
     present = await home.stat(base)
@@ -187,7 +188,7 @@ async def _local_content(file: _Upload, meter: Meter) -> AsyncGenerator[bytes, N
 
 
 async def download(
-    home: HomeAccess,
+    home: HomeBackend,
     sources: _paths.HomePath | Iterable[_paths.HomePath],
     destination: LocalPath,
     progress: Progress | None,
@@ -214,7 +215,7 @@ async def download(
 
 
 async def _home_sources(
-    home: HomeAccess, given: _paths.HomePath | Iterable[_paths.HomePath]
+    home: HomeBackend, given: _paths.HomePath | Iterable[_paths.HomePath]
 ) -> tuple[list[FileInfo], bool]:
     several = not isinstance(given, str | PurePosixPath)
     found: list[FileInfo] = []
@@ -233,7 +234,7 @@ async def _home_sources(
     return found, several
 
 
-async def matching(home: HomeAccess, pattern: str, *, hidden: bool = False) -> list[FileInfo]:
+async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> list[FileInfo]:
     """What a pattern in the last component of a path matches, sorted.
 
     Dot names match where ``hidden`` is true or the pattern begins with a dot.
@@ -256,7 +257,7 @@ async def matching(home: HomeAccess, pattern: str, *, hidden: bool = False) -> l
 
 
 async def _plan_download(
-    home: HomeAccess, source: FileInfo, target: Path, folders: list[Path], files: list[_Download]
+    home: HomeBackend, source: FileInfo, target: Path, folders: list[Path], files: list[_Download]
 ) -> None:
     _paths.listed_path(source.path)
     entries = [source]
@@ -277,7 +278,7 @@ async def _plan_download(
                 files.append(_Download(entry, place))
 
 
-async def _fetch(home: HomeAccess, file: _Download, meter: Meter) -> None:
+async def _fetch(home: HomeBackend, file: _Download, meter: Meter) -> None:
     done = 0
     with explained(str(file.destination), _HERE), replacing(file.destination) as target:
         async with aclosing(home.read(file.source.path)) as pieces:

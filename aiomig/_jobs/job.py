@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from .._core import display as _html
-from .._core.errors import FileNotFound, JobError, JobNotFound, MigError, PathRefused, ResultsMissing
+from .._core.errors import ActionRefused, FileNotFound, JobNotFound, MigError, PathRefused, ResultsMissing
 from .._core.models import JobState
 from .._home.transfer import Meter
 from .._spec.values import Remote
@@ -22,25 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
     from typing import Any
 
-    from .._backend import Action, Backend, Outcome
-    from .._core.models import JobResult, JobStatus
+    from .._backend import Action, Backend
+    from .._core.models import JobResult, JobStatus, Outcome
     from .._home.files import FileInfo, Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan, PlannedOutput
     from .tail import Stream
-
-
-class ActionRefused(JobError):
-    """A job cannot be frozen or thawed in its present state.
-
-    Attributes:
-        outcome: the state that it is in, and the grid's words.
-    """
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.job_id, outcome.message)
-        self.outcome = outcome
 
 
 class Work:

@@ -6,7 +6,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._core.errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing, shown
+from .._core.display import shown
+from .._core.errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing
 from .._core.models import CommandResult, JobResult, JobState
 from .._shell.lint import endings
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from .._core.models import Attempt, JobStatus
     from .._spec.mrsl import Description
 
-KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
-"""The suffixes of the four files in ``job_output/ID/``, in the order of their arrival (mig-protocol 5.4)."""
 
 _CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _TRANSFER = re.compile(r"(\S+) (-?[0-9]{1,9})", re.ASCII)

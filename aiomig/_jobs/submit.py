@@ -11,12 +11,13 @@ import logging
 import secrets
 from dataclasses import replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from .._core.errors import Fault, FileNotFound, MigError, SpecError, SubmitUnknown
+from .._core.errors import FileNotFound, MigError, SpecError, SubmitUnknown, rebuild
 from .._core.job_log import resubmitting
+from .._core.models import Fault
 from .._shell.check import CommandCheck
 from .._spec.jobspec import JobSpec
 from .._spec.plan import PRIVATE_FOLDER, again
@@ -266,3 +267,41 @@ async def missing_inputs(spec: JobSpec, files: Files) -> list[Fault]:
                     remedy = "name its files, or an archive of it: session.files.pack(…)"
                     warnings.append(Fault(name, source, f"is a folder; {_WITHOUT}", remedy))
     return warnings
+
+
+class SubmitErrors(MigError):
+    """Some of many jobs could not be submitted; the others were.
+
+    Attributes:
+        outcomes: for each description in order, the `Job` that was made, or the error.
+        errors: the errors alone, by their place in that order.
+    """
+
+    def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
+        self.outcomes: tuple[Job | MigError, ...] = tuple(outcomes)
+        self.errors: dict[int, MigError] = {
+            place: each for place, each in enumerate(outcomes) if isinstance(each, MigError)
+        }
+        shown = [f"[{place}] {error}" for place, error in list(self.errors.items())[:5]]
+        more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
+        made = len(self.outcomes) - len(self.errors)
+        super().__init__(
+            f"{len(self.errors)} of {len(self.outcomes)} jobs were not made, {made} were:\n" + "\n".join(shown + more)
+        )
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that were made; after pickling, which a job cannot survive, their ids."""
+        return [each for each in self.outcomes if not isinstance(each, MigError)]
+
+    def __copy__(self) -> SubmitErrors:
+        return rebuild(type(self), self.args, self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SubmitErrors:
+        # All of it is immutable, but for the jobs, which are what they are.
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A job belongs to its session, and that to its event loop; what travels is its id.
+        outcomes = [each if isinstance(each, MigError) else each.id for each in self.outcomes]
+        return rebuild, (type(self), self.args, {**self.__dict__, "outcomes": tuple(outcomes)})

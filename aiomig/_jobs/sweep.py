@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import anyio
 import anyio.lowlevel
 
-from .._core.errors import Fault, GridError, JobError, JobNotFound, MigError, SpecError, SubmitUnknown
-from .._core.models import JobState
+from .._core.errors import GridError, JobError, JobNotFound, MigError, SpecError, SubmitUnknown
+from .._core.models import Fault, JobState
 from .._core.validation import is_count
 from .._spec.jobspec import JobSpec
 from .job import Job

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._core.errors import Fault, LocalError, SpecError
+from .._core.errors import LocalError, SpecError
 from .._core.journal import AppendFile
+from .._core.models import Fault
 
 if TYPE_CHECKING:
     import os

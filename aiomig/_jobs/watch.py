@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-    from .._backend import Backend, Outcome
-    from .._core.models import JobStatus
+    from .._backend import Backend
+    from .._core.models import JobStatus, Outcome
     from .job import Job
 
 _TURNS = 100

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from .._backend import HomeAccess
+    from .._backend import HomeBackend
 
 _PIECE = 1 << 17  # what a compressor takes without holding up other tasks for long
 _BLOCK = 512  # of a tar archive
@@ -160,7 +160,7 @@ class _Budget:
             )
 
 
-async def unpack(home: HomeAccess, file: BinaryIO, archive: str, destination: str) -> None:
+async def unpack(home: HomeBackend, file: BinaryIO, archive: str, destination: str) -> None:
     """Unpack an archive into a directory of the home, after a look at all of its members.
 
     Links are refused as devices are: MiG's homes know none. Permissions are not carried over.
@@ -256,7 +256,7 @@ def _member_path(destination: str, name: str) -> str:
     return _paths.listed_path(_paths.join(destination, name))
 
 
-async def _write(home: HomeAccess, members: Sequence[_Member], destination: str) -> None:
+async def _write(home: HomeBackend, members: Sequence[_Member], destination: str) -> None:
     files = {member.path: member for member in members if not member.is_dir}
     above = [member.path if member.is_dir else _paths.folder_of(member.path) for member in members]
     directories = sorted({step for path in above for step in _paths.chain(path)} - set(_paths.chain(destination)))
@@ -268,7 +268,7 @@ async def _write(home: HomeAccess, members: Sequence[_Member], destination: str)
 
 
 async def _check_room(
-    home: HomeAccess, files: dict[str, _Member], directories: Sequence[str], destination: str
+    home: HomeBackend, files: dict[str, _Member], directories: Sequence[str], destination: str
 ) -> None:
     for path in directories:
         present = await home.stat(path)

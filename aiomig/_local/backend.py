@@ -14,13 +14,12 @@ import anyio
 import anyio.lowlevel
 import platformdirs
 
-from .._core.errors import Fault, JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
-from .._core.models import CheckReport, JobState
+from .._backend import KINDS
+from .._core.errors import JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
+from .._core.models import CheckReport, Fault, JobState
 from .._core.subscriptions import Board
 from .._core.tasks import SessionTasks
-from .._core.validation import is_count
-from .._grid.miguser import expanded
-from .._jobs.results import KINDS
+from .._core.validation import expanded, is_count
 from . import site as _local_site
 from .engine import Engine
 from .home import LocalHome
@@ -31,10 +30,8 @@ from .store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .._backend import Action, HomeAccess, Outcome
-    from .._core.models import JobStatus, Site
-    from .._grid.submit_journal import Unconfirmed
-    from .._home.queues import QueueAccess
+    from .._backend import Action, HomeBackend, QueueBackend
+    from .._core.models import JobStatus, Outcome, Site, Unconfirmed
     from .._spec.mrsl import Description
     from .._spec.plan import Plan
     from .store import Record
@@ -93,8 +90,8 @@ class LocalBackend:
 
     def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
         self.settings = settings
-        self.home: HomeAccess = LocalHome(settings.home)
-        self.queues: QueueAccess = LocalQueues(settings.home, settings.folder, self._checkpoint)
+        self.home: HomeBackend = LocalHome(settings.home)
+        self.queues: QueueBackend = LocalQueues(settings.home, settings.folder, self._checkpoint)
         self.board = Board()
         self._on_exit = on_exit
         self.tasks = SessionTasks()

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import anyio.lowlevel
 
-from .._backend import Outcome
 from .._core.errors import LocalError
 from .._core.job_log import JobLog
-from .._core.models import JobState
+from .._core.models import JobState, Outcome
 from .._shell import process as _local_process
 from .attempt import Attempt, End, Machine
 from .control_file import HomeBroken

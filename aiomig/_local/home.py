@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from .._backend import FileInfo, WordCount
 from .._core import paths as _paths
 from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
+from .._core.models import FileInfo, WordCount
 from .._home.disk import (
     Entry,
     building,
@@ -42,7 +42,7 @@ __all__ = ["LocalHome", "copy_file"]
 
 
 class LocalHome:
-    """`aiomig._backend.HomeAccess` on a folder.
+    """`aiomig._backend.HomeBackend` on a folder.
 
     Args:
         root: the folder, made where it is missing. What is being written lies in its ``.aiomig/tmp`` until
@@ -89,7 +89,7 @@ class LocalHome:
         return real
 
     async def stat(self, path: str) -> FileInfo | None:
-        """As `HomeAccess.stat`; pipes, sockets and devices count as nothing."""
+        """As `HomeBackend.stat`; pipes, sockets and devices count as nothing."""
         with explained(path):
             real = self.locate(path)
             try:
@@ -100,7 +100,7 @@ class LocalHome:
         return None if status is None else _info(path, status)
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
-        """As `HomeAccess.listing`; links out of the home, pipes, sockets and devices are left out."""
+        """As `HomeBackend.listing`; links out of the home, pipes, sockets and devices are left out."""
         info = await self._existing(path)
         if not info.is_dir:
             return [info]
@@ -109,7 +109,7 @@ class LocalHome:
         return [info for info in found if info is not None]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
-        """As `HomeAccess.make_directories`."""
+        """As `HomeBackend.make_directories`."""
         for path in paths:
             real = self.locate(path)
             with explained(path):
@@ -121,14 +121,14 @@ class LocalHome:
             await checkpoint()
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As `HomeAccess.read`."""
+        """As `HomeBackend.read`."""
         with explained(path):
             async with aclosing(read_file(self.locate(path), start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
 
     async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
-        """As `HomeAccess.write`."""
+        """As `HomeBackend.write`."""
         real = self.locate(path)
         with explained(path), replacing(real, folder=self.temporary_folder()) as file:
             async for piece in content:
@@ -138,28 +138,28 @@ class LocalHome:
                 raise ValueError(f"size={size}: the content of {path!r} has {file.tell()} bytes")
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
-        """As `HomeAccess.write_range`."""
+        """As `HomeBackend.write_range`."""
         real = self._regular(path)
         with explained(path), os.fdopen(os.open(real, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
             file.seek(start)
             await write_pieces(file, data)
 
     async def touch(self, path: str) -> None:
-        """As `HomeAccess.touch`."""
+        """As `HomeBackend.touch`."""
         real = self.locate(path)
         with explained(path):
             real.touch()
         await checkpoint()
 
     async def truncate(self, path: str, size: int) -> None:
-        """As `HomeAccess.truncate`."""
+        """As `HomeBackend.truncate`."""
         real = self._regular(path)
         with explained(path):
             os.truncate(real, size)
         await checkpoint()
 
     async def copy(self, source: str, destination: str) -> None:
-        """As `HomeAccess.copy`; the copy appears whole, also that of a directory."""
+        """As `HomeBackend.copy`; the copy appears whole, also that of a directory."""
         info = await self._existing(source)
         origin, target, folder = self.locate(source), self.locate(destination), self.temporary_folder()
         if not info.is_dir:
@@ -174,14 +174,14 @@ class LocalHome:
             await checkpoint()
 
     async def move(self, source: str, destination: str) -> None:
-        """As `HomeAccess.move`; a link is moved, not what it points to."""
+        """As `HomeBackend.move`; a link is moved, not what it points to."""
         origin, target = self.locate(source, follow=False), self.locate(destination, follow=False)
         await checkpoint()
         with explained(destination):
             origin.rename(target)
 
     async def remove(self, path: str, *, recursive: bool) -> None:
-        """As `HomeAccess.remove`; a link is removed, not its target. Cancelled, it has removed a part."""
+        """As `HomeBackend.remove`; a link is removed, not its target. Cancelled, it has removed a part."""
         real = self.locate(path, follow=False)
         with explained(path):
             try:
@@ -197,14 +197,14 @@ class LocalHome:
                 real.unlink()
 
     async def remove_directory(self, path: str) -> None:
-        """As `HomeAccess.remove_directory`."""
+        """As `HomeBackend.remove_directory`."""
         if not (await self._existing(path)).is_dir:
             raise PathRefused(path, "is a file, where a directory is needed")
         with explained(path):
             self.locate(path, follow=False).rmdir()
 
     async def checksum(self, path: str, algorithm: str) -> str:
-        """As `HomeAccess.checksum`."""
+        """As `HomeBackend.checksum`."""
         digest = hashlib.new(algorithm, usedforsecurity=False)
         async with aclosing(self.read(path)) as pieces:
             async for piece in pieces:
@@ -212,15 +212,15 @@ class LocalHome:
         return digest.hexdigest()
 
     async def grep(self, pattern: str, path: str) -> list[str]:
-        """As `HomeAccess.grep`."""
+        """As `HomeBackend.grep`."""
         return await matching_lines(self.read(path), pattern)
 
     async def word_count(self, path: str) -> WordCount:
-        """As `HomeAccess.word_count`."""
+        """As `HomeBackend.word_count`."""
         return await count_words(self.read(path))
 
     async def pack(self, source: str, archive: str) -> None:
-        """As `HomeAccess.pack`; the archive appears whole."""
+        """As `HomeBackend.pack`; the archive appears whole."""
         info = await self._existing(source)
         sources = [Packing(info.name, self.locate(source), is_dir=info.is_dir)]
         if info.is_dir:
@@ -235,7 +235,7 @@ class LocalHome:
             await checkpoint()
 
     async def unpack(self, archive: str, destination: str) -> None:
-        """As `HomeAccess.unpack`; all members are checked before the first is written.
+        """As `HomeBackend.unpack`; all members are checked before the first is written.
 
         Raises:
             PathRefused: a member leads out of ``destination`` or cannot be written; it is named.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._core.errors import LocalError, MigError
-from .._grid import http as _http
 from .._home.disk import copy_file
+from .urls import download, upload
 
 if TYPE_CHECKING:
     from .._spec.mrsl import Description, Transfer
@@ -96,7 +96,7 @@ class Staging:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if "://" in transfer.source:
-                await _http.download(transfer.source, target)
+                await download(transfer.source, target)
             else:
                 source = inside(self._home, transfer.source)
                 if source is None or not source.is_file():
@@ -219,7 +219,7 @@ class Staging:
             raise SendFailed(f"output {transfer.source} cannot be read")
         if "://" in transfer.destination:
             try:
-                await _http.upload(source, transfer.destination)
+                await upload(source, transfer.destination)
             except MigError as error:
                 raise SendFailed(f"output {transfer.source} cannot be sent: {error}") from error
             return True

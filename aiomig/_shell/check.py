@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from .._core.errors import Fault
+from .._core.models import Fault
 from .._spec.mrsl import Description
 from .lint import command_field, endings, is_plain
 from .process import has_pidfd

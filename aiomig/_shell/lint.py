@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._core.errors import Fault
+from .._core.models import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

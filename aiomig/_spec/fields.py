@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from .._core.errors import Fault
+from .._core.models import Fault
 from .keywords import KEYWORDS, TRUE_WORDS, check, line_complaint, unknown
 from .names import is_url
 from .quoting import unquote

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
-from .._core.errors import Fault
+from .._core.models import Fault
 from .names import Claims, Complaint, home_complaint, is_safe, is_url, name_complaint, url_complaint
 from .values import InputFile, OutputFile, Remote
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .._core.errors import Fault, SpecError
+from .._core.errors import SpecError
+from .._core.models import Fault
 from .fields import (
     DEFAULT_RESOURCES,
     NO_LINES,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .._core.errors import Fault
+from .._core.models import Fault
 from .names import Complaint, stray_character
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .._core.errors import Fault, SpecError
+from .._core.errors import SpecError
+from .._core.models import Fault
 from .keywords import KEYWORDS, check, line_complaint, unknown
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .._core.errors import Fault, SpecError
+from .._core.errors import SpecError
+from .._core.models import Fault
 from .mrsl import Description, render
 from .names import Claims, is_safe, is_url, name_complaint, stray_character
 from .quoting import quote

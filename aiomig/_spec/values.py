@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from .._core.errors import Fault, SpecError
+from .._core.errors import SpecError
+from .._core.models import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._backend import KINDS
 from .._core.models import JobState
-from .._jobs.results import KINDS
 from .._local.attempt import Attempt, Machine
 from .._local.settings import LocalSettings, base_environment, find_bash
 from .._local.store import Record, encode_plan

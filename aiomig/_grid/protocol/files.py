@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..._backend import FileInfo, WordCount
 from ..._core.errors import FileNotFound, ProtocolError, ServerError
+from ..._core.models import FileInfo, WordCount
 from ..._core.paths import INVISIBLE, OWN_FOLDER, listed_path
 from .answer import (
     Answer,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..._backend import Outcome
-from ..._core.errors import Fault, FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
-from ..._core.models import Attempt, JobState, JobStatus
+from ..._core.errors import FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
+from ..._core.models import Attempt, Fault, JobState, JobStatus, Outcome
 from .answer import (
     Answer,
     Object,
