@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("trustme")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 LONGEST = 300.0
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import CodeType
 
-NOTEBOOK = json.loads((Path(__file__).parent.parent / "examples" / "notebook.ipynb").read_text("utf-8"))
+NOTEBOOK = json.loads((Path(__file__).parents[1] / "examples" / "notebook.ipynb").read_text("utf-8"))
 CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 

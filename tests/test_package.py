@@ -22,7 +22,7 @@ from aiomig import JobResult, JobState, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PUBLIC = {name: getattr(aiomig, name) for name in aiomig.__all__}
 CLASSES = {name: each for name, each in PUBLIC.items() if inspect.isclass(each)}
 

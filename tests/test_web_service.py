@@ -14,7 +14,7 @@ from aiomig.testing import FakeGrid
 if TYPE_CHECKING:
     from types import ModuleType
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "web_service.py"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "web_service.py"
 
 
 def example() -> ModuleType:

@@ -1,0 +1,131 @@
+"""What a notebook shows of jobs and statuses."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import aiomig
+from aiomig import CommandResult, JobResult, JobState, JobStatus, notebook
+from tests.virtual import world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT = datetime(2026, 11, 23, 12, 30, 59, 999, tzinfo=UTC)
+STATUS = JobStatus("7_<b>", JobState.FINISHED, "FINISHED", queued_at=AT, finished_at=AT, resource='"r" & s')
+NASTY = "<script>alert(1)</script>&amp;'\""
+
+
+class Tables(HTMLParser):
+    """The cells of the tables in a page, and all tags there are."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+def shown(value: Any) -> Tables:
+    """What a notebook makes of a value, which can hold nothing but tables and text."""
+    tables = Tables(value._repr_html_())
+    assert tables.tags <= {"table", "thead", "tbody", "tr", "th", "td", "div", "pre", "em"}
+    return tables
+
+
+def test_a_status() -> None:
+    head, row = shown(STATUS).rows
+    assert head == ["job", "state", "queued", "executing", "ended", "attempts", "resource"]
+    assert row == ["7_<b>", "FINISHED", "2026-11-23 12:30:59", "", "2026-11-23 12:30:59", "", '"r" & s']
+
+
+def test_only_an_end_is_called_one() -> None:
+    retried = replace(STATUS, state=JobState.QUEUED, failed_at=AT, finished_at=None, attempts=(aiomig.Attempt(),))
+    assert shown(retried).rows[1][4:6] == ["", "1"]
+    assert shown(replace(retried, state=JobState.FAILED)).rows[1][4] == "2026-11-23 12:30:59"
+
+
+def test_a_result() -> None:
+    result = JobResult(STATUS, (CommandResult(NASTY, 3), CommandResult("true", None)), NASTY.encode(), b"x" * 20_000)
+    page = shown(result)
+    assert page.rows[2:5] == [["command", "exit code"], [NASTY, "3"], ["true", page.rows[4][1]]]
+    assert "the last 10000 of 20000 characters" in result._repr_html_()
+    assert result._repr_html_().count("x" * 10_000) == 1
+    assert "<script" not in result._repr_html_()
+
+
+async def test_jobs(tmp_path: Path) -> None:
+    async with aiomig.local(tmp_path / "home") as mig:
+        job = await mig.submit([f"echo '{NASTY}'", "true"], name="first")
+        head, row = shown(job).rows
+        assert head == ["job", "name", "commands", "parameter", "mode"]
+        assert row == [job.id, "first", f"echo '{NASTY}'\ntrue", "", "local"]
+        assert shown(mig.job("<i>")).rows[1][:3] == ["<i>", "", ""]
+
+
+async def test_lists_of_them_are_lists() -> None:
+    async with world() as (grid, mig):
+        grid.script(lambda job: job.executing().finish())
+        jobs = await mig.submit_many(["true", "false"])
+        done, pending = waited = await mig.wait(jobs)
+        assert len(shown(waited).rows) == 3
+        found = await mig.jobs()
+        known = await mig.statuses(jobs)
+        assert [row[0] for row in shown(jobs).rows[1:]] == [job.id for job in jobs]
+        assert [row[0] for row in shown(found).rows[1:]] == [job.id for job in reversed(jobs)]
+        assert [row[:2] for row in shown(known).rows[1:]] == [[job.id, "FINISHED"] for job in jobs]
+        assert "none" in pending._repr_html_()  # type: ignore[attr-defined]
+        assert len(shown(done).rows) == 3
+        assert isinstance(jobs, list)
+        assert isinstance(known, dict)
+        assert (jobs, known) == (list(jobs), dict(known))
+        assert copy.copy(jobs) == jobs
+        assert pickle.loads(pickle.dumps(known)) == known
+
+
+class Shell:
+    """What the extension uses of IPython."""
+
+    def __init__(self) -> None:
+        self.printers: dict[type, Any] = {}
+        self.display_formatter = self
+        self.formatters = {"text/html": self}
+
+    def for_type(self, kind: type, printer: Any) -> None:
+        self.printers[kind] = printer
+
+    def pop(self, kind: type, default: object) -> None:
+        self.printers.pop(kind, default)
+
+
+async def test_own_lists_after_loading_the_extension() -> None:
+    shell = Shell()
+    notebook.load_ipython_extension(shell)
+    assert shell.printers.keys() == {list, tuple, dict}
+    show = shell.printers[list]
+    assert show([STATUS, STATUS]) == show((STATUS, STATUS)) == show({"7": STATUS, "8": STATUS})
+    assert len(Tables(show([STATUS])).rows) == 2
+    assert show([]) is show([STATUS, 7]) is show({"a": "b"}) is None
+    async with world() as (_, mig):
+        jobs = await mig.submit_many(["true", "false"])
+        assert show(list(jobs)) == show(jobs) == jobs._repr_html_()  # type: ignore[attr-defined]
+        assert show(aiomig.Waited(jobs, [])) == aiomig.Waited(jobs, [])._repr_html_()
+    notebook.unload_ipython_extension(shell)
+    assert shell.printers == {}

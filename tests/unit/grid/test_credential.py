@@ -1,0 +1,364 @@
+"""The user's certificate: what is told of it, when a session warns of it, and how its successor is taken up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import aiomig
+from aiomig import AuthenticationFailed, Config, ConfigError, Credential
+from aiomig._grid.credential import warn_of_long_jobs
+from aiomig._grid.renewal import LOOK_SECONDS, Renewal
+from aiomig.testing import FakeGrid
+from tests.clocks import anyio_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["anyio_backend"]
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+PASSWORD = "open sesame"
+PLAIN = serialization.NoEncryption()
+LOCKED = serialization.BestAvailableEncryption(PASSWORD.encode())
+PEM, PKCS8, OLD = (
+    serialization.Encoding.PEM,
+    serialization.PrivateFormat.PKCS8,
+    serialization.PrivateFormat.TraditionalOpenSSL,
+)
+PROXY = x509.UnrecognizedExtension(
+    x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), bytes.fromhex("300c300a06082b06010505071501")
+)
+
+
+class Made:
+    """A certificate and its key.
+
+    Args:
+        names: of the subject, the common names from the top down.
+        signer: who signs it; default is itself.
+        extensions: of it.
+    """
+
+    def __init__(
+        self,
+        *names: str,
+        begin: timedelta = -DAY,
+        end: timedelta = 100 * DAY,
+        signer: Made | None = None,
+        extensions: Iterable[x509.ExtensionType] = (),
+        serial: int = 7,
+    ) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        country = x509.NameAttribute(NameOID.COUNTRY_NAME, "DK")
+        self.name = x509.Name([country, *(x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names)])
+        by = signer or self
+        builder = x509.CertificateBuilder(by.name, self.name, self.key.public_key(), serial, NOW + begin, NOW + end)
+        for each in extensions:
+            builder = builder.add_extension(each, critical=True)
+        self.pem = builder.sign(by.key, hashes.SHA256()).public_bytes(PEM)
+
+    def key_pem(self, kind: Any = PKCS8, encryption: Any = PLAIN) -> bytes:
+        return self.key.private_bytes(PEM, kind, encryption)
+
+
+def write(folder: Path, made: Made, *others: Made, key: bytes | None = None) -> Config:
+    """Puts files in place as a careful user does: whole ones, under their names at once."""
+    contents = {"cert.pem": b"".join(each.pem for each in (made, *others)), "key.pem": key or made.key_pem()}
+    for name, content in contents.items():
+        new = folder / f"{name}.new"
+        new.touch(mode=0o600)
+        new.write_bytes(content)
+        new.replace(folder / name)
+    return Config("https://grid.example.org", folder / "cert.pem", folder / "key.pem")
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.__dict__["event_name"] for record in caplog.records if record.levelno == logging.WARNING]
+
+
+# -- what is told
+
+
+def test_facts(tmp_path: Path) -> None:
+    found = write(tmp_path, Made("Alice", serial=2**70)).credential()
+    assert found == Credential(
+        path=tmp_path / "cert.pem",
+        subject="/C=DK/CN=Alice",
+        issuer="/C=DK/CN=Alice",
+        serial=2**70,
+        not_before=NOW - DAY,
+        not_after=NOW + 100 * DAY,
+        key_encrypted=False,
+        is_proxy=False,
+        user="/C=DK/CN=Alice",
+    )
+    assert 99 < found.days_left <= 100
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "encryption", "expected"),
+    [(PKCS8, PLAIN, False), (PKCS8, LOCKED, True), (OLD, PLAIN, False), (OLD, LOCKED, True)],
+)
+def test_whether_the_key_is_encrypted(tmp_path: Path, kind: Any, encryption: Any, expected: bool) -> None:
+    made = Made("Alice")
+    config = write(tmp_path, made, key=made.key_pem(kind, encryption))
+    found = config.credential()  # asks nobody for the password
+    assert found.key_encrypted is expected
+    body = made.key_pem(kind, encryption).splitlines()[-2].decode()
+    assert body not in repr(found)
+    config.replace(password=PASSWORD).ssl_context()
+
+
+ALICE = Made("Alice")
+AUTHORITY = Made("Authority")
+PROXIES = {
+    "none": ([ALICE], False, "/C=DK/CN=Alice"),
+    "chain": ([Made("Alice", signer=AUTHORITY), AUTHORITY], False, "/C=DK/CN=Alice"),
+    "authority whose name begins the user's": (
+        [Made("CA", "Alice", signer=Made("CA")), Made("CA")],
+        False,
+        "/C=DK/CN=CA/CN=Alice",
+    ),
+    "RFC 3820": ([Made("Alice", "17", signer=ALICE, extensions=[PROXY]), ALICE], True, "/C=DK/CN=Alice"),
+    "of a proxy": (
+        [
+            Made("Alice", "17", "4", signer=Made("Alice", "17"), extensions=[PROXY]),
+            Made("Alice", "17", signer=ALICE, extensions=[PROXY]),
+            ALICE,
+        ],
+        True,
+        "/C=DK/CN=Alice",
+    ),
+    "alone": ([Made("Alice", "17", signer=ALICE, extensions=[PROXY])], True, "/C=DK/CN=Alice"),
+    "older than the extension": ([Made("Alice", "limited proxy", signer=ALICE), ALICE], True, "/C=DK/CN=Alice"),
+}
+
+
+@pytest.mark.parametrize(("chain", "is_proxy", "user"), PROXIES.values(), ids=PROXIES)
+def test_whose_it_is(tmp_path: Path, chain: list[Made], is_proxy: bool, user: str) -> None:
+    config = write(tmp_path, *chain)
+    found = config.credential()
+    assert (found.is_proxy, found.user) == (is_proxy, user)
+    config.ssl_context()
+
+
+def test_a_damaged_certificate_behind_the_first_is_left_to_openssl(tmp_path: Path) -> None:
+    config = write(tmp_path, ALICE)
+    with config.certificate.open("ab") as stream:
+        stream.write(b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    assert config.credential().user == "/C=DK/CN=Alice"
+
+
+def test_the_authority_before_the_user(tmp_path: Path) -> None:
+    made = Made("Alice", signer=AUTHORITY)
+    config = write(tmp_path, AUTHORITY, made, key=made.key_pem())
+    with pytest.raises(ConfigError, match="of several certificates in a file the user's comes first") as caught:
+        config.ssl_context()
+    assert caught.value.field == "key"
+
+
+@pytest.mark.parametrize("days", [-1, "14", True, float("nan"), float("inf"), None])
+def test_days_that_are_none(days: Any) -> None:
+    with pytest.raises(ConfigError, match="expiry_warning_days: .* give one from 0 to 36500") as caught:
+        Config("https://a", "c", "k", expiry_warning_days=days)  # type: ignore[arg-type]
+    assert caught.value.field == "expiry_warning_days"
+
+
+async def test_none_without_a_certificate(tmp_path: Path) -> None:
+    async with FakeGrid() as grid:
+        fields: Any = {"certificate": "none.pem", "key": "none.pem", "transport": grid.transport()}
+        async with aiomig.grid(url="https://grid.example.org", **fields) as mig:
+            assert mig.credential is None
+    assert aiomig.local(tmp_path).credential is None
+
+
+# -- warnings
+
+
+@pytest.mark.parametrize(
+    ("left", "days", "extensions", "expected"),
+    [
+        (15 * DAY, 14, [], False),
+        (13 * DAY, 14, [], True),
+        (13 * DAY, 5, [], False),
+        (HOUR, 0, [], False),
+        (90 * DAY, 365, [], True),
+        (12 * HOUR, 14, [PROXY], False),
+        (HOUR, 14, [PROXY], True),
+    ],
+)
+async def test_a_warning_before_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: timedelta, days: float, extensions: Any, expected: bool
+) -> None:
+    made = Made("Alice", begin=-12 * HOUR, end=left, extensions=extensions)
+    renewal = Renewal(write(tmp_path, made).replace(expiry_warning_days=days))
+    renewal.load()
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is None
+    assert warnings_in(caplog) == ["certificate_expires"] * expected  # once
+    if expected:
+        (record,) = caplog.records
+        assert f"cert.pem expires at {NOW + left}, in " in record.getMessage()
+        assert record.getMessage().endswith("; renew it on the pages of the site")
+        assert record.__dict__["days_left"] == pytest.approx(left / DAY, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("wall_times", "words"),
+    [
+        ([], None),
+        ([600, 3000], None),
+        ([7200], "1 of 1 jobs may run for 7200 s"),
+        ([600, 4000, 7200], "2 of 3 jobs may run for 7200 s"),
+    ],
+)
+def test_a_warning_of_jobs_that_outlive_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wall_times: list[int], words: str | None
+) -> None:
+    warn_of_long_jobs(write(tmp_path, Made("Alice", end=HOUR)).credential(), wall_times)
+    assert warnings_in(caplog) == ["certificate_outlived"] * (words is not None)
+    assert (words or "") in caplog.text
+    caplog.clear()
+    warn_of_long_jobs(None, wall_times)
+    assert caplog.records == []
+
+
+# -- the successor
+
+
+async def test_a_renewed_certificate_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    renewal = Renewal(write(tmp_path, Made("Alice", serial=1)))
+    first = renewal.load()
+    write(tmp_path, Made("Alice", serial=2))
+    assert renewal.renewed() is None  # not looked at so soon
+    await anyio.sleep(LOOK_SECONDS)
+    second = renewal.renewed()
+    assert second not in (None, first)
+    assert renewal.credential.serial == 2
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is None
+    assert [record.__dict__["event_name"] for record in caplog.records] == ["certificate_renewed"]
+
+
+CERTIFICATE, KEY = "cert.pem", "key.pem"
+BAD: dict[str, tuple[str, bytes | None, str]] = {
+    "half written": (CERTIFICATE, ALICE.pem[:200], "cert.pem holds no certificate in PEM format"),
+    "empty": (CERTIFICATE, b"", "cert.pem holds no certificate in PEM format"),
+    "gone": (CERTIFICATE, None, "cert.pem cannot be read: No such file"),
+    "key gone": (KEY, None, "key.pem cannot be read: No such file"),
+    "without its key": (CERTIFICATE, Made("Alice").pem, "is not the key of"),
+    "locked": (KEY, ALICE.key_pem(PKCS8, LOCKED), "is encrypted and no password was given"),
+    "expired": (CERTIFICATE, Made("Alice", end=-HOUR).pem, "expired at"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "words"), BAD.values(), ids=BAD)
+async def test_what_cannot_be_used_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None, words: str
+) -> None:
+    renewal = Renewal(write(tmp_path, ALICE))
+    renewal.load()
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_bytes(content)
+    for _ in range(3):
+        await anyio.sleep(LOOK_SECONDS)
+        assert renewal.renewed() is None
+    assert warnings_in(caplog) == ["certificate_kept"]
+    assert re.search(f"so that the old one is kept: .*{words}", caplog.text)
+    assert renewal.credential.days_left > 0
+    write(tmp_path, Made("Alice", serial=2))
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is not None
+    assert renewal.credential.serial == 2
+
+
+async def test_the_certificate_of_another_user_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    renewal = Renewal(write(tmp_path, ALICE))
+    renewal.load()
+    write(tmp_path, Made("Bob"))
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is None
+    assert "is another user's now; open another session for that" in caplog.text
+    assert renewal.credential.user == "/C=DK/CN=Alice"
+
+
+async def test_a_new_proxy_of_the_same_user_is_taken_up(tmp_path: Path) -> None:
+    renewal = Renewal(write(tmp_path, *PROXIES["RFC 3820"][0]))
+    renewal.load()
+    write(tmp_path, Made("Alice", "18", signer=ALICE, extensions=[PROXY]), ALICE)
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is not None
+
+
+async def test_what_a_callable_raises_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def password() -> str:
+        if calls:
+            raise KeyError("the secret of a key ring")
+        calls.append(1)
+        return PASSWORD
+
+    calls: list[int] = []
+    made = Made("Alice")
+    config = write(tmp_path, made, key=made.key_pem(PKCS8, LOCKED)).replace(password=password)
+    renewal = Renewal(config)
+    renewal.load()
+    write(tmp_path, made, key=made.key_pem(PKCS8, LOCKED))
+    await anyio.sleep(LOOK_SECONDS)
+    assert renewal.renewed() is None
+    assert "the old one is kept: KeyError" in caplog.text
+    assert "key ring" not in caplog.text
+
+
+async def test_one_that_expires_in_an_open_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewal = Renewal(write(tmp_path, Made("Alice", end=HOUR)))
+    renewal.load()
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return NOW + 2 * HOUR
+
+    monkeypatch.setattr("aiomig._grid.credential.datetime", Later)
+    with pytest.raises(AuthenticationFailed, match="expired at .*; renew it on the pages of the site"):
+        renewal.renewed()
+    write(tmp_path, Made("Alice", serial=2))
+    assert renewal.renewed() is not None  # looked for at once
+    assert renewal.credential.serial == 2
+
+
+async def test_files_are_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write(tmp_path, ALICE)
+    renewal = Renewal(config)
+    renewal.load()
+    await anyio.sleep(LOOK_SECONDS)
+    looks: list[str] = []
+    stat = os.stat
+
+    def look(path: Any, **named: Any) -> os.stat_result:
+        looks.append(str(path))
+        return stat(path, **named)
+
+    monkeypatch.setattr(os, "stat", look)
+    for _ in range(100):
+        renewal.renewed()
+    monkeypatch.undo()
+    assert looks == [str(config.certificate), str(config.key)]

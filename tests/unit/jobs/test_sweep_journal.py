@@ -1,0 +1,415 @@
+"""The journal of a sweep: whenever the program dies, the same call goes on; nothing is made twice, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aiomig
+from aiomig import JobSpec
+from aiomig._jobs.sweep_journal import Journal
+from tests.clocks import anyio_backend
+from tests.virtual import REAL_TIME, session_on, world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiomig.testing import FakeGrid, GridJob
+
+__all__ = ["anyio_backend"]
+
+COUNT = 4
+
+
+class PowerCut(BaseException):
+    """The program dies."""
+
+
+def number_of(job: GridJob) -> int:
+    return int(job.commands[0].split()[-1])
+
+
+def spec(number: int) -> JobSpec:
+    return JobSpec(f"echo {number}")
+
+
+def script(job: GridJob) -> object:
+    return job.finish(stdout=f"{number_of(job)}\n", after=10 * (number_of(job) % 4 + 1))
+
+
+def made(grid: FakeGrid) -> Counter[int]:
+    """How many jobs were made for each parameter and not canceled."""
+    return Counter(number_of(job) for job in grid.jobs if job.state != "CANCELED")
+
+
+async def collect(sweep: aiomig.Sweep) -> list[Any]:
+    return [job.parameter async for job in sweep]
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Lets the program die when so many bytes of the journal are written."""
+    left = size
+    append = Journal._append
+
+    def limited(self: Journal, text: str, *, sync: bool = False) -> None:
+        nonlocal left
+        if len(text) > left:
+            if left:
+                append(self, text[:left])
+            left = 0
+            raise PowerCut
+        left -= len(text)
+        append(self, text)
+
+    monkeypatch.setattr(Journal, "_append", limited)
+
+
+def cuts(text: str) -> list[int]:
+    """Before, in the middle of and just before the end of every line, and after it."""
+    found: set[int] = set()
+    start = 0
+    for line in text.splitlines(keepends=True):
+        found |= {start, start + len(line) // 2, start + len(line) - 1}
+        start += len(line)
+    return sorted(found)
+
+
+async def died_and_resumed(path: Path, size: int, options: Any) -> bool:
+    """Runs a sweep until its journal has so many bytes, and again; checks both. Whether it died."""
+    path.unlink(missing_ok=True)
+    first: list[Any] = []
+    async with world() as (grid, session):
+        grid.script(script)
+        sweep = None
+        with pytest.MonkeyPatch.context() as patch:
+            cut_after(patch, size)
+            try:
+                sweep = session.sweep(spec, range(COUNT), journal=path, **options)
+                async for job in sweep:
+                    first.append(job.parameter)
+            except PowerCut:
+                died = True
+            else:
+                died = False
+        if sweep is not None and died:
+            sweep._closed = True  # dead programs do nothing more
+            assert sweep._journal is not None
+            sweep._journal.close()
+        async with session_on(grid) as second:
+            jobs = [job async for job in second.sweep(spec, range(COUNT), journal=path, **options)]
+            seen = [job.parameter for job in jobs]
+            assert [(await job).stdout for job in jobs] == [f"{number}\n" for number in seen]
+            assert await collect(second.sweep(spec, range(COUNT), journal=path, **options)) == []
+        assert made(grid) == dict.fromkeys(range(COUNT), 1)
+        assert len(grid.jobs) == COUNT
+        assert set(first) | set(seen) == set(range(COUNT))
+        # The last one that was handed out comes again, unless its successor was asked for.
+        assert set(first) & set(seen) <= set(first[-1:])
+    return died
+
+
+@pytest.mark.parametrize(("options", "step"), [({"in_flight": 3}, 1), ({"in_flight": 2, "order": "submission"}, 3)])
+async def test_whenever_the_program_dies_nothing_is_doubled_or_lost(tmp_path: Path, options: Any, step: int) -> None:
+    path = tmp_path / "journal"
+    assert not await died_and_resumed(path, 1 << 20, options)
+    places = cuts(path.read_text())
+    assert len(places) > 3 * COUNT * 3
+    for size in places[::step]:
+        assert await died_and_resumed(path, size, options), size
+
+
+async def test_a_program_that_dies_in_a_retry_doubles_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    options: dict[str, Any] = {"journal": path, "retries": 1, "in_flight": 2}
+    tries: Counter[int] = Counter()
+
+    def failing(job: GridJob) -> None:
+        tries[number_of(job)] += 1
+        if tries[number_of(job)] == 1:
+            job.fail("RESOURCE DIED", after=5)
+        else:
+            job.finish(after=5)
+
+    async def run(size: int) -> None:
+        path.unlink(missing_ok=True)
+        tries.clear()
+        async with world() as (grid, session):
+            grid.script(failing)
+            with pytest.MonkeyPatch.context() as patch:
+                cut_after(patch, size)
+                sweep = None
+                try:
+                    sweep = session.sweep(spec, range(2), **options)
+                    await collect(sweep)
+                except PowerCut:
+                    if sweep is not None:
+                        sweep._closed = True
+                        assert sweep._journal is not None
+                        sweep._journal.close()
+            async with session_on(grid) as second:
+                await collect(second.sweep(spec, range(2), **options))
+            assert tries == {0: 2, 1: 2}, (size, path.read_text())
+
+    await run(1 << 20)
+    for size in cuts(path.read_text()):
+        await run(size)
+
+
+async def test_what_ended_meanwhile_is_given_without_a_submit(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.hold()
+        sweep = session.sweep(spec, range(5), journal=path)
+        await sweep._fill()
+        sweep._closed = True
+        assert sweep._journal is not None
+        sweep._journal.close()
+        for number, job in enumerate(grid.jobs):
+            job.finish(stdout=f"{number}\n")
+        async with session_on(grid) as second:
+            grid.requests.clear()
+            jobs = [job async for job in second.sweep(spec, range(5), journal=path)]
+            assert sorted([(job.parameter, (await job).stdout) for job in jobs]) == [(n, f"{n}\n") for n in range(5)]
+            assert grid.count("textarea") == 0
+
+
+async def test_more_parameters_can_be_given_later(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        assert sorted(await collect(session.sweep(spec, range(3), journal=path))) == [0, 1, 2]
+        assert sorted(await collect(session.sweep(spec, range(5), journal=path))) == [3, 4]
+
+
+async def test_an_asynchronous_source_is_taken_up_too(tmp_path: Path) -> None:
+    async def source() -> AsyncIterator[int]:
+        for number in range(COUNT):
+            yield number
+
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        seen = []
+        async for job in session.sweep(spec, source(), journal=path, in_flight=2):
+            seen.append(job.parameter)
+            if len(seen) == 3:
+                break
+        again = await collect(session.sweep(spec, source(), journal=path, in_flight=2))
+        assert sorted(seen[:2] + again) == list(range(COUNT))
+
+
+async def test_what_was_canceled_with_a_sweep_is_made_anew_unless_it_had_ended(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(after=10 if number_of(job) < 2 else 1000))
+        async with session.sweep(spec, range(4), journal=path) as sweep:
+            first = [(await anext(sweep)).parameter]
+        assert Counter(job.state for job in grid.jobs) == {"FINISHED": 2, "CANCELED": 2}
+        second = await collect(session.sweep(spec, range(4), journal=path))
+        assert sorted(second) == [0, 1, 2, 3]
+        assert first[0] in (0, 1)
+        assert made(grid) == dict.fromkeys(range(4), 1)
+        assert len(grid.jobs) == 6
+
+
+async def test_what_could_not_be_canceled_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(after=1000 if number_of(job) else 5))
+        async with session.sweep(spec, range(4), journal=path) as sweep:
+            await anext(sweep)
+            grid.faults.add("jobaction", "error", times=None)
+        assert "could not be canceled" in caplog.text
+        grid.faults.clear()
+        assert sorted(await collect(session.sweep(spec, range(4), journal=path))) == [0, 1, 2, 3]
+        assert len(grid.jobs) == 4
+
+
+async def test_a_failure_that_was_raised_is_tried_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(status=[1], after=5))
+        with pytest.raises(aiomig.CommandFailed):
+            await collect(session.sweep(spec, range(1), journal=path, on_failure="raise"))
+        grid.script(script)
+        assert await collect(session.sweep(spec, range(1), journal=path, on_failure="raise")) == [0]
+        assert len(grid.jobs) == 2
+
+
+async def test_an_outage_leaves_what_is_in_flight_to_the_next_call(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world(failures=2) as (grid, session):
+        grid.script(lambda job: job.finish(after=500))
+        grid.faults.add("jobstatus", "error", times=None)
+        with pytest.raises(aiomig.GridError):
+            await collect(session.sweep(spec, range(4), journal=path))
+        grid.faults.clear()
+        assert {job.state for job in grid.jobs} == {"QUEUED"}
+        assert sorted(await collect(session.sweep(spec, range(4), journal=path))) == [0, 1, 2, 3]
+        assert len(grid.jobs) == 4
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_submit_whose_fate_is_unknown_is_looked_for_again(tmp_path: Path, when: Any) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        grid.faults.add("textarea", "drop", when=when)
+        grid.faults.add("jobstatus", "error", times=30)  # nor can it be looked for
+        sweep = session.sweep(spec, range(3), journal=path)
+        first = await collect(sweep)
+        grid.faults.clear()
+        assert first == []
+        assert [type(error) for _, error in sweep.errors] == [aiomig.SubmitUnknown] * 3
+        assert sorted(await collect(session.sweep(spec, range(3), journal=path))) == [0, 1, 2]
+        assert made(grid) == dict.fromkeys(range(3), 1)
+
+
+async def test_a_journal_of_another_sweep_is_refused_and_its_jobs_are_left_alone(tmp_path: Path) -> None:
+    def other(number: int) -> JobSpec:
+        return spec(number if number < 2 else number + 100)
+
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(after=50))
+        sweep = session.sweep(spec, range(4), journal=path)
+        await sweep._fill()
+        sweep._closed = True
+        assert sweep._journal is not None
+        sweep._journal.close()
+        with pytest.raises(aiomig.SpecError) as caught:
+            await collect(session.sweep(other, range(4), journal=path))
+        (fault,) = caught.value.faults
+        assert (fault.field, fault.value) == ("journal", str(path))
+        assert "parameter 2" in fault.problem
+        assert sorted(await collect(session.sweep(spec, range(4), journal=path))) == [0, 1, 2, 3]
+        assert len(grid.jobs) == 4
+
+
+@pytest.mark.parametrize(
+    "content", ['{"some": "json"}\n', "a,b\n1,2\n", "{", '{"aiomig sweep":2}\n', '[1]\n{"i":0,"d":1}\n']
+)
+async def test_what_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text(content)
+    async with world() as (grid, session):
+        if content == "{":  # the beginning of a first line: a program died there
+            assert await collect(session.sweep(spec, [], journal=path)) == []
+            return
+        with pytest.raises(aiomig.SpecError) as caught:
+            session.sweep(spec, range(3), journal=path)
+        assert [(fault.field, fault.value) for fault in caught.value.faults] == [("journal", str(path))]
+        assert path.read_text() == content
+        assert grid.jobs == []
+
+
+async def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    async with world() as (_, session):
+        for path in (tmp_path, tmp_path / "none" / "journal", binary):
+            with pytest.raises(aiomig.LocalError, match="journal"):
+                session.sweep(spec, range(3), journal=path)
+
+
+async def test_a_journal_that_cannot_be_written_any_more_cancels(tmp_path: Path) -> None:
+    def full(self: Journal, text: str, **options: Any) -> None:
+        raise aiomig.LocalError("the journal cannot be written: disk full", path="journal")
+
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(after=10 if number_of(job) == 0 else 1000))
+        sweep = session.sweep(spec, range(4), journal=tmp_path / "journal")
+        await anext(sweep)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "_append", full)
+            with pytest.raises(aiomig.LocalError, match="disk full"):
+                await anext(sweep)
+        assert Counter(job.state for job in grid.jobs) == {"FINISHED": 1, "CANCELED": 3}
+
+
+async def test_two_sweeps_do_not_share_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        first = session.sweep(spec, range(COUNT), journal=path)
+        await anext(first)
+        content = path.read_bytes()
+        with pytest.raises(aiomig.LocalError, match=r"in use by another sweep.*give another file") as caught:
+            session.sweep(spec, range(COUNT), journal=path)
+        assert caught.value.path == str(path)
+        assert path.read_bytes() == content
+        await first.aclose()
+        assert sorted(await collect(session.sweep(spec, range(COUNT), journal=path))) == list(range(COUNT))
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_markers_are_on_the_disk_before_a_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
+    journal.intend([(0, "aa", "x")])
+    assert b'"aa"' in synced[0]
+    journal.made([(0, "7_1")])
+    journal.delivered(0)
+    journal.close()
+    assert len(synced) == 1
+
+
+def test_lines_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    rows = [
+        {"i": 0, "m": "aa", "h": "x"},
+        {"i": 0, "id": "7_1"},
+        {"i": 1, "id": "8_1"},
+        {"i": 2, "d": 1},
+        {"i": 9, "zz": 1},
+    ]
+    lines = [json.dumps(row) for row in rows]
+    path.write_text('{"aiomig sweep":1}\n' + "\n".join([*lines, "{", "7", "null", "", '{"i": 3, "d"']))
+    journal = Journal(path)
+    assert journal.entry(0) == ("aa", "x", "7_1", False)
+    assert journal.entry(1) is None
+    assert [journal.is_delivered(place) for place in range(4)] == [False, False, True, False]
+    journal.delivered(3)
+    journal.close()
+    again = Journal(path)
+    assert again.is_delivered(3)
+    again.close()
+
+
+# -- local mode
+
+
+@REAL_TIME
+async def test_local_the_next_program_goes_on(tmp_path: Path) -> None:
+    path, marks = tmp_path / "journal", tmp_path / "marks"
+
+    def template(number: int) -> JobSpec:
+        return JobSpec([f"echo {number} >>{marks}", f"echo {number}"])
+
+    for size in (30, 200, 450):
+        path.unlink(missing_ok=True)
+        marks.unlink(missing_ok=True)
+        home = tmp_path / f"home-{size}"
+        first: list[Any] = []
+        async with aiomig.local(home, slots=2, on_exit="leave") as session:
+            with pytest.MonkeyPatch.context() as patch:
+                cut_after(patch, size)
+                sweep = session.sweep(template, range(COUNT), journal=path, in_flight=2)
+                with pytest.raises(PowerCut):
+                    async for job in sweep:
+                        first.append(job.parameter)
+                sweep._closed = True
+                assert sweep._journal is not None
+                sweep._journal.close()
+        async with aiomig.local(home, slots=2) as session:
+            jobs = [job async for job in session.sweep(template, range(COUNT), journal=path, in_flight=2)]
+            seen = [job.parameter for job in jobs]
+            assert [(await job).stdout for job in jobs] == [f"{number}\n" for number in seen]
+        assert set(first) | set(seen) == set(range(COUNT))
+        assert sorted(marks.read_text().split()) == [str(number) for number in range(COUNT)]

@@ -1,0 +1,316 @@
+"""Programs that are killed: whatever the moment, each job ends exactly once, with its right output."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+import aiomig
+from aiomig import JobState
+from aiomig._local.attempt import Attempt
+from tests.programs.support import pipes, processes, run, worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BACKENDS = ("asyncio", "trio")
+
+
+async def _endings(home: Path) -> dict[str, tuple[aiomig.JobResult, str]]:
+    """Lets a new session end everything; results and outputs by job id."""
+    endings: dict[str, tuple[aiomig.JobResult, str]] = {}
+    async with aiomig.local(home, slots=3) as mig:
+        jobs = await mig.jobs()
+        await mig.wait(jobs)
+        for job in jobs:
+            plan = await job.plan()
+            text = await mig.files.read_text(plan.outputs[0].path)
+            endings[job.id] = (await job.result(), text)
+    return endings
+
+
+def _left_behind(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / ".aiomig" / "run").iterdir())
+
+
+def _logged(logs: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in logs.iterdir()}
+
+
+def _killed(tmp_path: Path, backend: str, jobs: int, moment: str) -> list[str]:
+    """Runs the program until it is killed; the ids that it printed."""
+    (tmp_path / "logs").mkdir(exist_ok=True)
+    ended = run("crash", tmp_path / "home", tmp_path / "logs", backend, jobs, moment)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    return [line for line in ended.stdout.split("\n")[:-1] if line]
+
+
+def _check(tmp_path: Path, backend: str, printed: list[str]) -> None:
+    """The promise of local mode, after whatever happened."""
+    endings = anyio.run(_endings, tmp_path / "home", backend=backend)
+    assert set(printed) <= set(endings), "a job was lost"
+    numbers = []
+    for result, output in endings.values():
+        number = result.stdout.strip()
+        numbers.append(number)
+        assert result.ok
+        assert result.stdout == f"{number}\n"
+        assert output == f"input\n{number}\n"
+        assert [each.exit_code for each in result.commands][-3:] == [0, 0, 0]
+    assert len(set(numbers)) == len(numbers)
+    assert _logged(tmp_path / "logs") == dict.fromkeys(numbers, "run\n"), "a job ran twice, or not at all"
+    assert _left_behind(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize("turn", range(30))
+def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> None:
+    chance = random.Random(turn)
+    backend = BACKENDS[turn % 2]
+    moment = f"{chance.choice(['printed', 'started', 'ended', 'job'])}:{chance.randint(1, 50)}"
+    printed = _killed(tmp_path, backend, 50, moment)
+    _check(tmp_path, BACKENDS[(turn // 2) % 2], printed)
+
+
+_ATTEMPT = "aiomig._local.attempt:Attempt"
+_STAGING = "aiomig._local.staging:Staging"
+_STORE = "aiomig._local.store:Store"
+_ENGINE = "aiomig._local.engine:Engine"
+
+MOMENTS = (
+    f"before:{_STORE}.insert:3",
+    f"after:{_STORE}.insert:3",
+    f"before:{_STORE}.claim:3",
+    f"after:{_STORE}.claim:3",
+    f"before:{_ENGINE}._carry_out:3",
+    f"before:{_ENGINE}._vacate:3",
+    f"before:{_ATTEMPT}.run:3",
+    f"before:{_STAGING}.fetch:3",
+    f"after:{_STAGING}.fetch:3",
+    f"before:{_ATTEMPT}._write_script:3",
+    f"after:{_ATTEMPT}._write_script:3",
+    "before:aiomig._shell.process:spawn:3",
+    "after:aiomig._shell.process:spawn:3",
+    f"before:{_ATTEMPT}._wait:3",
+    f"before:{_ATTEMPT}._conclude:3",
+    f"before:{_STAGING}.send:3",
+    f"before:{_STAGING}._send_one:3",
+    "after:os:link:3",
+    f"after:{_STAGING}._send_one:3",
+    f"before:{_STAGING}._report:3",
+    "after:os:truncate:3",
+    "after:aiomig._local.staging:_reuse:3",
+    f"after:{_STAGING}._report:3",
+    f"before:{_STAGING}._turn_into:3",
+    "after:os:unlink:3",
+    "after:os:unlink:6",
+    f"after:{_STAGING}._turn_into:3",
+    f"after:{_STAGING}.send:3",
+    "before:aiomig._local.attempt:verify:3",
+    f"before:{_ENGINE}._record:3",
+    f"before:{_STORE}.finish:3",
+    f"after:{_STORE}.finish:3",
+    f"before:{_ENGINE}._publish:5",
+    f"before:{_ATTEMPT}.clean:3",
+    f"after:{_ATTEMPT}.clean:3",
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
+    backend = BACKENDS[MOMENTS.index(moment) % 2]
+    printed = _killed(tmp_path, backend, 8, moment)
+    _check(tmp_path, backend, printed)
+
+
+RECOVERIES = (
+    ("after:aiomig._shell.process:spawn:3", f"before:{_ATTEMPT}.recover:1"),
+    (f"after:{_ATTEMPT}._write_script:3", f"after:{_ATTEMPT}._claim_control:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.unclaim:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"after:{_STORE}.unclaim:1"),
+    (f"before:{_STAGING}.send:3", f"before:{_STAGING}.send:1"),
+    (f"before:{_STAGING}.send:3", f"after:{_STAGING}._send_one:1"),
+    (f"after:{_STAGING}._report:3", "after:os:rename:1"),
+    (f"after:{_STAGING}._turn_into:3", f"before:{_STORE}.finish:1"),
+    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.adopt:1"),
+)
+
+
+@pytest.mark.parametrize(("first", "second"), RECOVERIES)
+def test_a_kill_while_another_kill_is_made_good(tmp_path: Path, first: str, second: str) -> None:
+    printed = _killed(tmp_path, "asyncio", 8, first)
+    run("crash", tmp_path / "home", tmp_path / "logs", "trio", 0, second)
+    _check(tmp_path, "asyncio", printed)
+
+
+async def test_jobs_run_on_without_the_program_and_are_taken_up(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "good", "bad", "late") as (news, good, bad, late):
+        async with worker(home, anyio_backend, slots=3) as other:
+            ids = [
+                await other.ask("submit", [news.write("$$"), good.wait, "echo good"], {}),
+                await other.ask("submit", [news.write("$$"), bad.wait, "echo bad; exit 3"], {}),
+                await other.ask("submit", [news.write("$$"), late.wait, "echo late"], {}),
+                await other.ask("submit", "echo queued", {}),
+            ]
+            shells = [await news.line() for _ in range(3)]
+            other.kill()
+        with processes(*shells) as running:
+            good.send()
+            bad.send()
+            await running.ends(2)
+            async with aiomig.local(home, slots=3) as mig:
+                states = await mig.statuses(ids)
+                assert states[ids[2]].state is JobState.EXECUTING
+                assert len(running.running()) == 1
+                late.send()
+                results = [await mig.job(job_id).result(check=False) for job_id in ids]
+    assert [result.stdout for result in results] == ["good\n", "bad\n", "late\n", "queued\n"]
+    assert [result.status.state for result in results] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    (attempt,) = results[1].status.attempts
+    assert attempt.reason == "RESOURCE DIED"
+    assert "exited with 3" in attempt.detail
+    assert _left_behind(home) == []
+
+
+async def test_a_shell_that_has_written_its_code_and_still_ends_is_waited_for(
+    tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes its code a second time when it ends, and left a file behind where that was removed by then."""
+    steps: list[str] = []
+    stepped = anyio.Event()
+
+    def noted(name: str) -> Any:
+        method = getattr(Attempt, name)
+
+        async def step(*given: Any) -> Any:
+            steps.append(name)
+            stepped.set()
+            return await method(*given)
+
+        return step
+
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        last_words = f"last() {{ {news.write('$$')}; {gate.wait}; }}"
+        async with worker(home, anyio_backend, slots=1) as other:
+            job_id = await other.ask("submit", [last_words, "trap last EXIT", "echo done"], {})
+            shell = await news.line()
+            other.kill()
+        monkeypatch.setattr(Attempt, "_wait", noted("_wait"))
+        monkeypatch.setattr(Attempt, "_conclude", noted("_conclude"))
+        with processes(shell):
+            async with aiomig.local(home) as mig:
+                await stepped.wait()
+                gate.send()
+                assert (await mig.job(job_id)).stdout == "done\n"
+    assert steps == ["_wait", "_conclude"]
+    assert _left_behind(home) == []
+
+
+async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, slots=2) as other:
+            once = await other.ask("submit", [news.write("$$"), gate.wait], {"retries": 0})
+            twice = await other.ask("submit", [news.write("$$"), gate.wait, "echo again"], {"retries": 1})
+            with processes(await news.line(), await news.line()) as shells:
+                other.kill()
+                shells.kill()
+                await shells.gone()
+        _sql(home, "UPDATE sessions SET boot = 'before'")
+        async with aiomig.local(home) as mig:
+            gate.send()
+            result = await mig.job(twice)
+            assert await news.line()
+            assert result.stdout == "again\n"
+            assert [attempt.reason for attempt in result.status.attempts] == ["RESOURCE DIED"]
+            assert "machine restarted" in result.status.attempts[0].detail
+            with pytest.raises(aiomig.JobFailed) as caught:
+                await mig.job(once)
+            assert caught.value.status is not None
+            assert "machine restarted" in caught.value.status.attempts[0].detail
+    assert _left_behind(home) == []
+
+
+async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local.attempt:Attempt._conclude:1")
+    _sql(home, "UPDATE sessions SET boot = 'before'")
+    async with aiomig.local(home) as mig:
+        result = await mig.job(ended.stdout.strip())
+    assert result.ok
+    assert result.status.attempts == ()
+    assert _logged(tmp_path / "logs") == {"0": "run\n"}
+
+
+def _logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _sql(home: Path, statement: str) -> None:
+    database = sqlite3.connect(home / ".aiomig" / "jobs.sqlite")
+    with database:
+        database.execute(statement)
+    database.close()
+
+
+async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend, moment=f"before:{_ENGINE}._acted:1") as other:
+            job_id = await other.ask("submit", [f"sleep 1000 & {news.write('$$ $!')}", gate.wait], {})
+            with processes(*(await news.line()).split()) as running:
+                other.tell("cancel", job_id)
+                assert await other.ended() == -signal.SIGKILL
+                assert len(running.running()) == 2
+                async with aiomig.local(home) as mig:
+                    assert (await mig.job(job_id).status()).state is JobState.CANCELED
+                    await running.gone()
+    assert _left_behind(home) == []
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [f"before:{_ATTEMPT}.keep:1", f"after:{_ATTEMPT}.keep:1", f"after:{_STORE}.fail:1", f"before:{_ATTEMPT}.clean:1"],
+)
+@pytest.mark.parametrize(
+    ("commands", "stdout", "stderr"),
+    [(["echo out; echo err >&2", "exit 3"], "out\n", "err\n"), (["echo out", "echo ("], "", "syntax error")],
+)
+async def test_the_output_of_a_failed_attempt_outlives_a_kill(
+    tmp_path: Path, moment: str, commands: list[str], stdout: str, stderr: str
+) -> None:
+    home = tmp_path / "home"
+    async with worker(home, "asyncio", moment=moment) as other:
+        job_id = await other.ask("submit", commands, {})
+        assert await other.ended() == -signal.SIGKILL
+    async with aiomig.local(home) as mig:
+        result = await mig.job(job_id).result(check=False)
+    assert result.status.state is JobState.FAILED
+    assert len(result.status.attempts) == 1
+    assert result.stdout == stdout
+    assert stderr in result.stderr
+    assert stderr.strip() in result.stderr.strip()
+    assert _left_behind(home) == []
+
+
+async def test_a_shell_that_ended_without_a_word(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, "asyncio") as other:
+            job_id = await other.ask("submit", [news.write("$$"), gate.wait], {})
+            with processes(await news.line()) as shell:
+                other.kill()
+                shell.kill()
+                await shell.gone()
+    async with aiomig.local(home) as mig:
+        status = await mig.job(job_id).wait()
+    assert status.state is JobState.FAILED
+    assert "without a word" in status.attempts[0].detail
