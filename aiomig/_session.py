@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from anyio import NoEventLoopError
 from anyio.lowlevel import RunVar, current_token
 
-from ._core.display import Listing
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import CheckReport, Fault
 from ._core.tasks import Host
@@ -385,7 +384,7 @@ class Session:
         outcomes = await self._submission.many(specs)
         if any(isinstance(outcome, MigError) for outcome in outcomes):
             raise SubmitErrors(outcomes)
-        return Listing(outcome for outcome in outcomes if isinstance(outcome, Job))
+        return [outcome for outcome in outcomes if isinstance(outcome, Job)]
 
     def sweep(
         self,
@@ -462,7 +461,7 @@ class Session:
         self._require_open()
         if newest is not None and not is_count(newest):
             raise SpecError([Fault("newest", newest, "not a positive whole number", "give a count, or None")])
-        return Listing(self.job(status.job_id) for status in await self._backend.find(pattern, newest))
+        return [self.job(status.job_id) for status in await self._backend.find(pattern, newest)]
 
     def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
         given: Iterable[Job | str] = [jobs] if isinstance(jobs, (Job, str)) else jobs

@@ -15,6 +15,7 @@ import pytest
 
 import aiomig
 from aiomig import MigError, NoSession
+from aiomig.notebook import load_ipython_extension
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 NOTEBOOK = json.loads((Path(__file__).parents[1] / "examples" / "notebook.ipynb").read_text("utf-8"))
+MAGIC = "%load_ext aiomig.notebook\n"
 CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
@@ -43,6 +45,22 @@ async def run_cell(source: str, names: dict[str, Any]) -> Any:
 async def in_task(code: CodeType, names: dict[str, Any]) -> Any:
     value = eval(code, names)
     return await value if inspect.iscoroutine(value) else value
+
+
+class Shell:
+    """What the extension uses of IPython."""
+
+    def __init__(self) -> None:
+        self.printers: dict[type, Any] = {}
+        self.display_formatter = self
+        self.formatters = {"text/html": self}
+
+    def for_type(self, kind: type, printer: Any) -> None:
+        self.printers[kind] = printer
+
+
+def html_of(value: Any) -> str:
+    return str(value._repr_html_()) if hasattr(value, "_repr_html_") else ""
 
 
 def texts(cell: dict[str, Any], kind: str) -> str:
@@ -67,11 +85,16 @@ def test_was_run_to_its_end() -> None:
 def test_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     names: dict[str, Any] = {}
+    shell = Shell()
     with asyncio.Runner() as runner:
         for cell in CELLS:
-            value = runner.run(run_cell("".join(cell["source"]), names))
+            source = "".join(cell["source"])
+            if source.startswith(MAGIC):
+                load_ipython_extension(shell)
+            value = runner.run(run_cell(source.removeprefix(MAGIC), names))
             assert comparable(capsys.readouterr().out) == comparable(texts(cell, "stdout"))
-            page = value._repr_html_() if hasattr(value, "_repr_html_") else ""
+            printer = shell.printers.get(type(value))
+            page = (printer(value) if printer else html_of(value)) or ""
             assert comparable(page) == comparable(texts(cell, "text/html"))
             if not page:
                 assert repr(value) == (texts(cell, "text/plain") or "None")

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .display import _signal_name, explain_exit_code, shown
+from .display import explain_exit_code, printable, short_repr, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ _LONGEST_WORD = 2000
 def _bounded(words: Sequence[str]) -> str:
     """What a server said, at a length that a message may have; ``messages`` has all of it."""
     more = [f"… and {len(words) - _MOST_WORDS} more"] if len(words) > _MOST_WORDS else []
-    return "; ".join([*(word[:_LONGEST_WORD] for word in words[:_MOST_WORDS]), *more])
+    return "; ".join([*(printable(word[:_LONGEST_WORD]) for word in words[:_MOST_WORDS]), *more])
 
 
 def rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
@@ -65,7 +65,7 @@ class MigError(Exception):
     """The base of everything that aiomig raises on purpose."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable(message, keep="\n\t"))  # a message may quote a server or a job
 
     def __str__(self) -> str:
         # OSError's own __str__ would show (errno, text) forms; the message is the first argument everywhere.
@@ -294,14 +294,14 @@ class CommandFailed(JobError):
         self.command = command
         self.exit_code = exit_code
         self.staging: tuple[str, ...] = tuple(staging)
-        code = f"{shown(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
+        code = f"{short_repr(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
         message = "\n".join([code, *self.staging, *_last_lines(result.stderr_bytes)])
         super().__init__(job_id, message, status=status, result=result)
 
     @property
     def signal(self) -> str | None:
         """The signal that ended the command, such as ``"SIGKILL"``; ``None`` where it exited by itself."""
-        return _signal_name(self.exit_code)
+        return signal_name(self.exit_code)
 
 
 def _last_lines(output: bytes) -> list[str]:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import display as _html
-from .display import printable, shown
+from .display import html_output, html_rows, html_table, printable, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +122,7 @@ class JobStatus:
         return self.job_id, self.state, self.queued_at, self.executing_at, ended, attempts, self.resource
 
     def _repr_html_(self) -> str:
-        return _html.of([self])
+        return html_rows([self])
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +163,9 @@ class JobResult:
     reported: bool = False
 
     def _repr_html_(self) -> str:
-        commands = _html.table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])
-        streams = _html.output("stdout", self.stdout) + _html.output("stderr", self.stderr)
-        return _html.of([self.status]) + commands + streams
+        commands = html_table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])
+        streams = html_output("stdout", self.stdout) + html_output("stderr", self.stderr)
+        return html_rows([self.status]) + commands + streams
 
     @property
     def exit_code(self) -> int | None:
@@ -406,12 +405,12 @@ class Fault:
 
     def __str__(self) -> str:
         at = f"line {self.line}: " if self.line is not None else ""
-        return f"{at}{printable(self.field)}={shown(self.value)}: {self.problem}; {self.remedy}"
+        return f"{at}{printable(self.field)}={short_repr(self.value)}: {self.problem}; {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         value = self.value
         try:
             pickle.dumps(value)
         except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
-            value = shown(value)
+            value = short_repr(value)
         return Fault, (self.field, value, self.problem, self.remedy, self.line)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from .._core.display import shown
+from .._core.display import short_repr
 from .._core.errors import AuthenticationFailed, ConfigError
 from .._core.validation import expanded
 from .credential import Credential
@@ -251,7 +251,7 @@ class _Passphrase:
 
 def _url(value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"url: {shown(value)} is not text; give https://host[:port]", field="url")
+        raise ConfigError(f"url: {short_repr(value)} is not text; give https://host[:port]", field="url")
     text = value.strip()
     if "@" in text:
         # Not shown, and looked for first: the password is in it.
@@ -286,19 +286,19 @@ def _path(name: str, value: object, kind: str = "a PEM file") -> Path:
             return expanded(text)
         except ValueError as error:
             problem = str(error)
-    raise ConfigError(f"{name}: {shown(value)} {problem}; give the path of {kind}", field=name)
+    raise ConfigError(f"{name}: {short_repr(value)} {problem}; give the path of {kind}", field=name)
 
 
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
         return float(value)
-    raise ConfigError(f"{name}: {shown(value)} is no time; give seconds, more than 0", field=name)
+    raise ConfigError(f"{name}: {short_repr(value)} is no time; give seconds, more than 0", field=name)
 
 
 def _days(name: str, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_DAYS:
         return float(value)
-    raise ConfigError(f"{name}: {shown(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
+    raise ConfigError(f"{name}: {short_repr(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
 
 
 def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:

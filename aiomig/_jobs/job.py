@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from .._core import display as _html
+from .._core.display import html_rows
 from .._core.errors import ActionRefused, FileNotFound, JobNotFound, MigError, PathRefused, ResultsMissing
 from .._core.models import JobState
 from .._home.transfer import Meter
@@ -88,7 +88,7 @@ class Job:
         return self.id, name, commands, self.parameter, self._work.backend.mode
 
     def _repr_html_(self) -> str:
-        return _html.of([self])
+        return html_rows([self])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Job):

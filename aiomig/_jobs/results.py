@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._core.display import shown
+from .._core.display import short_repr
 from .._core.errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing
 from .._core.models import CommandResult, JobResult, JobState
 from .._shell.lint import endings
@@ -300,7 +300,7 @@ def _failure(status: JobStatus, description: Description | None) -> str:
     lines += [f"- {_told(attempt)}" for attempt in attempts[-_MOST_NAMED:]]
     lines += [_HINTS[alone]] if alone in _HINTS else []
     if attempts[-1].reason == _DIED and description is not None:
-        suspects = [shown(each.value) for each in endings(description.lines("EXECUTE"))]
+        suspects = [short_repr(each.value) for each in endings(description.lines("EXECUTE"))]
         lines += [f"these commands may have done it: {', '.join(suspects[:_MOST_NAMED])}"] if suspects else []
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import anyio.lowlevel
 
-from .._core.display import Listing, Mapped, of
+from .._core.display import html_rows
 from .._core.errors import JobNotFound, MigError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Waited(NamedTuple):
     pending: list[Job]
 
     def _repr_html_(self) -> str:
-        return f"<div>done</div>{of(self.done)}<div>pending</div>{of(self.pending)}"
+        return f"<div>done</div>{html_rows(self.done)}<div>pending</div>{html_rows(self.pending)}"
 
 
 def as_jobs(jobs: Job | Iterable[Job]) -> list[Job]:
@@ -195,12 +195,12 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
                 break
     finally:
         completed.close()
-    return Waited(Listing(job for job in jobs if job.id in done), Listing(job for job in jobs if job.id not in done))
+    return Waited([job for job in jobs if job.id in done], [job for job in jobs if job.id not in done])
 
 
 async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:
     """See `aiomig.statuses`."""
-    return Mapped(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else Mapped()
+    return dict(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else {}
 
 
 async def cancel_all(jobs: Sequence[Job]) -> dict[str, Outcome]:

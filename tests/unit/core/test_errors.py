@@ -47,7 +47,7 @@ from aiomig import (
     SubmitRejected,
     SubmitUnknown,
 )
-from aiomig._core.display import explain_exit_code, shown
+from aiomig._core.display import explain_exit_code, short_repr
 from aiomig._core.errors import ActionRefused
 from aiomig._jobs.results import raise_for, result, staging_faults
 from aiomig._spec.mrsl import Description
@@ -160,8 +160,8 @@ class Unshowable:
     ids=["text", "bytes", "list", "digits", "repr", "codes"],
 )
 def test_values_are_shown_whatever_they_are(value: object, text: str) -> None:
-    assert shown(value).startswith(text)
-    assert len(shown(value)) < 160
+    assert short_repr(value).startswith(text)
+    assert len(short_repr(value)) < 160
 
 
 def test_fields_that_would_steer_a_terminal_do_not() -> None:
@@ -212,7 +212,7 @@ def test_forty_lines_of_stderr_and_not_more() -> None:
         (b"", []),
         (b"a\r\nb\r\n", ["a", "b"]),
         (b" 1%\r 50%\r100%\ndone\n", ["100%", "done"]),
-        ("a\u2028b\x0cc\n".encode(), ["a\u2028b\x0cc"]),
+        ("a\u2028b\x0cc\n".encode(), ["a\\u2028b\\x0cc"]),
         (b"x" * 1000, ["x" * 400 + "…"]),
         (b"\xff", ["\ufffd"]),
         (b"x" * (10 << 20) + b"\nlast", ["x" * 400 + "…", "last"]),
