@@ -76,12 +76,12 @@ def _async_fixtures() -> dict[str, Callable[..., Any]]:
         await session.aclose()
 
     async def fake_grid() -> AsyncIterator[FakeGrid]:
-        from aiomig._core.tasks import Host
+        from aiomig._core.tasks import BackgroundContext
         from aiomig.testing import FakeGrid, Site
 
-        host = Host(FakeGrid(site=Site(parse_time=0.0), clock="virtual"))
-        yield await host.open()
-        await host.close()
+        background = BackgroundContext(FakeGrid(site=Site(parse_time=0.0), clock="virtual"))
+        yield await background.open()
+        await background.close()
 
     async def mig_session(fake_grid: FakeGrid) -> AsyncIterator[Session]:
         session = await fake_grid.session().open()

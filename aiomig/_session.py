@@ -11,7 +11,7 @@ from anyio.lowlevel import RunVar, current_token
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import CheckReport, Fault
-from ._core.tasks import Host
+from ._core.tasks import BackgroundContext
 from ._core.validation import is_count, is_text
 from ._home.files import Files
 from ._home.queues import Queue
@@ -83,7 +83,7 @@ class Session:
         self._work = self._submission.work
         self._state: Literal["new", "open", "closed"] = "new"
         self._loop: object = None
-        self._host: Host[Session] | None = None
+        self._background: BackgroundContext[Session] | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self._backend.mode} {self._state}>"
@@ -239,9 +239,7 @@ class Session:
             job = await mig.submit("echo hello")
             await mig.aclose()
 
-        On asyncio any task may close it. On trio it must be the one that opened it, outside of what that has entered
-        since (task groups, cancel scopes), as with ``async with``. What is open when the event loop ends is left as by
-        a program that was killed.
+        Any task may close it. If it is still open when the event loop ends, it is left as by cancellation.
 
         Returns:
             The session. Until it is closed it is the current one of the event loop, where no block has another.
@@ -249,9 +247,9 @@ class Session:
         Raises:
             MigError: it was opened before; and what `aiomig.grid` and `aiomig.local` say.
         """
-        host: Host[Session] = Host(self)
-        await host.open()
-        self._host = host
+        background: BackgroundContext[Session] = BackgroundContext(self)
+        await background.open()
+        self._background = background
         _blockless.set((*_blockless.get(), self))
         return self
 
@@ -263,10 +261,10 @@ class Session:
         Raises:
             MigError: the session is open by ``async with``, whose block is to be left.
         """
-        host, self._host = self._host, None
-        if host is not None:
-            _blockless.set(tuple(each for each in _blockless.get() if each is not self))
-            await host.close()
+        background, self._background = self._background, None
+        if background is not None:
+            _blockless.set(tuple(session for session in _blockless.get() if session is not self))
+            await background.close()
         elif self._state == "open":
             raise MigError("this session was opened by async with: leave its block to close it")
 

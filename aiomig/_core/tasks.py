@@ -1,21 +1,98 @@
-"""The task group of a session, which never shows in what the user's block raises.
-
-A context that one task opens and another closes, as cells of a notebook and fixtures of tests do.
-"""
+"""Tasks: the background tasks of a session, and work that a cancellation must not cut off."""
 
 from __future__ import annotations
 
+import math
+import sys
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
     from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+
+
+async def run_shielded(
+    work: Callable[[], Awaitable[object]], *, seconds: float = math.inf, seconds_if_cancelled: float = math.inf
+) -> bool:
+    """Run something in a task of its own, which no cancellation of the caller reaches.
+
+    A shielded cancel scope in the caller's task would not do: ``asyncio.Task.cancel`` goes through it.
+    The caller waits for the end even if it is cancelled, more than once; then the cancellation goes on.
+
+    Args:
+        work: what to run.
+        seconds: the longest time that it may take; then it is cancelled.
+        seconds_if_cancelled: the longest time that it may go on after the caller was cancelled.
+
+    Returns:
+        Whether it ended in time. An exception of it comes out as it is, unless the caller was cancelled.
+    """
+    errors: list[Exception] = []
+    ended = anyio.Event()
+    scope = anyio.CancelScope(shield=True)
+
+    async def run() -> None:
+        try:
+            with scope:
+                scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
+                await work()
+        except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
+            errors.append(error)
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, name="aiomig shielded")
+        try:
+            await ended.wait()
+        except BaseException:
+            scope.deadline = min(scope.deadline, anyio.current_time() + seconds_if_cancelled)
+            raise
+    if errors:
+        raise errors[0]
+    return not scope.cancelled_caught
+
+
+async def run_to_completion(
+    work: Callable[[], Awaitable[T]], undo: Callable[[T | None], Awaitable[object]], *, seconds: float
+) -> T:
+    """Run something to completion even if the caller is cancelled, then undo it.
+
+    Example: a request that makes a job. Breaking the connection would not keep the server from making the job, only
+    hide its id.
+
+    Args:
+        work: runs in a task of its own, which a cancellation of the caller does not reach.
+        undo: called after a cancellation, shielded likewise, with what ``work`` returned, or with ``None`` if that
+            was cut off or failed.
+        seconds: the longest time that each of the two may take after a cancellation.
+
+    Returns:
+        What ``work`` returns.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    results: list[T] = []
+
+    async def keep() -> None:
+        results.append(await work())
+
+    try:
+        await run_shielded(keep, seconds_if_cancelled=seconds)
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
+            await run_shielded(partial(undo, results[0] if results else None), seconds=seconds)
+        raise
+    return results[0]
 
 
 class SessionTasks:
@@ -29,38 +106,35 @@ class SessionTasks:
         self._group: TaskGroup
 
     async def open(self) -> None:
-        """Begins; in the task that will also close."""
+        """Create the task group, in the task that will also close it."""
         self._group = anyio.create_task_group()  # here, for a session may be made where no event loop runs
         await self._group.__aenter__()
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:
-        """Starts a task. It should shield itself where cancelling what is around the session must not end it."""
+        """Start a task. It should shield itself if a cancellation around the session must not end it."""
         self._group.start_soon(function, *arguments, name=f"aiomig {name}")
 
     def shield(self) -> None:
-        """From here on cancellation from outside waits until `close` is through."""
+        """From now on hold back cancellations from outside until `close` is through."""
         self._group.cancel_scope.shield = True
 
     def cancel(self) -> None:
-        """Cancels the tasks that do not shield themselves."""
+        """Cancel the tasks that do not shield themselves."""
         self._group.cancel_scope.cancel()
 
     async def close(self) -> None:
-        """Waits for the tasks to end."""
+        """Wait for the tasks to end."""
         await self._group.__aexit__(None, None, None)
 
 
-T = TypeVar("T")
+class BackgroundContext(Generic[T]):
+    """Runs an async context manager in its own task, so that another task can close it.
 
-
-class Host(Generic[T]):
-    """Opens a context in a task of its own, where the event loop has tasks that belong to nobody: asyncio.
-
-    Task groups and cancel scopes must be left by the task that entered them. Trio has no tasks without a parent; there
-    the context is entered by the task that calls `open`, which must be the one that calls `close`.
+    Task groups and cancel scopes must be left by the task that entered them. That task belongs to the event loop
+    itself. If the context is still open when the loop ends, the loop cancels the task.
 
     Args:
-        context: what to open.
+        context: the context manager.
     """
 
     def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
@@ -74,21 +148,16 @@ class Host(Generic[T]):
         self._error: Exception | None = None
 
     async def open(self) -> T:
-        """Opens it. Cancelled meanwhile, it leaves nothing open.
+        """Enter the context. If this is cancelled, nothing stays open.
 
         Returns:
-            What the context gives.
+            What the context manager gives.
         """
-        create_task: Callable[[Coroutine[object, object, None]], object] | None = getattr(
-            anyio.lowlevel.current_token().native_token, "create_task", None
-        )
-        if create_task is None:
-            return await self._context.__aenter__()
-        self._task = create_task(self._run())  # kept, for the loop itself does not
+        self._task = _start_loop_task(self._run)  # kept, because asyncio does not keep its tasks
         try:
             await self._opened.wait()
         except BaseException:
-            await self._end()
+            await self._cancel()
             raise
         self._raise()
         if not self._value:
@@ -102,26 +171,23 @@ class Host(Generic[T]):
                     self._value.append(value)
                     self._opened.set()
                     await self._leave.wait()
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised in `open` or `close`
             self._error = error
         finally:
             self._opened.set()
             self._left.set()
 
     async def close(self) -> None:
-        """Leaves it as at the normal end of its block. Cancelled meanwhile, it is left as by cancellation."""
-        if self._task is None:
-            await self._context.__aexit__(None, None, None)
-            return
+        """Leave the context as at the normal end of its block; if this is cancelled, as by a cancellation."""
         self._leave.set()
         try:
             await self._left.wait()
         except BaseException:
-            await self._end()
+            await self._cancel()
             raise
         self._raise()
 
-    async def _end(self) -> None:
+    async def _cancel(self) -> None:
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._left.wait()
@@ -130,3 +196,12 @@ class Host(Generic[T]):
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _start_loop_task(function: Callable[[], Coroutine[Any, Any, None]]) -> object:
+    """Start a task that belongs to the event loop and to no task group; anyio has no function for it."""
+    loop: Any = anyio.lowlevel.current_token().native_token
+    if hasattr(loop, "create_task"):  # asyncio
+        return loop.create_task(function())
+    trio_lowlevel: Any = sys.modules[type(loop).__module__]
+    return trio_lowlevel.spawn_system_task(function, name="aiomig background context", context=copy_context())
