@@ -31,7 +31,7 @@ _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, er
 
 
 @contextmanager
-def explained(path: str, place: str = "in the MiG home") -> Iterator[None]:
+def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[None]:
     """Turn what the operating system says about a path into an error of aiomig.
 
     Raises:
@@ -43,10 +43,10 @@ def explained(path: str, place: str = "in the MiG home") -> Iterator[None]:
     except MigError:
         raise
     except OSError as error:
-        raise _explain(error, path, place) from error
+        raise _translate(error, path, place) from error
 
 
-def _explain(error: OSError, path: str, place: str) -> MigError:
+def _translate(error: OSError, path: str, place: str) -> MigError:
     match error.errno:
         case errno.ENOENT:
             return FileNotFound(path, f"no such file or directory {place}")
@@ -117,7 +117,7 @@ async def write_pieces(file: BinaryIO, data: bytes) -> None:
 
 
 @contextmanager
-def replacing(destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> Iterator[BinaryIO]:
+def atomic_write(destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``destination`` at the end of the block, or vanishes with an error.
 
     Args:
@@ -137,7 +137,7 @@ def replacing(destination: Path, *, folder: Path | None = None, mode: int = 0o66
 
 
 @contextmanager
-def building(destination: Path, *, folder: Path) -> Iterator[Path]:
+def atomic_directory(destination: Path, *, folder: Path) -> Iterator[Path]:
     """A new directory that becomes ``destination`` at the end of the block, or vanishes with an error."""
     temporary = _temporary(folder)
     temporary.mkdir()
@@ -170,12 +170,12 @@ async def copy_file(source: Path, destination: Path, *, folder: Path | None = No
         PathRefused: one of them is a directory, or the source is no regular file.
         LocalError: anything else, such as a full disk.
     """
-    with explained(str(source), "on this machine"):
+    with translate_os_errors(str(source), "on this machine"):
         origin = open_regular(source)
     with (
         origin,
-        explained(str(destination), "on this machine"),
-        replacing(destination, folder=folder, mode=mode) as target,
+        translate_os_errors(str(destination), "on this machine"),
+        atomic_write(destination, folder=folder, mode=mode) as target,
     ):
         await _copy_content(origin, target)
 

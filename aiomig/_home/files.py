@@ -8,9 +8,21 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from .._backend import HomeBackend
-from .._core import paths as _paths
 from .._core.errors import FileExists, FileNotFound, PathRefused
 from .._core.models import FileInfo, WordCount
+from .._core.paths import (
+    archive_format,
+    below,
+    chain,
+    check_characters,
+    folder_of,
+    has_pattern,
+    home_path,
+    is_hidden,
+    is_inside,
+    join,
+    name_matches,
+)
 from .text import first_lines, joined, last_lines
 from .transfer import download, matching, upload
 
@@ -103,7 +115,7 @@ class Files:
 
     async def read_bytes(self, path: HomePath) -> bytes:
         """All bytes of a file."""
-        return await joined(self._home.read(_paths.home_path(path)))
+        return await joined(self._home.read(home_path(path)))
 
     async def read_text(self, path: HomePath, encoding: str = "utf-8", errors: str = "strict") -> str:
         """All of a file as text, line ends as they are.
@@ -132,7 +144,7 @@ class Files:
             start: the first byte, counted from 0.
             end: the byte after the last; ``None`` is the end of the file.
         """
-        clean = _paths.home_path(path)
+        clean = home_path(path)
         _require("start", start, 0)
         if end is not None:
             _require("end", end, start)
@@ -143,7 +155,7 @@ class Files:
 
     async def write_range(self, path: HomePath, start: int, data: bytes | bytearray | memoryview) -> None:
         """Write into an existing file at byte ``start``; zero bytes fill a gap. Not atomic."""
-        clean = _paths.home_path(path)
+        clean = home_path(path)
         _require("start", start, 0)
         await self._home.write_range(clean, start, bytes(memoryview(data)))
 
@@ -155,8 +167,8 @@ class Files:
             recursive: whether to list all below, too.
             hidden: whether to list dot names.
         """
-        clean = _paths.home_path(path, pattern=True)
-        if not _paths.has_pattern(clean):
+        clean = home_path(path, pattern=True)
+        if not has_pattern(clean):
             return await self._entries(clean, recursive=recursive, hidden=hidden)
         found = await matching(self._home, clean, hidden=hidden)
         if recursive:
@@ -174,16 +186,16 @@ class Files:
         """
         if not pattern or "/" in pattern:
             raise ValueError(f"pattern={pattern!r}: is matched against single names; give the directory as path=")
-        entries = await self._entries(_paths.home_path(path), recursive=True, hidden=hidden)
-        return [info for info in entries if _paths.name_matches(info.name, pattern)]
+        entries = await self._entries(home_path(path), recursive=True, hidden=hidden)
+        return [info for info in entries if name_matches(info.name, pattern)]
 
     async def stat(self, path: HomePath) -> FileInfo:
         """What is there."""
-        return await self._present(_paths.home_path(path))
+        return await self._present(home_path(path))
 
     async def exists(self, path: HomePath) -> bool:
         """Whether a file or directory is there."""
-        return await self._home.stat(_paths.home_path(path)) is not None
+        return await self._home.stat(home_path(path)) is not None
 
     async def mkdir(self, path: HomePath, *, parents: bool = True, exist_ok: bool = True) -> None:
         """Make a directory.
@@ -202,7 +214,7 @@ class Files:
         if parents:
             await self._make(clean)
         elif clean != ".":
-            await self._present(_paths.folder_of(clean))
+            await self._present(folder_of(clean))
             await self._home.make_directories((clean,))
 
     async def copy(self, source: HomePath, destination: HomePath, *, recursive: bool = False) -> str:
@@ -219,7 +231,7 @@ class Files:
         Raises:
             FileExists: a directory is in the way, or anything is in the way of a directory.
         """
-        info = await self._present(_paths.home_path(source))
+        info = await self._present(home_path(source))
         if info.is_dir and not recursive:
             raise PathRefused(info.path, "is a directory; copy it with recursive=True")
         target = await self._target(info, destination)
@@ -228,7 +240,7 @@ class Files:
 
     async def move(self, source: HomePath, destination: HomePath) -> str:
         """Move or rename a file or a directory inside the home; arguments, return and errors as in `copy`."""
-        info = await self._present(_paths.home_path(source))
+        info = await self._present(home_path(source))
         target = await self._target(info, destination)
         await self._home.move(info.path, target)
         return target
@@ -241,7 +253,7 @@ class Files:
             recursive: whether it may be a directory.
             missing_ok: whether it is fine that nothing is there.
         """
-        clean = _not_home(_paths.home_path(path))
+        clean = _not_home(home_path(path))
         try:
             await self._home.remove(clean, recursive=recursive)
         except FileNotFound:
@@ -254,7 +266,7 @@ class Files:
         Raises:
             FileExists: it is not empty.
         """
-        await self._home.remove_directory(_not_home(_paths.home_path(path)))
+        await self._home.remove_directory(_not_home(home_path(path)))
 
     async def touch(self, path: HomePath) -> None:
         """Set the time of a file or directory to now; make an empty file where nothing is."""
@@ -262,19 +274,19 @@ class Files:
 
     async def truncate(self, path: HomePath, size: int = 0) -> None:
         """Cut an existing file to ``size`` bytes, or lengthen it with zero bytes."""
-        clean = _paths.home_path(path)
+        clean = home_path(path)
         _require("size", size, 0)
         await self._home.truncate(clean, size)
 
     async def head(self, path: HomePath, lines: int = 20) -> list[str]:
         """The first lines (1 to 1000000) of a file, without line ends; UTF-8, or replacement characters."""
-        clean = _paths.home_path(path)
+        clean = home_path(path)
         _require("lines", lines, 1, _MOST_LINES)
         return await first_lines(self._home.read(clean), lines)
 
     async def tail(self, path: HomePath, lines: int = 20) -> list[str]:
         """The last lines of a file, as `head`; only its end is read."""
-        info = await self._file(_paths.home_path(path))
+        info = await self._file(home_path(path))
         _require("lines", lines, 1, _MOST_LINES)
         return await last_lines(lambda start, end: self._home.read(info.path, start, end), info.size, lines)
 
@@ -283,7 +295,7 @@ class Files:
 
         Use `read_bytes` or `read_text` where every byte counts.
         """
-        clean = [_paths.home_path(path) for path in paths]
+        clean = [home_path(path) for path in paths]
         return b"".join([await joined(self._home.read(path)) for path in clean]).decode("utf-8", "replace")
 
     async def grep(self, pattern: str, path: HomePath) -> list[str]:
@@ -292,7 +304,7 @@ class Files:
         Raises:
             ValueError: the pattern is no regular expression.
         """
-        clean = _paths.home_path(path)
+        clean = home_path(path)
         try:
             re.compile(pattern)
         except re.error as error:
@@ -301,11 +313,11 @@ class Files:
 
     async def word_count(self, path: HomePath) -> WordCount:
         """The line ends, words and bytes of a file."""
-        return await self._home.word_count(_paths.home_path(path))
+        return await self._home.word_count(home_path(path))
 
     async def disk_usage(self, path: HomePath = ".") -> int:
         """The bytes in a file, or in all files below a directory, dot names included."""
-        entries = await self._home.listing(_paths.home_path(path), recursive=True)
+        entries = await self._home.listing(home_path(path), recursive=True)
         return sum(info.size for info in entries if not info.is_dir)
 
     async def checksum(self, path: HomePath, algorithm: str = "sha256") -> str:
@@ -317,7 +329,7 @@ class Files:
         """
         if algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm={algorithm!r}: is unknown; use one of {', '.join(sorted(_ALGORITHMS))}")
-        return await self._home.checksum(_paths.home_path(path), algorithm)
+        return await self._home.checksum(home_path(path), algorithm)
 
     async def pack(self, source: HomePath, archive: HomePath) -> None:
         """Make an archive of one file or directory; the names in it begin with the name of the source.
@@ -329,10 +341,10 @@ class Files:
             source: a file or directory, not the home itself.
             archive: outside the source; ends with ``.zip .tar .tar.gz .tgz .tar.bz2`` or ``.tbz``.
         """
-        clean = _not_home(_paths.home_path(source))
+        clean = _not_home(home_path(source))
         target = self._named(archive)
-        _paths.archive_format(target)
-        if target == clean or _paths.is_inside(target, clean):
+        archive_format(target)
+        if target == clean or is_inside(target, clean):
             raise PathRefused(target, f"the archive lies inside its own source {clean!r}; put it elsewhere")
         await self._present(clean)
         await self._home.pack(clean, await self._new(target))
@@ -347,8 +359,8 @@ class Files:
             archive: the archive, of a suffix that `pack` knows.
             destination: the directory.
         """
-        clean = _paths.home_path(archive)
-        _paths.archive_format(clean)
+        clean = home_path(archive)
+        archive_format(clean)
         await self._file(clean)
         target = self._named(destination)
         await self._make(target)
@@ -357,9 +369,7 @@ class Files:
     async def _entries(self, path: str, *, recursive: bool, hidden: bool) -> list[FileInfo]:
         entries = await self._home.listing(path, recursive=recursive)
         return _by_path(
-            info
-            for info in entries
-            if hidden or info.path == path or not _paths.is_hidden(_paths.below(path, info.path))
+            info for info in entries if hidden or info.path == path or not is_hidden(below(path, info.path))
         )
 
     async def _present(self, path: str) -> FileInfo:
@@ -376,33 +386,33 @@ class Files:
 
     @staticmethod
     def _named(path: HomePath) -> str:
-        clean = _paths.home_path(path)
-        _paths.check_characters(clean)
+        clean = home_path(path)
+        check_characters(clean)
         return clean
 
     async def _new(self, path: HomePath) -> str:
         clean = self._named(path)
         if str(path).endswith("/") or clean == ".":
             raise PathRefused(str(path), "names a directory, where a file is needed")
-        await self._make(_paths.folder_of(clean))
+        await self._make(folder_of(clean))
         return clean
 
     async def _make(self, path: str) -> None:
-        if directories := _paths.chain(path):
+        if directories := chain(path):
             await self._home.make_directories(directories)
 
     async def _target(self, source: FileInfo, destination: HomePath) -> str:
         target = self._named(destination)
         present = await self._home.stat(target)
         if str(destination).endswith("/") or (present is not None and present.is_dir):
-            target = _paths.join(target, source.name)
-            _paths.check_characters(target)
+            target = join(target, source.name)
+            check_characters(target)
             present = await self._home.stat(target)
-        if target == source.path or (source.is_dir and _paths.is_inside(target, source.path)):
+        if target == source.path or (source.is_dir and is_inside(target, source.path)):
             raise PathRefused(target, f"is {source.path!r} itself or lies inside it; choose another destination")
         if present is not None and (present.is_dir or source.is_dir):
             raise FileExists(target, "is in the way; remove it first")
-        await self._make(_paths.folder_of(target))
+        await self._make(folder_of(target))
         return target
 
 

@@ -16,9 +16,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from anyio.lowlevel import checkpoint
 
-from .._core import paths as _paths
 from .._core.errors import FileExists, FileNotFound, GridError, LocalError, PathRefused
-from .disk import explained, read_file, replacing, walk, write_pieces
+from .._core.paths import (
+    HomePath,
+    below,
+    chain,
+    check_characters,
+    folder_of,
+    has_pattern,
+    home_path,
+    is_inside,
+    join,
+    listed_path,
+    name_matches,
+    name_of,
+)
+from .disk import atomic_write, read_file, translate_os_errors, walk, write_pieces
 
 if TYPE_CHECKING:
     from .._backend import HomeBackend
@@ -68,23 +81,23 @@ class _Download:
 async def upload(
     home: HomeBackend,
     sources: LocalPath | Iterable[LocalPath],
-    destination: _paths.HomePath,
+    destination: HomePath,
     progress: Progress | None,
 ) -> tuple[str, ...]:
     """Carry local files and directories into the home; see `Files.put`."""
     found, many = _local_sources(sources)
-    base = _paths.home_path(destination)
+    base = home_path(destination)
     inside = await _goes_inside(home, destination, base, many=many)
     folders: list[str] = []
     files: list[_Upload] = []
     for source in found:
-        target = _paths.join(base, _local_name(source)) if inside else base
+        target = join(base, _local_name(source)) if inside else base
         await _plan_upload(source, target, folders, files)
     _refuse_doubles([file.path for file in files])
-    folders.extend(_paths.folder_of(path) for path in (*folders, *(file.path for file in files)))
-    needed = sorted({step for folder in folders for step in _paths.chain(folder)})
+    folders.extend(folder_of(path) for path in (*folders, *(file.path for file in files)))
+    needed = sorted({step for folder in folders for step in chain(folder)})
     for path in (*needed, *(file.path for file in files)):
-        _paths.check_characters(path)
+        check_characters(path)
     if needed:
         await home.make_directories(needed)
     meter = Meter(progress, sum(file.size for file in files))
@@ -94,7 +107,7 @@ async def upload(
     return tuple(file.path for file in files)
 
 
-async def _goes_inside(home: HomeBackend, given: _paths.HomePath, base: str, *, many: bool) -> bool:
+async def _goes_inside(home: HomeBackend, given: HomePath, base: str, *, many: bool) -> bool:
     if base == "." or str(given).endswith("/"):
         return True
     present = await home.stat(base)
@@ -110,7 +123,7 @@ def _local_sources(given: LocalPath | Iterable[LocalPath]) -> tuple[list[Path], 
         path = local_path(source)
         if os.path.lexists(path):
             found.append(path)
-        elif _paths.has_pattern(str(path)):
+        elif has_pattern(str(path)):
             several = True
             # Only * and ? are patterns, as everywhere in the home: a name may well hold brackets.
             matches = sorted(glob.glob(str(path).replace("[", "[[]")))
@@ -143,16 +156,16 @@ def _local_name(path: Path) -> str:
 
 
 async def _plan_upload(source: Path, target: str, folders: list[str], files: list[_Upload]) -> None:
-    with explained(str(source), _HERE):
+    with translate_os_errors(str(source), _HERE):
         if not source.is_dir():
             status = source.stat()
             if not source.is_file():
                 raise PathRefused(str(source), "is neither a file nor a directory; leave it out")
-            files.append(_Upload(source, _paths.home_path(target), status.st_size))
+            files.append(_Upload(source, home_path(target), status.st_size))
             return
-        folders.append(_paths.home_path(target))
+        folders.append(home_path(target))
         for entry in await walk(source):
-            path = _paths.home_path(_paths.join(target, entry.name))
+            path = home_path(join(target, entry.name))
             if entry.is_dir:
                 folders.append(path)
             elif entry.is_file and entry.status is not None:
@@ -173,7 +186,7 @@ def _refuse_doubles(paths: Sequence[object]) -> None:
 
 async def _local_content(file: _Upload, meter: Meter) -> AsyncGenerator[bytes, None]:
     sent = 0
-    with explained(str(file.source), _HERE):
+    with translate_os_errors(str(file.source), _HERE):
         async with aclosing(read_file(file.source, 0, file.size)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -189,14 +202,14 @@ async def _local_content(file: _Upload, meter: Meter) -> AsyncGenerator[bytes, N
 
 async def download(
     home: HomeBackend,
-    sources: _paths.HomePath | Iterable[_paths.HomePath],
+    sources: HomePath | Iterable[HomePath],
     destination: LocalPath,
     progress: Progress | None,
 ) -> tuple[Path, ...]:
     """Carry files and directories of the home to this machine; see `Files.get`."""
     found, many = await _home_sources(home, sources)
     base = local_path(destination)
-    with explained(str(base), _HERE):
+    with translate_os_errors(str(base), _HERE):
         inside = many or os.fspath(destination).endswith("/") or base.is_dir()
         if many and base.is_file():
             raise FileExists(str(base), "is a file; several sources need a directory")
@@ -206,7 +219,7 @@ async def download(
         await _plan_download(home, source, base / source.name if inside else base, folders, files)
     _refuse_doubles([file.destination for file in files])
     for folder in (*folders, *(file.destination.parent for file in files)):
-        with explained(str(folder), _HERE):
+        with translate_os_errors(str(folder), _HERE):
             folder.mkdir(parents=True, exist_ok=True)
     meter = Meter(progress, sum(file.source.size for file in files))
     for file in files:
@@ -214,14 +227,12 @@ async def download(
     return tuple(file.destination for file in files)
 
 
-async def _home_sources(
-    home: HomeBackend, given: _paths.HomePath | Iterable[_paths.HomePath]
-) -> tuple[list[FileInfo], bool]:
+async def _home_sources(home: HomeBackend, given: HomePath | Iterable[HomePath]) -> tuple[list[FileInfo], bool]:
     several = not isinstance(given, str | PurePosixPath)
     found: list[FileInfo] = []
     for source in (given,) if isinstance(given, str | PurePosixPath) else given:
-        path = _paths.home_path(source, pattern=True)
-        if _paths.has_pattern(path):
+        path = home_path(source, pattern=True)
+        if has_pattern(path):
             several = True
             matches = await matching(home, path)
             if not matches:
@@ -242,15 +253,15 @@ async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> 
     Raises:
         FileNotFound: the directory does not exist.
     """
-    folder, name = _paths.folder_of(pattern), _paths.name_of(pattern)
+    folder, name = folder_of(pattern), name_of(pattern)
     dots = hidden or name.startswith(".")
     return sorted(
         (
             info
             for info in await home.listing(folder)
-            if _paths.is_inside(info.path, folder)
+            if is_inside(info.path, folder)
             and (dots or not info.name.startswith("."))
-            and _paths.name_matches(info.name, name)
+            and name_matches(info.name, name)
         ),
         key=lambda info: info.path,
     )
@@ -259,17 +270,17 @@ async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> 
 async def _plan_download(
     home: HomeBackend, source: FileInfo, target: Path, folders: list[Path], files: list[_Download]
 ) -> None:
-    _paths.listed_path(source.path)
+    listed_path(source.path)
     entries = [source]
     if source.is_dir:
         entries += sorted(await home.listing(source.path, recursive=True), key=lambda info: info.path)
     for entry in entries:
         # The name comes from a server: what is not below the source must not become a path of this machine.
-        relative = _paths.below(source.path, _paths.listed_path(entry.path))
-        if entry is not source and not _paths.is_inside(entry.path, source.path):
+        relative = below(source.path, listed_path(entry.path))
+        if entry is not source and not is_inside(entry.path, source.path):
             raise PathRefused(entry.path, f"the listing of {source.path!r} holds something outside it")
         place = target if entry is source else target / relative
-        with explained(str(place), _HERE):
+        with translate_os_errors(str(place), _HERE):
             if entry.is_dir:
                 folders.append(place)
             elif place.is_dir():
@@ -280,7 +291,7 @@ async def _plan_download(
 
 async def _fetch(home: HomeBackend, file: _Download, meter: Meter) -> None:
     done = 0
-    with explained(str(file.destination), _HERE), replacing(file.destination) as target:
+    with translate_os_errors(str(file.destination), _HERE), atomic_write(file.destination) as target:
         async with aclosing(home.read(file.source.path)) as pieces:
             async for piece in pieces:
                 await write_pieces(target, piece)

@@ -12,7 +12,7 @@ import anyio
 
 from .._core.errors import FileNotFound, MigError
 from .._core.paths import name_of
-from .._home.disk import explained, read_file
+from .._home.disk import read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER, rerouted
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Uploads:
 
     async def _share(self, source: Path | bytes, name: str) -> str:
         """Where a shared input lies in the home; carried there unless it is there already, also from another day."""
-        with explained(str(source), "on this machine"):
+        with translate_os_errors(str(source), "on this machine"):
             identity = _identity(source)
             known = self._shared.get(identity)
             if known is not None:

@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
 
 from anyio.lowlevel import checkpoint
 
-from .._core import paths as _paths
 from .._core.errors import FileExists, LocalError, MigError, PathRefused
+from .._core.paths import ArchiveFormat, archive_format, chain, folder_of, join, listed_path
 from .._home.disk import read_file
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Packing:
     is_dir: bool
 
 
-async def pack(file: BinaryIO, kind: _paths.ArchiveFormat, sources: Sequence[Packing]) -> None:
+async def pack(file: BinaryIO, kind: ArchiveFormat, sources: Sequence[Packing]) -> None:
     """Write an archive into an empty file.
 
     Raises:
@@ -77,7 +77,7 @@ async def pack(file: BinaryIO, kind: _paths.ArchiveFormat, sources: Sequence[Pac
         await _pack_tar(out, sources)
 
 
-def _compressor(file: BinaryIO, kind: _paths.ArchiveFormat) -> AbstractContextManager[BinaryIO]:
+def _compressor(file: BinaryIO, kind: ArchiveFormat) -> AbstractContextManager[BinaryIO]:
     if kind == "gz":
         return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6))
     if kind == "bz2":
@@ -177,7 +177,7 @@ async def unpack(home: HomeBackend, file: BinaryIO, archive: str, destination: s
         FileExists: a file or directory is in the way of one of the other kind; nothing has been written.
         LocalError: the archive is damaged.
     """
-    kind = _paths.archive_format(archive)
+    kind = archive_format(archive)
     budget = _Budget(archive, file.seek(0, 2))
     file.seek(0)
     with _damage(archive):
@@ -253,13 +253,13 @@ def _check_end(tarred: tarfile.TarFile) -> None:
 def _member_path(destination: str, name: str) -> str:
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise PathRefused(name, "this member of the archive leads out of the directory; nothing was unpacked")
-    return _paths.listed_path(_paths.join(destination, name))
+    return listed_path(join(destination, name))
 
 
 async def _write(home: HomeBackend, members: Sequence[_Member], destination: str) -> None:
     files = {member.path: member for member in members if not member.is_dir}
-    above = [member.path if member.is_dir else _paths.folder_of(member.path) for member in members]
-    directories = sorted({step for path in above for step in _paths.chain(path)} - set(_paths.chain(destination)))
+    above = [member.path if member.is_dir else folder_of(member.path) for member in members]
+    directories = sorted({step for path in above for step in chain(path)} - set(chain(destination)))
     await _check_room(home, files, directories, destination)
     await home.make_directories(directories)
     for member in files.values():

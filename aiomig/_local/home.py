@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from .._core import paths as _paths
 from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
 from .._core.models import FileInfo, WordCount
+from .._core.paths import INVISIBLE, OWN_FOLDER, archive_format, join, name_of
 from .._home.disk import (
     Entry,
-    building,
+    atomic_directory,
+    atomic_write,
     copy_file,
-    explained,
     open_regular,
     read_file,
     remove_tree,
-    replacing,
+    translate_os_errors,
     walk,
     write_pieces,
 )
@@ -67,7 +67,7 @@ class LocalHome:
                 remedy="give a folder that you may write to: aiomig.local(home=…)",
             ) from error
         self.root = Path(os.path.realpath(root))
-        self._own = self.root / _paths.OWN_FOLDER
+        self._own = self.root / OWN_FOLDER
 
     def locate(self, path: str, *, follow: bool = True) -> Path:
         """Where a normalised path of the home lies, links resolved.
@@ -90,7 +90,7 @@ class LocalHome:
 
     async def stat(self, path: str) -> FileInfo | None:
         """As `HomeBackend.stat`; pipes, sockets and devices count as nothing."""
-        with explained(path):
+        with translate_os_errors(path):
             real = self.locate(path)
             try:
                 status = real.stat()
@@ -105,14 +105,14 @@ class LocalHome:
         if not info.is_dir:
             return [info]
         entries = await self._walk(path, recursive=recursive)
-        found = (_info(_paths.join(path, entry.name), entry.status) for entry in entries if entry.status)
+        found = (_info(join(path, entry.name), entry.status) for entry in entries if entry.status)
         return [info for info in found if info is not None]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
         """As `HomeBackend.make_directories`."""
         for path in paths:
             real = self.locate(path)
-            with explained(path):
+            with translate_os_errors(path):
                 try:
                     real.mkdir()
                 except FileExistsError:
@@ -122,7 +122,7 @@ class LocalHome:
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """As `HomeBackend.read`."""
-        with explained(path):
+        with translate_os_errors(path):
             async with aclosing(read_file(self.locate(path), start, end)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -130,7 +130,7 @@ class LocalHome:
     async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
         """As `HomeBackend.write`."""
         real = self.locate(path)
-        with explained(path), replacing(real, folder=self.temporary_folder()) as file:
+        with translate_os_errors(path), atomic_write(real, folder=self.temporary_folder()) as file:
             async for piece in content:
                 await write_pieces(file, piece)
             await checkpoint()
@@ -140,21 +140,21 @@ class LocalHome:
     async def write_range(self, path: str, start: int, data: bytes) -> None:
         """As `HomeBackend.write_range`."""
         real = self._regular(path)
-        with explained(path), os.fdopen(os.open(real, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
+        with translate_os_errors(path), os.fdopen(os.open(real, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
             file.seek(start)
             await write_pieces(file, data)
 
     async def touch(self, path: str) -> None:
         """As `HomeBackend.touch`."""
         real = self.locate(path)
-        with explained(path):
+        with translate_os_errors(path):
             real.touch()
         await checkpoint()
 
     async def truncate(self, path: str, size: int) -> None:
         """As `HomeBackend.truncate`."""
         real = self._regular(path)
-        with explained(path):
+        with translate_os_errors(path):
             os.truncate(real, size)
         await checkpoint()
 
@@ -165,7 +165,7 @@ class LocalHome:
         if not info.is_dir:
             await copy_file(origin, target, folder=folder)
             return
-        with explained(destination), building(target, folder=folder) as copied:
+        with translate_os_errors(destination), atomic_directory(target, folder=folder) as copied:
             for entry in await self._walk(source):
                 if entry.is_dir:
                     (copied / entry.name).mkdir()
@@ -177,13 +177,13 @@ class LocalHome:
         """As `HomeBackend.move`; a link is moved, not what it points to."""
         origin, target = self.locate(source, follow=False), self.locate(destination, follow=False)
         await checkpoint()
-        with explained(destination):
+        with translate_os_errors(destination):
             origin.rename(target)
 
     async def remove(self, path: str, *, recursive: bool) -> None:
         """As `HomeBackend.remove`; a link is removed, not its target. Cancelled, it has removed a part."""
         real = self.locate(path, follow=False)
-        with explained(path):
+        with translate_os_errors(path):
             try:
                 is_dir = stat.S_ISDIR(real.lstat().st_mode)
             except NotADirectoryError:
@@ -200,7 +200,7 @@ class LocalHome:
         """As `HomeBackend.remove_directory`."""
         if not (await self._existing(path)).is_dir:
             raise PathRefused(path, "is a file, where a directory is needed")
-        with explained(path):
+        with translate_os_errors(path):
             self.locate(path, follow=False).rmdir()
 
     async def checksum(self, path: str, algorithm: str) -> str:
@@ -230,8 +230,8 @@ class LocalHome:
                 if entry.is_dir or entry.is_file
             ]
         target = self.locate(archive)
-        with explained(archive), replacing(target, folder=self.temporary_folder()) as file:
-            await pack(file, _paths.archive_format(archive), sources)
+        with translate_os_errors(archive), atomic_write(target, folder=self.temporary_folder()) as file:
+            await pack(file, archive_format(archive), sources)
             await checkpoint()
 
     async def unpack(self, archive: str, destination: str) -> None:
@@ -241,13 +241,13 @@ class LocalHome:
             PathRefused: a member leads out of ``destination`` or cannot be written; it is named.
             LocalError: the archive is damaged.
         """
-        with explained(archive), open_regular(self.locate(archive)) as file:
+        with translate_os_errors(archive), open_regular(self.locate(archive)) as file:
             await unpack(self, file, archive, destination)
 
     def temporary_folder(self) -> Path:
         """Where files lie until they are whole: in the home, out of sight; made where it is missing."""
         folder = self._own / "tmp"
-        with explained(str(folder), "on this machine"):
+        with translate_os_errors(str(folder), "on this machine"):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -256,9 +256,9 @@ class LocalHome:
 
     async def _walk(self, path: str, *, recursive: bool = True) -> list[Entry]:
         def admit(name: str, real: Path) -> bool:
-            return self._admits(real) and name.rpartition("/")[2] not in _paths.INVISIBLE
+            return self._admits(real) and name.rpartition("/")[2] not in INVISIBLE
 
-        with explained(path):
+        with translate_os_errors(path):
             return await walk(self.locate(path), recursive=recursive, admit=admit)
 
     async def _existing(self, path: str) -> FileInfo:
@@ -269,7 +269,7 @@ class LocalHome:
 
     def _regular(self, path: str) -> Path:
         real = self.locate(path)
-        with explained(path):
+        with translate_os_errors(path):
             open_regular(real).close()  # refuses directories and pipes
         return real
 
@@ -280,7 +280,7 @@ def _info(path: str, status: os.stat_result) -> FileInfo | None:
         return None
     return FileInfo(
         path=path,
-        name=_paths.name_of(path),
+        name=name_of(path),
         is_dir=is_dir,
         size=0 if is_dir else status.st_size,
         modified_at=datetime.fromtimestamp(status.st_mtime, UTC),

@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from .._core.errors import FileExists, FileNotFound
-from .._home.disk import explained, remove_tree, replacing, write_pieces
+from .._home.disk import atomic_write, remove_tree, translate_os_errors, write_pieces
 from .._home.queues import FOLDER, is_name, no_queue, queue_exists
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LocalQueues:
     async def names(self) -> list[str]:
         """The folders."""
         await self._ready()
-        with explained(FOLDER), os.scandir(self._top) as entries:
+        with translate_os_errors(FOLDER), os.scandir(self._top) as entries:
             return sorted(
                 entry.name for entry in entries if is_name(entry.name) and entry.is_dir(follow_symlinks=False)
             )
@@ -48,7 +48,7 @@ class LocalQueues:
         """Makes the folder."""
         await self._ready()
         try:
-            with explained(f"{FOLDER}/{name}"):
+            with translate_os_errors(f"{FOLDER}/{name}"):
                 (self._top / name).mkdir()
         except FileExists:
             if not (exist_ok and (self._top / name).is_dir()):
@@ -59,13 +59,13 @@ class LocalQueues:
         await self._ready()
         doomed = self._spare / f".aiomig-{secrets.token_hex(8)}.part"
         try:
-            with explained(f"{FOLDER}/{name}"):
+            with translate_os_errors(f"{FOLDER}/{name}"):
                 os.rename(f"{self._top / name}/", doomed)
         except FileNotFound:
             if not missing_ok:
                 raise no_queue(name) from None
             return
-        with explained(f"{FOLDER}/{name}"):
+        with translate_os_errors(f"{FOLDER}/{name}"):
             try:
                 await remove_tree(doomed)
             except BaseException:
@@ -79,7 +79,7 @@ class LocalQueues:
 
     def _ids(self, name: str) -> list[str]:
         try:
-            with explained(f"{FOLDER}/{name}"), os.scandir(self._top / name) as entries:
+            with translate_os_errors(f"{FOLDER}/{name}"), os.scandir(self._top / name) as entries:
                 return sorted(
                     entry.name for entry in entries if is_name(entry.name) and entry.is_file(follow_symlinks=False)
                 )
@@ -91,8 +91,8 @@ class LocalQueues:
         await self._ready()
         try:
             with (
-                explained(f"{FOLDER}/{name}"),
-                replacing(self._top / name / message_id, folder=self._spare, mode=0o600) as file,
+                translate_os_errors(f"{FOLDER}/{name}"),
+                atomic_write(self._top / name / message_id, folder=self._spare, mode=0o600) as file,
             ):
                 await write_pieces(file, message.encode())
         except FileNotFound:
@@ -103,7 +103,7 @@ class LocalQueues:
         await self._ready()
         for message_id in self._ids(name):
             path = self._top / name / message_id
-            with explained(f"{FOLDER}/{name}/{message_id}"):
+            with translate_os_errors(f"{FOLDER}/{name}/{message_id}"):
                 try:
                     content = path.read_bytes()
                     if take:
@@ -116,6 +116,6 @@ class LocalQueues:
     async def _ready(self) -> None:
         """Sees to the folders that are always there."""
         await self._checkpoint()
-        with explained(FOLDER):
+        with translate_os_errors(FOLDER):
             self._spare.mkdir(mode=0o700, exist_ok=True)
             (self._top / _DEFAULT).mkdir(parents=True, exist_ok=True)

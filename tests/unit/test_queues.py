@@ -266,7 +266,7 @@ async def test_a_home_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Mo
         def full(*_arguments: Any, **_options: Any) -> Any:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("aiomig._local.queues.replacing", full)
+        monkeypatch.setattr("aiomig._local.queues.atomic_write", full)
         with pytest.raises(LocalError, match="free some space"):
             await mig.queue().send("x")
 
