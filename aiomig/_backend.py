@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 
     from ._core.errors import MigError
-    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed, WordCount
+    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed
     from ._core.subscriptions import Board
     from ._core.tasks import SessionTasks
     from ._spec.mrsl import Description
@@ -190,14 +190,6 @@ class HomeBackend(Protocol):
 
     async def checksum(self, path: str, algorithm: str) -> str:
         """The checksum of the whole file in lower-case hexadecimal. Raises as `read`."""
-        ...
-
-    async def grep(self, pattern: str, path: str) -> list[str]:
-        """The lines in which a regular expression of Python is found. Raises as `read`."""
-        ...
-
-    async def word_count(self, path: str) -> WordCount:
-        """Count a file. Raises as `read`."""
         ...
 
     async def pack(self, source: str, archive: str) -> None:

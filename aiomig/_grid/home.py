@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
-from .._core.models import FileInfo, WordCount
+from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
-from .._home.text import count_words, matching_lines
 from .._spec.plan import PRIVATE_FOLDER
 from .multipart import multipart
 from .protocol import answer as _protocol
@@ -272,14 +271,6 @@ class GridHome:
         async for piece in self.read(path):
             digest.update(piece)
         return digest.hexdigest()
-
-    async def grep(self, pattern: str, path: str) -> list[str]:
-        """As `HomeBackend.grep`, by reading the file here: a server's takes few patterns, and text only."""
-        return await matching_lines(self.read(path), pattern)
-
-    async def word_count(self, path: str) -> WordCount:
-        """As `HomeBackend.word_count`, by reading the file here: a server counts characters for bytes."""
-        return await count_words(self.read(path))
 
     async def pack(self, source: str, archive: str) -> None:
         """As `HomeBackend.pack`: beside the source under a name of its own, then moved into place.

@@ -23,7 +23,7 @@ from .._core.paths import (
     join,
     name_matches,
 )
-from .text import first_lines, joined, last_lines
+from .text import count_words, first_lines, joined, last_lines, matching_lines
 from .transfer import download, matching, upload
 
 if TYPE_CHECKING:
@@ -309,11 +309,11 @@ class Files:
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"pattern={pattern!r}: is no regular expression: {error}") from error
-        return await self._home.grep(pattern, clean)
+        return await matching_lines(self._home.read(clean), pattern)
 
     async def word_count(self, path: HomePath) -> WordCount:
         """The line ends, words and bytes of a file."""
-        return await self._home.word_count(home_path(path))
+        return await count_words(self._home.read(home_path(path)))
 
     async def disk_usage(self, path: HomePath = ".") -> int:
         """The bytes in a file, or in all files below a directory, dot names included."""

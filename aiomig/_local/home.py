@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
-from .._core.models import FileInfo, WordCount
+from .._core.models import FileInfo
 from .._core.paths import INVISIBLE, OWN_FOLDER, archive_format, join, name_of
 from .._home.disk import (
     Entry,
@@ -32,7 +32,6 @@ from .._home.disk import (
     walk,
     write_pieces,
 )
-from .._home.text import count_words, matching_lines
 from .archives import Packing, pack, unpack
 
 if TYPE_CHECKING:
@@ -210,14 +209,6 @@ class LocalHome:
             async for piece in pieces:
                 digest.update(piece)
         return digest.hexdigest()
-
-    async def grep(self, pattern: str, path: str) -> list[str]:
-        """As `HomeBackend.grep`."""
-        return await matching_lines(self.read(path), pattern)
-
-    async def word_count(self, path: str) -> WordCount:
-        """As `HomeBackend.word_count`."""
-        return await count_words(self.read(path))
 
     async def pack(self, source: str, archive: str) -> None:
         """As `HomeBackend.pack`; the archive appears whole."""

@@ -302,11 +302,12 @@ async def test_checksum(home: HomeBackend, root: Path, algorithm: str) -> None:
 
 
 async def test_grep_and_word_count(home: HomeBackend, root: Path) -> None:
+    files = Files(home)
     (root / "f").write_bytes("eins zwei\ndrei [x] æ\nvier".encode())
-    assert await home.grep(r"^(eins|drei \[)", "f") == ["eins zwei", "drei [x] æ"]
-    counted = await home.word_count("f")
+    assert await files.grep(r"^(eins|drei \[)", "f") == ["eins zwei", "drei [x] æ"]
+    counted = await files.word_count("f")
     assert (counted.lines, counted.words, counted.bytes) == (2, 6, len((root / "f").read_bytes()))
-    for attempt in (home.grep("x", "missing"), home.word_count("missing")):
+    for attempt in (files.grep("x", "missing"), files.word_count("missing")):
         with pytest.raises(FileNotFound):
             await attempt
 
