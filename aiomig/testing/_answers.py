@@ -14,7 +14,6 @@ from . import (
     _operations_listing,
     _operations_site,
     _operations_submit,
-    _operations_text,
     _operations_upload,
     _static,
 )
@@ -33,7 +32,6 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         operation.name: operation
         for module in (
             _operations_listing,
-            _operations_text,
             _operations_files,
             _operations_archives,
             _operations_upload,
@@ -72,8 +70,6 @@ class Answers:
     def act(self, name: str, request: Request) -> Response:
         """Does what a request asks for, at once."""
         home = self._homes.get(request.client)
-        if request.method in ("PUT", "CERTPUT"):
-            return _static.put(request, home)
         program, _, script = request.path.lstrip("/").partition("/")
         if program in _PROGRAMS and script.endswith(".py"):
             return self._operate(_PROGRAMS[program], name, request, home)
@@ -94,7 +90,6 @@ class Answers:
         if program == "cgi-bin" and (operation is None or not self._site.cgi):
             return page(404)
         fields = form(request)
-        wanted = next((each.text for each in reversed(fields) if each.name == "output_format"), "html")
         call = Call(
             operation=operation or Operation(name, (), lambda call: None),
             site=self._site,
@@ -107,7 +102,7 @@ class Answers:
             fields=fields,
             headers=request.headers,
             now=self._jobs.now,
-            output=wanted if wanted in ("json", "html", "file") else "txt",
+            as_json=any(field.name == "output_format" and field.text == "json" for field in fields),
             token=lambda each: self._token(each, request.client),
         )
         self._answer(call, operation, home)
@@ -116,13 +111,13 @@ class Answers:
     def _answer(self, call: Call, operation: Operation | None, home: Home | None) -> None:
         if operation is None:
             call.title, call.header = "Runtime Error", "Internal Error"
-            call.error(f"Could not load backend: {call.operation.name}", 200)
+            call.error(f"Could not load backend: {call.operation.name}")
             return
         call.title = operation.name
         # Those with a title of their own set it late, and are without a header until then.
         call.header = operation.name if not operation.title and operation.header is None else None
         if not call.client:
-            call.error("Authentication is missing!", 200)
+            call.error("Authentication is missing!")
         elif home is None:
             _turn_away(call)
         elif call.check() and self._admits(call):
@@ -135,14 +130,12 @@ class Answers:
 
     def _admits(self, call: Call) -> bool:
         if call.operation.name in _JOB_OPERATIONS and not self._site.jobs_enabled:
-            call.error("Job execution is not enabled on this system", 200)
+            call.error("Job execution is not enabled on this system")
             return False
         changes = call.operation.changes
         if not (changes if isinstance(changes, bool) else changes(call)) or self._token_fits(call):
             return True
         call.error(call.operation.refusal)
-        if call.operation.name == "cat":
-            call.status = call.code = 422
         return False
 
     def _token_fits(self, call: Call) -> bool:

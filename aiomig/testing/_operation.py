@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import posixpath
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ._wire import Field, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ._home import Home
     from ._jobs import Jobs
@@ -30,16 +31,6 @@ _ALLOWED: Mapping[Characters, str] = {
     "digits": _DIGITS,
     "word": _LETTERS + _DIGITS,
     "id": _LETTERS + _DIGITS + ".-_.*?",
-}
-
-CODES = {
-    0: "OK",
-    1: "Client or system error",
-    100: "Client error",
-    105: "File not found",
-    200: "SYSTEM_ERROR",
-    404: "Not Found",
-    422: "Unprocessable Content",
 }
 
 REFUSED = "Only accepting\nCSRF-filtered POST requests to prevent unintended updates"
@@ -125,12 +116,9 @@ class Call:
     fields: tuple[Field, ...]
     headers: Mapping[str, str]
     now: float
-    output: str
+    as_json: bool
     token: Callable[[str], str]
     objects: list[dict[str, Any]] = field(default_factory=list)
-    code: int = 0
-    status: int = 200
-    raw: Response | None = None
     title: str = ""
     header: str | None = None
 
@@ -156,19 +144,29 @@ class Call:
         self.objects.append({"object_type": object_type, **values})
         return self.objects[-1]
 
+    def joined(self, pattern: str) -> str:
+        """Return a path or pattern below the current directory of the call."""
+        return posixpath.join(self.last("current_dir") or ".", pattern.lstrip("/"))
+
+    def matches(self, name: str) -> Iterator[str]:
+        """Yield the paths of the home that match the patterns of a parameter; report patterns without a match."""
+        for pattern in self.all(name):
+            paths = self.home.find(self.joined(pattern))
+            if not paths:
+                self.missing(pattern)
+            yield from paths
+
     def text(self, text: str) -> None:
         """Says something."""
         self.add("text", text=text)
 
-    def error(self, text: str, code: int = 100) -> None:
+    def error(self, text: str) -> None:
         """Says what went wrong."""
         self.add("error_text", text=text)
-        self.code = code
 
     def missing(self, name: str) -> None:
         """Says that a path is not there."""
         self.add("file_not_found", name=name)
-        self.code = 105
 
     def verbose(self) -> None:
         """Says which flags count, as flag ``v`` asks."""
@@ -214,7 +212,7 @@ class Call:
     def crash(self) -> None:
         """Answers as an operation does that broke down."""
         self.objects.clear()
-        self.title, self.header, self.code = "Runtime Error", "Internal Error", 1
+        self.title, self.header = "Runtime Error", "Internal Error"
         self.add(
             "error_text",
             text=f"A critical internal error occurred in the {self.operation.name} backend. It has been\n"
@@ -226,32 +224,15 @@ class Call:
         )
 
     def response(self) -> Response:
-        """The answer as it is sent."""
-        if self.raw is not None:
-            return self.raw
-        kind = {"json": "application/json", "html": "text/html", "file": "application/octet-stream"}.get(
-            self.output, "text/plain"
-        )
-        if self.status != 200:
-            kind = self.output if self.output in ("json", "txt") else kind  # mig-live 2
-        return Response(self.status, (("Content-Type", kind),), self._body(kind).encode())
+        """Return the answer as it is sent: JSON, or a page of HTML without the objects."""
+        if not self.as_json:
+            page = f"<!DOCTYPE html>\n<html>\n<head>\n<title>{self.title}</title>\n</head>\n<body></body>\n</html>\n"
+            return Response(200, (("Content-Type", "text/html"),), page.encode())
+        timing = {"object_type": "timing_info", "text": "done in 0.010s"}
+        body = json.dumps([*self._page(), *self.objects, timing])
+        return Response(200, (("Content-Type", "application/json"),), body.encode())
 
-    def _body(self, kind: str) -> str:
-        if self.output == "file":
-            return ""
-        if self.output == "json":
-            return json.dumps([*self._page(kind), *self.objects, self._timing()])
-        if self.output == "html":
-            lines = "\n".join(f"<p>{html.escape(line)}</p>" for line in self._lines())
-            head = f"<!DOCTYPE html>\n<html>\n<head>\n<title>{self.title}</title>\n</head>"
-            return f"{head}\n<body>\n{lines}\n</body>\n</html>\n"
-        head = f"Exit code: {self.code} Description {CODES.get(self.code, 'Unknown')} (done in 0.010s)"
-        return "\n".join([head, f"Title: {self.title}", *self._lines(), ""])
-
-    def _timing(self) -> dict[str, Any]:
-        return {"object_type": "timing_info", "text": "done in 0.010s"}
-
-    def _page(self, kind: str) -> list[dict[str, Any]]:
+    def _page(self) -> list[dict[str, Any]]:
         parts = ("base", "ui_base", "advanced", "skin", "ui_skin", "site_extra")
         scripts = dict.fromkeys(("base", "advanced", "skin", "init", "ready", "site_extra"), "")
         title: dict[str, Any] = {
@@ -269,29 +250,9 @@ class Call:
             scripts["init"] = "var csrf_map = {};\n" + "".join(
                 f'csrf_map["{name}"] = "{self.token(name)}";\n' for name in TOKENS
             )
-        start = {"object_type": "start", "headers": [["Content-Type", kind]]}
+        start = {"object_type": "start", "headers": [["Content-Type", "application/json"]]}
         header = [{"object_type": "header", "text": self.header}] if self.header else []
         return [start, title, *header]
-
-    def _lines(self) -> Iterable[str]:
-        if self.header:
-            yield from ("", f"___{self.header.upper()}___", "")
-        for each in self.objects:
-            match each["object_type"]:
-                case "error_text":
-                    yield f"** {each['text']} **"
-                case "warning":
-                    yield f"! {each['text']} !"
-                case "file_not_found":
-                    yield f"{each['name']}: No such file or directory"
-                case "text":
-                    yield each["text"]
-                case "file_output":
-                    yield "".join(each["lines"])
-                case "link":
-                    pass
-                case other:
-                    yield f"unknown object {other}"
 
 
 _TOKEN_WORDS = (
@@ -300,4 +261,4 @@ _TOKEN_WORDS = (
     " submitfields submit tar textarea touch truncate unpack untar unzip uploadchunked upload zip"
 )
 TOKENS = tuple(_TOKEN_WORDS.split())
-"""The operations whose tokens the pages show (mig-protocol 7.2); not canceljob, nor cat and du with dst."""
+"""The operations whose tokens the pages show (mig-protocol 7.2)."""

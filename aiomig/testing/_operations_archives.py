@@ -1,4 +1,4 @@
-"""Operations on archives: zip, tar, pack, and back."""
+"""Operations on archives: pack and unpack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zipfile
 from typing import TYPE_CHECKING, Literal
 
 from ._operation import Operation, Parameter
-from ._operations_listing import FLAGS, HERE, joined
+from ._operations_listing import FLAGS, HERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def _mode(path: str) -> Mode | None:
 def _pack(call: Call) -> None:
     here, dst = call.last("current_dir"), call.last("dst")
     call.text(f"working in {here}")
-    target = posixpath.normpath(joined(call, dst))
+    target = posixpath.normpath(call.joined(dst))
     place = call.home.place(target)
     if place is None or not place.parent.is_dir():
         call.error(f"Invalid destination ({dst} expands to an illegal path)")
@@ -83,16 +83,12 @@ def _unpack(call: Call) -> None:
     if folder is None:
         call.error(f"Invalid destination ({dst} expands to an illegal path)")
         return
-    for pattern in call.all("src"):
-        found = call.home.find(pattern)
-        if not found:
-            call.missing(pattern)
-        for path in found:
-            wrong = unpack(call.home.root / path, path, folder)
-            if wrong:
-                call.error(f"Error: {wrong}")
-            else:
-                call.text(f"The zip/tar archive {path} was unpacked in {posixpath.normpath(dst)}")
+    for path in call.matches("src"):
+        wrong = unpack(call.home.root / path, path, folder)
+        if wrong:
+            call.error(f"Error: {wrong}")
+        else:
+            call.text(f"The zip/tar archive {path} was unpacked in {posixpath.normpath(dst)}")
 
 
 def unpack(place: Path, path: str, folder: Path) -> str:
@@ -141,9 +137,6 @@ _PACKING = (
 )
 
 OPERATIONS = (
-    *(Operation(name, _PACKING, _pack, changes=True, title="ZIP/TAR archiver") for name in ("zip", "tar", "pack")),
-    *(
-        Operation(name, _PACKING, _unpack, changes=True, title="Zip/tar archive extractor")
-        for name in ("unzip", "untar", "unpack")
-    ),
+    Operation("pack", _PACKING, _pack, changes=True, title="ZIP/TAR archiver"),
+    Operation("unpack", _PACKING, _unpack, changes=True, title="Zip/tar archive extractor"),
 )

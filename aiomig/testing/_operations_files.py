@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from ._operation import Operation, Parameter
-from ._operations_listing import FLAGS, HERE, PATHS, SHARE, joined
+from ._operations_listing import FLAGS, HERE, PATHS, SHARE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ _OVERVIEW = {"destination": "ls.py", "text": "Return to files overview"}
 def _mkdir(call: Call) -> None:
     made = False
     for path in call.all("path"):
-        shown = posixpath.normpath(joined(call, path))
+        shown = posixpath.normpath(call.joined(path))
         place = call.home.place(shown)
         if place is None:
             call.error(f"mkdir: cannot create directory '{path}': Permission denied")
@@ -42,13 +42,11 @@ def _mkdir(call: Call) -> None:
 
 def _rmdir(call: Call) -> None:
     for path in call.all("path"):
-        place = call.home.place(joined(call, path))
+        place = call.home.place(call.joined(path))
         if place is None:
             call.error(f"rmdir: cannot remove directory '{path}': Permission denied")
         elif not place.is_dir() or place == call.home.root:
-            code = call.code
             call.missing(path)
-            call.code = code  # mig-live 2: it says OK
         elif any(place.iterdir()):
             call.error(f"rmdir '{path}' failed!")
         else:
@@ -64,12 +62,8 @@ def _remove_empty(call: Call, place: Path) -> None:
 
 
 def _rm(call: Call) -> None:
-    for pattern in call.all("path"):
-        found = call.home.find(pattern)
-        if not found:
-            call.missing(pattern)
-        for path in found:
-            _rm_one(call, path)
+    for path in call.matches("path"):
+        _rm_one(call, path)
     call.add("link", **_OVERVIEW)
 
 
@@ -77,7 +71,6 @@ def _rm_one(call: Call, path: str) -> None:
     place = call.home.root / path
     if path == ".":
         call.add("warning", text="You're not allowed to delete your entire home directory!")
-        call.code = 100
         return
     if place.is_dir() and not place.is_symlink() and "r" not in call.flags:
         call.error(f"rm: cannot remove '{path}': is a directory")
@@ -118,16 +111,12 @@ def _touch(call: Call) -> None:
 
 
 def _truncate(call: Call) -> None:
-    for pattern in call.all("path"):
-        found = call.home.find(pattern)
-        if not found:
-            call.missing(pattern)
-        for path in found:
-            place = call.home.root / path
-            if place.is_dir():
-                call.error(f"truncate: '{path}' failed!")
-            else:
-                os.truncate(place, int(call.last("size")))
+    for path in call.matches("path"):
+        place = call.home.root / path
+        if place.is_dir():
+            call.error(f"truncate: '{path}' failed!")
+        else:
+            os.truncate(place, int(call.last("size")))
 
 
 def _destination(call: Call, words: str) -> Path | None:
@@ -147,12 +136,8 @@ def _cp(call: Call) -> None:
     target = _destination(call, "Invalid destination ({} expands to an illegal path)")
     if target is None:
         return
-    for pattern in call.all("src"):
-        found = call.home.find(pattern)
-        if not found:
-            call.missing(pattern)
-        for path in found:
-            _cp_one(call, path, target)
+    for path in call.matches("src"):
+        _cp_one(call, path, target)
 
 
 def _cp_one(call: Call, path: str, target: Path) -> None:
@@ -160,13 +145,12 @@ def _cp_one(call: Call, path: str, target: Path) -> None:
     place = target / source.name if target.is_dir() else target
     if place == source:
         call.add("warning", text=f"Cannot copy '{path}' to self!")
-        call.code = 100
     elif not source.is_dir():
         shutil.copyfile(source, place)
     elif "r" not in call.flags:
         call.add("warning", text=f"skipping directory source {path}")
     elif source in place.parents:
-        call.error(f"cp failed on '{path}' to '{call.last('dst')}'", 200)
+        call.error(f"cp failed on '{path}' to '{call.last('dst')}'")
     else:
         shutil.copytree(source, place, symlinks=True, dirs_exist_ok=True)
 
@@ -185,7 +169,7 @@ def _mv(call: Call) -> None:
             try:
                 source.rename(place)
             except OSError:
-                call.error(f"mv: '{path}': '{call.last('dst')}' failed!", 200)
+                call.error(f"mv: '{path}': '{call.last('dst')}' failed!")
 
 
 _SOURCES = (

@@ -1,4 +1,4 @@
-"""Operations on jobs that are there: jobstatus, jobaction, mrslview, jobfeasible, jobschedule, liveio."""
+"""Operations on jobs that are there: jobstatus, jobaction, mrslview, jobfeasible, liveio."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SEND = ("send", "put", "output")
 _GET = ("get", "receive", "input")
 
 
-def _found(call: Call, *, code: int = 100) -> list[Job]:
+def _found(call: Call) -> list[Job]:
     jobs: list[Job] = []
     for pattern in call.all("job_id"):
         found = call.jobs.find(call.client, "*" if pattern == "ALL" else pattern)
         if not found and not call.all("project_name"):
-            call.error(f"{pattern}: You do not have any matching job IDs!", code)
+            call.error(f"{pattern}: You do not have any matching job IDs!")
         jobs += found
     return jobs
 
@@ -75,7 +75,7 @@ def _matching(call: Call) -> list[Job]:
 
 
 def _jobaction(call: Call) -> None:
-    action = "cancel" if call.operation.name == "canceljob" else call.last("action")
+    action = call.last("action")
     if action not in FROM:
         call.error(f'Invalid job action "{action}" (only {", ".join(FROM)} supported)')
         return
@@ -84,8 +84,6 @@ def _jobaction(call: Call) -> None:
         call.error(f"Too many matching jobs ({len(jobs)})!")
         return
     rows = [call.jobs.act(action, job) for job in jobs]
-    if any("message" in row for row in rows):
-        call.code = 100
     call.add("changedstatusjobs", changedstatusjobs=rows)
 
 
@@ -120,30 +118,12 @@ def _jobfeasible(call: Call) -> None:
     call.add("checkcondjobs", checkcondjobs=rows)
 
 
-def _jobschedule(call: Call) -> None:
-    rows: list[dict[str, Any]] = []
-    for job in _found(call):
-        row = {"object_type": "saveschedulejob", "job_id": job.id}
-        if job.state in _WAITING:
-            job.times["schedule"] = call.now
-            row["oldstatus"] = job.state
-        else:
-            states = " or ".join(_WAITING)
-            row["message"] = f"You can only update schedule information for jobs with status: {states}."
-        rows.append(row)
-    call.add(
-        "saveschedulejobs",
-        saveschedulejobs=rows,
-        savescheduleinfo="Please find any available job schedule status in\nverbose job status output.",
-    )
-
-
 def _liveio(call: Call) -> None:
     for pattern in call.all("job_id"):
         call.text(f"Requesting live I/O for {pattern}")
         found = call.jobs.find(call.client, pattern)
         if not found:
-            call.error(f"{pattern}: You do not have any matching job IDs!", 0)
+            call.error(f"{pattern}: You do not have any matching job IDs!")
         for job in found:
             _liveio_one(call, job)
 
@@ -156,12 +136,11 @@ def _liveio_one(call: Call, job: Job) -> None:
     if job.live_asked is not None and call.now - job.live_asked < least:
         call.error(
             f"Request not allowed, you must wait at least {least:g} seconds\nbetween live update requests!",
-            0,
         )
         return
     job.live_asked = call.now
     if call.program != "cgi-bin":
-        call.error(".sendupdate file not available on MiG server", 0)  # mig-live 5
+        call.error(".sendupdate file not available on MiG server")  # mig-live 5
         return
     call.text("Request for live io was successfully sent to the resource!")
     if call.last("action") in _SEND:
@@ -194,10 +173,8 @@ OPERATIONS = (
         header="",
     ),
     Operation("jobaction", (_IDS, Parameter("action", "word", required=True)), _jobaction, changes=True),
-    Operation("canceljob", (_IDS,), _jobaction, changes=True),
     Operation("mrslview", (_IDS, FLAGS), _mrslview),
     Operation("jobfeasible", (_IDS, FLAGS), _jobfeasible, changes=True),
-    Operation("jobschedule", (_IDS, FLAGS), _jobschedule, changes=True),
     Operation(
         "liveio",
         (

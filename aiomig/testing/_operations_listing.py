@@ -1,10 +1,9 @@
-"""Operations that look at paths: ls, expand, find, statpath, du, and the words of ls on strangers."""
+"""Operations that look at paths: ls, statpath and chksum."""
 
 from __future__ import annotations
 
-import fnmatch
+import hashlib
 import posixpath
-import re
 from typing import TYPE_CHECKING, Any
 
 from ._operation import Operation, Parameter
@@ -12,30 +11,19 @@ from ._operation import Operation, Parameter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._home import Home
     from ._operation import Call
 
 FLAGS = Parameter("flags", "flags")
 PATHS = Parameter("path", "pattern", required=True)
 HERE = Parameter("current_dir", "path", default=(".",))
 SHARE = Parameter("share_id", "id")
-
-
-def joined(call: Call, pattern: str) -> str:
-    """A path or pattern below the current directory of the call."""
-    return posixpath.join(call.last("current_dir") or ".", pattern.lstrip("/"))
+_BLOCK = 32_768
 
 
 def _ls(call: Call) -> None:
     for _ in range(2):
         call.add("html_form", text="<div class='files'></div>")
     listings: list[dict[str, Any]] = []
-    missing: list[str] = []
-    for pattern in call.all("path"):
-        found = call.home.find(joined(call, pattern))
-        if not found:
-            missing.append(pattern)
-        listings += [_listing(call, path) for path in found]
     call.add(
         "dir_listings",
         dir_listings=listings,
@@ -45,8 +33,7 @@ def _ls(call: Call) -> None:
         share_id="",
         **_templates(call),
     )
-    for name in missing:
-        call.missing(name)
+    listings += [_listing(call, path) for path in call.matches("path")]
 
 
 def _templates(call: Call) -> dict[str, str]:
@@ -70,12 +57,6 @@ def _listing(call: Call, path: str) -> dict[str, Any]:
             entries.append(call.home.entry(path, call.flags, "."))
             entries.append({**call.home.entry(path, call.flags, ".."), **_above(path)})
         entries += _below(call, path)
-    if call.operation.name == "expand" and call.last("with_dest").lower() == "true":
-        base = "" if not place.is_dir() else path
-        for entry in entries:
-            entry["file_dest"] = posixpath.relpath(entry["rel_path"], posixpath.dirname(base) or ".")
-            if not base:
-                entry["file_dest"] = posixpath.basename(entry["rel_path"])
     return {"object_type": "dir_listing", "relative_path": path, "entries": entries, "flags": call.flags}
 
 
@@ -92,38 +73,6 @@ def _below(call: Call, path: str) -> Iterator[dict[str, Any]]:
         place = call.home.root / below
         if "r" in call.flags and place.is_dir() and not place.is_symlink():
             yield from _below(call, below)
-
-
-def _find(call: Call) -> None:
-    listings: list[dict[str, Any]] = []
-    missing: list[str] = []
-    flags = call.flags
-    match = re.compile(fnmatch.translate(call.last("pattern"))).match
-    for pattern in call.all("path"):
-        found = call.home.find(joined(call, pattern))
-        if not found:
-            missing.append(pattern)
-        for path in found:
-            entries = [
-                {key: value for key, value in call.home.entry(each, flags).items() if key != "long_format"}
-                for each in _walk(call.home, path)
-                if match(posixpath.basename(each)) and (call.home.root / each).is_file()
-            ]
-            shown = str(call.home.root) if path == "." else path  # mig-live 6
-            listings.append({"object_type": "dir_listing", "relative_path": shown, "entries": entries, "flags": flags})
-    call.add("dir_listings", dir_listings=listings, flags=flags, **_templates(call))
-    for name in missing:
-        call.missing(name)
-    if not missing:
-        call.add("file_output", lines=[])
-
-
-def _walk(home: Home, path: str) -> Iterator[str]:
-    for name in home.names(path, hidden=True) if (home.root / path).is_dir() else ():
-        below = name if path == "." else posixpath.join(path, name)
-        yield below
-        if not (home.root / below).is_symlink():
-            yield from _walk(home, below)
 
 
 def _statpath(call: Call) -> None:
@@ -157,27 +106,29 @@ def _stat(call: Call, path: str) -> dict[str, Any]:
     return {**found, "name": path} if "v" in call.flags else found
 
 
-def _du(call: Call) -> None:
-    rows: list[dict[str, Any]] = []
-    for pattern in call.all("path"):
-        found = call.home.find(joined(call, pattern))
-        if not found:
-            call.missing(posixpath.join(call.last("current_dir"), pattern))
-        for path in found:
-            inner = list(_walk(call.home, path))
-            sizes = {each: (call.home.root / each).stat().st_size for each in [*inner, path]}
-            for each in [path] if "s" in call.flags else [*inner, path]:
-                total = sum(size for name, size in sizes.items() if name == each or name.startswith(f"{each}/"))
-                rows.append({"object_type": "filedu", "name": each, "bytes": total})
-    call.add("filedus", filedus=rows)
+def _chksum(call: Call) -> None:
+    names = call.all("hash_algo") or [min(hashlib.algorithms_guaranteed)]
+    for name in names:
+        if name not in hashlib.algorithms_guaranteed:
+            call.error(f"unsupported checksum algorithm '{name}'")
+            return
+    for path in call.matches("path"):
+        call.add("file_output", lines=["".join(_checksum(call, path, name) for name in names)])
 
 
-def with_destination(call: Call) -> bool:
-    """Whether a call that reads otherwise writes its output into the home."""
-    return bool(call.last("dst"))
+def _checksum(call: Call, path: str, name: str) -> str:
+    place = call.home.root / path
+    if place.is_dir():
+        return f"checksum '{path}' failed {path}\n"
+    blocks = int(call.last("max_chunks"))
+    digest = hashlib.new(name, usedforsecurity=False)
+    with place.open("rb") as stream:
+        data = stream.read(-1 if blocks == 0 else blocks * _BLOCK)
+        more = bool(stream.read(1))
+    digest.update(data)
+    value = digest.hexdigest(32) if name.startswith("shake") else digest.hexdigest()  # type: ignore[call-arg]
+    return f"{value} {path}{f' (of first {len(data)} bytes)' if more else ''}\n"
 
-
-_STRANGERS = "No such user files!"
 
 OPERATIONS = (
     Operation(
@@ -185,24 +136,18 @@ OPERATIONS = (
         (Parameter("path", "pattern", default=(".",)), FLAGS, HERE, SHARE),
         _ls,
         title="User Files",
-        strangers=_STRANGERS,
-    ),
-    Operation(
-        "expand",
-        (Parameter("path", "pattern", default=(".",)), FLAGS, HERE, SHARE, Parameter("with_dest", "word")),
-        _ls,
-        strangers=_STRANGERS,
-    ),
-    Operation(
-        "find",
-        (
-            Parameter("path", "pattern", default=(".",)),
-            Parameter("pattern", "pattern", default=("*",)),
-            FLAGS,
-            HERE,
-        ),
-        _find,
+        strangers="No such user files!",
     ),
     Operation("statpath", (PATHS, FLAGS), _statpath),
-    Operation("du", (PATHS, FLAGS, Parameter("dst", "path"), HERE), _du, changes=with_destination),
+    Operation(
+        "chksum",
+        (
+            PATHS,
+            Parameter("hash_algo", "id"),
+            Parameter("max_chunks", "digits", default=("1024",)),
+            HERE,
+            FLAGS,
+        ),
+        _chksum,
+    ),
 )

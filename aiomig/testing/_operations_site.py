@@ -1,8 +1,7 @@
-"""Operations about the site and the user: jobman, fileman, docs, redb, userstats, mqueue."""
+"""Operations about the site and the user: jobman, fileman, docs, redb, mqueue."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from ._mrsl_parser import KEYWORDS
@@ -20,7 +19,7 @@ _READING = ("interactive", "listqueues", "listmessages", "show")
 
 def _jobman(call: Call) -> None:
     if not call.site.jobs_enabled:
-        call.error("Job execution is not enabled on this system", 200)
+        call.error("Job execution is not enabled on this system")
         return
     call.add("table_pager", entry_name="jobs", default_entries=25, form_append="")
     call.add("html_form", text="<div class='jm_container'></div>")
@@ -48,16 +47,6 @@ def _docs(call: Call) -> None:
 def _redb(call: Call) -> None:
     found = [{"object_type": "runtimeenvironment", "name": name} for name in sorted(call.site.runtime_environments)]
     call.add("runtimeenvironments", runtimeenvironments=found if call.last("operation") == "list" else [])
-
-
-def _userstats(call: Call) -> None:
-    states = Counter(job.state.lower() for job in call.jobs.find(call.client, "*"))
-    files = [path for path in call.home.root.rglob("*") if path.is_file()]
-    disk = {
-        "own_files": len(files),
-        "own_megabytes": round(sum(path.stat().st_size for path in files) / 1_048_576, 3),
-    }
-    call.add("user_stats", disk=disk, jobs={**states, "total": states.total()})
 
 
 # -- message queues (mig-protocol 5.9)
@@ -101,7 +90,7 @@ def _list(call: Call, action: str) -> None:
 def _take(call: Call, action: str) -> tuple[list[str], dict[str, str]]:
     folder = _folder(call) / call.last("queue")
     if not folder.is_dir():
-        call.error(f"Could not {action}{' from' if action == 'receive' else ''} '{call.last('queue')}' queue", 0)
+        call.error(f"Could not {action}{' from' if action == 'receive' else ''} '{call.last('queue')}' queue")
         return [], {}
     wanted = call.last("msg_id")
     names = sorted(path.name for path in folder.iterdir() if wanted in ("", path.name))
@@ -129,7 +118,7 @@ def _change(call: Call, action: str) -> None:
         (folder / (call.last("msg_id") or str(int(call.now)))).write_text(call.last("msg"), "utf-8")
         call.text(f"Message sent to '{name}' queue")
     elif action != "interactive":
-        call.error(f"Could not {action}{' to' if action == 'send' else ''} '{name}' queue", 0)
+        call.error(f"Could not {action}{' to' if action == 'send' else ''} '{name}' queue")
 
 
 OPERATIONS = (
@@ -137,7 +126,6 @@ OPERATIONS = (
     Operation("fileman", (FLAGS, Parameter("path", "path")), _fileman, title="File Manager"),
     Operation("docs", (Parameter("show", "pattern"), Parameter("search", "pattern")), _docs, title="Documentation"),
     Operation("redb", (Parameter("operation", "word", default=("list",)),), _redb, title="Runtime Environments"),
-    Operation("userstats", (Parameter("stats", "word"),), _userstats, title="User statistics"),
     Operation(
         "mqueue",
         (

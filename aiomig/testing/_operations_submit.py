@@ -1,4 +1,4 @@
-"""Operations that make jobs: submit, submitfields, jobobjsubmit and resubmit (mig-protocol 6.2)."""
+"""Operations that make jobs: submitfields and resubmit, and files with descriptions (mig-protocol 6.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._mrsl_parser import KEYWORDS, Refused, parse
 from ._operation import Operation, Parameter
-from ._operations_listing import FLAGS, PATHS
 
 if TYPE_CHECKING:
     from ._operation import Call
@@ -22,33 +21,9 @@ def submit_text(call: Call, text: str, name: str) -> dict[str, Any]:
         description = parse(text, call.site)
     except Refused as refused:
         call.jobs.number()
-        call.code = 100
         return {**found, "status": False, "message": str(refused)}
     job = call.jobs.make(call.client, description)
     return {**found, "status": True, "job_id": job.id}
-
-
-def submit_file(call: Call, path: str, name: str) -> dict[str, Any]:
-    """Submits a file of the home."""
-    data = (call.home.root / path).read_bytes()
-    try:
-        text = data.decode("utf-8")
-        if "\0" in text:
-            raise ValueError("NUL")
-    except ValueError:
-        call.code = 100
-        message = f"submit failed on '{path}' (is it a valid mRSL file?)"
-        return {"object_type": "submitstatus", "name": name, "status": False, "message": message}
-    return submit_text(call, text, name)
-
-
-def _submit(call: Call) -> None:
-    call.verbose()
-    for pattern in call.all("path"):
-        found = [path for path in call.home.find(pattern) if (call.home.root / path).is_file()]
-        if not found:
-            call.missing(pattern)
-        call.add("submitstatuslist", submitstatuslist=[submit_file(call, path, path) for path in found])
 
 
 def _submitfields(call: Call) -> None:
@@ -57,16 +32,12 @@ def _submitfields(call: Call) -> None:
     call.add("submitstatuslist", submitstatuslist=[submit_text(call, "\n\n".join(blocks) + "\n", name)])
 
 
-def _jobobjsubmit(call: Call) -> None:
-    call.error("Failed to write temporary mRSL file!", 200)  # mig-live 8: broken on Python 3
-
-
 def _resubmit(call: Call) -> None:
     rows: list[dict[str, Any]] = []
     for pattern in call.all("job_id"):
         found = call.jobs.find(call.client, pattern)
         if not found:
-            call.error(f"{pattern}: You do not have any matching job IDs!", 0)
+            call.error(f"{pattern}: You do not have any matching job IDs!")
         elif not call.site.resubmit_works:
             call.crash()
             return
@@ -85,8 +56,6 @@ _FIELDS = (
 )
 
 OPERATIONS = (
-    Operation("submit", (PATHS, FLAGS), _submit, changes=True),
     Operation("submitfields", _FIELDS, _submitfields, changes=True),
-    Operation("jobobjsubmit", _FIELDS, _jobobjsubmit, changes=True),
     Operation("resubmit", (Parameter("job_id", "id", required=True),), _resubmit, changes=True),
 )

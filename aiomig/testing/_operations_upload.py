@@ -1,4 +1,4 @@
-"""Operations that put files into the home: uploadchunked, textarea and editfile (mig-protocol 6)."""
+"""Operations that put files into the home: uploadchunked and textarea (mig-protocol 6)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._operation import Operation, Parameter, stray
 from ._operations_archives import unpack
 from ._operations_listing import FLAGS, HERE, SHARE
-from ._operations_submit import submit_file
+from ._operations_submit import submit_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ def _put(call: Call, place: Path, path: str, field: Field, entry: dict[str, Any]
     first, last = (int(found[1]), int(found[2])) if found else (0, len(field.value) - 1)
     if last - first + 1 != len(field.value):
         entry |= {"name": path, "error": f"failed to write chunk {(first, last)} - try again"}
-        call.error(f"failed to write chunk {(first, last)} at {first}", 0)
+        call.error(f"failed to write chunk {(first, last)} at {first}")
         return
     place.parent.mkdir(exist_ok=True)
     # Not truncated: what an earlier upload of that name left behind stays (mig-protocol 6.3).
@@ -115,11 +115,11 @@ def _move(call: Call, place: Path, path: str, name: str, entry: dict[str, Any]) 
     entry[path] = False
     target = posixpath.normpath(posixpath.join(here, name))
     if folder is None:
-        call.error(f"Invalid destination ('{here}' expands to an illegal path)", 0)
+        call.error(f"Invalid destination ('{here}' expands to an illegal path)")
     elif not place.is_file():
         return
     elif not folder.is_dir():
-        call.error(f"cannot move '{target}': inside a read-only location!", 0)
+        call.error(f"cannot move '{target}': inside a read-only location!")
     elif not (folder / name).is_dir():
         place.replace(folder / name)
         size = (folder / name).stat().st_size
@@ -141,7 +141,7 @@ def _textarea(call: Call) -> None:
             return
         uploads.append(saved)
         if saved["submitmrsl"] and saved["name"].endswith(".mRSL"):
-            submitted.append(submit_file(call, saved["name"], f"/{saved['name']}"))
+            submitted.append(submit_text(call, field.value.decode(), f"/{saved['name']}"))
     call.add("header", text="Uploaded/created files")
     call.add("fileuploadobjs", fileuploadobjs=uploads)
     call.add("header", text="Submitted jobs")
@@ -163,13 +163,13 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
         field.value.decode("utf-8")
     except UnicodeDecodeError:
         place.write_bytes(b"")  # mig-live 6: an empty file is left behind
-        call.error("Error writing file in memory to disk", 200)
+        call.error("Error writing file in memory to disk")
         return None
     place.write_bytes(field.value)
     extract = call.last(f"extract_{number}").lower() == "on"
     wrong = unpack(place, name, place.parent) if extract else ""
     if wrong:
-        call.error(f"Problems unpacking: Received '{name}' for unpacking. {wrong}", 0)
+        call.error(f"Problems unpacking: Received '{name}' for unpacking. {wrong}")
     else:
         call.text(f"File saved: {name}")
     return {
@@ -180,26 +180,6 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
         "extract_packages": extract,
         "size": len(field.value),
     }
-
-
-def _editfile(call: Call) -> None:
-    path = call.last("path")
-    place = call.home.place(path)
-    if place is None:
-        call.error(f"Invalid path! ({path} expands to an illegal path)")
-        return
-    if not place.parent.is_dir() or place.is_dir():
-        call.error(f"Failed to write to {path}", 200)
-        return
-    text = call.last("editarea").replace("\r\n", "\n")
-    if call.last("newline") == "windows":
-        text = text.replace("\n", "\r\n")
-    place.write_bytes(text.encode())
-    call.text(f"Saved changes to {path}.")
-    if call.last("submitjob").lower() == "true":
-        call.text("Submitting saved file to parser")
-        call.add("submitstatuslist", submitstatuslist=[submit_file(call, path, path)])
-    call.add("link", destination="javascript:history.back()", text="Back to previous page")
 
 
 OPERATIONS = (
@@ -219,16 +199,4 @@ OPERATIONS = (
         header="",
     ),
     Operation("textarea", (), _textarea, changes=True, lax=True, header="MiG file handling"),
-    Operation(
-        "editfile",
-        (
-            Parameter("path", "path", required=True),
-            Parameter("editarea", "any", required=True),
-            Parameter("newline", "word", default=("unix",)),
-            Parameter("submitjob", "word"),
-        ),
-        _editfile,
-        changes=True,
-        header="Saving changes to edited file",
-    ),
 )

@@ -1,4 +1,4 @@
-"""The files of a home as the web server gives them: ``/cert_redirect/PATH``; and what is left of PUT."""
+"""The files of a home as the web server gives them: ``/cert_redirect/PATH``."""
 
 from __future__ import annotations
 
@@ -107,27 +107,3 @@ def _part(place: Path, wanted: str, size: int, headers: list[tuple[str, str]]) -
     return Response(
         206, (*headers, ("Content-Range", f"bytes {start}-{stop - 1}/{size}")), FilePart(place, start, stop)
     )
-
-
-def put(request: Request, home: Home | None) -> Response:
-    """Answers PUT and CERTPUT as the script under Python 3: nothing but an empty file comes through (mig-live 6)."""
-    name = unquote(request.path)
-    if ".." in name.split("/"):
-        return page(400, close=True)
-    place = home.place(name.removeprefix(PREFIX.rstrip("/"))) if home is not None else None
-    if place is None or not place.parent.is_dir():
-        return page(403)
-    shown = name.removeprefix(PREFIX)
-    if place.is_dir():
-        text = (
-            f"1\nCannot write file {shown}: directory in the way!: please end the destination in a slash if it"
-            " is a directory!\n"
-        )
-    else:
-        place.write_bytes(b"")
-        text = f"1\nCould not write {shown}\n"
-        if not request.body:
-            text = (
-                f"0\nA 'normal' file was uploaded ({shown}). It can now be used as an inputfile in your .mRSL files\n"
-            )
-    return Response(200, (("Content-Type", "text/html"),), text.encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ TEXT = b"line one\nline two\nline three\nlast line without newline"
 CRLF = b"a\r\nb\rc\n\n"
 BERRIES = "blå bær\ngrød på fad\n".encode()
 BYTES = bytes(range(256))
-OK = "::EXECUTE::\necho ok\n\n::MEMORY::\n999999\n"
 
 _FILES = {
     "rec/a-json.txt": TEXT,
@@ -41,28 +39,6 @@ _FILES = {
     "rec/moved-json.txt": TEXT,
     "rec/ucmv-json.dat": BYTES * 8,
     "rec/bigtext.txt": b"the same line again\n" * 2300,
-    "jobs/ok.mRSL": OK.encode(),
-    "jobs/ok2.mRSL": OK.encode(),
-    "jobs/with space.mRSL": OK.encode(),
-    "jobs/blåbær.mRSL": OK.encode(),
-    "jobs/noext.txt": OK.encode(),
-    "jobs/binary.mRSL": BYTES,
-    "jobs/latin1.mRSL": b"::EXECUTE::\necho bl\xe5\n\n::MEMORY::\n999999\n",
-    "jobs/bad-arch.mRSL": b"::EXECUTE::\necho x\n\n::ARCHITECTURE::\nZX81\n",
-    "jobs/bad-cputime.mRSL": b"::EXECUTE::\necho x\n\n::CPUTIME::\nabc\n",
-    "jobs/negative-cputime.mRSL": b"::EXECUTE::\necho x\n\n::CPUTIME::\n-5\n",
-    "jobs/comment.mRSL": b"# comment\n::EXECUTE::\necho x\n\n::MEMORY::\n999999\n",
-    "jobs/duplicate-keyword.mRSL": b"::EXECUTE::\necho x\n\n::CPUTIME::\n60\n\n::CPUTIME::\n70\n",
-    "jobs/empty-execute.mRSL": b"::EXECUTE::\n\n\n",
-    "jobs/empty-file.mRSL": b"",
-    "jobs/lower-keyword.mRSL": b"::execute::\necho x\n",
-    "jobs/no-blank-line.mRSL": b"::EXECUTE::\necho x\n::MEMORY::\n999999\n",
-    "jobs/no-execute.mRSL": b"::JOBNAME::\nfoo\n",
-    "jobs/not-mrsl.mRSL": b"this is just text\n",
-    "jobs/syntax-error.mRSL": b"::EXECUTE\necho x\n",
-    "jobs/unknown-keyword.mRSL": b"::EXECUTE::\necho x\n\n::NOSUCHKEY::\nfoo\n",
-    "jobs/unknown-re.mRSL": b"::EXECUTE::\necho x\n\n::RUNTIMEENVIRONMENT::\nNOSUCHRE\n",
-    "jobs/unknown-vgrid.mRSL": b"::EXECUTE::\necho x\n\n::VGRID::\nNoSuchVGrid\n",
     ".htaccess": b"secret",
     ".upload-cache/ucmv-json.dat": BYTES * 8,
     ".upload-cache/uc2-json.dat": BYTES * 8,
@@ -82,7 +58,6 @@ _FOLDERS = {
     "mkdir--exists-p--json": "rec/new-json",
     "rmdir--empty--json": "rec/cgi-json",
     "mv--dir--json": "rec/newcopy-json",
-    "put-stock--certput-dir-in-the-way": "d1",
 }
 
 
@@ -95,8 +70,6 @@ def arrange_files(grid: FakeGrid, name: str, expected: list[dict[str, Any]]) -> 
     for each in expected:
         if each["object_type"] == "dir_listings":
             _listed(home, each)
-        elif each["object_type"] in ("filewcs", "filedus"):
-            _counted(home, each)
     if name.startswith(("chksum--wildcard", "statpath--wildcard")):
         _only(home, expected)
 
@@ -127,11 +100,9 @@ def put(home: Path, path: str, content: bytes) -> None:
 
 
 def _archives(home: Path, name: str) -> None:
-    if name.startswith(("unpack--zip", "untar--ok")):
+    if name.startswith("unpack--zip"):
         with zipfile.ZipFile(home / "rec/p-json.zip", "w") as archive:
             archive.writestr("one.txt", "one")
-        with tarfile.open(home / "rec/t-json.tar.gz", "w:gz") as tar:
-            tar.add(home / "rec/a-json.txt", "a-json.txt")
 
 
 def _listed(home: Path, listings: dict[str, Any]) -> None:
@@ -157,29 +128,9 @@ def _entries(listings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from (entry for entry in listing["entries"] if entry["name"] not in (".", ".."))
 
 
-def _counted(home: Path, counted: dict[str, Any]) -> None:
-    rows = counted.get("filewcs") or counted.get("filedus") or []
-    if len(rows) > 1:
-        shutil.rmtree(home / "rec")
-    for row in rows:
-        if len(rows) < 2:
-            continue
-        name = row["name"]
-        if counted["object_type"] == "filedus" and name in {each["name"].rpartition("/")[0] for each in rows}:
-            continue
-        sized = counted["object_type"] == "filedus"
-        put(home, name, b"x" * row["bytes"] if sized else _content(name, row))
-
-
-def _content(name: str, row: dict[str, Any]) -> bytes:
-    known = (
-        ("blåbær", BERRIES),
-        ("cat-", TEXT + b"a\nb\nc\n\n"),
-        ("crlf", CRLF),
-        ("two2", b"b\n"),
-    )
-    found = next((content for mark, content in known if mark in name), TEXT)
-    return b"" if row["bytes"] == 0 else found
+def _content(name: str) -> bytes:
+    marks = {"empty": b"", "blåbær": BERRIES, "cat-": TEXT + b"a\nb\nc\n\n", "crlf": CRLF, "two2": b"b\n"}
+    return next((content for mark, content in marks.items() if mark in name), TEXT)
 
 
 def _only(home: Path, expected: list[dict[str, Any]]) -> None:
@@ -188,7 +139,7 @@ def _only(home: Path, expected: list[dict[str, Any]]) -> None:
         shutil.rmtree(home / "rec")
         for line in lines:
             name = line.partition(" ")[2].strip()
-            put(home, name, _content(name, {"bytes": 0 if "empty" in name else 1 << 20}))
+            put(home, name, _content(name))
     else:
         for path in (home / "rec").glob("*.dat"):
             path.unlink()
