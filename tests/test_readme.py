@@ -1,7 +1,9 @@
-"""The README tells the truth: its programs and commands run, and say what it shows."""
+"""The README and docs/ tell the truth: their programs and commands run, and print what the text shows."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
 import os
 import re
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import pytest
 
+import aiomig
 from aiomig.testing import ServerProcess
 
 if TYPE_CHECKING:
@@ -21,25 +24,48 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 class Block(NamedTuple):
-    """A block of code, and the block of text that follows at once: what it prints."""
+    """A block of code, and the block of text that follows it: its output."""
 
+    page: str
+    number: int
     language: str
     text: str
-    printed: str | None
+    output: str | None
 
     @property
     def is_tests(self) -> bool:
         return "\nasync def test_" in self.text
 
 
+class Command(NamedTuple):
+    """A command of a terminal session, and its output."""
+
+    command: str
+    output: str
+
+
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-BLOCKS = [Block(*match.groups()) for match in FENCE.finditer(README)]
+BLOCKS = [
+    Block(page.stem, number, *match.groups())
+    for page in PAGES
+    for number, match in enumerate(FENCE.finditer(page.read_text("utf-8")))
+]
 PROGRAMS = [block for block in BLOCKS if block.language == "python" and not block.is_tests]
-SESSIONS = [block.text for block in BLOCKS if block.language == "console"]
+TEST_MODULES = [block for block in BLOCKS if block.language == "python" and block.is_tests]
+
+
+def commands(session: Block) -> Iterator[Command]:
+    for part in re.split(r"^\$ ", session.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield Command(command, output)
+
+
+# The same command with the same output may stand on several pages. Benchmarks have no output there.
+COMMANDS = sorted({each for block in BLOCKS if block.language == "console" for each in commands(block) if each.output})
 
 FIT = """
 import os, pathlib, sys
@@ -48,7 +74,7 @@ print(os.environ.get("SEED"), pathlib.Path(sys.argv[1]).read_text())
 """
 VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*"), "TIME"),
-    # How much is seen of a job before its end is a matter of how busy the machine is.
+    # How many states show before the end of a job depends on how busy the machine is.
     (re.compile(r"^(PARSE|QUEUED|EXECUTING) (TIME|None)\n", re.MULTILINE), ""),
     (re.compile(r"\b\d+_\d+_\d+_\d+__\d+_\d+_\d+_\w+\.0\b"), "JOB"),
 ]
@@ -60,9 +86,13 @@ def comparable(text: str) -> str:
     return text
 
 
+def block_id(block: Block) -> str:
+    return f"{block.page}-{block.number}"
+
+
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a user, who has the files that the README speaks of and a home of its own."""
+    """The folder of a user with a home and the files that the pages name."""
     folder = tmp_path / "work"
     (folder / "runs").mkdir(parents=True)
     for name in ("data.csv", "runs/7.csv"):
@@ -77,7 +107,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """Undoes what a program sets up for its own log."""
+    """Undoes the logging configuration of a program."""
     loggers = [logging.getLogger(name) for name in (None, "aiomig")]
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     yield
@@ -86,46 +116,53 @@ def logging_restored() -> Iterator[None]:
         logger.handlers[:] = handlers
 
 
+# -- programs
+
+
+def run_program(block: Block) -> None:
+    """Runs a program, or lines that stand inside an open session called ``mig``."""
+    code = compile(block.text, f"{block.page}.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if not code.co_flags & inspect.CO_COROUTINE:
+        exec(code, {"__name__": "__main__"})  # noqa: S102
+        return
+
+    async def main() -> None:
+        async with aiomig.connect() as mig:
+            await eval(code, {"aiomig": aiomig, "anyio": anyio, "mig": mig})
+
+    anyio.run(main)
+
+
 @pytest.mark.usefixtures("work", "logging_restored")
-@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_program(program: Block, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(program.text, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert program.printed is not None, "a program without what it prints"
-    assert comparable(said.out) == comparable(program.printed)
+@pytest.mark.parametrize("block", PROGRAMS, ids=block_id)
+def test_program(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
+    run_program(block)
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert block.output is not None, "the page does not show the output of this program"
+    assert comparable(captured.out) == comparable(block.output)
 
 
-def test_module_of_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    (module,) = [block.text for block in BLOCKS if block.is_tests]
+@pytest.mark.parametrize("block", TEST_MODULES, ids=block_id)
+def test_module_of_tests(block: Block, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makepyfile(module)
+    pytester.makepyfile(block.text)
     options = ["-W", "error", "-o", "anyio_mode=auto", "-p", "no:asyncio", "-p", "no:trio", "-p", "no:cacheprovider"]
     done = pytester.runpytest_subprocess(*options, "-p", "anyio", "-p", "pytest_aiomig", timeout=300)
-    done.assert_outcomes(passed=2 * module.count("async def test_"))
+    done.assert_outcomes(passed=2 * block.text.count("async def test_"))
 
 
 # -- commands
 
 
-def commands(session: str) -> Iterator[tuple[str, str]]:
-    """The commands of a terminal session, each with what it shows there."""
-    for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
-        command, _, shown = part.partition("\n")
-        yield command, shown
-
-
-RUN = [(command, shown) for session in SESSIONS for command, shown in commands(session) if shown]
-
-
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """Here only the server and the commands are waited for."""
+    """These tests wait for the server and for commands only."""
     return "asyncio"
 
 
 def install(folder: Path) -> None:
-    """What the README's first commands do: here it is the Python of the tests, and the checkout."""
+    """Does what the README's first command does, with the Python of the tests and the checkout."""
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name, start in (("python", ""), ("aiomig", " -m aiomig")):
@@ -135,7 +172,7 @@ def install(folder: Path) -> None:
 
 
 def configure(home: Path, server: ServerProcess) -> None:
-    """The ``~/.mig`` that MiG's users have."""
+    """Writes the ``~/.mig`` that users of MiG have."""
     (home / ".mig").mkdir(parents=True)
     lines = {
         "migserver": server.url,
@@ -157,45 +194,38 @@ async def run(command: str, folder: Path) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.parametrize(("command", "shown"), RUN, ids=range(len(RUN)))
-async def test_command(command: str, shown: str, work: Path) -> None:
+@pytest.mark.parametrize(("command", "output"), COMMANDS, ids=range(len(COMMANDS)))
+async def test_command(command: str, output: str, work: Path) -> None:
     install(work)
     if "--grid" in command:
         async with ServerProcess() as server:
             configure(work.parent / "HOME", server)
-            said = await run(command, work)
+            actual = await run(command, work)
     else:
-        said = await run(command, work)
-    assert comparable(said) == comparable(shown)
+        actual = await run(command, work)
+    assert comparable(actual) == comparable(output)
 
 
-# -- the text itself
+# -- the set-up commands
 
 
-def test_everything_is_run() -> None:
+def test_every_block_is_run() -> None:
     assert {block.language for block in BLOCKS} <= {"python", "py", "sh", "console", "text"}
     assert len(PROGRAMS) >= 8
-    assert len(RUN) >= 2
-    # Those that are not run need what the tests do not have; the old module is there to be compared with.
+    assert len(COMMANDS) >= 2
+    # Those that are not run need what the tests do not have, or show the old module for comparison.
     assert all(re.search(r"opentelemetry|mig\.create_job", block.text) for block in BLOCKS if block.language == "py")
 
 
-def test_the_first_shell_blocks_do_all_the_set_up() -> None:
-    hello, tests = [block.text for block in BLOCKS if block.language == "sh"][:2]
-    assert hello.splitlines()[-1] == ".venv/bin/python examples/hello_grid.py --local"
-    assert tests.splitlines()[-1].startswith(".venv-test/bin/python -m pytest")
-    assert hello.startswith("python3 -m venv .venv\n")
-    assert tests.startswith("python3 -m venv .venv-test\n")
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 200
+
+
+def test_the_set_up_commands_are_one_line_each() -> None:
+    hello, tests = [block.text for block in BLOCKS if block.page == "README" and block.language == "sh"][:2]
+    assert hello.count("\n") == 1
+    assert hello.startswith("python3 -m venv ")
+    assert hello.endswith(" && .venv/bin/python examples/hello_grid.py --local\n")
+    assert tests.count("\n") == 1
+    assert tests.startswith("python3 -m venv ")
     assert tests in (ROOT / ".ci" / "run").read_text("utf-8")
-
-
-def test_what_is_linked_is_there() -> None:
-    named = set(re.findall(r"`((?:examples|tests|benchmarks|\.ci)/[\w./]+)`", README))
-    named |= set(re.findall(r"(?:examples|benchmarks)/\w+\.py", README))
-    assert {path for path in named if not (ROOT / path).exists()} == set()
-    assert named
-    headings = {
-        re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-")
-        for each in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([\w-]+)\)", README)) <= headings
