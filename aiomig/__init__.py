@@ -1,6 +1,28 @@
-"""Async job management for the Minimum intrusion Grid (MiG), and the same program on this machine's cores.
+"""Run programs as jobs on the Minimum intrusion Grid (MiG), or on the cores of this machine, with async Python.
 
-::
+The public names, in groups:
+
+- **Sessions**: `connect`, `grid` and `local` make a `Session`; `current_session` returns the innermost open one.
+  `Config` says where a grid is and who the user is, `Credential` describes the user's certificate, `Polling` says how
+  often a grid is asked.
+- **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` make jobs, each a `Job`. `JobSpec` describes a job
+  with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep` and `Scope` hold many jobs, `CheckReport` and
+  `Fault` say what is wrong with a description, `Unconfirmed` is a submit that was cut off.
+- **Waiting**: `watch`, `wait`, `as_completed` and `statuses`, and their results `Watch`, `Waited` and `Completed`.
+  `JobStatus`, `JobState` and `Attempt` say what happens to a job; `JobResult` and `CommandResult` say how it ended.
+  `Tail` follows what a job writes. `cancel` gives an `Outcome` for each job.
+- **Files**: `Files` is the user's MiG home, with `FileInfo` and `WordCount`. `Queue` is a message queue. `Site` and
+  `Keyword` describe what a grid offers.
+- **Errors**: all are a `MigError`.
+
+  - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`.
+  - This machine: `LocalError`. A grid, all `GridError`: `ConnectionFailed`, `AuthenticationFailed`, `ServerError`,
+    `ProtocolError`, `SubmitUnknown`.
+  - Submitting: `SubmitRejected`, `SubmitErrors`. Files: `FileNotFound`, `FileExists`.
+  - A job, all `JobError`: `CommandFailed`, `JobFailed`, `JobCanceled`, `JobExpired`, `JobNotFound`, `ResultsMissing`,
+    `ActionRefused`.
+
+Example::
 
     import anyio, aiomig
     from aiomig import submit, watch
@@ -15,23 +37,10 @@
 
     anyio.run(main)
 
-Everything runs on asyncio and on trio, and means the same on a grid and on this machine.
-
-- **Sessions**: `connect`, `grid` and `local` make a `Session`, which ``async with`` opens, or `Session.open` in a
-  notebook. `Config` says where a grid is and who we are, `Polling` how often it is asked.
-- **Submitting**: `submit` takes commands and the fields of a `JobSpec`: inputs, outputs, `Resources`, environment.
-  `submit_many`, `sweep` and `Session.scope` are for many jobs, `submit_mrsl` is for a description written by hand,
-  `Session.check` finds out whether one would be taken.
-- **Waiting**: ``await job`` gives a `JobResult`, or raises a `JobError`. `watch` gives each `JobStatus` as it changes,
-  `wait` and `as_completed` take many jobs, `Job.tail` follows what a job writes, `Job.fetch` downloads its outputs.
-- **Files**: ``session.files``, a `Files`, is the user's MiG home. `Session.queue` has its message queues, `Queue`.
-  `Session.site` tells what a grid offers, `Site`.
-- **Errors**: all are a `MigError`. `SpecError` and `ConfigError` come before anything is sent, with every fault and its
-  remedy; `GridError` is between us and the grid, `SubmitRejected` is the grid's word, `JobError` a job's fate.
-
-No function takes a timeout: ``anyio.fail_after`` and ``asyncio.timeout`` do that. A wait that is cancelled never
-cancels a job; a submit that is cancelled leaves no job that nobody knows of. All times are aware, in UTC; durations are
-in seconds. `aiomig.testing` has a grid in memory for tests.
+Everything runs on asyncio and on trio, and means the same on a grid and on this machine. No function takes a timeout:
+use ``anyio.fail_after`` or ``asyncio.timeout``. Cancelling a wait never cancels a job. Cancelling a submit cancels the
+job that it may have made. All times are aware, in UTC. Durations are in seconds. `aiomig.testing` has a grid in memory
+for tests.
 """
 
 import logging as _logging
@@ -178,3 +187,9 @@ __all__ = [
     "wait",
     "watch",
 ]
+
+for _name in __all__:
+    _public = globals()[_name]
+    # Tracebacks and pydoc name `aiomig`, not a private module. Values keep theirs: pydantic resolves annotations there.
+    if not hasattr(_public, "__dataclass_fields__") and not hasattr(_public, "_fields"):
+        _public.__module__ = __name__

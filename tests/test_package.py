@@ -7,6 +7,7 @@ import copy
 import importlib.metadata
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import types
@@ -101,6 +102,11 @@ def documented_things() -> Iterator[tuple[str, Any]]:
 
 def test_everything_public_has_a_docstring() -> None:
     assert [name for name, each in documented_things() if not (each.__doc__ or "").strip()] == []
+
+
+def test_the_docstring_of_the_package_names_everything_public() -> None:
+    named = set(re.findall(r"`(\w+)`", aiomig.__doc__ or ""))
+    assert [name for name in aiomig.__all__ if name not in named] == []
 
 
 def test_every_module_has_a_docstring() -> None:

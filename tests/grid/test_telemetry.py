@@ -34,9 +34,9 @@ def spans_in(text: str) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_program_of_the_readme(tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text("utf-8").partition("\n## Logging\n")[2]
-    match = re.search(r"^```py\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+async def test_the_program_of_the_page_on_logging(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "logging.md").read_text("utf-8")
+    match = re.search(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert match is not None
     async with FakeGrid() as grid, grid.serve() as address:
         config = tmp_path / "miguser.conf"
