@@ -98,7 +98,7 @@ from ._core.models import (
     Unconfirmed,
 )
 from ._core.version import VERSION as _VERSION
-from ._grid.config import Config
+from ._grid.config import Config, Retry
 from ._grid.credential import Credential
 from ._grid.poller import Polling
 from ._home.files import FileInfo, Files, WordCount
@@ -159,6 +159,7 @@ __all__ = [
     "Remote",
     "Resources",
     "ResultsMissing",
+    "Retry",
     "Scope",
     "ServerError",
     "Session",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._core.models import JobStatus, Outcome
-    from ._grid.config import Password
+    from ._grid.config import Password, Retry
     from ._grid.poller import Polling
     from ._jobs.sweep import Sweep, Template
     from ._spec.jobspec import JobSpec, SpecFields
@@ -221,6 +221,7 @@ def grid(
     config: Config | str | os.PathLike[str] | None = None,
     *,
     polling: Polling | None = None,
+    retry: Retry | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     journal: str | os.PathLike[str] | bool | None = True,
     **fields: Unpack[ConfigFields],
@@ -240,6 +241,7 @@ def grid(
         config: a `Config`, or the path of a ``miguser.conf``; default is ``$AIOMIG_CONFIG``, then
             ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
         polling: how often to ask for jobs that are watched.
+        retry: how often, and after which pauses, a read that failed is sent again.
         transport: what to send by instead of the network, for tests.
         journal: where it is recorded what is submitted, before it is sent, so that `Session.unconfirmed` of this
             session or the next one can find out what became of a submit that was cut off. The path of a private
@@ -279,7 +281,7 @@ def grid(
         return config.url if transport is not None else f"{config.url} {config.credential().user}"
 
     records = SubmitJournal(folder, owner, required=required)
-    return Session(GridBackend(client, Link(client), polling or Polling(), records), lambda: client.credential)
+    return Session(GridBackend(client, Link(client, retry), polling or Polling(), records), lambda: client.credential)
 
 
 def local(

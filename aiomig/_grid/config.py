@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import random
 import re
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from .._core.display import short_repr
-from .._core.errors import AuthenticationFailed, ConfigError
-from .._core.validation import expanded
+from .._core.errors import AuthenticationFailed, ConfigError, SpecError
+from .._core.models import Fault
+from .._core.validation import expanded, is_count
 from .credential import Credential
 from .miguser import UserFile, content
 
@@ -319,3 +321,37 @@ def _check_secrecy(what: str, path: Path) -> None:
             path,
             extra={"event_name": "secret_readable", "path": str(path)},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a request that only reads is sent again after it failed: pauses that double, with jitter.
+
+    Attributes:
+        tries: how often it is sent at most.
+        first: the first pause in seconds; each further pause is twice as long.
+        longest: the longest pause in seconds.
+
+    Raises:
+        SpecError: a field is not a number of its kind.
+    """
+
+    tries: int = 5
+    first: float = 0.5
+    longest: float = 20.0
+
+    def __post_init__(self) -> None:
+        faults = [
+            Fault(name, value, "not a number of at least 0", "give seconds")
+            for name in ("first", "longest")
+            if not isinstance(value := getattr(self, name), int | float) or not value >= 0
+        ]
+        if not is_count(self.tries):
+            faults.insert(0, Fault("tries", self.tries, "not a positive whole number", "give a count of at least 1"))
+        if faults:
+            raise SpecError(faults)
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the pauses between the tries: each between half of its length and all of it."""
+        for number in range(self.tries - 1):
+            yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)

@@ -8,13 +8,11 @@ Whether the clock of a server and that of this machine agree.
 from __future__ import annotations
 
 import logging
-import random
 import re
 import secrets
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +21,7 @@ from urllib.parse import quote, urlencode
 import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
+from .config import Retry
 from .http import is_lasting
 from .protocol import answer as _protocol
 
@@ -370,26 +369,6 @@ def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
 
 
 _LONGEST_RETRY_AFTER = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Growing pauses with jitter.
-
-    Attributes:
-        tries: how often a read is sent at most.
-        first: the first pause in seconds; each further one is twice as long.
-        longest: the longest pause in seconds.
-    """
-
-    tries: int = 5
-    first: float = 0.5
-    longest: float = 20.0
-
-    def pauses(self) -> Iterator[float]:
-        """The pauses between the tries: each between half of its length and all of it."""
-        for number in range(self.tries - 1):
-            yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:

@@ -43,19 +43,24 @@ a process; they need trustme, which ``pip install 'aiomig[test]'`` brings.
 from __future__ import annotations
 
 from ._certificates import Authority, ClientFiles
-from ._faults import Dropped, Faults
+from ._fake_grid import FakeGrid
+from ._faults import Dropped, FaultKind, Faults, FaultTime
 from ._process import ServerProcess
 from ._scripted import GridJob
-from ._server import FakeGrid, RecordedRequest
+from ._serve import Address
+from ._server import RecordedRequest
 from ._site import USER, Site
 from ._wire import Request, Response
 
 __all__ = [
     "USER",
+    "Address",
     "Authority",
     "ClientFiles",
     "Dropped",
     "FakeGrid",
+    "FaultKind",
+    "FaultTime",
     "Faults",
     "GridJob",
     "RecordedRequest",

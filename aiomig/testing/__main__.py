@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ._server import FakeGrid
+from ._fake_grid import FakeGrid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

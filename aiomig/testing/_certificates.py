@@ -56,7 +56,7 @@ class Authority:
         """What the server needs to listen, and to ask every client for a certificate of this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._authority.issue_cert(host, "localhost", "127.0.0.1").configure_cert(context)
+        self._authority.issue_cert(host, "localhost", "127.0.0.1", "::1").configure_cert(context)
         self._authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
         return context

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from ._wire import FilePart, Request, Response, page
 
-Kind = Literal[
+FaultKind = Literal[
     "slow",
     "error",
     "unavailable",
@@ -20,7 +20,7 @@ Kind = Literal[
     "extra",
     "csrf",
 ]
-When = Literal["before", "after"]
+FaultTime = Literal["before", "after"]
 
 _CRASH = (
     b'[{"object_type": "start", "headers": [["Content-Type", "application/json"]]},'
@@ -46,8 +46,8 @@ class Fault:
     """One misbehaviour, as `Faults.add` describes it."""
 
     operation: str
-    kind: Kind
-    when: When
+    kind: FaultKind
+    when: FaultTime
     skip: int
     left: int | None
     seconds: float
@@ -110,11 +110,11 @@ class Faults:
     def add(
         self,
         operation: str,
-        kind: Kind,
+        kind: FaultKind,
         *,
         times: int | None = 1,
         skip: int = 0,
-        when: When | None = None,
+        when: FaultTime | None = None,
         seconds: float = 0.0,
         retry_after: str | float | None = None,
         location: str = "",
@@ -144,8 +144,8 @@ class Faults:
         Raises:
             ValueError: there is no such kind, or a number is negative.
         """
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind={kind!r}: no such misbehaviour; use one of {', '.join(get_args(Kind))}")
+        if kind not in get_args(FaultKind):
+            raise ValueError(f"kind={kind!r}: no such misbehaviour; use one of {', '.join(get_args(FaultKind))}")
         for name, value in (("times", times or 0), ("skip", skip), ("seconds", seconds), ("size", size)):
             if value < 0:
                 raise ValueError(f"{name}={value!r}: is negative; give 0 or more")

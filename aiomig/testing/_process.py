@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Process
 
-    from ._faults import Kind
+    from ._faults import FaultKind
 
 _LONGEST_LINE = 1 << 22
 
@@ -114,6 +114,6 @@ class ServerProcess:
         """The processor time that the server has used, its jobs left out."""
         return float((await self._ask(do="counts"))["cpu_seconds"])
 
-    async def add_fault(self, operation: str, kind: Kind, **details: object) -> None:
+    async def add_fault(self, operation: str, kind: FaultKind, **details: object) -> None:
         """As `Faults.add`."""
         await self._ask(do="fault", operation=operation, kind=kind, details=details)

@@ -180,6 +180,10 @@ class GridJob:
 
         return self._later(after, change)
 
+    def forget(self) -> None:
+        """Remove it from the server, which then answers that there is no such job."""
+        self._jobs.records.pop(self.id, None)
+
     def _later(self, after: float, act: Callable[[], object]) -> GridJob:
         if after < 0:
             raise ValueError(f"after={after!r}: time does not go back; give seconds from now")

@@ -13,7 +13,7 @@ from ._wire import Request
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ._server import FakeGrid
+    from ._server import Server
     from ._wire import Response
 
 
@@ -38,12 +38,12 @@ class FakeTransport(httpx.AsyncBaseTransport):
     """Carries requests to a `FakeGrid` and its answers back, with the errors that a network has.
 
     Args:
-        grid: the server.
+        server: the server.
         client: the distinguished name of the user, or nothing.
     """
 
-    def __init__(self, grid: FakeGrid, client: str) -> None:
-        self._grid = grid
+    def __init__(self, server: Server, client: str) -> None:
+        self._server = server
         self._client = client
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -66,14 +66,14 @@ class FakeTransport(httpx.AsyncBaseTransport):
         limit = request.extensions.get("timeout", {}).get("read")
         try:
             with anyio.fail_after(limit):
-                answer = await self._grid.handle(asked)
+                answer = await self._server.handle(asked)
         except TimeoutError as error:
             raise httpx.ReadTimeout("", request=request) from error
         except Dropped as error:
             words = "Server disconnected without sending a response."
             raise httpx.RemoteProtocolError(words, request=request) from error
         headers = [
-            (name.encode("ascii"), value.encode("latin-1")) for name, value in answer.all_headers(self._grid.now)
+            (name.encode("ascii"), value.encode("latin-1")) for name, value in answer.all_headers(self._server.now)
         ]
         if request.method == "HEAD" or answer.status == 304:
             return httpx.Response(answer.status, headers=headers, stream=httpx.ByteStream(b""))

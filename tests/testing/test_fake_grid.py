@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiomig.testing._faults import Kind, When
+    from aiomig.testing import FaultKind, FaultTime
 
 AT_ONCE = Site(parse_time=0)
 
@@ -148,6 +148,17 @@ async def test_other_ends(grid: FakeGrid) -> None:
         assert again.state == "CANCELED"
         assert again.is_final
         assert not (grid.home / "job_output").exists()
+
+
+async def test_jobs_without_requests(grid: FakeGrid) -> None:
+    grid.script(lambda job: job.executing().finish("done"))
+    first, second = grid.add_jobs(2, ["echo done"])
+    assert [first.state, second.commands] == ["FINISHED", ("echo done",)]
+    second.forget()
+    async with client(grid) as http:
+        answer = await call(http, "jobstatus", job_id=[first.id, second.id])
+    assert [job["job_id"] for job in one(answer, "job_list")["jobs"]] == [first.id]
+    assert one(answer, "error_text")["text"] == f"{second.id}: You do not have any matching job IDs!"
 
 
 async def test_wrong_use_is_explained(grid: FakeGrid, tmp_path: Path) -> None:
@@ -358,7 +369,7 @@ async def test_faults_before_and_after_acting(grid: FakeGrid) -> None:
     grid.hold()
     fields = {"output_format": "json", "EXECUTE": "true", "_csrf": grid.token("submitfields")}
     async with client(grid) as http:
-        moments: dict[When, int] = {"before": 0, "after": 1}
+        moments: dict[FaultTime, int] = {"before": 0, "after": 1}
         for when, jobs in moments.items():
             grid.faults.add("submitfields", "drop", when=when)
             with pytest.raises(httpx.RemoteProtocolError):
@@ -389,7 +400,11 @@ async def test_faults_of_answers(grid: FakeGrid) -> None:
         assert (await http.get("/wsgi-bin/ls.py")).headers["retry-after"] == "7"
         grid.faults.add("ls", "login", location="https://login.example.org/")
         assert (await http.get("/wsgi-bin/ls.py")).headers["location"] == "https://login.example.org/"
-        marks: dict[Kind, str] = {"crash": "internal error occurred in the ls", "html": "It works!", "csrf": "CSRF"}
+        marks: dict[FaultKind, str] = {
+            "crash": "internal error occurred in the ls",
+            "html": "It works!",
+            "csrf": "CSRF",
+        }
         for kind, mark in marks.items():
             grid.faults.add("ls", kind)
             assert mark in (await http.get("/wsgi-bin/ls.py?output_format=json")).text

@@ -9,6 +9,7 @@ import anyio
 import httpx
 import pytest
 
+import aiomig
 from aiomig.testing import USER, FakeGrid, ServerProcess, Site
 from tests.testing.fake_grid_calls import AGENT, call, one, state, submit
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiomig.testing._serve import Address
+    from aiomig.testing import Address
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ async def test_tls_of_a_stranger(grid: FakeGrid) -> None:
         async with httpx.AsyncClient(base_url=address.url, verify=context) as http:
             answer = await call(http, "jobstatus")
     assert one(answer, "error_text")["text"].startswith("No such user (/C=DK/")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+async def test_an_address_gives_configurations(grid: FakeGrid, host: str) -> None:
+    other = "/C=DK/O=Test Org/CN=Ada/emailAddress=ada@example.org"
+    async with grid.serve(host) as address:
+        assert (f"[{host}]" if ":" in host else host) in address.url
+        async with aiomig.grid(address.config(), journal=None) as mig:
+            assert mig.credential is not None
+            assert mig.credential.user == USER
+        for _ in range(2):  # the second time the account is there
+            async with aiomig.grid(address.config(other, timeout=50), journal=None) as mig:
+                await mig.files.write_text("mine", "Ada's")
+    assert grid.home not in grid.add_user(other).parents
+    assert not (grid.home / "mine").exists()
+    assert {request.client for request in grid.requests} == {USER, other}
 
 
 async def test_connections_end(tmp_path: Path) -> None:

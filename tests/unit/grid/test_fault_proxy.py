@@ -17,7 +17,7 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, JobState, MigError
-from aiomig._grid.operations import Retry
+from aiomig._grid.config import Retry
 from aiomig.testing import FakeGrid, Site
 from tests.unit.grid.fault_proxy import Mischief, proxied
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomig._grid.backend import GridBackend
-    from aiomig.testing import GridJob
-    from aiomig.testing._serve import Address
+    from aiomig.testing import Address, GridJob
     from tests.unit.grid.fault_proxy import Direction, FaultProxy
 
 STEPS = frozenset({"one", "many", "upload", "download", "given_up"})
@@ -37,7 +36,7 @@ SIZE = 6000
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._grid.operations.Retry", partial(Retry, first=0.001))
+    monkeypatch.setattr("aiomig._grid.config.Retry", partial(Retry, first=0.001))
     monkeypatch.setattr("aiomig._grid.submit._LOOKS", (0.001, 0.002, 0.004))
     monkeypatch.setattr("aiomig._grid.submit._CLEAN_UP_SECONDS", 0.3)
     monkeypatch.setattr("aiomig._grid.http._DIAGNOSIS_SECONDS", 0.05)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from aiomig.testing._faults import Kind, When
+    from aiomig.testing import FaultKind as Kind
+    from aiomig.testing import FaultTime as When
 
 __all__ = ["anyio_backend"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiomig.testing._serve import Address
+    from aiomig.testing import Address
 
 ROUNDS = 50
 BURST = 20

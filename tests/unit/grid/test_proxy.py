@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed
-from aiomig._grid.operations import Retry
+from aiomig._grid.config import Retry
 from aiomig._grid.proxy import Proxy, proxy_for
 from aiomig._grid.tls import TlsStream
 from aiomig.testing import FakeGrid
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream
 
-    from aiomig.testing._serve import Address
+    from aiomig.testing import Address
 
 VARIABLES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
@@ -35,7 +35,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("aiomig._grid.operations.Retry", lambda: Retry(tries=1))
+    monkeypatch.setattr("aiomig._grid.config.Retry", lambda: Retry(tries=1))
 
 
 # -- which one

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiomig import JobSpec
-    from aiomig.testing._faults import Kind, When
+    from aiomig.testing import FaultKind as Kind
+    from aiomig.testing import FaultTime as When
 
 
 __all__ = ["anyio_backend"]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from aiomig import Session
-    from aiomig.testing._faults import When
+    from aiomig.testing import FaultTime as When
 
 __all__ = ["anyio_backend"]
 

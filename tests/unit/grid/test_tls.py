@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, ConnectionFailed, ProtocolError, Session
+from aiomig._grid.config import Retry
 from aiomig._grid.credential import Credential
-from aiomig._grid.operations import Retry
 from aiomig.testing import USER, Authority, FakeGrid
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import ByteStream, SocketStream
 
-    from aiomig.testing import ClientFiles
-    from aiomig.testing._wire import Request, Response
+    from aiomig.testing import ClientFiles, Request, Response
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -57,7 +56,7 @@ class Other(Authority):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._grid.operations.Retry", partial(Retry, first=0.001))
+    monkeypatch.setattr("aiomig._grid.config.Retry", partial(Retry, first=0.001))
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,7 @@ from aiomig import (
     Remote,
     Resources,
     ResultsMissing,
+    Retry,
     ServerError,
     SpecError,
     SubmitErrors,
@@ -530,6 +531,8 @@ OPTIONS = [
     option("no request a minute", "requests_a_minute", lambda: Polling(requests_a_minute=0), "at least 1"),
     option("a jitter of all", "jitter", lambda: Polling(jitter=1), "below 1"),
     option("pauses in words", "ceiling", lambda: Polling(ceiling="long"), "'long'", "above 0"),  # type: ignore[arg-type]
+    option("no try at all", "tries", lambda: Retry(tries=0), "0", "at least 1"),
+    option("a pause in words", "first", lambda: Retry(first="long"), "'long'", "at least 0"),  # type: ignore[arg-type]
     option("nothing in flight", "in_flight", lambda mig: mig.sweep("true", [], in_flight=0), "0", "positive"),
     option("an order of its own", "order", lambda mig: mig.sweep("true", [], order="any"), "'any'", "'submission'"),
     option("a failure ignored", "on_failure", lambda mig: mig.sweep("true", [], on_failure="ok"), "'ok'", "'raise'"),
