@@ -1,4 +1,4 @@
-"""Paths of the MiG home: one rule for both modes, so that what works locally works on the grid.
+"""Paths of the MiG home: the same rules for both backends. Pure text, no I/O.
 
 Inside aiomig such a path is text, relative to the home, normalised, without a leading or trailing ``/``;
 ``"."`` is the home itself.
@@ -14,9 +14,10 @@ from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
 from .errors import PathRefused
+from .models import Fault
 
 HomePath: TypeAlias = str | PurePosixPath
-"""What a user may give as a path of the MiG home."""
+"""A path of the MiG home as users write it."""
 
 ArchiveFormat: TypeAlias = Literal["zip", "tar", "gz", "bz2"]
 
@@ -24,16 +25,17 @@ OWN_FOLDER = ".aiomig"
 """The folder at the top of a local home in which local mode keeps its own state."""
 
 INVISIBLE = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash"})
-"""Names that a MiG server neither shows nor lets anyone write (mig-protocol 8.4)."""
+"""Names that a MiG server neither shows nor lets anyone write. See docs/protocol.md#hidden-names."""
 
 MAX_LENGTH = 4096
-"""The longest path that a MiG server takes, in characters (mig-protocol 8.1)."""
+"""The longest path that a MiG server takes, in characters. See docs/protocol.md#characters."""
 
-# mig-protocol 8.1; letters are those of the Unicode categories below, after NFC.
+# docs/protocol.md#characters; letters are those of the Unicode categories below, after NFC.
 _SIGNS = frozenset("0123456789 /.,_-+=:;@'%()~!&¤$€£¢¥₣₤±×÷½¾§‰¶")
 _LETTERS = frozenset({"Lu", "Ll", "Lt"})
+_PLAIN = re.compile(r"[A-Za-z0-9_./+=:@%,-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Python carries file names that are not UTF-8 as U+DC80…U+DCFF; other lone surrogates are no text at all.
+# Python writes file names that are not UTF-8 with U+DC80…U+DCFF; no name holds other lone surrogates.
 _NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _PATTERN = re.compile(r"[*?]")
 _ARCHIVES: tuple[tuple[str, ArchiveFormat], ...] = (
@@ -47,26 +49,26 @@ _ARCHIVES: tuple[tuple[str, ArchiveFormat], ...] = (
 
 
 def home_path(path: HomePath, *, pattern: bool = False) -> str:
-    """Normalise a path of the MiG home.
+    """Return a path of the MiG home, checked and normalised.
 
     Args:
         path: relative to the home; a leading ``/`` is the home, and so is ``"."``.
-        pattern: whether ``*`` and ``?`` may stand in the last component. Anywhere else they are refused: a
-            server would expand them, so that removing ``*`` would remove everything (mig-protocol 2.3).
+        pattern: whether ``*`` and ``?`` are allowed in the last component. They are refused anywhere else: a
+            server would expand them, and removing ``*`` would remove everything. See docs/protocol.md#patterns.
 
     Returns:
         The path relative to the home, without ``.``, ``..``, double, leading or trailing slashes.
 
     Raises:
-        PathRefused: it leaves the home, is hidden by MiG or is aiomig's own, holds control characters or
+        PathRefused: it leaves the home, is hidden by MiG, belongs to aiomig, holds control characters or
             misplaced wildcards, or is too long.
         TypeError: it is neither text nor a `PurePosixPath`.
     """
     if not isinstance(path, str | PurePosixPath):
         raise TypeError(f"path={path!r}: a path of the MiG home is str or PurePosixPath, not {type(path).__name__}")
     text = str(path)
-    if found := _CONTROL.search(text):
-        raise PathRefused(text, f"holds the control character U+{ord(found[0]):04X}; use a name without it")
+    if control := _CONTROL.search(text):
+        raise PathRefused(text, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
     clean = _normalise(text)
     folder = posixpath.dirname(clean) if pattern else clean
     if _PATTERN.search(folder):
@@ -76,7 +78,7 @@ def home_path(path: HomePath, *, pattern: bool = False) -> str:
 
 
 def listed_path(path: str) -> str:
-    """Check a path that a listing of the home gave, before anything local is named after it.
+    """Check a path from a listing of the home before a local file is named after it.
 
     Odd characters are let through: a job may have made such names, and they can be fetched.
 
@@ -84,91 +86,105 @@ def listed_path(path: str) -> str:
         PathRefused: it is not a normalised path inside the home.
     """
     if path != _normalise(path):
-        raise PathRefused(path, "the listing of the home holds a name that is no clean path below it")
+        raise PathRefused(path, "the listing of the home holds a name that is not a normalised path below it")
     return path
 
 
 def _normalise(text: str) -> str:
-    if not text:
-        raise PathRefused(text, "is empty; use '.' for the home itself")
-    if len(text) > MAX_LENGTH:
-        raise PathRefused(text[:60] + "…", f"has {len(text)} characters; MiG takes {MAX_LENGTH} at most")
-    if "\0" in text or _NO_TEXT.search(text):
-        raise PathRefused(text, "holds a NUL or half a surrogate pair, which no file name can; use another name")
-    clean = posixpath.normpath(text.lstrip("/") or ".")
-    parts = clean.split("/")
+    if fault := path_fault(text):
+        raise PathRefused(text if len(text) <= MAX_LENGTH else text[:60] + "…", f"{fault.problem}; {fault.remedy}")
+    return posixpath.normpath(text.lstrip("/") or ".")
+
+
+def path_fault(path: str) -> Fault | None:
+    """Return why a text cannot be a path in the home, or ``None``. Odd characters and patterns are let through."""
+    if not path:
+        return Fault("path", path, "is empty", "use '.' for the home itself")
+    if len(path) > MAX_LENGTH:
+        problem = f"has {len(path)} characters; MiG takes {MAX_LENGTH} at most"
+        return Fault("path", path, problem, "use a shorter path")
+    if "\0" in path or _NO_TEXT.search(path):
+        return Fault("path", path, "holds a NUL or half a surrogate pair, which no file name can", "use another name")
+    parts = posixpath.normpath(path.lstrip("/") or ".").split("/")
     if parts[0] == "..":
-        raise PathRefused(text, "leads out of the MiG home; give a path inside it")
+        return Fault("path", path, "leads out of the MiG home", "give a path inside it, without '..'")
     if hidden := INVISIBLE.intersection(parts):
-        raise PathRefused(text, f"{min(hidden)} is hidden by MiG, which lets nobody use it; use another name")
+        return Fault("path", path, f"{min(hidden)} is hidden by MiG, which lets nobody use it", "use another name")
     if parts[0] == OWN_FOLDER:
-        raise PathRefused(text, f"{OWN_FOLDER} belongs to aiomig's local mode; use another name")
-    return clean
+        return Fault("path", path, f"{OWN_FOLDER} belongs to aiomig's local mode", "use another name")
+    return None
+
+
+def stray_character(path: str) -> str | None:
+    """Return the first character that MiG does not take in a path, or ``None``. See docs/protocol.md#characters."""
+    if _PLAIN.fullmatch(path):
+        return None
+    for character in unicodedata.normalize("NFC", path):
+        if character not in _SIGNS and unicodedata.category(character) not in _LETTERS:
+            return character
+    return None
 
 
 def check_characters(path: str) -> None:
-    """Check that MiG's operations can address a path, for whatever makes a name in the home.
-
-    The allowed characters are those of mig-protocol 8.1.
+    """Raise if MiG's operations cannot address a path. For every method that creates a name in the home.
 
     Args:
         path: a normalised path of the home.
 
     Raises:
-        PathRefused: it holds a character that they cannot carry; the message says which.
+        PathRefused: it holds a character that MiG does not take; the message names it.
     """
-    for character in unicodedata.normalize("NFC", path):
-        if character not in _SIGNS and unicodedata.category(character) not in _LETTERS:
-            name = unicodedata.name(character, "no name")
-            raise PathRefused(
-                path,
-                f"MiG cannot carry the character {character!r} (U+{ord(character):04X}, {name}) in a path; "
-                "use letters, digits, space and . , _ - + = : ; @ ' % ( ) ~ ! & $",
-            )
+    if (character := stray_character(path)) is not None:
+        name = unicodedata.name(character, "no name")
+        raise PathRefused(
+            path,
+            f"MiG cannot carry the character {character!r} (U+{ord(character):04X}, {name}) in a path; "
+            "use letters, digits, space and . , _ - + = : ; @ ' % ( ) ~ ! & $",
+        )
 
 
 def has_pattern(path: str) -> bool:
-    """Whether a path holds ``*`` or ``?``."""
+    """Return whether a path holds ``*`` or ``?``."""
     return _PATTERN.search(path) is not None
 
 
 def name_matches(name: str, pattern: str) -> bool:
-    """Whether a name matches a pattern of ``*`` and ``?``; brackets are plain, as on a MiG server."""
+    """Return whether a name matches a pattern of ``*`` and ``?``; brackets are plain, as on a MiG server."""
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def folder_of(path: str) -> str:
-    """The directory that holds a path; ``"."`` for what lies at the top of the home."""
+    """Return the directory that holds a path; ``"."`` at the top of the home."""
     return posixpath.dirname(path) or "."
 
 
 def name_of(path: str) -> str:
-    """The last component of a path; ``"."`` for the home."""
+    """Return the last component of a path; ``"."`` for the home."""
     return posixpath.basename(path)
 
 
 def join(folder: str, name: str) -> str:
-    """A name, or a relative path, below a directory of the home; both normalised."""
+    """Return a relative path below a directory of the home; both are normalised."""
     return posixpath.normpath(posixpath.join(folder, name))
 
 
 def below(folder: str, path: str) -> str:
-    """The path of something inside a directory, relative to that directory."""
+    """Return a path inside a directory relative to that directory."""
     return path if folder == "." else path.removeprefix(f"{folder}/")
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path lies below a directory, at any depth, without being it."""
+    """Return whether a path lies below a directory, at any depth; a directory is not below itself."""
     return path != folder and (folder == "." or path.startswith(f"{folder}/"))
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a component of a relative path is a dot name."""
+    """Return whether a component of a relative path begins with a dot."""
     return path != "." and any(part.startswith(".") for part in path.split("/"))
 
 
 def chain(path: str) -> tuple[str, ...]:
-    """A path and the directories above it, from the top down, without the home."""
+    """Return a path and the directories above it, from the top down, without the home."""
     if path == ".":
         return ()
     parts = path.split("/")
@@ -176,16 +192,16 @@ def chain(path: str) -> tuple[str, ...]:
 
 
 def archive_format(path: str) -> ArchiveFormat:
-    """The kind of archive that the suffix of a name says, as a MiG server reads it (mig-protocol 2.3).
+    """Return the format of an archive by the suffix of its name. See docs/protocol.md#archives.
 
     Raises:
-        PathRefused: the suffix is none of those.
+        PathRefused: MiG knows no archive with this suffix.
     """
     return _archive(path)[1]
 
 
 def archive_suffix(path: str) -> str:
-    """That suffix, such as ``".tar.gz"``. Raises as `archive_format`."""
+    """Return the suffix of an archive, such as ``".tar.gz"``. Raises as `archive_format` does."""
     return _archive(path)[0]
 
 
@@ -193,5 +209,5 @@ def _archive(path: str) -> tuple[str, ArchiveFormat]:
     for suffix, kind in _ARCHIVES:
         if name_of(path).lower().endswith(suffix):
             return suffix, kind
-    known = " ".join(suffix for suffix, _ in _ARCHIVES)
-    raise PathRefused(path, f"no archive can be told from this name; end it with one of {known}")
+    suffixes = " ".join(suffix for suffix, _ in _ARCHIVES)
+    raise PathRefused(path, f"the name does not say which archive it is; end it with one of {suffixes}")

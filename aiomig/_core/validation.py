@@ -1,4 +1,4 @@
-"""Whether what a caller gave is what the signature says: for callers without a type checker."""
+"""Checks of arguments, for callers without a type checker."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 
 def is_count(value: object) -> bool:
-    """A whole number of at least 1; True is none."""
+    """Return whether a value is a whole number of at least 1. ``True`` is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def is_text(value: object) -> bool:
-    """Text that is not blank."""
+    """Return whether a value is text that is not blank."""
     return isinstance(value, str) and bool(value.strip())
 
 
-def expanded(given: str | os.PathLike[str]) -> Path:
-    """A path with a leading ``~`` expanded.
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with a leading ``~`` expanded.
 
     Raises:
-        ValueError: it can name no file; says why, and what to do.
+        ValueError: it cannot name a file; the message says why and what to do.
     """
-    text = os.fspath(given)
+    text = os.fspath(path)
     if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
         raise ValueError("holds a NUL or half a character, which no file name can; give another path")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError("begins with the home of a user that is not known here; write the whole path") from error
+        raise ValueError("begins with the home of a user who does not exist here; write the whole path") from error

@@ -19,7 +19,7 @@ from .._core.models import JobState, Outcome
 from .._core.subscriptions import Board
 from .._core.tasks import SessionTasks
 from .._spec import mrsl as _mrsl
-from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, renamed
+from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from . import site as _grid_check
 from . import site as _grid_site
 from .credential import warn_of_long_jobs
@@ -387,7 +387,7 @@ def _plan_from(description: Description) -> Plan:
     outputs: list[PlannedOutput] = []
     folder: str | None = None
     commands = description.lines("EXECUTE")
-    names = renamed(commands[-1]) if commands else {}
+    names = output_names(commands[-1]) if commands else {}
     for each in description.transfers("OUTPUTFILES"):
         name, destination = names.get(each.source, each.source), None
         if each.destination.startswith(PRIVATE_FOLDER + "/"):
@@ -404,6 +404,6 @@ def _plan_from(description: Description) -> Plan:
         description,
         outputs=tuple(outputs),
         folder=folder,
-        lines_before=int(bool(commands) and _LEADING.match(commands[0]) is not None),
-        lines_after=int(bool(names)),
+        prologue_lines=int(bool(commands) and _LEADING.match(commands[0]) is not None),
+        epilogue_lines=int(bool(names)),
     )

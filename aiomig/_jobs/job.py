@@ -152,7 +152,7 @@ class Job:
         files = await self._work.backend.results(status)
         plan = await self.plan()
         found = result(
-            status, files, plan.description.lines("EXECUTE"), before=plan.lines_before, after=plan.lines_after
+            status, files, plan.description.lines("EXECUTE"), before=plan.prologue_lines, after=plan.epilogue_lines
         )
         if check:
             raise_for(self.id, found, plan.description)

@@ -20,7 +20,7 @@ from .._core.job_log import resubmitting
 from .._core.models import Fault
 from .._shell.check import CommandCheck
 from .._spec.jobspec import JobSpec
-from .._spec.plan import PRIVATE_FOLDER, again
+from .._spec.plan import PRIVATE_FOLDER
 from .._spec.values import Remote
 from .job import Job, Work
 from .scope import entered
@@ -172,7 +172,7 @@ class Delivery:
     async def again(self, plan: Plan) -> Made:
         """The same job again, in a private folder of its own."""
         marker = secrets.token_hex(12)
-        new = again(plan, f"{PRIVATE_FOLDER}/{marker}", marker)
+        new = plan.plan_resubmit(f"{PRIVATE_FOLDER}/{marker}", marker)
         try:
             if plan.folder is not None and await self._files.exists(f"{plan.folder}/in"):
                 await self._files.copy(f"{plan.folder}/in", f"{new.folder}/in", recursive=True)

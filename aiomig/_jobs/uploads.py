@@ -13,7 +13,7 @@ import anyio
 from .._core.errors import FileNotFound, MigError
 from .._core.paths import name_of
 from .._home.disk import read_file, translate_os_errors
-from .._spec.plan import PRIVATE_FOLDER, rerouted
+from .._spec.plan import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def _without(plan: Plan, places: Mapping[Path | bytes, str | MigError]) -> Plan 
             return place
         if place is not None:
             moved[upload.path] = place
-    return rerouted(plan, moved) if moved else plan
+    return plan.with_uploads_at(moved) if moved else plan
 
 
 def _identity(source: Path | bytes) -> tuple[object, ...]:

@@ -141,8 +141,8 @@ def encode_plan(plan: Plan) -> str:
         data["f"] = plan.folder
     if plan.marker:
         data["m"] = plan.marker
-    if plan.lines_before or plan.lines_after:
-        data["l"] = [plan.lines_before, plan.lines_after]
+    if plan.prologue_lines or plan.epilogue_lines:
+        data["l"] = [plan.prologue_lines, plan.epilogue_lines]
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -155,8 +155,8 @@ def decode_plan(text: str) -> Plan:
         outputs=tuple(PlannedOutput(*each) for each in data.get("o", ())),
         folder=data.get("f"),
         marker=data.get("m", ""),
-        lines_before=before,
-        lines_after=after,
+        prologue_lines=before,
+        epilogue_lines=after,
     )
 
 

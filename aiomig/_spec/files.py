@@ -1,7 +1,4 @@
-"""What a user names as inputs, turned into one `InputFile` per file. Looks at the disk, reads no content.
-
-What a user names as outputs, turned into `OutputFile` values. Pure, no I/O.
-"""
+"""The files of a job: what a user names as inputs and outputs, as one value per file. No I/O but ``stat``."""
 
 from __future__ import annotations
 
@@ -10,23 +7,37 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from .._core.errors import SpecError
 from .._core.models import Fault
-from .names import Claims, Complaint, home_complaint, is_safe, is_url, name_complaint, url_complaint
+from .names import Claims, home_path_fault, is_safe, is_url, name_fault, url_fault
 from .values import InputFile, OutputFile, Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .mrsl import Description, Transfer
 
 Source: TypeAlias = str | PurePath | Remote | bytes
 InputItem: TypeAlias = Source | tuple[Source, str | PurePath]
 """One item of ``inputs`` or ``executables``."""
 
-_FORMS = "give a local path, a directory, a glob, a URL, Remote('path'), (source, name) or (b'content', name)"
+Name: TypeAlias = str | PurePath
+OutputItem: TypeAlias = Name | tuple[Name, Name | Remote]
+"""One item of ``outputs``."""
+
+STAGED = ("INPUTFILES", "EXECUTABLES")
+"""The keywords whose lines begin with a path in the home."""
+
+_INPUT_FORMS = "give a local path, a directory, a glob, a URL, Remote('path'), (source, name) or (b'content', name)"
+_OUTPUT_FORMS = "give a name, (name, destination), (name, Remote('path')) or (name, 'https://…')"
+_PACK = "pack it with tar in a command, and name the archive as the output"
 
 
-class _Refused(Exception):
-    def __init__(self, problem: str, remedy: str) -> None:
-        self.complaint = Complaint(problem, remedy)
+# -- inputs
 
 
 def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: list[Fault]) -> tuple[InputFile, ...]:
@@ -35,155 +46,133 @@ def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: 
     Args:
         field: ``"inputs"`` or ``"executables"``, for the faults.
         items: as `JobSpec` takes them.
-        claims: the names in the job that are taken; those found are added.
+        claims: the names in the job that are taken; the names of these files are added.
         faults: takes what is wrong.
 
     Returns:
-        The good ones, in order; directories and globs sorted by path.
+        The valid files, in order; directories and globs sorted by path.
     """
-    if isinstance(items, tuple) and not items:
-        return ()
-    if isinstance(items, str | bytes | PurePath | Remote | Mapping) or not isinstance(items, Iterable):
-        remedy = f"put it into a list: {field}=[…]"
-        faults.append(Fault(field, items, "is not a sequence of inputs", remedy))
-        return ()
     files: list[InputFile] = []
-    for position, item in enumerate(items):
+    for position, item in enumerate(_items(field, items, faults)):
         label = f"{field}[{position}]"
         try:
-            found = _expand(item)
-        except _Refused as refusal:
-            faults.append(Fault(label, item, *refusal.complaint))
+            expanded = _expand(label, item)
+        except SpecError as error:
+            faults += error.faults
             continue
-        for file in found:
-            complaint = name_complaint(file.name)
-            if complaint is None:
-                file = file if is_safe(file.name) else InputFile(file.source, posixpath.normpath(file.name))
-                complaint = claims.claim(file.name, label)
-            if complaint:
-                faults.append(Fault(label, file.name, f"the name in the job {complaint.problem}", complaint.remedy))
-            else:
-                files.append(file)
+        for file in expanded:
+            fault = name_fault(label, file.name)
+            if fault is None:
+                normal = InputFile(file.source, _normal(file.name))
+                fault = claims.claim(label, normal.name)
+                if fault is None:
+                    files.append(normal)
+                    continue
+            faults.append(replace(fault, problem=f"the name in the job {fault.problem}"))
     return tuple(files)
 
 
-def _expand(item: object) -> list[InputFile]:
+def _items(field: str, items: object, faults: list[Fault]) -> Iterable[object]:
+    if isinstance(items, str | bytes | PurePath | Remote | Mapping) or not isinstance(items, Iterable):
+        faults.append(Fault(field, items, f"is not a sequence of {field}", f"put it into a list: {field}=[…]"))
+        return ()
+    return items
+
+
+def _refuse(field: str, value: object, problem: str, remedy: str) -> NoReturn:
+    raise SpecError([Fault(field, value, problem, remedy)])
+
+
+def _refuse_if(fault: Fault | None, value: object, prefix: str = "") -> None:
+    if fault is not None:
+        raise SpecError([replace(fault, value=value, problem=prefix + fault.problem)])
+
+
+def _expand(field: str, item: object) -> list[InputFile]:
     source, name = item, None
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[1], str | PurePath):
-            raise _Refused("is not a pair of source and name", "give (source, name), the name as text")
+            _refuse(field, item, "is not a pair of source and name", "give (source, name), the name as text")
         source, name = item[0], str(item[1])
     if isinstance(source, bytes):
         if name is None:
-            raise _Refused("is content without a name", "give (b'content', name)")
+            _refuse(field, item, "is content without a name", "give (b'content', name)")
         return [InputFile(source, name)]
     if isinstance(source, Remote):
-        _refuse(home_complaint(source.path, written=False))
+        _refuse_if(home_path_fault(field, source.path, written=False), item)
         default = source.name if source.name is not None else posixpath.basename(source.path)
         return [InputFile(source, default if name is None else name)]
     if isinstance(source, str) and is_url(source):
-        return [_from_url(source, name)]
+        _refuse_if(url_fault(field, source), item)
+        default = source.partition("://")[2].partition("/")[2].rpartition("/")[2]
+        if name is None and not default:
+            _refuse(field, item, "is a URL whose path does not end in the name of a file", "give (url, name)")
+        return [InputFile(source, default if name is None else name)]
     if isinstance(source, str | PurePath):
-        return _local(str(source), name)
-    raise _Refused(f"is of type {type(source).__name__}", _FORMS)
+        return _local(field, item, str(source), name)
+    _refuse(field, item, f"is of type {type(source).__name__}", _INPUT_FORMS)
 
 
-def _refuse(complaint: Complaint | None) -> None:
-    if complaint:
-        raise _Refused(*complaint)
-
-
-def _from_url(url: str, name: str | None) -> InputFile:
-    _refuse(url_complaint(url))
-    default = url.partition("://")[2].partition("/")[2].rpartition("/")[2]
-    if name is None and not default:
-        raise _Refused("is a URL whose path does not end in the name of a file", "give (url, name)")
-    return InputFile(url, default if name is None else name)
-
-
-def _local(text: str, name: str | None) -> list[InputFile]:
+def _local(field: str, item: object, text: str, name: str | None) -> list[InputFile]:
     if not text or "\0" in text:
-        raise _Refused("is empty or holds NUL", "give the path of a local file")
+        _refuse(field, item, "is empty or holds NUL", "give the path of a local file")
     path = Path(text)
     try:
-        found: list[InputFile] = _file_or_tree(path, name, frozenset())
+        files = _file_or_tree(field, item, path, name, frozenset())
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         if missing and glob.has_magic(text) and not os.path.lexists(path):
-            return _matches(text, name)
+            return _matches(field, item, text, name)
+        culprit = repr(str(error.filename if error.filename is not None else path))
         if missing:
             remedy = "check the path (the working directory counts), or say Remote('…') for the MiG home"
-            raise _Refused(f"{_filename(error, path)} does not exist", remedy) from None
-        raise _Refused(
-            f"{_filename(error, path)} cannot be looked at: {error.strerror}",
-            "check the path and its permissions",
-        ) from None
+            _refuse(field, item, f"{culprit} does not exist", remedy)
+        _refuse(field, item, f"{culprit} cannot be looked at: {error.strerror}", "check the path and its permissions")
     except UnicodeError:
-        raise _Refused("holds half a character", "give a path that the file system can hold") from None
-    if not found:
-        raise _Refused("is a directory without files", "make empty directories with mkdir in a command")
-    return found
+        _refuse(field, item, "holds half a character", "give a path that the file system can hold")
+    if not files:
+        _refuse(field, item, "is a directory without files", "make empty directories with mkdir in a command")
+    return files
 
 
-def _filename(error: OSError, path: Path) -> str:
-    return repr(str(error.filename if error.filename is not None else path))
-
-
-def _matches(pattern: str, name: str | None) -> list[InputFile]:
+def _matches(field: str, item: object, pattern: str, name: str | None) -> list[InputFile]:
     if name is not None:
-        raise _Refused("is a glob with one name for all", "give the glob alone, or one (path, name) per file")
+        remedy = "give the glob alone, or one (path, name) per file"
+        _refuse(field, item, "is a glob with one name for all", remedy)
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
-        raise _Refused("is a glob without a match", "check the pattern (it is relative to the working directory)")
+        remedy = "check the pattern (it is relative to the working directory)"
+        _refuse(field, item, "is a glob without a match", remedy)
     if "**" in pattern:
         # The files below a matching directory match themselves.
         matches = [match for match in matches if not Path(match).is_dir()]
-    return [file for match in matches for file in _local(match, None)]
+    return [file for match in matches for file in _local(field, item, match, None)]
 
 
-def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]]) -> list[InputFile]:
-    found = path.stat()
+def _file_or_tree(
+    field: str, item: object, path: Path, name: str | None, above: frozenset[tuple[int, int]]
+) -> list[InputFile]:
+    information = path.stat()
     if name is None:
         name = path.name if path.name not in ("", "..") else path.resolve().name
-    if stat.S_ISDIR(found.st_mode):
-        identity = (found.st_dev, found.st_ino)
+    if stat.S_ISDIR(information.st_mode):
+        identity = (information.st_dev, information.st_ino)
         if identity in above:
-            raise _Refused(f"{str(path)!r} links to a directory above it", "remove the link, or list the files")
-        children = sorted(path.iterdir())
-        below = above | {identity}
-        return [file for child in children for file in _file_or_tree(child, posixpath.join(name, child.name), below)]
-    if not stat.S_ISREG(found.st_mode):
-        raise _Refused(f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
+            problem = f"{str(path)!r} links to a directory above it"
+            _refuse(field, item, problem, "remove the link, or list the files")
+        return [
+            file
+            for child in sorted(path.iterdir())
+            for file in _file_or_tree(field, item, child, posixpath.join(name, child.name), above | {identity})
+        ]
+    if not stat.S_ISREG(information.st_mode):
+        _refuse(field, item, f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
     if not os.access(path, os.R_OK):
-        raise _Refused(f"{str(path)!r} is not readable", "give yourself read permission: chmod u+r")
+        _refuse(field, item, f"{str(path)!r} is not readable", "give yourself read permission: chmod u+r")
     return [InputFile(path, name)]
 
 
-Name: TypeAlias = str | PurePath
-OutputItem: TypeAlias = Name | tuple[Name, Name | Remote]
-"""One item of ``outputs``."""
-
-_PACK = "pack it with tar in a command, and name the archive as the output"
-_FORMS_OUTPUTS = "give a name, (name, destination), (name, Remote('path')) or (name, 'https://…')"
-
-
-class _Places:
-    """The places that are taken, per tree of files."""
-
-    def __init__(self) -> None:
-        self._below_folder = Claims()
-        self._in_home = Claims()
-        self._urls = Claims()
-
-    def claim(self, destination: str | Remote, owner: str) -> Complaint | None:
-        if isinstance(destination, Remote):
-            return self._in_home.claim(destination.path, owner)
-        if is_url(destination):
-            # No URL is a folder of another: only equal ones are in each other's way.
-            return self._urls.claim(destination.replace("/", "\0"), owner) and Complaint(
-                "is the destination of two outputs", "give each output its own destination"
-            )
-        return self._below_folder.claim(destination, owner)
+# -- outputs
 
 
 def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[OutputFile, ...]:
@@ -194,65 +183,119 @@ def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[Outp
         faults: takes what is wrong.
 
     Returns:
-        The good ones, in order.
+        The valid outputs, in order.
     """
-    if isinstance(items, tuple) and not items:
-        return ()
-    if isinstance(items, str | bytes | PurePath | Remote | Mapping) or not isinstance(items, Iterable):
-        faults.append(Fault("outputs", items, "is not a sequence of outputs", "put it into a list: outputs=[…]"))
-        return ()
-    places = _Places()
+    below_folder, in_home, urls = Claims(), Claims(), Claims()
     files: list[OutputFile] = []
-    for position, item in enumerate(items):
+    for position, item in enumerate(_items("outputs", items, faults)):
         label = f"outputs[{position}]"
-        file = _output_file(item)
-        if isinstance(file, OutputFile):
-            complaint = places.claim(file.destination, label)
-            if complaint is None:
-                files.append(file)
-                continue
+        try:
+            file = _output_file(label, item)
+            place = file.destination
+            if isinstance(place, Remote):
+                _refuse_if(in_home.claim(label, place.path), item)
+            elif not is_url(place):
+                _refuse_if(below_folder.claim(label, place), item)
+            # A URL is never a folder of another URL: only equal ones collide.
+            elif urls.claim(label, place.replace("/", "\0")):
+                remedy = "give each output its own destination"
+                _refuse(label, item, "is the destination of two outputs", remedy)
+        except SpecError as error:
+            faults += error.faults
         else:
-            complaint = file
-        faults.append(Fault(label, item, *complaint))
+            files.append(file)
     return tuple(files)
 
 
-def _output_file(item: object) -> OutputFile | Complaint:
-    name, destination = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+def _output_file(field: str, item: object) -> OutputFile:
+    name, destination = item if isinstance(item, tuple) and len(item) == 2 else (item, item)
     if not isinstance(name, str | PurePath):
-        return Complaint(f"is of type {type(name).__name__}, not a name", _FORMS_OUTPUTS)
+        _refuse(field, item, f"is of type {type(name).__name__}, not a name", _OUTPUT_FORMS)
     name = str(name)
-    complaint = _source_complaint(name)
-    if complaint:
-        return complaint
-    normal = _normal(name)
-    if destination is None and not isinstance(item, tuple):
-        return OutputFile(normal, normal)
-    if isinstance(destination, str | PurePath):
-        destination = str(destination)
-    elif not isinstance(destination, Remote):
-        return Complaint(f"has a destination of type {type(destination).__name__}", _FORMS_OUTPUTS)
-    complaint = _destination_complaint(destination)
-    if complaint:
-        return Complaint(f"the destination {complaint.problem}", complaint.remedy)
-    if isinstance(destination, Remote) or is_url(destination):
-        return OutputFile(normal, destination)
-    return OutputFile(normal, _normal(destination))
-
-
-def _source_complaint(name: str) -> Complaint | None:
     if name.endswith("/") and name.strip("/"):
-        return Complaint("is a directory, which MiG would lose without a word", _PACK)
+        _refuse(field, item, "is a directory, which MiG would lose silently", _PACK)
     if glob.has_magic(name):
-        return Complaint("is a glob, which MiG refuses", f"name each file, or {_PACK}")
-    return name_complaint(name)
-
-
-def _destination_complaint(destination: str | Remote) -> Complaint | None:
+        _refuse(field, item, "is a glob, which MiG refuses", f"name each file, or {_PACK}")
+    _refuse_if(name_fault(field, name), item)
     if isinstance(destination, Remote):
-        return home_complaint(destination.path, written=True)
-    return url_complaint(destination) if is_url(destination) else name_complaint(destination)
+        _refuse_if(home_path_fault(field, destination.path, written=True), item, "the destination ")
+        return OutputFile(_normal(name), destination)
+    if not isinstance(destination, str | PurePath):
+        _refuse(field, item, f"has a destination of type {type(destination).__name__}", _OUTPUT_FORMS)
+    destination = str(destination)
+    if is_url(destination):
+        _refuse_if(url_fault(field, destination), item, "the destination ")
+        return OutputFile(_normal(name), destination)
+    _refuse_if(name_fault(field, destination), item, "the destination ")
+    return OutputFile(_normal(name), _normal(destination))
 
 
 def _normal(name: str) -> str:
     return name if is_safe(name) else posixpath.normpath(name)
+
+
+# -- lines of a description
+
+
+def files_of(description: Description) -> dict[str, Any]:
+    """Return the file arguments of the `JobSpec` that says the same.
+
+    The last of two inputs with one name in the job, or of two outputs with one destination, is kept: it is the one that
+    wins on the grid. See docs/protocol.md#staging-lines.
+    """
+    taken: set[str] = set()
+    # The front end fetches EXECUTABLES after INPUTFILES, so they win. See docs/protocol.md#inputs.
+    executables = _last_of_each(description.transfers("EXECUTABLES"), taken)
+    inputs = _last_of_each(description.transfers("INPUTFILES"), taken)
+    outputs = _last_of_each(description.transfers("OUTPUTFILES"), set())
+    return {
+        "inputs": [_input_item(transfer) for transfer in inputs],
+        "executables": [_input_item(transfer) for transfer in executables],
+        "outputs": [_output_item(transfer) for transfer in outputs],
+    }
+
+
+def _last_of_each(transfers: Sequence[Transfer], taken: set[str]) -> list[Transfer]:
+    kept = []
+    for transfer in reversed(transfers):
+        if transfer.destination not in taken:
+            taken.add(transfer.destination)
+            kept.append(transfer)
+    return kept[::-1]
+
+
+def _input_item(transfer: Transfer) -> InputItem:
+    return (_place(transfer.source), transfer.destination)
+
+
+def _output_item(transfer: Transfer) -> OutputItem:
+    return (transfer.source, _place(transfer.destination))
+
+
+def _place(path: str) -> str | Remote:
+    return path if is_url(path) else Remote(path)
+
+
+def folder_faults(description: Description) -> list[Fault]:
+    """Return the staging lines that name a folder, whose files MiG would lose. See docs/protocol.md#inputs."""
+    problem, remedy = "names a folder, which MiG would lose silently", "name each file, or an archive made by tar"
+    return [
+        Fault(keyword, line, problem, remedy)
+        for keyword in (*STAGED, "OUTPUTFILES")
+        for line in description.lines(keyword)
+        if (source := line.partition(" ")[0]).endswith("/") and not is_url(source)
+    ]
+
+
+def lost_file_faults(description: Description) -> list[Fault]:
+    """Return all staging lines that a server would take although it would lose the files, with keywords as fields."""
+    faults = folder_faults(description)
+    for keyword in (*STAGED, "OUTPUTFILES"):
+        lost: list[Fault] = []
+        for transfer in description.transfers(keyword):
+            if keyword in STAGED:
+                input_files(keyword, [_input_item(transfer)], Claims(), lost)
+            else:
+                output_files([_output_item(transfer)], lost)
+        faults += [replace(fault, field=keyword) for fault in lost]
+    return faults

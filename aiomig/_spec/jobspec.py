@@ -1,4 +1,4 @@
-"""The description of a job: what a user says, checked when it is said."""
+"""The description of a job, checked when it is made."""
 
 from __future__ import annotations
 
@@ -11,46 +11,58 @@ from .._core.models import Fault
 from .fields import (
     DEFAULT_RESOURCES,
     NO_LINES,
-    NOTHING,
+    RESOURCE_FIELDS,
+    SPEC_FIELDS,
     RawValue,
-    checked_commands,
-    checked_environment,
-    checked_mount,
-    checked_number,
-    checked_raw,
-    checked_resources,
-    checked_text,
-    checked_texts,
-    checked_verify,
     fields_of,
-    input_items,
-    output_items,
+    validate_commands,
+    validate_raw,
+    validate_resources,
 )
-from .files import InputItem, OutputItem, input_files, output_files
-from .mrsl import Description, parse
-from .names import Claims, is_url
-from .plan import DEFAULT_MEMORY, field_lines, make_plan, text_of
+from .files import InputItem, OutputItem, files_of, folder_faults, input_files, lost_file_faults, output_files
+from .mrsl import Description, parse, render
+from .names import Claims
+from .plan import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Unpack
 
     from .plan import Plan
     from .values import InputFile, OutputFile, Resources
 
-_STAGING = ("INPUTFILES", "EXECUTABLES", "OUTPUTFILES")
+
+class SpecFields(TypedDict, total=False):
+    """The fields of `JobSpec` besides the commands, as keyword arguments. See `JobSpec`."""
+
+    inputs: Iterable[InputItem]
+    executables: Iterable[InputItem]
+    outputs: Iterable[OutputItem]
+    resources: Resources
+    environment: Mapping[str, str]
+    name: str | None
+    runtime_environments: Iterable[str]
+    vgrids: Iterable[str]
+    retries: int | None
+    notify: Iterable[str]
+    verify: Iterable[str]
+    mount: Sequence[str | tuple[str, str]]
+    project: str | None
+    kind: str | None
+    mrsl: Mapping[str, RawValue]
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class JobSpec:
     """One job: what to run, with which files, on what. Immutable, and checked when it is made.
 
-    Making one looks at the local files that are named, but reads none of them and sends nothing. The
-    arguments are those of the attributes; inputs and outputs may be given in these forms:
+    Making one looks at the local files that it names, but reads none of them and sends nothing. The arguments have
+    the names of the attributes; inputs and outputs can be given in these forms:
 
-    - ``inputs`` and ``executables``: a local path; a glob (a file of that very name comes first); a
+    - ``inputs`` and ``executables``: a local path; a glob (a file of exactly that name comes first); a
       directory, kept as a tree below its base name (folders without files are left out); a URL; a `Remote`
-      file of the home; any of these but a glob as ``(source, name)``; or ``(b"content", name)``. Else the
-      name is the base name.
+      file of the home; any of these except a glob as ``(source, name)``; or ``(b"content", name)``. Without a
+      name, a file has its base name.
     - ``outputs``: ``name``, or ``(name, destination)``: a path below the folder of `Job.fetch`, or
       ``Remote("path")`` in the home, or a URL.
 
@@ -81,14 +93,13 @@ class JobSpec:
             ``.status``.
         mount: lines ``home_path mount_point``, or pairs of the two.
         project: PROJECT: letters and digits.
-        kind: JOBTYPE: ``"batch"``, ``"interactive"``, ``"bulk"`` or ``"all"``; servers differ in what they
-            take.
-        mrsl: for what has no field: keyword to a line or several, as a server reads them (unescaped). A
-            keyword that a field sets is a fault, but for MEMORY where ``resources.memory_mb`` has its
-            default.
+        kind: JOBTYPE: ``"batch"``, ``"interactive"``, ``"bulk"``, ``"all"`` or another word of the site:
+            `Session.check` compares it with the words that the site lists.
+        mrsl: keywords without a field: keyword to one line or several, as a server reads them (unescaped). A
+            keyword that a field sets is a fault, except MEMORY while ``resources.memory_mb`` has its default.
 
     Raises:
-        SpecError: everything that is wrong, each with its field, the value and a remedy.
+        SpecError: everything that is wrong, each with field, value and remedy.
     """
 
     commands: tuple[str, ...]
@@ -108,47 +119,23 @@ class JobSpec:
     kind: str | None
     mrsl: Mapping[str, tuple[str, ...]]
 
-    def __init__(
-        self,
-        commands: str | Iterable[str],
-        *,
-        inputs: Iterable[InputItem] = (),
-        executables: Iterable[InputItem] = (),
-        outputs: Iterable[OutputItem] = (),
-        resources: Resources = DEFAULT_RESOURCES,
-        environment: Mapping[str, str] = NOTHING,
-        name: str | None = None,
-        runtime_environments: Iterable[str] = (),
-        vgrids: Iterable[str] = (),
-        retries: int | None = None,
-        notify: Iterable[str] = (),
-        verify: Iterable[str] = (),
-        mount: Sequence[str | tuple[str, str]] = (),
-        project: str | None = None,
-        kind: str | None = None,
-        mrsl: Mapping[str, RawValue] = NO_LINES,
-    ) -> None:
+    def __init__(self, commands: str | Iterable[str], **fields: Unpack[SpecFields]) -> None:
+        if unexpected := fields.keys() - SpecFields.__annotations__.keys():
+            raise TypeError(f"JobSpec() got an unexpected keyword argument {min(unexpected)!r}")
         faults: list[Fault] = []
         names = Claims()
-        put = object.__setattr__  # the way into a frozen dataclass
-        put(self, "commands", checked_commands(commands, faults))
-        put(self, "inputs", input_files("inputs", inputs, names, faults))
-        put(self, "executables", input_files("executables", executables, names, faults))
-        put(self, "outputs", output_files(outputs, faults))
-        put(self, "resources", checked_resources(resources, faults))
-        put(self, "environment", checked_environment(environment, faults))
-        put(self, "name", checked_text("name", name, "JOBNAME", faults))
-        environments = checked_texts("runtime_environments", runtime_environments, "RUNTIMEENVIRONMENT", faults)
-        put(self, "runtime_environments", environments)
-        put(self, "vgrids", checked_texts("vgrids", vgrids, "VGRID", faults))
-        put(self, "retries", checked_number("retries", retries, 0, "retries=2 (extra attempts)", faults))
-        put(self, "notify", checked_texts("notify", notify, "NOTIFY", faults))
-        put(self, "verify", checked_verify(verify, faults))
-        put(self, "mount", checked_mount(mount, faults))
-        put(self, "project", checked_text("project", project, "PROJECT", faults))
-        put(self, "kind", checked_text("kind", kind, "JOBTYPE", faults))
-        put(self, "mrsl", checked_raw(mrsl, faults))
-        faults += _raw_faults(self) if self.mrsl else ()
+        values = {
+            "commands": validate_commands(commands, faults),
+            "inputs": input_files("inputs", fields.get("inputs", ()), names, faults),
+            "executables": input_files("executables", fields.get("executables", ()), names, faults),
+            "outputs": output_files(fields.get("outputs", ()), faults),
+            "resources": validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults),
+        }
+        values |= {field.name: field.validate(fields.get(field.name, field.absent), faults) for field in SPEC_FIELDS}
+        values["mrsl"] = validate_raw(fields.get("mrsl", NO_LINES), faults)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        faults += self._raw_faults() if self.mrsl else ()
         if faults:
             raise SpecError(faults)
 
@@ -162,24 +149,24 @@ class JobSpec:
 
     @classmethod
     def from_mrsl(cls, text: str) -> JobSpec:
-        """Take a hand-written description.
+        """Return the spec of a hand-written description.
 
-        What is absent in it stays absent, so a server's defaults hold (such as 64 MB of memory). Files lie in
-        the MiG home already: inputs are `Remote` or URLs, outputs go to `Remote` places or URLs. Of several
-        inputs with one name, or outputs with one destination, the last is kept, as on the grid. An
-        ENVIRONMENT that is more than literal values stays raw in ``mrsl``.
+        A keyword that is absent stays absent, so the server's defaults hold (such as 64 MB of memory). The files
+        are those of the MiG home: inputs are `Remote` or URLs, outputs go to `Remote` places or URLs. If two inputs
+        have one name, or two outputs one destination, the last is kept, as on the grid. An ENVIRONMENT that is
+        more than literal values stays raw in ``mrsl``.
 
         Args:
             text: a description in mRSL.
 
         Raises:
-            SpecError: everything that a server would refuse, with keywords as fields and line numbers; or,
-                where there is none of that, what it would take but lose, with the fields of `JobSpec`.
+            SpecError: everything that a server would refuse, with keywords as fields and line numbers; or, if
+                there is nothing, what it would take and lose, with the fields of `JobSpec`.
         """
         description = parse(text)
-        lost = _folder_faults(description, "{}")
+        lost = folder_faults(description)
         try:
-            spec = cls(**fields_of(description))
+            spec = cls(**fields_of(description), **files_of(description))
         except SpecError as error:
             raise SpecError([*lost, *error.faults]) from None
         if lost:
@@ -187,11 +174,11 @@ class JobSpec:
         return spec
 
     def mrsl_text(self) -> str:
-        """Exactly what would be sent, with ``example`` for the name of the job's private folder."""
-        return text_of(self)
+        """Return exactly what would be sent, with ``example`` as the name of the job's private folder."""
+        return render(self.plan("example").description)
 
     def plan(self, token: str) -> Plan:
-        """How the job is carried out on a server: the description, and the files around it.
+        """Return how the job is carried out on a server: the description, and the files around it.
 
         Args:
             token: names the job's private folder ``aiomig_jobs/<token>``; unique per job.
@@ -199,59 +186,25 @@ class JobSpec:
         Raises:
             SpecError: the token cannot name a folder.
         """
-        return make_plan(self, token)
+        keywords = {**self._field_lines(), **self.mrsl}
+        return make_plan(token, self.commands, self.inputs, self.executables, self.outputs, keywords)
 
+    def _field_lines(self) -> dict[str, tuple[str, ...]]:
+        lines = {field.keyword: field.to_lines(getattr(self.resources, field.attribute)) for field in RESOURCE_FIELDS}
+        lines |= {field.keyword: field.to_lines(getattr(self, field.name)) for field in SPEC_FIELDS}
+        return {keyword: values for keyword, values in lines.items() if values}
 
-def _raw_faults(spec: JobSpec) -> list[Fault]:
-    by_field = {"EXECUTE": spec.commands, **field_lines(spec)}
-    if by_field.get("MEMORY") == (DEFAULT_MEMORY,):
-        del by_field["MEMORY"]
-    staged = {"INPUTFILES": spec.inputs, "EXECUTABLES": spec.executables, "OUTPUTFILES": spec.outputs}
-    faults = [
-        Fault(f"mrsl[{keyword!r}]", lines, "is given by a field as well", "leave one of the two out")
-        for keyword, lines in spec.mrsl.items()
-        if keyword in by_field or staged.get(keyword)
-    ]
-    # What a server would take in these lines and then lose is refused as it is in the fields.
-    raw = Description(spec.mrsl)
-    faults += _folder_faults(raw, "mrsl[{!r}]")
-    for keyword in _STAGING:
-        lost: list[Fault] = []
-        for line in raw.transfers(keyword):
-            if keyword == "OUTPUTFILES":
-                output_files(output_items([line]), lost)
-            else:
-                input_files(keyword, input_items([line]), Claims(), lost)
-        faults += [replace(fault, field=f"mrsl[{keyword!r}]") for fault in lost]
-    return faults
-
-
-def _folder_faults(description: Description, field: str) -> list[Fault]:
-    """Folders where MiG takes files alone: it takes the line, and loses what is meant (golden in-dir and out-dir)."""
-    remedy = "name each file, or an archive made by tar"
-    return [
-        Fault(field.format(keyword), line, "names a folder, which MiG would lose without a word", remedy)
-        for keyword in _STAGING
-        for line in description.lines(keyword)
-        if (source := line.partition(" ")[0]).endswith("/") and not is_url(source)
-    ]
-
-
-class SpecFields(TypedDict, total=False):
-    """The fields of `JobSpec` besides the commands, as keyword arguments; see there."""
-
-    inputs: Iterable[InputItem]
-    executables: Iterable[InputItem]
-    outputs: Iterable[OutputItem]
-    resources: Resources
-    environment: Mapping[str, str]
-    name: str | None
-    runtime_environments: Iterable[str]
-    vgrids: Iterable[str]
-    retries: int | None
-    notify: Iterable[str]
-    verify: Iterable[str]
-    mount: Sequence[str | tuple[str, str]]
-    project: str | None
-    kind: str | None
-    mrsl: Mapping[str, RawValue]
+    def _raw_faults(self) -> list[Fault]:
+        by_field = {"EXECUTE", *self._field_lines()}
+        if self.resources.memory_mb == DEFAULT_RESOURCES.memory_mb:
+            by_field.discard("MEMORY")
+        staged = {"INPUTFILES": self.inputs, "EXECUTABLES": self.executables, "OUTPUTFILES": self.outputs}
+        by_field |= {keyword for keyword, files in staged.items() if files}
+        faults = [
+            Fault(keyword, lines, "is given by a field as well", "leave one of the two out")
+            for keyword, lines in self.mrsl.items()
+            if keyword in by_field
+        ]
+        # What a server would take in these lines and then lose is refused as it is in the fields.
+        faults += lost_file_faults(Description(self.mrsl))
+        return [replace(fault, field=f"mrsl[{fault.field!r}]") for fault in faults]

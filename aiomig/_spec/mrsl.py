@@ -1,8 +1,6 @@
-"""A job as a MiG server knows it: mRSL keywords and their lines. Pure values, no I/O.
+"""mRSL: the description of a job as a MiG server knows it, written and read. Pure values, no I/O.
 
-Both modes run on this: the grid is sent its text, local mode runs it, so that what works here works there.
-
-mRSL, the text of a job description: written and read (mig-protocol 4.1, golden 4.1, mig-live 5).
+Both backends use it: a grid is sent its text, and local mode runs it. See docs/protocol.md#mrsl-syntax.
 """
 
 from __future__ import annotations
@@ -15,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import SpecError
 from .._core.models import Fault
-from .keywords import KEYWORDS, check, line_complaint, unknown
+from .keywords import KEYWORDS, line_fault, unknown_keyword, validate_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 DEFAULTS: Mapping[str, int] = MappingProxyType({"CPUTIME": 600, "NODECOUNT": 1, "CPUCOUNT": 1, "MEMORY": 64, "DISK": 0})
-"""The numbers that a server takes where a keyword is absent (mRSL keyword table, mig-protocol 4.2)."""
+"""The numbers that a server takes if a keyword is absent. See docs/protocol.md#keywords."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +46,35 @@ class Description:
     keywords: Mapping[str, tuple[str, ...]]
 
     def lines(self, keyword: str) -> tuple[str, ...]:
-        """The lines of a keyword; none where it is absent."""
+        """Return the lines of a keyword; empty if it is absent."""
         return self.keywords.get(keyword, ())
 
     def text(self, keyword: str, default: str = "") -> str:
-        """The value of a keyword that has one line."""
+        """Return the value of a keyword that has one line."""
         lines = self.keywords.get(keyword, ())
         return lines[-1] if lines else default
 
     def number(self, keyword: str) -> int:
-        """The value of a keyword that is a number, with the server's default."""
+        """Return the value of a keyword that is a number, or the server's default."""
         lines = self.keywords.get(keyword, ())
         return int(lines[-1]) if lines else DEFAULTS[keyword]
 
     def transfers(self, keyword: str) -> tuple[Transfer, ...]:
-        """The lines of a staging keyword, with the implied destinations filled in (mig-protocol 4.3)."""
+        """Return the lines of a staging keyword, with the implied destinations. See docs/protocol.md#staging-lines."""
         return tuple(transfer(line) for line in self.keywords.get(keyword, ()))
+
+    def map_lines(self, keywords: Container[str], change: Callable[[str], str]) -> Description:
+        """Return the description with the lines of some keywords changed."""
+        return Description(
+            {
+                keyword: tuple(map(change, lines)) if keyword in keywords else lines
+                for keyword, lines in self.keywords.items()
+            }
+        )
 
 
 def transfer(line: str) -> Transfer:
-    """One staging line as a server reads it: a leading ``/`` is dropped, paths are normalised, URLs are kept."""
+    """Return a staging line as a server reads it: without a leading ``/``, paths normalised, URLs unchanged."""
     source, _, destination = line.partition(" ")
     if not destination:
         destination = source.partition("://")[2] if "://" in source else source
@@ -79,17 +86,16 @@ def _clean(path: str) -> str:
 
 
 _MOST_FAULTS = 100
-"""At so many the text is no job description at all."""
+"""A text with so many faults is not a job description."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _MARKED = re.compile(r"\\([\\#])|\\\Z|#.*")
 
 
 def render(description: Description) -> str:
-    r"""The text of a description: EXECUTE first, the other keywords in the order of the table.
+    r"""Return the text of a description: EXECUTE first, the other keywords in the order of the table.
 
-    A server takes ``\`` and ``#`` for its own, in every keyword, so each ``\`` is doubled and each ``#``
-    becomes ``\#`` (mig-protocol 4.1).
+    Each ``\`` is doubled and each ``#`` becomes ``\#``. See docs/protocol.md#mrsl-syntax.
 
     Args:
         description: keywords of `KEYWORDS` and their lines, unescaped.
@@ -98,16 +104,16 @@ def render(description: Description) -> str:
         Text that `parse` and a server read as the same description.
 
     Raises:
-        SpecError: a keyword is unknown, or a line is one that mRSL cannot hold: empty, with a line break or
-            NUL, or with blanks at an end.
+        SpecError: a keyword is unknown, or mRSL cannot hold a line: it is empty, holds a line break or NUL, or has
+            blanks at an end.
     """
     keywords = description.keywords
-    faults = [unknown(keyword) for keyword in keywords if keyword not in KEYWORDS]
+    faults = [unknown_keyword(keyword) for keyword in keywords if keyword not in KEYWORDS]
     blocks = []
     for keyword in KEYWORDS:
         lines = keywords.get(keyword)
         if lines:
-            faults += [Fault(keyword, line, *wrong) for line in lines if (wrong := line_complaint(line))]
+            faults += [fault for line in lines if (fault := line_fault(keyword, line))]
             blocks.append("\n".join([f"::{keyword}::", *map(escape, lines)]))
     if faults:
         raise SpecError(faults)
@@ -115,6 +121,7 @@ def render(description: Description) -> str:
 
 
 def escape(line: str) -> str:
+    """Return a line as it stands in the text."""
     return line.replace("\\", "\\\\").replace("#", "\\#")
 
 
@@ -152,7 +159,7 @@ def parse(text: str) -> Description:
         if len(faults) >= _MOST_FAULTS:
             raise SpecError(faults)
     for keyword, section in sections.items():
-        faults += check(keyword, section.lines, section.numbers or [section.head])
+        faults += validate_lines(keyword, section.lines, section.numbers or [section.head])
     if "EXECUTE" not in sections or not sections["EXECUTE"].lines:
         remedy = "give ::EXECUTE:: and at least one command line in one block"
         faults.append(Fault("EXECUTE", None, "the required keyword is missing, or has no command", remedy))
@@ -178,11 +185,11 @@ def _read_block(block: Sequence[tuple[int, str]], sections: dict[str, _Section],
         return
     number, head = block[0]
     keyword = head.upper().replace(":", "")
-    known = KEYWORDS.get(keyword)
-    if known is None:
-        faults.append(replace(unknown(keyword, line=number), value=head))
+    definition = KEYWORDS.get(keyword)
+    if definition is None:
+        faults.append(replace(unknown_keyword(keyword, line=number), value=head))
         return
-    if keyword in sections and not known.many:
+    if keyword in sections and not definition.many:
         faults.append(Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number))
         return
     section = sections.setdefault(keyword, _Section(number))

@@ -1,21 +1,21 @@
-"""Text as one word of bash: for the values of ENVIRONMENT, which a server exports unquoted."""
+"""Text as one word of bash, for the values of ENVIRONMENT: a server exports them unquoted."""
 
 from __future__ import annotations
 
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@%,-]*")
-# Left out of the literal ones: what ends or escapes in $'…' (' and \), what mRSL takes as a comment (#), what
-# a server refuses in values (< and >), and what it expands (+JOBID+).
+# Not literal: what ends or escapes in $'…' (' and \), what mRSL takes as a comment (#), what a server refuses in
+# values (< and >), and what it expands (+JOBID+).
 _LITERAL = frozenset(byte for byte in range(0x20, 0x7F) if chr(byte) not in "'\\#<>+")
-_QUOTED = re.compile(r"\$'((?:[ -~]|\\x[0-9a-f]{2})*)'")
+_QUOTED = re.compile(r"\$'((?:[ -&(-\[\]-~]|\\x[0-9a-f]{2})*+)'")  # one way to match any text: linear
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def quote(value: str) -> str:
-    r"""One bash word that arrives as `value`, whatever it holds, in printable ASCII on one line.
+    r"""Return one bash word in printable ASCII that bash reads as `value`, whatever it holds.
 
-    Plain words stay as they are, all others become ``$'…'`` with ``\xHH`` (always two digits) for every byte
+    Plain words stay as they are. All others become ``$'…'`` with ``\xHH`` (always two digits) for every byte
     that bash, mRSL or the server could take for something else.
 
     Args:
@@ -31,7 +31,7 @@ def quote(value: str) -> str:
 
 
 def unquote(word: str) -> str | None:
-    """The text of a word made by `quote`; ``None`` for a word that bash might take for anything else."""
+    """Return the text of a word made by `quote`; ``None`` for any other word."""
     if _PLAIN.fullmatch(word):
         return word
     quoted = _QUOTED.fullmatch(word)

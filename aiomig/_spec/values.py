@@ -15,7 +15,7 @@ from .._core.models import Fault
 class Resources:
     """What a job needs. ``None`` or an empty tuple leaves the keyword out, and the server decides.
 
-    Checked when a `JobSpec` is made with it. Meanings and defaults: mig-protocol 4.2.
+    Checked when a `JobSpec` is made with it. See docs/protocol.md#keywords for meanings and defaults.
 
     Example::
 
@@ -29,7 +29,7 @@ class Resources:
         nodes: nodes (NODECOUNT; server default 1).
         architecture: one word of the server's list, such as ``"AMD64"`` (ARCHITECTURE).
         platform: the platform a resource must have (PLATFORM).
-        fill: what the job gets all of that the resource has: ``"ALL"``, ``"CPUTIME"``, ``"NODECOUNT"``,
+        fill: the resources that the job gets in full: ``"ALL"``, ``"CPUTIME"``, ``"NODECOUNT"``,
             ``"CPUCOUNT"``, ``"MEMORY"``, ``"DISK"`` (MAXFILL).
         hosts: ids of the resources that may take the job, ``*`` and ``?`` allowed (RESOURCE).
         sandbox: whether sandbox resources may take it (SANDBOX).
@@ -51,18 +51,18 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Remote:
-    """A file that lies, or shall lie, in the MiG home.
+    """A file in the MiG home, or a place for one.
 
     Attributes:
-        path: relative to the home and normalised; ends in ``/`` only where a folder was written that way.
-        name: what it is called in a job, or ``None`` for the last component of the path.
+        path: relative to the home and normalised; ends in ``/`` only if a folder was written that way.
+        name: its name in a job, or ``None`` for the last component of the path.
     """
 
     path: str
     name: str | None
 
     def __init__(self, path: str | PurePosixPath, name: str | None = None) -> None:
-        """Name a file of the home; whether jobs can use it is checked when a `JobSpec` is made.
+        """Name a file of the home. A `JobSpec` checks whether jobs can use it.
 
         Args:
             path: relative to the home; a leading ``/`` is the home.
@@ -93,8 +93,8 @@ class InputFile(NamedTuple):
     name: str
 
     def __repr__(self) -> str:
-        shown = f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else repr(self.source)
-        return f"InputFile(source={shown}, name={self.name!r})"
+        source = f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else repr(self.source)
+        return f"InputFile(source={source}, name={self.name!r})"
 
 
 class OutputFile(NamedTuple):

@@ -36,7 +36,7 @@ from aiomig._grid.http import HttpClient
 from aiomig._local import archives
 from aiomig._local.home import LocalHome
 from aiomig._spec.mrsl import parse
-from aiomig._spec.plan import renamed
+from aiomig._spec.plan import output_names
 from tests.clocks import anyio_backend  # noqa: F401  # the fixture
 from tests.recordings import EXCHANGES
 
@@ -176,7 +176,7 @@ aiomig-out-1 aiomig_jobs/t/out/aiomig-out-1
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../.bashrc", "./../x", "a/../../x", ".//etc/x"])
 def test_names_of_outputs_that_lead_out_are_not_believed(name: str) -> None:
     text = PLANTED.format(name=name)
-    assert renamed(parse(text).lines("EXECUTE")[-1]) == {}
+    assert output_names(parse(text).lines("EXECUTE")[-1]) == {}
     (output,) = _plan_from(parse(text)).outputs
     assert (output.name, output.destination) == ("aiomig-out-1", "aiomig-out-1")
 

@@ -260,8 +260,8 @@ plans = st.builds(
     descriptions,
     outputs=st.lists(st.builds(PlannedOutput, texts, texts, st.none() | texts), max_size=3).map(tuple),
     folder=st.none() | texts,
-    lines_before=st.integers(0, 3),
-    lines_after=st.integers(0, 3),
+    prologue_lines=st.integers(0, 3),
+    epilogue_lines=st.integers(0, 3),
 )
 
 

@@ -149,7 +149,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"name": ""}, "name", "leave it out"),
     ({"name": 5}, "name", "name='…'"),
     ({"project": "a-b"}, "project", "letters and digits"),
-    ({"kind": "serial"}, "kind", "batch"),
+    ({"kind": "a serial"}, "kind", "letters"),
     ({"retries": -1}, "retries", "retries=2"),
     ({"retries": False}, "retries", "retries=2"),
     ({"vgrids": "ANY"}, "vgrids", "vgrids=["),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig._core.errors import SpecError
-from aiomig._spec.keywords import KEYWORDS, check
+from aiomig._spec.jobspec import JobSpec
+from aiomig._spec.keywords import KEYWORDS, validate_lines
 from aiomig._spec.mrsl import Description, parse, render
 
 GOOD: dict[str, tuple[str, ...]] = {
@@ -77,7 +78,7 @@ REFUSED = [
     ("ARCHITECTURE", [], "no value"),
     ("ARCHITECTURE", ["X 86"], "does not take"),
     ("PLATFORM", ["a/b"], "does not take"),
-    ("JOBTYPE", ["serial"], "words"),
+    ("JOBTYPE", ["a serial one"], "does not take"),
     ("RESOURCE", ["a b"], "does not take"),
     ("VGRID", ["a+b"], "does not take"),
     ("MAXFILL", ["NONSENSE"], "words"),
@@ -96,14 +97,19 @@ def test_the_table_has_an_example_of_every_keyword() -> None:
 
 @pytest.mark.parametrize("keyword", GOOD)
 def test_every_keyword_is_taken_rendered_and_read_back(keyword: str) -> None:
-    assert check(keyword, GOOD[keyword]) == []
+    assert validate_lines(keyword, GOOD[keyword]) == []
     description = Description({"EXECUTE": ("true",), keyword: GOOD[keyword]})
     assert parse(render(description)) == description
 
 
+def test_each_site_has_its_own_job_types() -> None:
+    assert JobSpec.from_mrsl("::EXECUTE::\ntrue\n\n::JOBTYPE::\narc\n").kind == "arc"
+    assert JobSpec("true", mrsl={"JOBTYPE": "arc"}).plan("t").description.lines("JOBTYPE") == ("arc",)
+
+
 @pytest.mark.parametrize(("keyword", "lines", "word"), REFUSED)
 def test_values_that_a_server_refuses(keyword: str, lines: list[str], word: str) -> None:
-    (fault,) = check(keyword, lines)
+    (fault,) = validate_lines(keyword, lines)
     assert fault.field == keyword
     assert word in fault.problem
     assert fault.remedy
@@ -254,7 +260,7 @@ def test_parse_refuses(text: str, field: str, line: int | None) -> None:
 
 def test_parse_names_all_faults_at_once_and_suggests() -> None:
     with pytest.raises(SpecError) as caught:
-        parse("::MEMROY::\n1\n\n::CPUTIME::\n1h\n\n::JOBTYPE::\nserial\n\n::MOUNT::\na b c\n")
+        parse("::MEMROY::\n1\n\n::CPUTIME::\n1h\n\n::JOBTYPE::\na b\n\n::MOUNT::\na b c\n")
     faults = caught.value.faults
     assert {(fault.field, fault.line) for fault in faults} == {
         ("EXECUTE", None),

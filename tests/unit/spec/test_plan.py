@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_command_needs_no_folder() -> None:
     plan = JobSpec("true").plan("t")
     assert plan.description.keywords == {"EXECUTE": ("true",), "MEMORY": ("1024",)}
-    assert (plan.uploads, plan.outputs, plan.folder, plan.lines_before, plan.lines_after) == (
+    assert (plan.uploads, plan.outputs, plan.folder, plan.prologue_lines, plan.epilogue_lines) == (
         (),
         (),
         None,
@@ -121,7 +121,7 @@ def test_safe_names_are_staged_as_they_are(tmp_path: Path) -> None:
         PlannedOutput("w", "https://host/w", None),
     )
     assert plan.folder == "aiomig_jobs/t"
-    assert (plan.lines_before, plan.lines_after) == (0, 0)
+    assert (plan.prologue_lines, plan.epilogue_lines) == (0, 0)
 
 
 def test_only_remote_files_need_no_folder() -> None:
@@ -163,13 +163,13 @@ def test_what_mig_carries_from_the_home_gets_no_line_of_ours() -> None:
     plan = spec.plan("t")
     assert plan.description.lines("INPUTFILES") == ("in/blåbær-é.txt blåbær-é.txt", "a+%&=;b a+%&=;b")
     assert plan.description.lines("OUTPUTFILES") == ("ø ø",)
-    assert (plan.lines_before, plan.lines_after) == (0, 0)
+    assert (plan.prologue_lines, plan.epilogue_lines) == (0, 0)
 
 
 def test_executables_with_names_special_in_the_shell_get_an_alias() -> None:
     plan = JobSpec("true", executables=[Remote("a;b"), Remote("c")]).plan("t")
     assert plan.description.lines("EXECUTABLES") == ("a;b aiomig-in-1", "c c")
-    assert plan.lines_before == 1
+    assert plan.prologue_lines == 1
 
 
 NAMES = [
@@ -209,7 +209,7 @@ def _run(lines: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_input_names_arrive_in_the_job(name: str, tmp_path: Path) -> None:
     plan = JobSpec("true", inputs=[(b"1", name), (b"2", "plain")], executables=[(b"3", "d/odd (1)")]).plan("t")
-    assert plan.lines_before == 1
+    assert plan.prologue_lines == 1
     lines = (*plan.description.lines("INPUTFILES"), *plan.description.lines("EXECUTABLES"))
     uploads = {upload.path: upload.source for upload in plan.uploads}
     for line in lines:
@@ -228,7 +228,7 @@ def test_odd_input_names_arrive_in_the_job(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [True, False])
 def test_odd_output_names_leave_the_job(name: str, there: bool, tmp_path: Path) -> None:
     plan = JobSpec("true", outputs=[(name, "kept"), "missing one", "plain"]).plan("t")
-    assert plan.lines_after == 1
+    assert plan.epilogue_lines == 1
     alias = plan.description.lines("OUTPUTFILES")[0].partition(" ")[0]
     assert plan.outputs[0].path == "aiomig_jobs/t/out/kept"
     if there:
