@@ -6,8 +6,7 @@ import logging
 import math
 import re
 from contextlib import aclosing
-from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.lowlevel
@@ -24,11 +23,9 @@ from . import site as _grid_check
 from . import site as _grid_site
 from .credential import warn_of_long_jobs
 from .home import GridHome
-from .operations import form
 from .poller import Poller
 from .protocol import jobs as _protocol_jobs
 from .protocol.answer import missing_jobs
-from .protocol.news import News
 from .queues import GridQueues
 from .submit import NO_JOB, MarkedJobs, Submitter
 
@@ -53,7 +50,6 @@ LARGEST_RESULT = 256 << 20
 
 _ACTION_IDS = 500  # mig-protocol 5.2
 _CLEAN_UP_SECONDS = 10.0
-_MOST_QUESTIONS = 50
 
 _TARGET: Mapping[str, JobState] = {
     "cancel": JobState.CANCELED,
@@ -67,15 +63,6 @@ character that it does not take (mig-live 5)."""
 _PATTERN = re.compile(r"(?!ALL$)[A-Za-z0-9._*?-]{1,255}")
 _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
-
-
-class _Question(NamedTuple):
-    """A request of the poller: the jobs, those of them that can be asked for, the others, and the form."""
-
-    job_ids: Sequence[str]
-    plain: Sequence[str]
-    unknown: tuple[str, ...]
-    fields: tuple[bytes, str]
 
 
 class GridBackend:
@@ -107,8 +94,7 @@ class GridBackend:
         self._is_open = False
         self._poller: Poller
         self._log = JobLog("grid")
-        self._news = News()
-        self._questions: dict[str, _Question] = {}
+        self._changed = _protocol_jobs.ChangedStatuses()
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -123,7 +109,7 @@ class GridBackend:
         await self._client.open()
         try:
             await self._introduce()
-            own, forget = self._own.__contains__, self._news.forget
+            own, forget = self._own.__contains__, self._changed.forget
             self._poller = Poller(self.board, self._ask, self._polling, own, forget)
             self.board.on_watch = self._poller.wake
             self._journal.open()
@@ -226,29 +212,22 @@ class GridBackend:
         self._log.learned(found.values())
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
-    async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], tuple[str, ...]]:
-        """One request of the poller: what is new of these jobs."""
-        question = self._question(job_ids)
-        plain, unknown = question.plain, question.unknown
+    async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], Sequence[str]]:
+        """Send one request for the poller. Return the changed statuses and the ids that the server does not know."""
+        plain = frozenset(_plain(job_ids))
+        unknown = [job_id for job_id in job_ids if job_id not in plain]
         if not plain:
             return [], unknown
-        answer, body = await self._link.read_unless(partial(self._news.is_none, plain), "jobstatus", question.fields)
-        if answer is None:
-            return [], unknown
-        return self._taken_in(self._news.read(plain, body, answer)), (*missing_jobs(answer), *unknown)
+        fields = [("flags", "v"), *(("job_id", job_id) for job_id in job_ids if job_id in plain)]
 
-    def _question(self, job_ids: Sequence[str]) -> _Question:
-        """The same jobs are asked for again and again."""
-        before = self._questions.get(job_ids[0])
-        if before is not None and before.job_ids == job_ids:
-            return before
-        plain = _plain(job_ids)
-        fields = form([("flags", "v"), *(("job_id", job_id) for job_id in plain)])
-        if len(self._questions) >= _MOST_QUESTIONS:
-            self._questions.clear()
-        question = _Question(job_ids, plain, tuple(set(job_ids).difference(plain)), fields)
-        self._questions[job_ids[0]] = question
-        return question
+        async def send() -> tuple[Iterable[JobStatus], Sequence[str]]:
+            reply = await self._link.post("jobstatus", fields)
+            if reply.status == 200 and self._changed.is_repeated(plain, reply.body):
+                return [], unknown
+            answer = self._link.parse("jobstatus", reply)
+            return self._taken_in(self._changed.read(plain, reply.body, answer)), [*missing_jobs(answer), *unknown]
+
+        return await self._link.again(send)
 
     def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
         for status in statuses:
@@ -285,7 +264,7 @@ class GridBackend:
                 self._own.pop(job_id, None)
         if watched := [job_id for job_id in changed if job_id in self.board]:
             for status in (await self.statuses(watched)).values():
-                self._news.forget([status.job_id])  # the next answer is news again, whatever it says
+                self._changed.forget([status.job_id])  # so that the next response is not taken for a repetition
                 self._poller.note(status)
         return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
 
@@ -341,7 +320,9 @@ class GridBackend:
         status = (await self.statuses([job_id])).get(job_id)
         if status is None:
             raise JobNotFound(job_id)
-        if job_id in self.board and not any(each.state.is_final for each in self._poller.present([job_id]).values()):
+        if job_id in self.board and not any(
+            each.state.is_final for each in self._poller.present([job_id]).values()
+        ):
             # Whoever follows the output is to know of which attempt it is.
             self._poller.note(status)
         if status.state is JobState.EXECUTING:

@@ -83,26 +83,9 @@ class Link:
         """
         return await self.again(lambda: self._exchange(operation, *form(fields)))
 
-    async def read_unless(
-        self, is_known: Callable[[bytes], bool], operation: str, fields: tuple[bytes, str]
-    ) -> tuple[Answer | None, bytes]:
-        """As `read`, with the bytes of the answer, which are not taken apart where they hold nothing new.
-
-        Args:
-            is_known: told the bytes of an answer that is none of a failed request.
-            operation: the name of the operation.
-            fields: its parameters, as `form` gives them.
-
-        Returns:
-            The objects, or ``None`` where ``is_known`` said so; the bytes.
-        """
-
-        async def send() -> tuple[Answer | None, bytes]:
-            reply = await self._located(operation, *fields)
-            known = reply.status == 200 and is_known(reply.body)
-            return None if known else self._answer(operation, reply), reply.body
-
-        return await self.again(send)
+    async def post(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Reply:
+        """Send one request. `parse` reads the response, and `again` repeats the two of them if they fail."""
+        return await self._located(operation, *form(fields))
 
     async def prepare(self, operation: str) -> None:
         """Fetches the token of an operation, so that its `change` sends nothing but itself.
@@ -161,7 +144,7 @@ class Link:
     async def _exchange(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        return self._answer(operation, await self._located(operation, content, media_type, headers))
+        return self.parse(operation, await self._located(operation, content, media_type, headers))
 
     async def _located(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
@@ -179,7 +162,7 @@ class Link:
             self._folder_known = reply.status < 400
         return reply
 
-    def _answer(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
+    def parse(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
         if 300 <= reply.status < 400:
             raise AuthenticationFailed(str(_protocol.redirected(operation, reply.headers.get("Location", ""))))
         pause = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
@@ -253,7 +236,7 @@ class Link:
             content, media_type = form(())
             reply = await self._locate(page, content, {"Content-Type": media_type})
             try:
-                return _protocol.csrf_tokens(self._answer(page, reply, keep_noise=True))
+                return _protocol.csrf_tokens(self.parse(page, reply, keep_noise=True))
             except (_Later, ServerError, ProtocolError) as error:
                 failures.append(error)
         # The second page is there where jobs are switched off; what ails both is told by either.

@@ -29,7 +29,7 @@ from aiomig._grid.backend import _plan_from
 from aiomig._grid.config import Config
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
-from aiomig._grid.protocol.news import News
+from aiomig._grid.protocol.jobs import ChangedStatuses
 from aiomig._grid.x509 import Certificate, from_der, from_pem
 from aiomig._jobs.results import parse_io_status, parse_status, raise_for, result
 from aiomig._spec.mrsl import escape, parse, render
@@ -118,11 +118,11 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 def twice(answer: Any, operation: str) -> None:
-    news, body = News(), json.dumps(answer).encode()
-    ids = re.findall(r'"job_id": "([^"\\]*)"', body.decode())
+    changed, body = ChangedStatuses(), json.dumps(answer).encode()
+    ids = frozenset(re.findall(r'"job_id": "([^"\\]*)"', body.decode()))
     for _ in range(2):
-        news.is_none(ids, body)
-        list(news.read(ids, body, answer))
+        changed.is_repeated(ids, body)
+        list(changed.read(ids, body, answer))
 
 
 OTHERS: dict[str, Callable[[Any, str], Any]] = {

@@ -199,7 +199,7 @@ def missing_jobs(answer: Answer) -> tuple[str, ...]:
     return tuple(match[1] for match in said if match)
 
 
-def job_id(operation: str, value: object) -> str:
+def parse_job_id(operation: str, value: object) -> str:
     """A job id of the server, fit for a path.
 
     Raises:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..._core.errors import FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
 from ..._core.models import Attempt, Fault, JobState, JobStatus, Outcome
@@ -15,14 +16,17 @@ from .answer import (
     check,
     faults,
     integer_of,
-    job_id,
     lines_of,
     missing_jobs,
     of_type,
+    parse_job_id,
     plain,
     rows,
     text_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})", re.ASCII)
@@ -115,7 +119,7 @@ def _submission(operation: str, row: Object) -> Submission:
     name = text_of(row, "name").lstrip("/")
     if row.get("status") is True:
         try:
-            return Submission(name, job_id(operation, row.get("job_id")))
+            return Submission(name, parse_job_id(operation, row.get("job_id")))
         except ProtocolError as error:
             return Submission(name, None, error)
     return Submission(name, None, rejected(text_of(row, "message")))
@@ -207,7 +211,7 @@ def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
     """
     native = text_of(row, "status")
     return JobStatus(
-        job_id=job_id(operation, row.get("job_id")),
+        job_id=parse_job_id(operation, row.get("job_id")),
         state=_state(native) or JobState.UNKNOWN,
         native=native,
         received_at=timestamp(row.get("received_timestamp")),
@@ -221,6 +225,79 @@ def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
         verified=text_of(row, "verified") or None,
         resource=text_of(row, "resource") or None,
     )
+
+
+_STATUS_FIELDS = (
+    "status",
+    "received_timestamp",
+    "queued_timestamp",
+    "executing_timestamp",
+    "finished_timestamp",
+    "failed_timestamp",
+    "canceled_timestamp",
+    "execution_histories",
+    "schedule_hint",
+    "verified",
+    "resource",
+)
+"""The fields of a row that `status_of` reads."""
+
+
+class ChangedStatuses:
+    """Reads responses to ``jobstatus`` about the same jobs again and again, and returns only what changed.
+
+    A response that repeats the last one about the same jobs is recognised by a digest of its bytes, and a row by the
+    values of its status fields.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[object, ...]] = {}
+        self._digests: dict[frozenset[str], bytes] = {}  # by the jobs that were asked for; no job is in two keys
+
+    def is_repeated(self, job_ids: frozenset[str], body: bytes) -> bool:
+        """Return whether a response says the same as the last one about these jobs."""
+        return job_ids in self._digests and self._digests[job_ids] == _digest(body)
+
+    def read(self, job_ids: frozenset[str], body: bytes, answer: Answer) -> Iterator[JobStatus]:
+        """Yield the statuses that changed. Rows of jobs that were not asked for are ignored.
+
+        Args:
+            job_ids: the jobs that were asked for.
+            body: the response.
+            answer: the objects of the response.
+
+        Raises:
+            MigError: see `statuses`.
+        """
+        self._forget_digests(job_ids)
+        for row in job_rows(answer):
+            name = row.get("job_id")
+            fields = tuple([row.get(field) for field in _STATUS_FIELDS])
+            if not isinstance(name, str) or (name in job_ids and self._rows.get(name) != fields):
+                status = status_of(row)
+                if not status.state.is_final:  # nobody asks for an ended job again
+                    self._rows[status.job_id] = fields
+                yield status
+        if not missing_jobs(answer):
+            self._digests[job_ids] = _digest(body)
+
+    def forget(self, job_ids: Collection[str]) -> None:
+        """Treat the next status of each of these jobs as a change."""
+        self._forget_digests(job_ids)
+        for job_id in job_ids:
+            self._rows.pop(job_id, None)
+
+    def _forget_digests(self, job_ids: Collection[str]) -> None:
+        self._digests = {known: digest for known, digest in self._digests.items() if known.isdisjoint(job_ids)}
+
+
+def _digest(body: bytes) -> bytes:
+    """Return a digest of a response without its ``timing_info``, which differs each time."""
+    begin = body.rfind(b'"timing_info"')
+    end = body.find(b"}", begin) if begin >= 0 else 0
+    digest = hashlib.sha256(memoryview(body)[: max(begin, 0)])
+    digest.update(memoryview(body)[end:])
+    return digest.digest()
 
 
 def _state(native: str) -> JobState | None:
@@ -276,7 +353,7 @@ def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
 
 
 def _outcome(operation: str, row: Object) -> Outcome:
-    known = job_id(operation, row.get("job_id"))
+    known = parse_job_id(operation, row.get("job_id"))
     before = _state(text_of(row, "oldstatus")) or JobState.UNKNOWN
     after = text_of(row, "newstatus")
     if after:
@@ -297,9 +374,9 @@ def resubmitted(answer: Answer, operation: str = "resubmit") -> list[Submission]
 
 
 def _resubmission(operation: str, row: Object) -> Submission:
-    old = job_id(operation, row.get("job_id"))
+    old = parse_job_id(operation, row.get("job_id"))
     if row.get("status") is True:
-        return Submission(old, job_id(operation, row.get("new_job_id")))
+        return Submission(old, parse_job_id(operation, row.get("new_job_id")))
     return Submission(old, None, ServerError(operation, [plain(text_of(row, "message"))]))
 
 
@@ -319,7 +396,7 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
     reasons = row.get("error_desc")
     pairs = reasons.items() if isinstance(reasons, dict) else ()
     return Feasibility(
-        job_id(operation, row.get("job_id")),
+        parse_job_id(operation, row.get("job_id")),
         verdict=plain(text_of(row, "verdict")),
         color=text_of(row, "color"),
         reasons=tuple((str(keyword), plain(str(reason))) for keyword, reason in pairs),
@@ -335,7 +412,7 @@ def scheduled(answer: Answer, operation: str = "jobschedule") -> tuple[str, ...]
         ProtocolError: the answer is about something else.
     """
     found = _known(operation, answer, "saveschedulejobs", "saveschedulejobs")
-    return tuple(job_id(operation, row.get("job_id")) for row in found if not text_of(row, "message"))
+    return tuple(parse_job_id(operation, row.get("job_id")) for row in found if not text_of(row, "message"))
 
 
 def live_requested(answer: Answer, operation: str = "liveio") -> None:
