@@ -1,4 +1,4 @@
-"""Following jobs on a grid: one task asks for all that anyone watches, many in one request."""
+"""Background task that polls the grid for watched jobs, many in one request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import anyio.lowlevel
 from .._core.errors import JobNotFound, ProtocolError, ServerError, SpecError
 from .._core.models import Fault
 from .._core.validation import is_count
-from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .._core.models import JobStatus
@@ -25,50 +24,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus"], Iterable[str]]]]
-"""Sends one request for some jobs: the statuses that differ from what it gave before, and the ids of which the server
-says that it has none."""
+"""Sends one request for some jobs. Returns the statuses that differ from what it returned before, and the ids that the
+server does not know."""
 
 _ENDED_KEPT = 10_000
-"""How many final statuses are remembered, so that a later waiter needs no request."""
+"""How many final statuses are kept, so that a later waiter needs no request."""
 
 _SLOW = 4.0
-"""A round that takes long is followed by a pause of so many times its length, but of no more than the ceiling or, where
-that is longer, its length."""
+"""A slow round is followed by a pause of this many times its length, but at most the ceiling or its own length."""
 
 _MINUTE = 60.0
 
 _FEW = 100
-"""So many jobs in one request are too much for no server."""
+"""Jobs in one request that are not too many for any server."""
 
 _RECOVERY = 600.0
-"""Seconds without a failure after which more jobs in a request are tried again."""
+"""Seconds without a failure after which more jobs are asked for in one request again."""
 
 _TURNS = 100
-"""After so many statuses other tasks have their turn."""
+"""Statuses after which other tasks have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polling:
     """How often a grid is asked for the jobs that are watched. All times are in seconds.
 
-    The pause between two looks at a job is a share of the time since something happened to it (it was first watched,
-    or changed), between a floor and a ceiling. A round takes every job that is due within half of its pause, and all
-    that are new, in requests of many jobs. Where nobody watches, nothing is asked, and of a job that is known to have
-    ended neither. Slow answers, and servers that ask for patience, make the pauses longer.
+    The pause between two requests for a job is a share of the time since something happened to it (since it was first
+    watched, or changed), between a floor and a ceiling. A round asks for every job that is due within half of its
+    pause, and for all new ones, in requests of many jobs. Jobs that nobody watches, or that are known to have ended,
+    are not asked for. Slow responses, and servers that ask for patience, make the pauses longer.
 
     Attributes:
         floor: the shortest pause.
         ceiling: the longest pause.
-        share: of the time since something happened.
-        jitter: how far a pause may differ from what the rule says, as a share of it.
-        gather: how long a new watcher waits for others, to ask for all at once.
-        jobs_a_request: the most jobs in one request. A request costs a server 13 ms and each job 0.22 ms more
-            (mig-live 7): with 2,000 jobs it keeps one of its ten places for half a second, and of what it costs us
-            the jobs are the greater part by then. A server took 3,000 ids (mig-live 1). Where one refuses or breaks,
-            fewer are asked for at once.
-        requests_a_minute: the most requests, whatever the rest says: a round of many is followed by a pause that
-            keeps to it.
-        failures: at so many failed rounds in a row, with growing pauses between them, everyone who waits gets the
+        share: the pause as a share of the time since something happened.
+        jitter: how far a pause may differ from that, as a share of the pause.
+        gather: how long a new watcher waits for others, so that one request asks for all of them.
+        jobs_a_request: the most jobs in one request. A request costs a server 13 ms, and each job 0.22 ms more
+            (mig-live 7): 2,000 jobs occupy one of its ten worker processes for half a second. A server accepted
+            3,000 ids (mig-live 1). If a server refuses or breaks, aiomig asks for fewer jobs at once.
+        requests_a_minute: the most requests, whatever the rest says: a round of many requests is followed by a pause
+            that keeps to it.
+        failures: after this many failed rounds in a row, with growing pauses between them, every waiter gets the
             error.
 
     Raises:
@@ -103,7 +100,7 @@ class Polling:
             raise SpecError(faults)
 
     def pause(self, quiet: float) -> float:
-        """The pause of a job to which nothing has happened for so many seconds, without jitter."""
+        """Return the pause, without jitter, for a job to which nothing has happened for ``quiet`` seconds."""
         return min(max(self.floor, self.share * quiet), self.ceiling)
 
 
@@ -111,181 +108,197 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+@dataclass(slots=True)
+class _Watched:
+    """What the poller knows of one watched job.
+
+    Attributes:
+        since: when something happened to it.
+        due: when to ask for it.
+        pause: the pause before ``due``; 0 if it was never asked for.
+        status: its latest status, or ``None``.
+    """
+
+    since: float
+    due: float
+    pause: float = 0.0
+    status: JobStatus | None = None
+
+
 class Poller:
-    """The task that asks.
+    """Asks for all watched jobs and publishes what is new.
 
     Args:
-        board: who watches what; what is found is published there.
+        subscriptions: who watches what.
         ask: sends one request.
-        polling: the rule.
-        is_own: whether a job was submitted here, and so exists whatever an answer lacks.
-        forget: called with jobs of which `ask` shall give all again, if it is asked for them again.
+        polling: how often.
+        is_own: whether a job was submitted by this session. Such a job exists, even if a response lacks it.
+        forget: called with jobs that nobody watches any more; the next ``ask`` for them must return their statuses.
     """
 
     def __init__(
         self,
-        board: Board,
+        subscriptions: Board,
         ask: Ask,
         polling: Polling,
         is_own: Callable[[str], bool],
         forget: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
-        self._board = board
+        self._subscriptions = subscriptions
         self._ask = ask
         self._forget = forget
-        self._size = polling.jobs_a_request
-        self._sized = 0.0  # when that was changed last
         self._polling = polling
         self._is_own = is_own
-        self._followed = Schedule()
-        self._departures = 0  # of the board, when those who left were let go
-        self._unanswered: set[str] = set()  # of these, those that were not found since they are watched
-        # What `ask` gave last, and will not give again.
-        self._told: dict[str, JobStatus] = {}
+        self._size = polling.jobs_a_request
+        self._resized_at = 0.0
+        self._watched: dict[str, _Watched] = {}
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
-        self._not_before = -math.inf  # when the next round may be
+        self._not_before = -math.inf  # when the next round may begin
+        self._next_round = math.inf  # when it will
         self._sent: deque[float] = deque()
         self._failures = 0
-        self._needed = anyio.Event()
+        self._sooner = anyio.Event()
 
     def wake(self, job_ids: Iterable[str]) -> None:
-        """Someone began to watch jobs."""
+        """Begin to follow jobs that someone watches."""
         now = anyio.current_time()
-        new = [job_id for job_id in job_ids if job_id not in self._followed and job_id not in self._ended]
-        self._followed.add(new, now, now + self._polling.gather)
-        self._unanswered.update(new)
-        self._needed.set()
+        due = now + self._polling.gather
+        for job_id in job_ids:
+            if job_id not in self._watched and job_id not in self._ended:
+                self._watched[job_id] = _Watched(now, due)
+        if max(due, self._not_before) < self._next_round:
+            self._next_round = max(due, self._not_before)
+            self._sooner.set()
 
     def present(self, job_ids: Iterable[str]) -> Mapping[str, JobStatus]:
-        """What is known of jobs, without asking."""
-        known: dict[str, JobStatus] = {}
+        """Return the known statuses of jobs, without asking."""
+        statuses: dict[str, JobStatus] = {}
         for job_id in job_ids:
-            if job_id in self._ended:
-                known[job_id] = self._ended[job_id]
-            elif job_id in self._followed and job_id not in self._unanswered:
-                known[job_id] = self._told[job_id]
-        return known
+            watched = self._watched.get(job_id)
+            status = watched.status if watched is not None else self._ended.get(job_id)
+            if status is not None:
+                statuses[job_id] = status
+        return statuses
 
     def note(self, status: JobStatus) -> None:
-        """Takes in what was learned of a job in another way."""
-        self._note(status, anyio.current_time())
-
-    def _note(self, status: JobStatus, now: float) -> None:
+        """Publish a status. Ignore it if the job is known to have ended: the response is older than the end."""
         job_id = status.job_id
         if job_id in self._ended:
-            # An end is final: whatever says otherwise is an answer from before.
             return
+        watched = self._watched.get(job_id)
         if status.state.is_final:
+            self._watched.pop(job_id, None)
             self._ended[job_id] = status
-            self._followed.remove(job_id)
-            self._unanswered.discard(job_id)
-            self._told.pop(job_id, None)
-            while len(self._ended) > _ENDED_KEPT:
+            if len(self._ended) > _ENDED_KEPT:
                 self._ended.popitem(last=False)
-        elif job_id in self._followed:
-            if self._told.get(job_id) != status:
-                self._followed.touch(job_id, now)
-            self._unanswered.discard(job_id)
-            self._told[job_id] = status
-        self._board.publish(status)
+        elif watched is not None:
+            if watched.status != status:
+                watched.since = anyio.current_time()
+            watched.status = status
+        self._subscriptions.publish(status)
 
     async def run(self) -> None:
-        """Asks for ever; ends by cancellation only."""
+        """Poll until cancelled."""
         while True:
-            due = await self._due()
+            due = await self._wait_until_due()
             size = self._size
             chunks = [due[start : start + size] for start in range(0, len(due), size)]
             try:
                 took = sum([await self._request(chunk) for chunk in chunks])
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it, and the session lives on
-                self._failed(due, error)
+            except Exception as error:  # noqa: BLE001 - the waiters get it, whatever it is, and the session lives on
+                self._postpone(due, error)
             else:
-                self._plan(len(chunks), took)
+                self._plan(due, len(chunks), took)
 
-    async def _due(self) -> list[str]:
-        """Waits until a round is due; the jobs that it takes."""
+    async def _wait_until_due(self) -> list[str]:
+        """Wait until a round is due. Return its jobs: those due within half of their pause, and all new ones."""
         while True:
-            self._let_go()
+            self._drop_unwatched()
             now = anyio.current_time()
-            first = max(self._followed.first(), self._not_before)
-            if first <= now:
-                return self._followed.take(now)
-            self._needed = anyio.Event()
-            with anyio.move_on_after(first - now):
-                await self._needed.wait()
+            first = min([watched.due for watched in self._watched.values()], default=math.inf)
+            self._next_round = max(first, self._not_before)
+            if self._next_round <= now:
+                return [
+                    job_id
+                    for job_id, each in self._watched.items()
+                    if each.due - each.pause / 2 <= now or not each.pause
+                ]
+            while now < self._next_round:
+                self._sooner = anyio.Event()
+                with anyio.move_on_after(self._next_round - now):
+                    await self._sooner.wait()
+                now = anyio.current_time()
 
-    def _let_go(self) -> None:
-        """Forgets jobs that nobody watches any more."""
-        watched = self._board.ids_view
-        if self._departures == self._board.departures:
-            return
-        self._departures = self._board.departures
-        left = self._followed.ids_view - watched
+    def _drop_unwatched(self) -> None:
+        left = [job_id for job_id in self._watched if job_id not in self._subscriptions]
         for job_id in left:
-            self._followed.remove(job_id)
-            self._told.pop(job_id, None)
-        self._unanswered -= left
-        self._forget(left)
+            del self._watched[job_id]
+        if left:
+            self._forget(left)
 
     async def _request(self, job_ids: Sequence[str]) -> float:
-        """Asks for some jobs; the seconds that the answer took."""
-        await self._keep_cap()
+        """Ask for some jobs. Return how many seconds the response took."""
+        await self._keep_to_the_cap()
         began = anyio.current_time()
         self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
-        answered = anyio.current_time()
+        took = anyio.current_time() - began
         for turn, status in enumerate(statuses, 1):
-            self._note(status, answered)
+            self.note(status)
             if turn % _TURNS == 0:
                 await anyio.lowlevel.checkpoint()
-        for job_id in self._unanswered.intersection(missing):
-            # A job that was there, or was submitted here, is not gone because an answer lacks it.
-            if job_id not in self._told and not self._is_own(job_id):
-                self._followed.remove(job_id)
-                self._unanswered.discard(job_id)
-                self._board.refuse(job_id, JobNotFound(job_id))
-        return answered - began
+        for job_id in missing:
+            watched = self._watched.get(job_id)
+            # A job that was seen, or was submitted by this session, does not end because one response lacks it.
+            if watched is not None and watched.status is None and not self._is_own(job_id):
+                del self._watched[job_id]
+                self._subscriptions.refuse(job_id, JobNotFound(job_id))
+        return took
 
-    async def _keep_cap(self) -> None:
-        """Waits where a minute's requests are used up."""
+    async def _keep_to_the_cap(self) -> None:
+        """Wait if the requests of a minute are used up."""
         while len(self._sent) >= self._polling.requests_a_minute:
             left = self._sent[0] + _MINUTE - anyio.current_time()
             if left > 0:
                 await anyio.sleep(left)
             self._sent.popleft()
 
-    def _plan(self, requests: int, took: float) -> None:
+    def _plan(self, job_ids: Iterable[str], requests: int, took: float) -> None:
+        """Set when the jobs of a round are asked for again."""
         self._failures = 0
         now = anyio.current_time()
         self._not_before = now + self._polling.floor
-        if self._size < self._polling.jobs_a_request and now - self._sized > _RECOVERY:
-            self._size, self._sized = min(self._size * 2, self._polling.jobs_a_request), now
-        least = max(
+        if self._size < self._polling.jobs_a_request and now - self._resized_at > _RECOVERY:
+            self._size, self._resized_at = min(self._size * 2, self._polling.jobs_a_request), now
+        shortest = max(
             requests * _MINUTE / self._polling.requests_a_minute,
             min(_SLOW * took, max(self._polling.ceiling, took)),
         )
-        factor = self._factor()
-        self._followed.plan(now, lambda quiet: max(self._polling.pause(quiet) * factor, least))
+        factor = self._jitter()
+        for job_id in job_ids:
+            if (watched := self._watched.get(job_id)) is not None:
+                watched.pause = max(self._polling.pause(now - watched.since) * factor, shortest)
+                watched.due = now + watched.pause
 
-    def _factor(self) -> float:
-        """By how much the pauses after a round differ: one for all, so that what is asked together stays together."""
+    def _jitter(self) -> float:
+        """Return the factor for all pauses of a round: the same for all, so that what is due together stays so."""
         return 1.0 + random.uniform(-1.0, 1.0) * self._polling.jitter
 
-    def _failed(self, asked: Sequence[str], error: Exception) -> None:
-        """A failed round says nothing of any job: it is asked again, later each time."""
+    def _postpone(self, job_ids: Sequence[str], error: Exception) -> None:
+        """Ask again after a failed round, later each time: the failure says nothing of any job."""
         self._failures += 1
         if isinstance(error, ServerError | ProtocolError):
-            # It may be too much at once for this server.
+            # It may have been too much at once for this server.
             self._size = max(self._size // 2, min(self._size, _FEW))
-            self._sized = anyio.current_time()
-        logger.warning("asking for %d jobs failed (%d in a row): %s", len(asked), self._failures, error)
+            self._resized_at = anyio.current_time()
+        logger.warning("asking for %d jobs failed (%d in a row): %s", len(job_ids), self._failures, error)
         pause = min(self._polling.floor * 2.0 ** min(self._failures, 60), self._polling.ceiling)
         if self._failures >= self._polling.failures:
             self._failures = 0
             pause = self._polling.ceiling
-            self._board.fail(error)
-        pause *= self._factor()
+            self._subscriptions.fail(error)
+        pause *= self._jitter()
         now = anyio.current_time()
-        # For those who come now, too: otherwise they would keep a server that is down busy.
-        self._not_before = now + pause
-        self._followed.postpone(now, pause)
+        self._not_before = now + pause  # new watchers wait, too: they would keep a server busy that is down
+        for watched in self._watched.values():
+            watched.pause, watched.due = pause, now + pause
