@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ._core.errors import MigError
     from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed
-    from ._core.subscriptions import Board
+    from ._core.subscriptions import Subscriptions
     from ._core.tasks import SessionTasks
     from ._spec.mrsl import Description
     from ._spec.plan import Plan
@@ -26,7 +26,7 @@ class Backend(Protocol):
     mode: Literal["grid", "local"]
     home: HomeBackend
     queues: QueueBackend
-    board: Board
+    subscriptions: Subscriptions
     tasks: SessionTasks
     look_again: float
     """Seconds between two looks at the growing output of a job."""
@@ -73,7 +73,7 @@ class Backend(Protocol):
         """What is known of these jobs now; those that are not known are left out."""
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """What is known of watched jobs at once; the board is told of the others as soon as they are known."""
+        """What is known of watched jobs at once; the others are published as soon as they are known."""
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Cancels, freezes or thaws jobs; one outcome for each id."""

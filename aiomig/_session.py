@@ -228,7 +228,7 @@ class Session:
             await self._backend.close(error)
         finally:
             self._state = "closed"
-            self._backend.board.fail(NoSession("the session was closed while something waited in it"))
+            self._backend.subscriptions.fail(NoSession("the session was closed while something waited in it"))
 
     async def open(self) -> Self:
         """Opens the session where there is no block to open it with, such as from one cell of a notebook to others.

@@ -68,4 +68,4 @@ def tasks() -> int:
 
 def left_in(session: aiomig.Session) -> int:
     """The jobs to which someone is subscribed."""
-    return len(session._backend.board)
+    return len(session._backend.subscriptions)

@@ -1,88 +1,79 @@
-"""Who waits for which job, and what they have not seen yet.
+"""Publish/subscribe for job statuses.
 
-A mode publishes each change of a job here; every `Watcher` of that job sees it once, in order. A watcher that is slow
-gets the latest status of a job, not a backlog. The board holds its watchers weakly, so that an iterator that is
-dropped in the middle leaves nothing behind.
+A backend publishes each change of a job; every `Subscription` to that job yields it once, in order. A slow subscriber
+gets the latest status of a job, not a backlog.
 """
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from collections.abc import Set as AbstractSet
 
     from .models import JobStatus
 
 
-class Watcher:
-    """The statuses of some jobs, each handed out once. Made by `Board.watch`.
+class Subscription:
+    """The statuses of some jobs, each yielded once. Made by `Subscriptions.subscribe`.
 
-    `follow` and `close` do no I/O; `next` may be cancelled at any time and loses nothing. Tasks that wait in it at
-    once share what comes.
+    `next` may be cancelled at any time and loses nothing. Tasks that wait in it at the same time share the statuses.
+    No other method waits or does I/O.
     """
 
-    __slots__ = ("__weakref__", "_board", "_error", "_event", "_ids", "_pending", "_seen", "reference")
+    __slots__ = ("__weakref__", "_delivered", "_error", "_event", "_pending", "_subscriptions")
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self.reference: weakref.ref[Watcher] = weakref.ref(self, board.lose)
-        hash(self.reference)  # later on, when we are gone, it could not be had
-        self._ids: set[str] = set()
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+        self._delivered: dict[str, JobStatus | None] = {}  # the jobs whose end has not been delivered
         self._pending: dict[str, JobStatus] = {}
-        self._seen: dict[str, JobStatus] = {}
         self._event: anyio.Event | None = None
         self._error: BaseException | None = None
 
     @property
-    def ids_view(self) -> AbstractSet[str]:
-        """The jobs whose end has not been delivered yet."""
-        return self._ids
+    def job_ids(self) -> list[str]:
+        """The jobs whose end has not been delivered."""
+        return list(self._delivered)
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def follow(self, *job_ids: str) -> list[str]:
-        """Adds jobs; those that are new here."""
-        new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._ids]
+    def add(self, *job_ids: str) -> list[str]:
+        """Add jobs. Return those that are new to this subscription."""
+        new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._delivered]
         if new:
-            self._ids.update(new)
-            self._board.add(new, self)
+            self._delivered.update(dict.fromkeys(new))
+            self._subscriptions.add(new, self)
             self._wake()
         return new
 
-    def drop(self, job_id: str) -> None:
-        """Takes a job away; what is pending of it is forgotten."""
-        if job_id in self._ids:
-            self._ids.discard(job_id)
-            self._board.discard(job_id, self)
-        self._pending.pop(job_id, None)
-        self._seen.pop(job_id, None)
-        if not self._ids:
-            self._wake()
+    def discard(self, job_id: str) -> None:
+        """Remove a job, with what is pending of it."""
+        if job_id in self._delivered:
+            del self._delivered[job_id]
+            self._pending.pop(job_id, None)
+            self._subscriptions.discard(job_id, self)
+            if not self._delivered:
+                self._wake()
 
     def offer(self, status: JobStatus) -> None:
-        """Takes a status in, unless it says what was delivered already."""
-        if status.job_id not in self._ids:
+        """Take a status, unless it is the one that was delivered last."""
+        job_id = status.job_id
+        if job_id not in self._delivered:
             return
-        if self._seen.get(status.job_id) == status:
-            # It went somewhere and came back before anyone looked: nothing to tell.
-            self._pending.pop(status.job_id, None)
+        if self._delivered[job_id] == status:
+            self._pending.pop(job_id, None)  # the job changed and changed back before anyone looked
             return
-        self._pending[status.job_id] = status
+        self._pending[job_id] = status
         self._wake()
 
     def offer_first(self, status: JobStatus) -> None:
-        """Takes in what was asked for, unless a change that was published meanwhile waits: that is newer."""
-        if status.job_id not in self._pending and status.job_id not in self._seen:
+        """Take a status that was asked for, unless a published one, which is newer, has arrived meanwhile."""
+        if status.job_id not in self._pending and self._delivered.get(status.job_id) is None:
             self.offer(status)
 
     def fail(self, error: BaseException) -> None:
-        """Makes the present or next `next` raise an error."""
+        """Make the present or next `next` raise an error."""
         self._error = error
         self._wake()
 
@@ -92,30 +83,30 @@ class Watcher:
             self._event = None
 
     def ready(self) -> JobStatus | None:
-        """The next status if there is one now. A final one takes its job off the list."""
+        """Return the next status if there is one now. A final one removes its job."""
         if not self._pending:
             return None
         job_id = next(iter(self._pending))
         status = self._pending.pop(job_id)
         if status.state.is_final:
-            self.drop(job_id)
+            self.discard(job_id)
         else:
-            self._seen[job_id] = status
+            self._delivered[job_id] = status
         return status
 
     async def next(self) -> JobStatus | None:
-        """Waits for the next status; ``None`` where something else happened, such as a job that was added.
+        """Wait for the next status; ``None`` if something else happened, such as a job that was added.
 
         Raises:
-            StopAsyncIteration: every job has ended, or was taken away.
-            BaseException: what the board failed with.
+            StopAsyncIteration: no job is left.
+            BaseException: what `fail` was called with.
         """
         if (status := self.ready()) is not None:
             return status
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        if not self._ids:
+        if not self._delivered:
             raise StopAsyncIteration
         if self._event is None:
             self._event = anyio.Event()
@@ -123,104 +114,68 @@ class Watcher:
         return self.ready()
 
     def close(self) -> None:
-        """Ends the subscription; harmless when repeated."""
-        for job_id in list(self._ids):
-            self.drop(job_id)
+        """Remove all jobs. Harmless if repeated."""
+        for job_id in self.job_ids:
+            self.discard(job_id)
 
 
-class Board:
-    """The watchers of a session, by job.
-
-    Of a job that one watcher follows, as most are, the board holds a reference that all jobs of that watcher share:
-    ten thousand cost little then, in memory and in time.
+class Subscriptions:
+    """The subscriptions of a session, by job. They are held weakly: one that is dropped is gone.
 
     Args:
-        on_watch: called with the ids of jobs that someone begins to watch, so that a mode can begin to follow them.
-
-    Attributes:
-        departures: how often the last watcher of a job has left it.
+        on_subscribe: called with the ids of jobs that gain a subscriber, so that a backend can begin to follow them.
     """
 
-    def __init__(self, on_watch: Callable[[Collection[str]], None] = lambda _: None) -> None:
-        self._watchers: dict[str, weakref.ref[Watcher] | set[weakref.ref[Watcher]]] = {}
-        self._lost = False
-        self.departures: int = 0
-        self.on_watch = on_watch
+    def __init__(self, on_subscribe: Callable[[Collection[str]], None] = lambda _: None) -> None:
+        self._subscribers: dict[str, WeakSet[Subscription]] = {}
+        self.on_subscribe = on_subscribe
 
-    def __contains__(self, job_id: object) -> bool:
-        return any(True for _ in self._of(job_id)) if isinstance(job_id, str) else False
+    def __contains__(self, job_id: str) -> bool:
+        return bool(self._subscribers.get(job_id))
 
     def __iter__(self) -> Iterator[str]:
-        """The ids of the jobs that someone watches."""
-        return iter(list(self.ids_view))
+        """The ids of the jobs that have a subscriber."""
+        for job_id in [job_id for job_id, subscribers in self._subscribers.items() if not subscribers]:
+            del self._subscribers[job_id]
+        return iter(list(self._subscribers))
 
     def __len__(self) -> int:
-        return len(self.ids_view)
+        return len(list(iter(self)))
 
-    @property
-    def ids_view(self) -> AbstractSet[str]:
-        """The ids of the jobs that someone watches."""
-        if self._lost:
-            self._lost = False
-            for job_id in list(self._watchers):
-                self._drop(job_id, None)
-        return self._watchers.keys()
+    def subscribe(self, job_ids: Iterable[str] = ()) -> Subscription:
+        """Return a new subscription to jobs. It lasts as long as the caller keeps it."""
+        subscription = Subscription(self)
+        subscription.add(*job_ids)
+        return subscription
 
-    def lose(self, _reference: weakref.ref[Watcher]) -> None:
-        """A watcher is gone without a word. May be called at any time, in the middle of anything."""
-        self._lost = True
-
-    def watch(self, job_ids: Iterable[str] = ()) -> Watcher:
-        """A new watcher of these jobs; keep a reference to it, for the board keeps none."""
-        watcher = Watcher(self)
-        watcher.follow(*job_ids)
-        return watcher
-
-    def add(self, job_ids: Collection[str], watcher: Watcher) -> None:
-        """Enters a watcher under jobs."""
-        reference = watcher.reference
+    def add(self, job_ids: Collection[str], subscription: Subscription) -> None:
+        """Subscribe to jobs."""
         for job_id in job_ids:
-            present = self._watchers.setdefault(job_id, reference)
-            if isinstance(present, set):
-                present.add(reference)
-            elif present is not reference:
-                self._watchers[job_id] = {present, reference}
-        self.on_watch(job_ids)
+            self._subscribers.setdefault(job_id, WeakSet()).add(subscription)
+        self.on_subscribe(job_ids)
 
-    def discard(self, job_id: str, watcher: Watcher) -> None:
-        """Takes a watcher off a job."""
-        self._drop(job_id, watcher.reference)
+    def discard(self, job_id: str, subscription: Subscription) -> None:
+        """End the subscription to a job."""
+        subscribers = self._subscribers[job_id]
+        subscribers.discard(subscription)
+        if not subscribers:
+            del self._subscribers[job_id]
 
-    def _drop(self, job_id: str, reference: weakref.ref[Watcher] | None) -> None:
-        """Takes a watcher off a job, and those that are gone."""
-        present = self._watchers.get(job_id)
-        references = present if isinstance(present, set) else {present} - {None}
-        left = {each for each in references if each is not None and each is not reference and each() is not None}
-        if not left:
-            self.departures += self._watchers.pop(job_id, None) is not None
-        elif left != references:
-            self._watchers[job_id] = left if len(left) > 1 else next(iter(left))
-
-    def _of(self, job_id: str) -> Iterator[Watcher]:
-        present = self._watchers.get(job_id)
-        if present is None:
-            return
-        for reference in list(present) if isinstance(present, set) else (present,):
-            if (watcher := reference()) is not None:
-                yield watcher
+    def _of(self, job_id: str) -> list[Subscription]:
+        return list(self._subscribers.get(job_id, ()))
 
     def publish(self, status: JobStatus) -> None:
-        """Hands a status to everyone who watches its job."""
-        for watcher in self._of(status.job_id):
-            watcher.offer(status)
+        """Offer a status to every subscriber of its job."""
+        for subscription in self._of(status.job_id):
+            subscription.offer(status)
 
     def refuse(self, job_id: str, error: BaseException) -> None:
-        """Hands an error about one job to everyone who watches it, and takes them off it."""
-        for watcher in list(self._of(job_id)):
-            watcher.drop(job_id)
-            watcher.fail(error)
+        """Make the subscribers of one job raise an error, and end their subscriptions to it."""
+        for subscription in self._of(job_id):
+            subscription.discard(job_id)
+            subscription.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Hands an error to everyone who waits."""
-        for watcher in {watcher for job_id in self for watcher in self._of(job_id)}:
-            watcher.fail(error)
+        """Make every subscriber raise an error."""
+        for subscription in {subscription for job_id in self for subscription in self._of(job_id)}:
+            subscription.fail(error)

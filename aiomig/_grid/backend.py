@@ -15,7 +15,7 @@ from .._backend import KINDS
 from .._core.errors import ConnectionFailed, JobNotFound, MigError, NoSession, ProtocolError, ServerError
 from .._core.job_log import JobLog
 from .._core.models import JobState, Outcome
-from .._core.subscriptions import Board
+from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
 from .._spec import mrsl as _mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
@@ -86,7 +86,7 @@ class GridBackend:
         self.home: HomeBackend = GridHome(link)
         self.queues: QueueBackend = GridQueues(link)
         self._polling = polling
-        self.board = Board()
+        self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
         self._journal = journal
         marked = MarkedJobs(link, lambda count: self.find("*", count))
@@ -110,8 +110,8 @@ class GridBackend:
         try:
             await self._introduce()
             own, forget = self._own.__contains__, self._changed.forget
-            self._poller = Poller(self.board, self._ask, self._polling, own, forget)
-            self.board.on_watch = self._poller.wake
+            self._poller = Poller(self.subscriptions, self._ask, self._polling, own, forget)
+            self.subscriptions.on_subscribe = self._poller.wake
             self._journal.open()
             await self.tasks.open()
         except BaseException:
@@ -262,7 +262,7 @@ class GridBackend:
             self._log.state(job_id, outcomes[job_id].after or _TARGET[action])
             if action == "cancel":
                 self._own.pop(job_id, None)
-        if watched := [job_id for job_id in changed if job_id in self.board]:
+        if watched := [job_id for job_id in changed if job_id in self.subscriptions]:
             for status in (await self.statuses(watched)).values():
                 self._changed.forget([status.job_id])  # so that the next response is not taken for a repetition
                 self._poller.note(status)
@@ -320,7 +320,7 @@ class GridBackend:
         status = (await self.statuses([job_id])).get(job_id)
         if status is None:
             raise JobNotFound(job_id)
-        if job_id in self.board and not any(
+        if job_id in self.subscriptions and not any(
             each.state.is_final for each in self._poller.present([job_id]).values()
         ):
             # Whoever follows the output is to know of which attempt it is.

@@ -19,7 +19,7 @@ from .._core.validation import is_count
 
 if TYPE_CHECKING:
     from .._core.models import JobStatus
-    from .._core.subscriptions import Board
+    from .._core.subscriptions import Subscriptions
 
 logger = logging.getLogger("aiomig.grid")
 
@@ -138,7 +138,7 @@ class Poller:
 
     def __init__(
         self,
-        subscriptions: Board,
+        subscriptions: Subscriptions,
         ask: Ask,
         polling: Polling,
         is_own: Callable[[str], bool],

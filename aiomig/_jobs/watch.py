@@ -42,13 +42,13 @@ class Watch:
 
     def __init__(self, backend: Backend, job_ids: Iterable[str]) -> None:
         self._backend = backend
-        self._watcher = backend.board.watch()
+        self._subscription = backend.subscriptions.subscribe()
         self._unread: list[str] = []
         self._turns = 0
         self._add(job_ids)
 
     def _add(self, job_ids: Iterable[str]) -> None:
-        self._unread += self._watcher.follow(*job_ids)
+        self._unread += self._subscription.add(*job_ids)
 
     def add(self, *jobs: object) -> None:
         """Adds jobs (or ids) to a running watch."""
@@ -65,13 +65,13 @@ class Watch:
             self._turns += 1
             if self._turns % _TURNS == 0:
                 await anyio.lowlevel.checkpoint()
-            status = await self._watcher.next()
+            status = await self._subscription.next()
         return status
 
     def ready(self) -> list[JobStatus]:
         """All that can be had now, without waiting."""
         found: list[JobStatus] = []
-        while (status := self._watcher.ready()) is not None:
+        while (status := self._subscription.ready()) is not None:
             found.append(status)
         return found
 
@@ -83,16 +83,16 @@ class Watch:
         except JobNotFound as error:
             # Told once: the others can be watched on.
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
-            self._watcher.drop(error.job_id)
+            self._subscription.discard(error.job_id)
             raise
         done = set(unread)
         self._unread = [job_id for job_id in self._unread if job_id not in done]
         for status in present.values():
-            self._watcher.offer_first(status)
+            self._subscription.offer_first(status)
 
     def close(self) -> None:
         """Ends the watch, also for a task that waits in it; not needed, but allowed."""
-        self._watcher.close()
+        self._subscription.close()
         self._unread.clear()
 
     async def aclose(self) -> None:

@@ -17,7 +17,7 @@ import platformdirs
 from .._backend import KINDS
 from .._core.errors import JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
 from .._core.models import CheckReport, Fault, JobState
-from .._core.subscriptions import Board
+from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
 from .._core.validation import expanded, is_count
 from . import site as _local_site
@@ -92,7 +92,7 @@ class LocalBackend:
         self.settings = settings
         self.home: HomeBackend = LocalHome(settings.home)
         self.queues: QueueBackend = LocalQueues(settings.home, settings.folder, self._checkpoint)
-        self.board = Board()
+        self.subscriptions = Subscriptions()
         self._on_exit = on_exit
         self.tasks = SessionTasks()
         self._is_closed = False
@@ -110,7 +110,7 @@ class LocalBackend:
         self._store = Store(self.settings.folder)
         _make_empty(self.settings.empty)
         try:
-            self._engine = Engine(self.settings, self._store, self.board, self.tasks)
+            self._engine = Engine(self.settings, self._store, self.subscriptions, self.tasks)
             await self.tasks.open()
             try:
                 self._engine.open()

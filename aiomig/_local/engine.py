@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .._backend import Action
-    from .._core.subscriptions import Board
+    from .._core.subscriptions import Subscriptions
     from .._core.tasks import SessionTasks
     from .._spec.plan import Plan
     from .settings import LocalSettings
@@ -86,14 +86,16 @@ class Engine:
     Args:
         settings: what the session was told.
         store: the records of the home.
-        board: who watches.
+        subscriptions: who watches.
         tasks: the task group of the session.
     """
 
-    def __init__(self, settings: LocalSettings, store: Store, board: Board, tasks: SessionTasks) -> None:
+    def __init__(
+        self, settings: LocalSettings, store: Store, subscriptions: Subscriptions, tasks: SessionTasks
+    ) -> None:
         self._settings = settings
         self._store = store
-        self._board = board
+        self._subscriptions = subscriptions
         self._tasks = tasks
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._machine = Machine(settings, base_environment(settings), self._null, _local_process.has_pidfd())
@@ -213,7 +215,7 @@ class Engine:
     def _break(self, error: LocalError) -> None:
         logger.error("local mode stops: %s", error)
         self._error = error
-        self._board.fail(error)
+        self._subscriptions.fail(error)
         self._news.set()
 
     def check(self) -> None:
@@ -516,8 +518,8 @@ class Engine:
     def _publish(self, records: Iterable[Record]) -> None:
         for record in records:
             job_id = record.job_id
-            if job_id in self._board:
-                self._board.publish(record.status())
+            if job_id in self._subscriptions:
+                self._subscriptions.publish(record.status())
             self._log.state(job_id, record.state, record.attempt)
 
     async def _follow(self) -> None:
@@ -536,7 +538,7 @@ class Engine:
                     self._hand_on(error)
 
     def _look(self, *, census: bool) -> None:
-        if not (self._board or self._runs or self._queue or self._held):
+        if not (self._subscriptions or self._runs or self._queue or self._held):
             return
         if census and self._watches_foreign():
             self._adopt()
@@ -547,18 +549,18 @@ class Engine:
             self._held.discard(number)
             records = self._store.records([number])
             self._enqueue(number, records[0].plan)
-        watched = [self._store.number_of(job_id) for job_id in self._board]
+        watched = [self._store.number_of(job_id) for job_id in self._subscriptions]
         numbers = {number for number in watched if number is not None} | set(self._runs)
         for record in self._store.records(sorted(numbers)):
             if record.number in self._runs and record.state is JobState.CANCELED:
                 self._runs[record.number].stop("kill")
-            self._board.publish(record.status())
+            self._subscriptions.publish(record.status())
             self._log.state(record.job_id, record.state, record.attempt)
         self._cycle()
 
     def _watches_foreign(self) -> bool:
         own = {*self._runs, *self._queue, *self._held}
-        return any(self._store.number_of(job_id) not in own for job_id in self._board)
+        return any(self._store.number_of(job_id) not in own for job_id in self._subscriptions)
 
 
 def _seconds(at: datetime | None) -> float:

@@ -1,4 +1,4 @@
-"""The board: who is told what, once, in order, and without a trace of those who went."""
+"""Publish/subscribe: who is told what, once, in order, and without a trace of those who went."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from aiomig import JobState, JobStatus
-from aiomig._core.subscriptions import Board
+from aiomig._core.subscriptions import Subscriptions
 
 QUEUED, EXECUTING, FINISHED = JobState.QUEUED, JobState.EXECUTING, JobState.FINISHED
 
@@ -19,157 +19,161 @@ def status(job_id: str, state: JobState, second: int = 0) -> JobStatus:
 
 
 def test_each_change_is_told_once() -> None:
-    board = Board()
-    watcher = board.watch(["a"])
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a"])
     told = []
     for state in (QUEUED, QUEUED, EXECUTING, EXECUTING, FINISHED):
-        board.publish(status("a", state))
-        if (each := watcher.ready()) is not None:
+        subscriptions.publish(status("a", state))
+        if (each := subscription.ready()) is not None:
             told.append(each.state)
     assert told == [QUEUED, EXECUTING, FINISHED]
-    assert watcher.ready() is None
+    assert subscription.ready() is None
 
 
 def test_the_same_state_at_another_time_is_a_change() -> None:
-    board = Board()
-    watcher = board.watch(["a"])
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a"])
     for second in (1, 2):
-        board.publish(status("a", QUEUED, second))
-        assert watcher.ready() == status("a", QUEUED, second)
+        subscriptions.publish(status("a", QUEUED, second))
+        assert subscription.ready() == status("a", QUEUED, second)
 
 
-def test_a_slow_watcher_gets_the_latest() -> None:
-    board = Board()
-    watcher = board.watch(["a", "b"])
+def test_a_slow_subscription_gets_the_latest() -> None:
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a", "b"])
     for state in (QUEUED, EXECUTING, FINISHED):
-        board.publish(status("a", state))
-        board.publish(status("b", state))
-    assert [watcher.ready(), watcher.ready(), watcher.ready()] == [status("a", FINISHED), status("b", FINISHED), None]
+        subscriptions.publish(status("a", state))
+        subscriptions.publish(status("b", state))
+    assert [subscription.ready(), subscription.ready(), subscription.ready()] == [
+        status("a", FINISHED),
+        status("b", FINISHED),
+        None,
+    ]
 
 
 def test_there_and_back_before_anyone_looked_is_no_change() -> None:
-    board = Board()
-    watcher = board.watch(["a"])
-    board.publish(status("a", QUEUED))
-    assert watcher.ready() is not None
-    board.publish(status("a", EXECUTING))
-    board.publish(status("a", QUEUED))
-    assert watcher.ready() is None
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a"])
+    subscriptions.publish(status("a", QUEUED))
+    assert subscription.ready() is not None
+    subscriptions.publish(status("a", EXECUTING))
+    subscriptions.publish(status("a", QUEUED))
+    assert subscription.ready() is None
 
 
 def test_an_older_answer_does_not_take_the_place_of_a_change() -> None:
-    board = Board()
-    watcher = board.watch(["a"])
-    board.publish(status("a", FINISHED))
-    watcher.offer_first(status("a", EXECUTING))
-    assert watcher.ready() == status("a", FINISHED)
-    watcher = board.watch(["a"])
-    board.publish(status("a", EXECUTING))
-    assert watcher.ready() is not None
-    watcher.offer_first(status("a", QUEUED))
-    assert watcher.ready() is None
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a"])
+    subscriptions.publish(status("a", FINISHED))
+    subscription.offer_first(status("a", EXECUTING))
+    assert subscription.ready() == status("a", FINISHED)
+    subscription = subscriptions.subscribe(["a"])
+    subscriptions.publish(status("a", EXECUTING))
+    assert subscription.ready() is not None
+    subscription.offer_first(status("a", QUEUED))
+    assert subscription.ready() is None
 
 
 def test_a_job_that_ended_is_off_the_board() -> None:
-    board = Board()
-    watcher = board.watch(["a", "b"])
-    board.publish(status("a", FINISHED))
-    assert watcher.ready() is not None
-    assert list(board) == ["b"]
-    assert watcher.ids_view == {"b"}
-    board.publish(status("a", FINISHED))
-    assert watcher.ready() is None
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a", "b"])
+    subscriptions.publish(status("a", FINISHED))
+    assert subscription.ready() is not None
+    assert list(subscriptions) == ["b"]
+    assert subscription.job_ids == ["b"]
+    subscriptions.publish(status("a", FINISHED))
+    assert subscription.ready() is None
 
 
-def test_a_watcher_that_is_dropped_leaves_nothing() -> None:
-    board = Board()
-    watcher = board.watch(["a", "b"])
-    assert len(board) == 2
-    del watcher
+def test_a_subscription_that_is_dropped_leaves_nothing() -> None:
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a", "b"])
+    assert len(subscriptions) == 2
+    del subscription
     gc.collect()
-    assert "a" not in board
-    assert len(board) == 0
-    board.publish(status("a", QUEUED))
+    assert "a" not in subscriptions
+    assert len(subscriptions) == 0
+    subscriptions.publish(status("a", QUEUED))
 
 
-def test_a_watcher_that_is_closed_leaves_nothing_and_the_others_alone() -> None:
-    board = Board()
-    first, second = board.watch(["a"]), board.watch(["a", "b"])
+def test_a_subscription_that_is_closed_leaves_nothing_and_the_others_alone() -> None:
+    subscriptions = Subscriptions()
+    first, second = subscriptions.subscribe(["a"]), subscriptions.subscribe(["a", "b"])
     second.close()
     second.close()
-    assert list(board) == ["a"]
-    board.publish(status("a", QUEUED))
+    assert list(subscriptions) == ["a"]
+    subscriptions.publish(status("a", QUEUED))
     assert first.ready() == status("a", QUEUED)
     assert second.ready() is None
 
 
 def test_the_mode_hears_of_each_job() -> None:
     heard: list[str] = []
-    board = Board(heard.extend)
-    watcher = board.watch(["a", "b", "a"])
-    watcher.follow("c")
-    watcher.follow("c")
+    subscriptions = Subscriptions(heard.extend)
+    subscription = subscriptions.subscribe(["a", "b", "a"])
+    subscription.add("c")
+    subscription.add("c")
     assert heard == ["a", "b", "c"]
 
 
-async def test_next_waits_and_hundred_watchers_of_one_job_are_told() -> None:
-    board = Board()
-    watchers = [board.watch(["a"]) for _ in range(100)]
+async def test_next_waits_and_hundred_subscriptions_of_one_job_are_told() -> None:
+    subscriptions = Subscriptions()
+    subscribed = [subscriptions.subscribe(["a"]) for _ in range(100)]
     told: list[JobStatus | None] = []
 
     async def wait(index: int) -> None:
-        told.append(await watchers[index].next())
+        told.append(await subscribed[index].next())
 
     async with anyio.create_task_group() as tasks:
         for index in range(100):
             tasks.start_soon(wait, index)
         await anyio.wait_all_tasks_blocked()
         assert told == []
-        board.publish(status("a", EXECUTING))
+        subscriptions.publish(status("a", EXECUTING))
     assert told == [status("a", EXECUTING)] * 100
 
 
 async def test_a_cancelled_next_loses_nothing() -> None:
-    board = Board()
-    watcher = board.watch(["a"])
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a"])
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await watcher.next()
+        await subscription.next()
     told: list[JobStatus | None] = []
 
     async def wait() -> None:
-        told.append(await watcher.next())
+        told.append(await subscription.next())
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
-        board.publish(status("a", EXECUTING))
+        subscriptions.publish(status("a", EXECUTING))
         tasks.cancel_scope.cancel()  # it is woken and cancelled at once: which of the two wins is open
-    told.append(watcher.ready())
+    told.append(subscription.ready())
     assert [each for each in told if each is not None] == [status("a", EXECUTING)]
 
 
 async def test_an_error_is_told_to_all_who_wait_once() -> None:
-    board = Board()
-    first, second = board.watch(["a"]), board.watch(["a", "b"])
-    board.fail(ZeroDivisionError())
-    for watcher in (first, second):
+    subscriptions = Subscriptions()
+    first, second = subscriptions.subscribe(["a"]), subscriptions.subscribe(["a", "b"])
+    subscriptions.fail(ZeroDivisionError())
+    for subscription in (first, second):
         with pytest.raises(ZeroDivisionError):
-            await watcher.next()
-    board.publish(status("a", QUEUED))
+            await subscription.next()
+    subscriptions.publish(status("a", QUEUED))
     assert await first.next() == status("a", QUEUED)
 
 
 async def test_what_happened_before_an_error_is_told_before_it() -> None:
-    board = Board()
-    watcher = board.watch(["a", "b"])
-    board.publish(status("a", FINISHED))
-    board.fail(ZeroDivisionError())
-    assert await watcher.next() == status("a", FINISHED)
+    subscriptions = Subscriptions()
+    subscription = subscriptions.subscribe(["a", "b"])
+    subscriptions.publish(status("a", FINISHED))
+    subscriptions.fail(ZeroDivisionError())
+    assert await subscription.next() == status("a", FINISHED)
     with pytest.raises(ZeroDivisionError):
-        await watcher.next()
+        await subscription.next()
 
 
-async def test_a_watcher_without_jobs_is_at_its_end() -> None:
+async def test_a_subscription_without_jobs_is_at_its_end() -> None:
     with pytest.raises(StopAsyncIteration):
-        await Board().watch().next()
+        await Subscriptions().subscribe().next()

@@ -15,13 +15,13 @@ from tests.programs.support import pipes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiomig._core.subscriptions import Board
+    from aiomig._core.subscriptions import Subscriptions
 
 QUEUED, EXECUTING, FINISHED = JobState.QUEUED, JobState.EXECUTING, JobState.FINISHED
 
 
-def _board(mig: aiomig.Session) -> Board:
-    return mig.job("1").backend.board
+def _subscriptions(mig: aiomig.Session) -> Subscriptions:
+    return mig.job("1").backend.subscriptions
 
 
 async def test_every_state_once_and_in_order(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ async def test_an_iterator_that_is_dropped_leaves_nothing(tmp_path: Path) -> Non
             await anext(watch)
             del watch
             gc.collect()
-            assert len(_board(mig)) == 0
+            assert len(_subscriptions(mig)) == 0
             gate.send()
 
 
@@ -145,7 +145,7 @@ async def test_hundred_watchers_of_one_job(tmp_path: Path) -> None:
                     if status.state is EXECUTING:
                         await anyio.wait_all_tasks_blocked()
                         gate.send()
-            assert len(_board(mig)) == 0
+            assert len(_subscriptions(mig)) == 0
     assert seen == [[QUEUED, EXECUTING, FINISHED]] * 100
 
 
