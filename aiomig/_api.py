@@ -263,7 +263,7 @@ def grid(
     """
     from ._grid.backend import GridBackend
     from ._grid.http import HttpClient
-    from ._grid.operations import Link
+    from ._grid.operations import OperationClient
     from ._grid.poller import Polling
     from ._grid.submit_journal import SubmitJournal, folder_of
 
@@ -281,7 +281,9 @@ def grid(
         return config.url if transport is not None else f"{config.url} {config.credential().user}"
 
     records = SubmitJournal(folder, owner, required=required)
-    return Session(GridBackend(client, Link(client, retry), polling or Polling(), records), lambda: client.credential)
+    return Session(
+        GridBackend(client, OperationClient(client, retry), polling or Polling(), records), lambda: client.credential
+    )
 
 
 def local(

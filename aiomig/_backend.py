@@ -55,7 +55,7 @@ class Backend(Protocol):
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancels jobs soon, without waiting and without a word; for use where nothing can be awaited."""
 
-    async def submitted_as(self, marker: str, project: str | None = None) -> Sequence[str]:
+    async def find_by_marker(self, marker: str, project: str | None = None) -> Sequence[str]:
         """The ids of the jobs that bear the mark of a submit that was not answered.
 
         Args:

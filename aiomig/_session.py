@@ -106,7 +106,7 @@ class Session:
             GridError: the server could not be asked.
         """
         self._require_open()
-        return [self.job(job_id) for job_id in await self._backend.submitted_as(marker, project)]
+        return [self.job(job_id) for job_id in await self._backend.find_by_marker(marker, project)]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
         """On a grid: what was submitted and has no known outcome, each looked for on the server now.

@@ -17,16 +17,15 @@ from .._core.job_log import JobLog
 from .._core.models import JobState, Outcome
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
-from .._spec import mrsl as _mrsl
+from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
-from . import site as _grid_check
-from . import site as _grid_site
 from .credential import warn_of_long_jobs
 from .home import GridHome
 from .poller import Poller
-from .protocol import jobs as _protocol_jobs
+from .protocol import jobs
 from .protocol.answer import missing_jobs
 from .queues import GridQueues
+from .site import describe, feasibility, review
 from .submit import NO_JOB, MarkedJobs, Submitter
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from .._core.models import CheckReport, JobStatus, Site, Unconfirmed
     from .._spec.mrsl import Description
     from .http import HttpClient
-    from .operations import Link
+    from .operations import OperationClient
     from .poller import Polling
     from .submit_journal import SubmitJournal
 
@@ -70,7 +69,7 @@ class GridBackend:
 
     Args:
         client: the connections.
-        link: the operations.
+        operations: the operations.
         polling: how often to ask for the jobs that are watched.
         journal: records what is submitted.
     """
@@ -80,21 +79,23 @@ class GridBackend:
     live_interval = 60.0
     """Seconds between two requests for the live output of a job: a server takes no more (mig-protocol 5.8)."""
 
-    def __init__(self, client: HttpClient, link: Link, polling: Polling, journal: SubmitJournal) -> None:
+    def __init__(
+        self, client: HttpClient, operations: OperationClient, polling: Polling, journal: SubmitJournal
+    ) -> None:
         self._client = client
-        self._link = link
-        self.home: HomeBackend = GridHome(link)
-        self.queues: QueueBackend = GridQueues(link)
+        self._operations = operations
+        self.home: HomeBackend = GridHome(operations)
+        self.queues: QueueBackend = GridQueues(operations)
         self._polling = polling
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
         self._journal = journal
-        marked = MarkedJobs(link, lambda count: self.find("*", count))
-        self._submitter = Submitter(link, marked, self._cancel, journal)
+        marked = MarkedJobs(operations, lambda count: self.find("*", count))
+        self._submitter = Submitter(operations, marked, self._cancel, journal)
         self._is_open = False
         self._poller: Poller
         self._log = JobLog("grid")
-        self._changed = _protocol_jobs.ChangedStatuses()
+        self._changed = jobs.ChangedStatuses()
         self._own: dict[str, None] = {}
         self._live_requests: dict[str, float] = {}
 
@@ -146,17 +147,17 @@ class GridBackend:
 
     async def review(self, description: Description) -> CheckReport:
         """What the server says of it, as far as it says so before there is a job."""
-        return await _grid_check.review(self._link, description)
+        return await review(self._operations, description)
 
     async def site(self) -> Site:
         """By ``docs`` and ``redb``."""
-        return await _grid_site.describe(self._link)
+        return await describe(self._operations)
 
     async def feasibility(self, job_id: str) -> CheckReport:
         """By ``jobfeasible``."""
         if not _PLAIN.fullmatch(job_id):
             raise JobNotFound(job_id)
-        return await _grid_check.feasibility(self._link, job_id)
+        return await feasibility(self._operations, job_id)
 
     async def submit(self, plan: Plan) -> str:
         """Submits once. Its answer lost, the job is looked for; a task that is cancelled has the job canceled."""
@@ -175,9 +176,9 @@ class GridBackend:
         self._log.submitted(made)
         return outcomes
 
-    async def submitted_as(self, marker: str, project: str | None = None) -> list[str]:
+    async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
         """The jobs that bear the mark of a submit."""
-        return await self._submitter.submitted_as(marker, project)
+        return await self._submitter.find_by_marker(marker, project)
 
     async def unconfirmed(self) -> list[Unconfirmed]:
         """What the journal does not know the outcome of."""
@@ -208,7 +209,7 @@ class GridBackend:
         for start in range(0, len(plain), IDS_PER_REQUEST):
             some = plain[start : start + IDS_PER_REQUEST]
             fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
-            found |= _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
+            found |= jobs.statuses(await self._operations.query("jobstatus", fields)).found
         self._log.learned(found.values())
         return {job_id: found[job_id] for job_id in job_ids if job_id in found}
 
@@ -221,13 +222,13 @@ class GridBackend:
         fields = [("flags", "v"), *(("job_id", job_id) for job_id in job_ids if job_id in plain)]
 
         async def send() -> tuple[Iterable[JobStatus], Sequence[str]]:
-            reply = await self._link.post("jobstatus", fields)
+            reply = await self._operations.post("jobstatus", fields)
             if reply.status == 200 and self._changed.is_repeated(plain, reply.body):
                 return [], unknown
-            answer = self._link.parse("jobstatus", reply)
+            answer = self._operations.parse("jobstatus", reply)
             return self._taken_in(self._changed.read(plain, reply.body, answer)), [*missing_jobs(answer), *unknown]
 
-        return await self._link.again(send)
+        return await self._operations.retrying(send)
 
     def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
         for status in statuses:
@@ -252,10 +253,10 @@ class GridBackend:
             some = plain[start : start + _ACTION_IDS]
             fields = [("action", action), *(("job_id", job_id) for job_id in some)]
             try:
-                outcomes |= _protocol_jobs.changed(await self._link.change("jobaction", fields))
+                outcomes |= jobs.changed(await self._operations.execute("jobaction", fields))
             except (ConnectionFailed, ProtocolError, ServerError):
-                answer = await self._link.change("jobaction", fields, repeatable=True)
-                again = _protocol_jobs.changed(answer)
+                answer = await self._operations.execute("jobaction", fields, repeatable=True)
+                again = jobs.changed(answer)
                 outcomes |= {each.job_id: _done_before(each, _TARGET[action]) for each in again.values()}
         changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
         for job_id in changed:
@@ -273,7 +274,7 @@ class GridBackend:
         if not _PATTERN.fullmatch(pattern):
             return []
         fields = [("flags", "v"), ("job_id", pattern)]
-        found = _protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found
+        found = jobs.statuses(await self._operations.query("jobstatus", fields)).found
         newest_first = sorted(found.values(), key=_counter, reverse=True)
         return newest_first[:newest]
 
@@ -281,11 +282,11 @@ class GridBackend:
         """By ``mrslview``, whose values are not escaped (mig-protocol 4.1)."""
         if not _PLAIN.fullmatch(job_id):
             raise JobNotFound(job_id)
-        texts = _protocol_jobs.mrsl_texts(await self._link.read("mrslview", [("job_id", job_id)]))
+        texts = jobs.mrsl_texts(await self._operations.query("mrslview", [("job_id", job_id)]))
         if len(texts) != 1:
             raise JobNotFound(job_id)
-        text = "\n".join(_mrsl.escape(line) for line in texts[0].splitlines())
-        return _plan_from(_mrsl.parse(text))
+        text = "\n".join(mrsl.escape(line) for line in texts[0].splitlines())
+        return _plan_from(mrsl.parse(text))
 
     # -- results
 
@@ -335,8 +336,8 @@ class GridBackend:
             return
         self._live_requests[job_id] = now
         try:
-            answer = await self._link.change("liveio", [("action", "send"), ("job_id", job_id)])
-            _protocol_jobs.live_requested(answer)
+            answer = await self._operations.execute("liveio", [("action", "send"), ("job_id", job_id)])
+            jobs.live_requested(answer)
         except ServerError as error:
             logger.debug("no live output of %s: %s", job_id, error)
 

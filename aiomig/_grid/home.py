@@ -18,14 +18,14 @@ from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
 from .._spec.plan import PRIVATE_FOLDER
 from .multipart import multipart
-from .protocol import answer as _protocol
-from .protocol import files as _protocol_files
+from .protocol import files
+from .protocol.answer import faults, raise_for_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
     from .http import Reply
-    from .operations import Link
+    from .operations import OperationClient
 
 logger = logging.getLogger("aiomig.grid")
 
@@ -41,19 +41,19 @@ _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
 
 class GridHome:
-    """The home of the user whose certificate the link bears.
+    """The home of the user of the certificate.
 
     Args:
-        link: the operations of the server.
+        operations: the operations of the server.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, operations: OperationClient) -> None:
+        self._operations = operations
 
     async def stat(self, path: str) -> FileInfo | None:
         """As `HomeBackend.stat`, by ``statpath``."""
         try:
-            found = _protocol_files.stats(await self._link.read("statpath", [("path", path)]))
+            found = files.stats(await self._operations.query("statpath", [("path", path)]))
         except FileNotFound:
             return None
         if not found:
@@ -63,7 +63,7 @@ class GridHome:
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """As `HomeBackend.listing`, by ``ls``."""
         flags = "far" if recursive else "fa"
-        found = _protocol_files.listing(await self._link.read("ls", [("path", path), ("flags", flags)]))
+        found = files.listing(await self._operations.query("ls", [("path", path), ("flags", flags)]))
         if found.missing and not found.entries:
             raise FileNotFound(path)
         # A listing has the folder itself, as `.`, and a recursive one may have it by its name.
@@ -74,9 +74,9 @@ class GridHome:
         if not paths:
             return
         fields = [("flags", "p"), *(("path", path) for path in paths)]
-        answer = await self._link.change("mkdir", fields, repeatable=True)
+        answer = await self._operations.execute("mkdir", fields, repeatable=True)
         try:
-            _protocol.check("mkdir", answer)
+            raise_for_errors("mkdir", answer)
         except (FileExists, PathRefused, ServerError):
             for path in paths:
                 information = await self.stat(path)
@@ -96,7 +96,7 @@ class GridHome:
         while end is None or position < end:
             stop = position + PIECE if end is None else min(end, position + PIECE)
             etag = version.etag if version is not None and not version.is_weak else None
-            reply = await self._link.fetch(path, first=position, last=stop - 1, etag=etag)
+            reply = await self._operations.fetch(path, first=position, last=stop - 1, etag=etag)
             if reply.status == 416 and (version is None or version.size is None):
                 return
             await self._check_file(path, reply)
@@ -161,16 +161,16 @@ class GridHome:
         """Moves an upload to its final name. Nothing else has its present one, so that it may be tried again."""
         fields = [("src", cached), ("dst", path)]
         try:
-            answer = await self._link.change("mv", fields)
+            answer = await self._operations.execute("mv", fields)
         except (ConnectionFailed, ProtocolError, ServerError) as error:
-            answer = await self._link.change("mv", fields, repeatable=True)
-            if any(isinstance(each, FileNotFound) for each in _protocol.faults("mv", answer)):
+            answer = await self._operations.execute("mv", fields, repeatable=True)
+            if any(isinstance(each, FileNotFound) for each in faults("mv", answer)):
                 information = await self.stat(path)
                 if information is None or information.is_dir or information.size != size:
                     raise
                 logger.debug("%s was in place, though the server did not say so: %s", path, error)
                 return
-        _protocol.check("mv", answer)
+        raise_for_errors("mv", answer)
 
     async def _send_chunk(self, name: str, data: bytes, position: int, size: int) -> None:
         def body(token: str) -> tuple[bytes, str]:
@@ -179,8 +179,8 @@ class GridHome:
 
         headers = {"Content-Range": f"bytes {position}-{position + len(data) - 1}/{size}"} if data else {}
         # The same bytes at the same place: that may be repeated.
-        answer = await self._link.change_body("uploadchunked", body, headers=headers, repeatable=True)
-        parts = _protocol_files.uploads(answer)
+        answer = await self._operations.execute_raw("uploadchunked", body, headers=headers, repeatable=True)
+        parts = files.uploads(answer)
         if failed := [part.message for part in parts if not part.ok]:
             raise ServerError("uploadchunked", failed)
         arrived = parts[0].size if len(parts) == 1 else None
@@ -191,7 +191,7 @@ class GridHome:
         """Removes what a broken operation left."""
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
             try:
-                await self._link.change("rm", [("path", path), ("flags", "f")])
+                await self._operations.execute("rm", [("path", path), ("flags", "f")])
             except MigError:
                 return
 
@@ -218,22 +218,22 @@ class GridHome:
 
     async def touch(self, path: str) -> None:
         """As `HomeBackend.touch`."""
-        _protocol.check("touch", await self._link.change("touch", [("path", path)], repeatable=True))
+        raise_for_errors("touch", await self._operations.execute("touch", [("path", path)], repeatable=True))
 
     async def truncate(self, path: str, size: int) -> None:
         """As `HomeBackend.truncate`."""
         await self._require_file(path)
         fields = [("path", path), ("size", str(size))]
-        _protocol.check("truncate", await self._link.change("truncate", fields, repeatable=True))
+        raise_for_errors("truncate", await self._operations.execute("truncate", fields, repeatable=True))
 
     async def copy(self, source: str, destination: str) -> None:
         """As `HomeBackend.copy`."""
         fields = [("src", source), ("dst", destination), ("flags", "r")]
-        _protocol.check("cp", await self._link.change("cp", fields))
+        raise_for_errors("cp", await self._operations.execute("cp", fields))
 
     async def move(self, source: str, destination: str) -> None:
         """As `HomeBackend.move`."""
-        _protocol.check("mv", await self._link.change("mv", [("src", source), ("dst", destination)]))
+        raise_for_errors("mv", await self._operations.execute("mv", [("src", source), ("dst", destination)]))
 
     async def remove(self, path: str, *, recursive: bool) -> None:
         """As `HomeBackend.remove`: with flag ``f``, which passes the trash by."""
@@ -243,7 +243,7 @@ class GridHome:
         if information is not None and information.is_dir:
             raise PathRefused(path, "a directory; use remove(recursive=True), or rmdir")
         flags = "fr" if recursive else "f"
-        _protocol.check("rm", await self._link.change("rm", [("path", path), ("flags", flags)]))
+        raise_for_errors("rm", await self._operations.execute("rm", [("path", path), ("flags", flags)]))
 
     async def remove_directory(self, path: str) -> None:
         """As `HomeBackend.remove_directory`."""
@@ -254,7 +254,7 @@ class GridHome:
             raise PathRefused(path, "a file; use remove")
         if await self.listing(path):
             raise FileExists(path, "the directory is not empty; use remove(recursive=True)")
-        _protocol.check("rmdir", await self._link.change("rmdir", [("path", path)]))
+        raise_for_errors("rmdir", await self._operations.execute("rmdir", [("path", path)]))
 
     # -- looking into files
 
@@ -263,7 +263,7 @@ class GridHome:
         await self._require_file(path)
         if algorithm in _SERVER_ALGORITHMS:
             fields = [("path", path), ("hash_algo", algorithm), ("max_chunks", "0")]
-            sums = _protocol_files.checksums(await self._link.read("chksum", fields))
+            sums = files.checksums(await self._operations.query("chksum", fields))
             if len(sums) == 1:
                 return next(iter(sums.values()))
             raise ProtocolError(f"chksum: {len(sums)} checksums for one file")
@@ -281,7 +281,7 @@ class GridHome:
         part = f"aiomig-{secrets.token_hex(12)}{archive_suffix(archive)}"
         fields = [("src", name_of(source)), ("dst", part), ("current_dir", folder)]
         try:
-            _protocol.check("pack", await self._link.change("pack", fields))
+            raise_for_errors("pack", await self._operations.execute("pack", fields))
             await self.move(join(folder, part), archive)
         except BaseException:
             await self._forget(join(folder, part))
@@ -289,7 +289,7 @@ class GridHome:
 
     async def unpack(self, archive: str, destination: str) -> None:
         """As `HomeBackend.unpack`."""
-        _protocol.check("unpack", await self._link.change("unpack", [("src", archive), ("dst", destination)]))
+        raise_for_errors("unpack", await self._operations.execute("unpack", [("src", archive), ("dst", destination)]))
 
 
 async def _once(data: bytes) -> AsyncGenerator[bytes, None]:

@@ -23,7 +23,7 @@ import anyio
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
 from .config import Retry
 from .http import is_lasting
-from .protocol import answer as _protocol
+from .protocol.answer import csrf_refused, csrf_tokens, objects, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class _Later(Exception):
         self.pause = pause
 
 
-class Link:
+class OperationClient:
     """The operations of one server, for one session.
 
     Log lines of one operation share a ``correlation_id``, and so do those of its repetitions and of the tokens that
@@ -75,13 +75,13 @@ class Link:
         self._folder_known = False
         self._skew = ClockSkew()
 
-    async def read(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Answer:
+    async def query(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Answer:
         """Asks; tried again where it fails, for it changes nothing.
 
         Raises:
-            GridError: see `_protocol.objects`.
+            GridError: see `protocol.objects`.
         """
-        return await self.again(lambda: self._exchange(operation, *form(fields)))
+        return await self.retrying(lambda: self._exchange(operation, *form(fields)))
 
     async def post(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Reply:
         """Send one request. `parse` reads the response, and `again` repeats the two of them if they fail."""
@@ -95,7 +95,7 @@ class Link:
         """
         await self._token(operation)
 
-    async def change(
+    async def execute(
         self, operation: str, fields: Sequence[tuple[str, str]] = (), *, repeatable: bool = False
     ) -> Answer:
         """Has something done, with the token that the server wants; sent once unless it is ``repeatable``.
@@ -105,9 +105,9 @@ class Link:
             fields: its parameters.
             repeatable: whether doing it twice is the same as once.
         """
-        return await self.change_body(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
+        return await self.execute_raw(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
 
-    async def change_body(
+    async def execute_raw(
         self,
         operation: str,
         body: Callable[[str], tuple[bytes, str]],
@@ -119,15 +119,15 @@ class Link:
 
         async def send() -> Answer:
             answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
-            if _protocol.csrf_refused(answer):
+            if csrf_refused(answer):
                 # Refused before anything was done, so that it may be sent again.
                 answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
             return answer
 
         with _correlated():
-            return await self.again(send) if repeatable else await _once(send)
+            return await self.retrying(send) if repeatable else await _once(send)
 
-    async def again(self, action: Callable[[], Awaitable[_T]]) -> _T:
+    async def retrying(self, action: Callable[[], Awaitable[_T]]) -> _T:
         """Does something that may be repeated until it works, with pauses."""
         with _correlated():
             for pause in self._retry.pauses():
@@ -164,10 +164,10 @@ class Link:
 
     def parse(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
         if 300 <= reply.status < 400:
-            raise AuthenticationFailed(str(_protocol.redirected(operation, reply.headers.get("Location", ""))))
+            raise AuthenticationFailed(str(redirected(operation, reply.headers.get("Location", ""))))
         pause = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
         try:
-            return _protocol.objects(
+            return objects(
                 operation,
                 reply.body,
                 reply.headers.get("Content-Type", ""),
@@ -226,7 +226,7 @@ class Link:
             return known
         async with self._token_lock:
             if self._tokens.get(operation) == known and (renew or not self._tokens):
-                self._tokens = await self.again(self._fetch_tokens)
+                self._tokens = await self.retrying(self._fetch_tokens)
         # An operation that is not in the list wants none, or has none to give: the server will say.
         return self._tokens.get(operation, "")
 
@@ -236,7 +236,7 @@ class Link:
             content, media_type = form(())
             reply = await self._locate(page, content, {"Content-Type": media_type})
             try:
-                return _protocol.csrf_tokens(self.parse(page, reply, keep_noise=True))
+                return csrf_tokens(self.parse(page, reply, keep_noise=True))
             except (_Later, ServerError, ProtocolError) as error:
                 failures.append(error)
         # The second page is there where jobs are switched off; what ails both is told by either.
@@ -267,10 +267,10 @@ class Link:
                 raise _Later(failure, retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date")))
             location = reply.headers.get("Location", "")
             if 300 <= reply.status < 400 and not location.endswith(f"{place}/"):
-                raise AuthenticationFailed(str(_protocol.redirected("cert_redirect", location)))
+                raise AuthenticationFailed(str(redirected("cert_redirect", location)))
             return reply
 
-        return await self.again(send)
+        return await self.retrying(send)
 
 
 async def _once(action: Callable[[], Awaitable[_T]]) -> _T:

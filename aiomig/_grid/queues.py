@@ -7,36 +7,36 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import ConnectionFailed, FileNotFound, GridError, ProtocolError, ServerError
 from .._home.queues import is_name, no_queue, queue_exists
-from .protocol import answer as _protocol
-from .protocol import site as _protocol_site
+from .protocol import site
+from .protocol.answer import raise_for_errors
 
 if TYPE_CHECKING:
-    from .operations import Link
+    from .operations import OperationClient
     from .protocol.answer import Answer
 
 _OPERATION = "mqueue"
 
 
 class GridQueues:
-    """The queues of the user whose certificate the link bears.
+    """The queues of the user of the certificate.
 
     Args:
-        link: the operations of the server.
+        operations: the operations of the server.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, operations: OperationClient) -> None:
+        self._operations = operations
 
     async def names(self) -> list[str]:
         """By ``listqueues``; what else lies in that folder, such as a lock, has another kind of name."""
-        answer = await self._link.read(_OPERATION, [("action", "listqueues")])
-        return sorted(filter(is_name, _protocol_site.names(answer)))
+        answer = await self._operations.query(_OPERATION, [("action", "listqueues")])
+        return sorted(filter(is_name, site.names(answer)))
 
     async def create(self, name: str, *, exist_ok: bool) -> None:
         """By ``create``."""
         answer = await self._change("create", name, repeatable=exist_ok)
         try:
-            _protocol.check(_OPERATION, answer)
+            raise_for_errors(_OPERATION, answer)
         except ServerError as error:
             # The server has the same words for every reason.
             if name not in await self.names():
@@ -54,9 +54,9 @@ class GridQueues:
 
     async def ids(self, name: str) -> list[str]:
         """By ``listmessages``."""
-        answer = await self._link.read(_OPERATION, [("action", "listmessages"), ("queue", name)])
+        answer = await self._operations.query(_OPERATION, [("action", "listmessages"), ("queue", name)])
         await self._checked(name, answer)
-        return sorted(filter(is_name, _protocol_site.names(answer)))
+        return sorted(filter(is_name, site.names(answer)))
 
     async def send(self, name: str, message_id: str, message: str) -> None:
         """By ``send``, once; where that fails, the queue is looked at for the message."""
@@ -75,19 +75,19 @@ class GridQueues:
         if take:
             answer = await self._change("receive", name)
         else:
-            answer = await self._link.read(_OPERATION, [("action", "show"), ("queue", name)])
+            answer = await self._operations.query(_OPERATION, [("action", "show"), ("queue", name)])
         await self._checked(name, answer)
-        found = _protocol_site.message(answer)
+        found = site.message(answer)
         return None if found is None else found.text
 
     async def _change(self, action: str, name: str, *more: tuple[str, str], repeatable: bool = False) -> Answer:
         fields = [("action", action), ("queue", name), *more]
-        return await self._link.change(_OPERATION, fields, repeatable=repeatable)
+        return await self._operations.execute(_OPERATION, fields, repeatable=repeatable)
 
     async def _checked(self, name: str, answer: Answer) -> None:
         """Raises what the server reports; it has the same words for every reason, so that the queue is looked for."""
         try:
-            _protocol.check(_OPERATION, answer)
+            raise_for_errors(_OPERATION, answer)
         except ServerError as error:
             if name not in await self.names():
                 raise no_queue(name) from error

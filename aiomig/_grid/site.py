@@ -9,25 +9,24 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import JobNotFound, ProtocolError, ServerError
 from .._core.models import CheckReport, Fault, Site
-from .protocol import jobs as _protocol_jobs
-from .protocol import site as _protocol_site
+from .protocol import jobs, site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .._spec.mrsl import Description
-    from .operations import Link
+    from .operations import OperationClient
 
 
-async def describe(link: Link) -> Site:
+async def describe(operations: OperationClient) -> Site:
     """What ``docs`` and ``redb`` say (mig-protocol 2.3): three requests, all of them read-only.
 
     Raises:
         GridError: the server could not be asked, or has no answer.
     """
-    keywords = _protocol_site.keywords(await link.read("docs", [("show", "mrsl")]))
-    runtime_environments = _protocol_site.runtime_environments(await link.read("redb", [("operation", "list")]))
-    topics = _protocol_site.topics(await link.read("docs"))
+    keywords = site.keywords(await operations.query("docs", [("show", "mrsl")]))
+    runtime_environments = site.runtime_environments(await operations.query("redb", [("operation", "list")]))
+    topics = site.topics(await operations.query("docs"))
     return Site(keywords, runtime_environments, topics)
 
 
@@ -36,7 +35,7 @@ _LISTED = ("ARCHITECTURE", "JOBTYPE")
 """The keywords whose values a server lists in its documentation (mig-protocol 2.3)."""
 
 
-async def review(link: Link, description: Description) -> CheckReport:
+async def review(operations: OperationClient, description: Description) -> CheckReport:
     """What a server says of a description before it is submitted: read-only, two requests at most.
 
     Which resources there are, and which vgrids are the user's, no operation tells (mig-protocol 9); of a job that is
@@ -49,11 +48,11 @@ async def review(link: Link, description: Description) -> CheckReport:
     offers: dict[str, tuple[str, ...]] = {}
     unknown: list[str] = []
     try:
-        documented = _protocol_site.keywords(await link.read("docs", [("show", "mrsl")]))
+        documented = site.keywords(await operations.query("docs", [("show", "mrsl")]))
         offers |= {keyword: documented[keyword].values for keyword in _LISTED if keyword in documented}
         if description.lines("RUNTIMEENVIRONMENT"):
-            answer = await link.read("redb", [("operation", "list")])
-            offers["RUNTIMEENVIRONMENT"] = _protocol_site.runtime_environments(answer)
+            answer = await operations.query("redb", [("operation", "list")])
+            offers["RUNTIMEENVIRONMENT"] = site.runtime_environments(answer)
     except (ServerError, ProtocolError) as error:
         unknown.append(f"what the site offers: {error}")
     offers = {keyword: values for keyword, values in offers.items() if values or keyword not in _LISTED}
@@ -66,15 +65,15 @@ async def review(link: Link, description: Description) -> CheckReport:
     return CheckReport(tuple(not_offered(description, offers)), unknown=tuple(unknown), offers=offers)
 
 
-async def feasibility(link: Link, job_id: str) -> CheckReport:
+async def feasibility(operations: OperationClient, job_id: str) -> CheckReport:
     """Whether some resource could take a job that waits, by ``jobfeasible``.
 
     Raises:
         JobNotFound: no job of this user has this id.
         GridError: the server could not be asked.
     """
-    answer = await link.change("jobfeasible", [("job_id", job_id)], repeatable=True)
-    found = _protocol_jobs.feasible(answer).get(job_id)
+    answer = await operations.execute("jobfeasible", [("job_id", job_id)], repeatable=True)
+    found = jobs.feasible(answer).get(job_id)
     if found is None:
         raise JobNotFound(job_id)
     if found.message:

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._core.errors import ConnectionFailed, GridError, JobNotFound, MigError, ProtocolError, ServerError, SubmitUnknown
-from .._spec import mrsl as _mrsl
+from .._spec import mrsl
 from .._spec.mrsl import Description
 from .._spec.plan import PRIVATE_FOLDER
 from .multipart import multipart
-from .protocol import jobs as _protocol_jobs
+from .protocol import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .._core.models import JobStatus, Unconfirmed
     from .._spec.plan import Plan
-    from .operations import Link
-    from .protocol.jobs import Submission
+    from .operations import OperationClient
+    from .protocol.jobs import SubmitReply
     from .submit_journal import SubmitJournal
 
 logger = logging.getLogger("aiomig.grid")
@@ -53,7 +53,7 @@ class Submitter:
     the marker before the server gets it.
 
     Args:
-        link: the operations of the server.
+        operations: the operations of the server.
         marked: finds jobs by their markers.
         cancel: cancels jobs.
         journal: of the session.
@@ -61,19 +61,19 @@ class Submitter:
 
     def __init__(
         self,
-        link: Link,
+        operations: OperationClient,
         marked: MarkedJobs,
         cancel: Callable[[Sequence[str]], Awaitable[object]],
         journal: SubmitJournal,
     ) -> None:
-        self._link = link
+        self._operations = operations
         self._marked = marked
         self._cancel = cancel
         self._journal = journal
 
     async def one(self, plan: Plan) -> str:
         """Submits by ``submitfields`` (mig-protocol 6.2). Its id."""
-        await self._link.prepare("submitfields")
+        await self._operations.prepare("submitfields")
         outcome = (await self._to_its_end([plan], lambda: self._one(plan)))[0]
         if isinstance(outcome, MigError):
             raise outcome
@@ -81,11 +81,11 @@ class Submitter:
 
     async def _one(self, plan: Plan) -> list[str | MigError]:
         try:
-            answer = await self._link.change("submitfields", fields_of(plan))
+            answer = await self._operations.execute("submitfields", fields_of(plan))
         except _DOUBTFUL as error:
             return await self._find_out([plan], error)
         try:
-            made = _protocol_jobs.submitted(answer, "submitfields")
+            made = jobs.submitted(answer, "submitfields")
         except ProtocolError as error:
             return await self._find_out([plan], error)
         if not made:
@@ -96,7 +96,7 @@ class Submitter:
         """Submits by ``textarea``, many descriptions a request; of each its id or its error, in order."""
         if not plans:
             return []
-        await self._link.prepare("textarea")
+        await self._operations.prepare("textarea")
         folder = f"{PRIVATE_FOLDER}/submit-{secrets.token_hex(12)}"
         outcomes: list[str | MigError] = []
         try:
@@ -119,7 +119,7 @@ class Submitter:
             return [error for _ in plans]
 
     async def _batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
-        files = [(f"{folder}/{plan.marker}.mRSL", _mrsl.render(_marked(plan)).encode()) for plan in plans]
+        files = [(f"{folder}/{plan.marker}.mRSL", mrsl.render(_marked(plan)).encode()) for plan in plans]
 
         def body(token: str) -> tuple[bytes, str]:
             fields = [("output_format", "json"), ("_csrf", token)]
@@ -130,8 +130,8 @@ class Submitter:
             )
 
         try:
-            answer = await self._link.change_body("textarea", body)
-            made = {each.name.lstrip("/"): each for each in _protocol_jobs.submitted(answer, "textarea")}
+            answer = await self._operations.execute_raw("textarea", body)
+            made = {each.name.lstrip("/"): each for each in jobs.submitted(answer, "textarea")}
         except _DOUBTFUL as error:
             return await self._find_out(plans, error)
         told = {plan.marker: made[path] for plan, (path, _) in zip(plans, files, strict=True) if path in made}
@@ -194,7 +194,7 @@ class Submitter:
 
     async def _remove(self, folder: str) -> None:
         try:
-            await self._link.change("rm", [("path", folder), ("flags", "fr")])
+            await self._operations.execute("rm", [("path", folder), ("flags", "fr")])
         except MigError as error:
             logger.warning("%s is left behind in the MiG home: %s", folder, error)
 
@@ -221,7 +221,7 @@ class Submitter:
         """Enters the jobs that are there; whether the server could be asked for all."""
         try:
             for plan in plans:
-                if job_ids := await self._bearing(plan):
+                if job_ids := await self._find(plan):
                     found[plan.marker] = job_ids[0]
         except GridError as error:
             logger.debug("a job could not be looked for: %s", error)
@@ -233,21 +233,21 @@ class Submitter:
         with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
             try:
                 for plan in plans:
-                    if job_ids := await self._bearing(plan):
+                    if job_ids := await self._find(plan):
                         self._journal.settle([(plan.marker, job_ids[0])])
                         await self._cancel(job_ids)
             except MigError as error:
                 logger.warning("a cancelled submit may have made jobs, with PROJECT %s: %s", plans[0].marker, error)
 
-    async def _bearing(self, plan: Plan) -> list[str]:
-        return await self._marked.bearing(plan.marker, plan.description.text("PROJECT"))
+    async def _find(self, plan: Plan) -> list[str]:
+        return await self._marked.find(plan.marker, plan.description.text("PROJECT"))
 
     # -- later
 
-    async def submitted_as(self, marker: str, project: str | None) -> list[str]:
+    async def find_by_marker(self, marker: str, project: str | None) -> list[str]:
         """The jobs of a submit whose answer was lost; what is found is known from then on."""
         given = self._journal.project_of(marker) if project is None else project
-        found = await self._marked.bearing(marker, given)
+        found = await self._marked.find(marker, given)
         if found:
             self._journal.settle([(marker, found[0])])
         return found
@@ -255,7 +255,7 @@ class Submitter:
     async def unconfirmed(self) -> list[Unconfirmed]:
         """What the journal does not know the outcome of, with what the server shows of it now."""
         return [
-            replace(each, job_ids=tuple(await self._marked.bearing(each.marker, each.project)))
+            replace(each, job_ids=tuple(await self._marked.find(each.marker, each.project)))
             for each in self._journal.unconfirmed()
         ]
 
@@ -269,13 +269,13 @@ def _marked(plan: Plan) -> Description:
     return Description(keywords)
 
 
-def _outcome(made: Submission) -> str | MigError:
+def _outcome(made: SubmitReply) -> str | MigError:
     return made.job_id or made.error or ProtocolError("submit: neither a job nor an error")
 
 
 def fields_of(plan: Plan) -> list[tuple[str, str]]:
     """The form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
-    return [(keyword, _mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
+    return [(keyword, mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
 
 
 NO_JOB = "0-aiomig"
@@ -300,15 +300,15 @@ class MarkedJobs:
     """Finds jobs by their markers.
 
     Args:
-        link: the operations of the server.
+        operations: the operations of the server.
         newest: gives the statuses of so many jobs, the newest first.
     """
 
-    def __init__(self, link: Link, newest: Callable[[int], Awaitable[Sequence[JobStatus]]]) -> None:
-        self._link = link
+    def __init__(self, operations: OperationClient, newest: Callable[[int], Awaitable[Sequence[JobStatus]]]) -> None:
+        self._operations = operations
         self._newest = newest
 
-    async def bearing(self, marker: str, project: str | None) -> list[str]:
+    async def find(self, marker: str, project: str | None) -> list[str]:
         """The jobs that bear a marker.
 
         A server finds jobs by PROJECT and by nothing else (mig-live 10). Where the user gave that, the marker is in
@@ -332,7 +332,7 @@ class MarkedJobs:
     async def _of_project(self, project: str) -> list[str]:
         # Without an id that is not there, all jobs would be meant.
         fields = [("project_name", project), ("job_id", NO_JOB)]
-        return list(_protocol_jobs.statuses(await self._link.read("jobstatus", fields)).found)
+        return list(jobs.statuses(await self._operations.query("jobstatus", fields)).found)
 
     async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:
         """Those of some jobs in whose environment the marker is, by ``mrslview``."""
@@ -349,7 +349,7 @@ class MarkedJobs:
         """The descriptions of jobs, in order; ``""`` for one that is not there."""
         try:
             fields = [("job_id", job_id) for job_id in job_ids]
-            texts = _protocol_jobs.mrsl_texts(await self._link.read("mrslview", fields))
+            texts = jobs.mrsl_texts(await self._operations.query("mrslview", fields))
         except JobNotFound:
             texts = []
         if len(texts) == len(job_ids):

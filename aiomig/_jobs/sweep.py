@@ -196,7 +196,7 @@ class Sweep:
         job_id = entry.job_id
         if job_id is None:
             project = wanted.spec.plan(entry.marker).description.text("PROJECT")
-            job_id = next(iter(await self._backend.submitted_as(entry.marker, project)), None)
+            job_id = next(iter(await self._backend.find_by_marker(entry.marker, project)), None)
         if job_id is not None and entry.was_canceled:
             status = (await self._backend.statuses([job_id])).get(job_id)
             if status is None or status.state is JobState.CANCELED:

@@ -213,10 +213,10 @@ class LocalBackend:
         job_ids = iter(self._engine.submit(accepted))
         return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
 
-    async def submitted_as(self, marker: str, project: str | None = None) -> list[str]:
+    async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
         """The jobs that bear a mark."""
         await self._checkpoint()
-        return [record.job_id for record in self._store.bearing(marker)]
+        return [record.job_id for record in self._store.find_by_marker(marker)]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
         """None: a job is in the records, or there is none."""

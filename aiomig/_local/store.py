@@ -505,7 +505,7 @@ class Store:
             found += self._select(f"WHERE number IN ({','.join('?' * len(some))})", some)
         return found
 
-    def bearing(self, marker: str, among: int = 10_000) -> list[Record]:
+    def find_by_marker(self, marker: str, among: int = 10_000) -> list[Record]:
         """The jobs that were submitted with a mark, among the newest."""
         return self._select(
             "WHERE number > (SELECT coalesce(max(number), 0) FROM jobs) - ? AND plan LIKE ? ORDER BY number",

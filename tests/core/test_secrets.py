@@ -83,7 +83,7 @@ async def test_nothing_of_an_open_session_shows_them(
         for each in (*reached(mig), *reached(job)):
             kinds.add(type(each).__name__)
             SECRETS.search(type(each).__name__, repr(each))
-        assert kinds >= {"Session", "GridBackend", "HttpClient", "Config", "Link", "Job"}
+        assert kinds >= {"Session", "GridBackend", "HttpClient", "Config", "OperationClient", "Job"}
     assert PASSWORD in SECRETS.words
     assert SECRETS.leaks == []
 

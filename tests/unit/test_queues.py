@@ -96,7 +96,7 @@ async def test_making_and_removing_are_repeated_where_that_does_no_harm(grid: Fa
 
 
 class Recorded:
-    """A `Link` that gives recorded answers, and says that these queues are there."""
+    """A `OperationClient` that gives recorded answers, and says that these queues are there."""
 
     def __init__(self, name: str, *queues: str) -> None:
         recorded = EXCHANGES[f"mqueue--{name}--json"]

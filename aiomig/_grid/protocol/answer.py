@@ -2,8 +2,8 @@
 
 The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
 found in the objects themselves (mig-protocol 2.4, mig-live 2). `objects` reads any answer and raises what
-concerns every operation; `check` raises what an operation reports; ``_protocol_jobs``, ``_protocol_files``
-and ``_protocol_site`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
+concerns every operation; `raise_for_errors` raises what an operation reports; ``jobs_protocol``, ``files_protocol``
+and ``site_protocol`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
 out of these modules.
 """
 
@@ -147,7 +147,7 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
     return tokens
 
 
-def check(operation: str, answer: Answer, expect: str | None = None) -> None:
+def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
     """Raises the error that an operation reports, where it reports one.
 
     It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (mig-live 2).

@@ -15,7 +15,6 @@ from ..._core.paths import INVISIBLE, OWN_FOLDER, listed_path
 from .answer import (
     Answer,
     Object,
-    check,
     excerpt,
     faults,
     integer_of,
@@ -23,6 +22,7 @@ from .answer import (
     members,
     of_type,
     plain,
+    raise_for_errors,
     rows,
     shown,
     text_of,
@@ -174,10 +174,10 @@ def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPar
         ProtocolError: the answer is about something else.
     """
     if not of_type(answer, "uploadfiles"):
-        check(operation, answer, "uploadfiles")
+        raise_for_errors(operation, answer, "uploadfiles")
     found = rows(operation, answer, "uploadfiles", "files")
     if not found:
-        check(operation, answer)
+        raise_for_errors(operation, answer)
     words = "; ".join(plain(text_of(each, "text")) for each in of_type(answer, "error_text"))
     return tuple(_part(operation, row, words) for row in found)
 
@@ -203,7 +203,7 @@ def output_lines(answer: Answer, operation: str) -> list[str]:
         ServerError: the file is a directory, or not text.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer, "file_output")
+    raise_for_errors(operation, answer, "file_output")
     return [line for each in of_type(answer, "file_output") for line in lines_of(operation, each)]
 
 
@@ -235,7 +235,7 @@ def word_counts(answer: Answer, operation: str = "wc") -> dict[str, WordCount]:
         ServerError: a file is not text.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer, "filewcs")
+    raise_for_errors(operation, answer, "filewcs")
     return {
         _name(operation, row): WordCount(
             lines=integer_of(row, "lines") or 0,
@@ -255,7 +255,7 @@ def disk_usage(answer: Answer, operation: str = "du") -> dict[str, int]:
         ServerError: the request was refused.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer, "filedus")
+    raise_for_errors(operation, answer, "filedus")
     found: dict[str, int] = {}
     for row in rows(operation, answer, "filedus", "filedus"):
         size = integer_of(row, "bytes")

@@ -13,7 +13,6 @@ from ..._core.models import Attempt, Fault, JobState, JobStatus, Outcome
 from .answer import (
     Answer,
     Object,
-    check,
     faults,
     integer_of,
     lines_of,
@@ -21,6 +20,7 @@ from .answer import (
     of_type,
     parse_job_id,
     plain,
+    raise_for_errors,
     rows,
     text_of,
 )
@@ -42,7 +42,7 @@ _FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword d
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class SubmitReply:
     """What came of one description that was submitted, or of one job that was submitted again.
 
     Attributes:
@@ -88,7 +88,7 @@ class Feasibility:
     message: str = ""
 
 
-def submitted(answer: Answer, operation: str = "submit") -> list[Submission]:
+def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
     """What came of each description of a request to submit, in the order of the answer.
 
     Some may be jobs while others are refused (mig-live 5). What the server says of no description in
@@ -99,30 +99,30 @@ def submitted(answer: Answer, operation: str = "submit") -> list[Submission]:
         operation: which of them.
 
     Raises:
-        MigError: the request was refused as a whole, as `check` says.
+        MigError: the request was refused as a whole, as `raise_for_errors` says.
         ProtocolError: the answer is about something else.
     """
     if not of_type(answer, "submitstatuslist"):
-        check(operation, answer, "submitstatuslist")
+        raise_for_errors(operation, answer, "submitstatuslist")
     made = [_submission(operation, row) for row in rows(operation, answer, "submitstatuslist", "submitstatuslist")]
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
-            made.append(Submission(error.path.lstrip("/"), None, error))
+            made.append(SubmitReply(error.path.lstrip("/"), None, error))
         elif not made:
             raise error
         else:
-            made.append(Submission("", None, error))
+            made.append(SubmitReply("", None, error))
     return made
 
 
-def _submission(operation: str, row: Object) -> Submission:
+def _submission(operation: str, row: Object) -> SubmitReply:
     name = text_of(row, "name").lstrip("/")
     if row.get("status") is True:
         try:
-            return Submission(name, parse_job_id(operation, row.get("job_id")))
+            return SubmitReply(name, parse_job_id(operation, row.get("job_id")))
         except ProtocolError as error:
-            return Submission(name, None, error)
-    return Submission(name, None, rejected(text_of(row, "message")))
+            return SubmitReply(name, None, error)
+    return SubmitReply(name, None, rejected(text_of(row, "message")))
 
 
 def rejected(message: str) -> SubmitRejected:
@@ -361,7 +361,7 @@ def _outcome(operation: str, row: Object) -> Outcome:
     return Outcome(known, before, None, plain(text_of(row, "message")) or "not changed, without a reason")
 
 
-def resubmitted(answer: Answer, operation: str = "resubmit") -> list[Submission]:
+def resubmitted(answer: Answer, operation: str = "resubmit") -> list[SubmitReply]:
     """What came of each job that was to be submitted again; ``name`` is its id.
 
     Raises:
@@ -369,15 +369,15 @@ def resubmitted(answer: Answer, operation: str = "resubmit") -> list[Submission]
         ProtocolError: the answer is about something else.
     """
     found = _known(operation, answer, "resubmitobjs", "resubmitobjs")
-    unknown = [Submission(each, None, JobNotFound(each)) for each in missing_jobs(answer)]
+    unknown = [SubmitReply(each, None, JobNotFound(each)) for each in missing_jobs(answer)]
     return unknown + [_resubmission(operation, row) for row in found]
 
 
-def _resubmission(operation: str, row: Object) -> Submission:
+def _resubmission(operation: str, row: Object) -> SubmitReply:
     old = parse_job_id(operation, row.get("job_id"))
     if row.get("status") is True:
-        return Submission(old, parse_job_id(operation, row.get("new_job_id")))
-    return Submission(old, None, ServerError(operation, [plain(text_of(row, "message"))]))
+        return SubmitReply(old, parse_job_id(operation, row.get("new_job_id")))
+    return SubmitReply(old, None, ServerError(operation, [plain(text_of(row, "message"))]))
 
 
 def feasible(answer: Answer, operation: str = "jobfeasible") -> dict[str, Feasibility]:
@@ -424,7 +424,7 @@ def live_requested(answer: Answer, operation: str = "liveio") -> None:
         JobNotFound: no job has that id.
         ServerError: with the server's words.
     """
-    check(operation, answer)
+    raise_for_errors(operation, answer)
     said = [plain(text_of(each, "text")) for each in of_type(answer, "text")]
     if not any("successfully sent" in text for text in said):
         raise ServerError(operation, [text for text in said if not text.startswith("Requesting live I/O")])
@@ -440,5 +440,5 @@ def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
             raise JobNotFound(error.path.removesuffix(".mRSL"))
-    check(operation, answer, "file_output")
+    raise_for_errors(operation, answer, "file_output")
     return ["".join(lines_of(operation, each)) for each in of_type(answer, "file_output")]

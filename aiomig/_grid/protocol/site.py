@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..._core.errors import ProtocolError
 from ..._core.models import Keyword
-from .answer import Answer, check, excerpt, lines_of, of_type, plain, rows, shown, text_of
+from .answer import Answer, excerpt, lines_of, of_type, plain, raise_for_errors, rows, shown, text_of
 
 __all__ = ["Keyword", "Message", "keywords", "message", "names", "runtime_environments", "topics"]
 
@@ -35,7 +35,7 @@ def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
         ProtocolError: the answer is about something else.
     """
     # Whatever is asked of queues, there is a file_output in the answer (recorded).
-    check(operation, answer, "list" if of_type(answer, "list") else "file_output")
+    raise_for_errors(operation, answer, "list" if of_type(answer, "list") else "file_output")
     return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
 
 
@@ -49,7 +49,7 @@ def message(answer: Answer, operation: str = "mqueue") -> Message | None:
         ServerError: there is no such queue, or the request was refused.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer, "file_output")
+    raise_for_errors(operation, answer, "file_output")
     for each in of_type(answer, "file_output"):
         if found := text_of(each, "path"):
             return Message(found, "".join(lines_of(operation, each)))
@@ -63,7 +63,7 @@ def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
         ServerError: the request was refused.
         ProtocolError: the answer documents no keyword.
     """
-    check(operation, answer)
+    raise_for_errors(operation, answer)
     sections: dict[str, list[str]] = {}
     lines: list[str] | None = None
     for each in answer:
@@ -86,7 +86,7 @@ def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
         ServerError: the request was refused.
         ProtocolError: the answer is about something else.
     """
-    check(operation, answer)
+    raise_for_errors(operation, answer)
     return tuple(plain(topic) for each in of_type(answer, "list") for topic in _items(operation, each.get("list")))
 
 
@@ -97,7 +97,7 @@ def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, 
         ServerError: the request was refused.
         ProtocolError: the answer is about something else, or one has no name.
     """
-    check(operation, answer, "runtimeenvironments")
+    raise_for_errors(operation, answer, "runtimeenvironments")
     found = rows(operation, answer, "runtimeenvironments", "runtimeenvironments")
     names = tuple(plain(text_of(row, "name")) for row in found)
     if not all(names):

@@ -230,12 +230,12 @@ async def test_a_flipped_byte_ends_the_connection(tmp_path: Path, direction: Dir
     ):
         for name in ("first", "second"):
             (grid.home / name).write_text("")
-        link = cast("GridBackend", mig._backend)._link  # one request each
-        await link.change("rm", [("path", "first")])
+        operations = cast("GridBackend", mig._backend)._operations  # one request each
+        await operations.execute("rm", [("path", "first")])
         before = grid.connections
         proxy.set(Mischief("corrupt", direction, 50))
         with pytest.raises(aiomig.ConnectionFailed) as caught:
-            await link.change("rm", [("path", "second")])
+            await operations.execute("rm", [("path", "second")])
         assert caught.value.sent
         # What was changed on its way there was never read.
         assert (grid.home / "second").exists() == (direction == "up")

@@ -15,7 +15,7 @@ from aiomig import Config, ConnectionFailed, FileExists, FileNotFound, PathRefus
 from aiomig._grid import home as module
 from aiomig._grid.home import GridHome
 from aiomig._grid.http import HttpClient
-from aiomig._grid.operations import Link
+from aiomig._grid.operations import OperationClient
 from aiomig._home.files import Files
 from aiomig._local.home import LocalHome
 from aiomig.testing import FakeGrid
@@ -50,7 +50,7 @@ async def home_of(transport: httpx.AsyncBaseTransport) -> tuple[HttpClient, Grid
     config = Config("https://grid.example.org", certificate="c.pem", key="k.pem")  # type: ignore[arg-type]
     client = HttpClient(config, "1", transport)
     await client.open()
-    return client, GridHome(Link(client))
+    return client, GridHome(OperationClient(client))
 
 
 @pytest.fixture

@@ -418,9 +418,9 @@ WHOLE = {
     "tgz": ("a.tar.gz", gzip.compress(tarred(GOOD, ("../evil", b"evil")))),
     "tbz": ("a.tar.bz2", bz2.compress(tarred(GOOD, ("../evil", b"evil")))),
     "own folder": ("a.zip", zipped(GOOD, (".aiomig/evil", b"evil"))),
-    "zip link": ("a.zip", zipped(GOOD, ("evil", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777)),
-    "tar link": ("a.tar", tarred(("evil", b""), kind=tarfile.SYMTYPE, target="../../secret")),
-    "tar hard link": ("a.tar", tarred(("evil", b""), kind=tarfile.LNKTYPE, target="../secret")),
+    "zip operations": ("a.zip", zipped(GOOD, ("evil", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777)),
+    "tar operations": ("a.tar", tarred(("evil", b""), kind=tarfile.SYMTYPE, target="../../secret")),
+    "tar hard operations": ("a.tar", tarred(("evil", b""), kind=tarfile.LNKTYPE, target="../secret")),
     "device": ("a.tar", tarred(("evil", b""), kind=tarfile.CHRTYPE)),
     "pipe": ("a.tar", tarred(("evil", b""), kind=tarfile.FIFOTYPE)),
 }

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def nothing(answer: Answer, operation: str) -> None:
     """For operations whose success is that they say nothing bad."""
-    protocol.check(operation, answer)
+    protocol.raise_for_errors(operation, answer)
 
 
 def queue(answer: Answer, operation: str) -> Any:
@@ -385,7 +385,9 @@ def test_tokens() -> None:
 def test_tokens_are_not_shown() -> None:
     token = "0123456789abcdef" * 4
     with pytest.raises(ProtocolError) as caught:
-        protocol.check("ls", [{"object_type": "x", "rm_url_template": f"rm.py?_csrf={token}"}], "dir_listings")
+        protocol.raise_for_errors(
+            "ls", [{"object_type": "x", "rm_url_template": f"rm.py?_csrf={token}"}], "dir_listings"
+        )
     assert "_csrf" in caught.value.excerpt
     assert token not in f"{caught.value} {caught.value.excerpt}"
 
@@ -404,16 +406,16 @@ def test_other_refusals_are_no_csrf() -> None:
 
 def test_errors_of_paths() -> None:
     with pytest.raises(FileExists) as exists:
-        protocol.check("mkdir", answer("mkdir--exists--json"))
+        protocol.raise_for_errors("mkdir", answer("mkdir--exists--json"))
     assert exists.value.path == "rec/new-json"
     with pytest.raises(FileNotFound) as missing:
-        protocol.check("mv", answer("mv--missing--json"))
+        protocol.raise_for_errors("mv", answer("mv--missing--json"))
     assert missing.value.path == "rec/missing"
     with pytest.raises(PathRefused) as refused:
-        protocol.check("ls", answer("ls--bracket-escaped--json"))
+        protocol.raise_for_errors("ls", answer("ls--bracket-escaped--json"))
     assert refused.value.path == "rec/a[[]1]+b,c&d-json.txt"
     with pytest.raises(JobNotFound) as unknown:
-        protocol.check("liveio", answer("liveio--unknown--json"))
+        protocol.raise_for_errors("liveio", answer("liveio--unknown--json"))
     assert unknown.value.job_id == "nosuch"
 
 

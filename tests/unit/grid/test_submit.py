@@ -12,7 +12,7 @@ import aiomig
 from aiomig import ConnectionFailed, ProtocolError, ServerError, Session, SubmitErrors, SubmitRejected, SubmitUnknown
 from aiomig._grid import submit as module
 from aiomig._grid.protocol import jobs as _protocol_jobs
-from aiomig._grid.protocol.jobs import Submission
+from aiomig._grid.protocol.jobs import SubmitReply
 from aiomig.testing import FakeGrid, Site
 from tests.clocks import anyio_backend
 
@@ -325,6 +325,6 @@ async def test_a_site_without_jobs_says_so_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_job_without_an_id_is_a_protocol_error(mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_protocol_jobs, "submitted", lambda answer, operation: [Submission("x", None)])
+    monkeypatch.setattr(_protocol_jobs, "submitted", lambda answer, operation: [SubmitReply("x", None)])
     with pytest.raises(ProtocolError, match="neither a job nor an error"):
         await mig.submit("echo hello")
