@@ -1,4 +1,4 @@
-"""What the benchmarks of the grid share: the machine they ran on, their verdicts, and a cost meter."""
+"""Shared by the benchmarks: a line on the machine, figures compared with their aims, and a meter of costs."""
 
 from __future__ import annotations
 
@@ -20,42 +20,53 @@ if TYPE_CHECKING:
 
 
 def machine() -> str:
-    """One line on what the figures were made on; other work on the machine shows in every one of them."""
-    load = "/".join(f"{each:.1f}" for each in os.getloadavg())
+    """Return one line about the machine and its load. Other work on the machine affects every figure."""
+    load = "/".join(f"{average:.1f}" for average in os.getloadavg())
     return (
-        f"machine: {os.cpu_count()} cores shared by client, server and whatever else ran (load {load}), "
+        f"machine: {os.cpu_count()} cores shared by client, server and all other programs (load {load}), "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"anyio {version('anyio')}, httpx {version('httpx')}; times are noisy, counts are not"
     )
 
 
 class Verdicts:
-    """Figures against what they shall be."""
+    """Prints figures and compares them with their aims.
+
+    Attributes:
+        failed: whether a figure missed its aim.
+    """
 
     def __init__(self) -> None:
         self.failed = False
 
-    def say(self, what: str, value: float, unit: str, most: float) -> None:
-        """Prints a figure and whether it is low enough."""
-        good = value <= most
+    def judge(
+        self, name: str, value: float, unit: str, most: float | None = None, *, least: float | None = None
+    ) -> None:
+        """Print a figure, and whether it reaches its aim: at most, or at least, so much."""
+        good = (most is None or value <= most) and (least is None or value >= least)
         self.failed |= not good
-        print(f"{'PASS' if good else 'FAIL'}  {what:<44}{value:>9.3g} {unit:<9} (<= {most:g})")
+        aim = f"<= {most:g}" if most is not None else f">= {least:g}"
+        print(f"{'PASS' if good else 'FAIL'}  {name:<44}{_number(value):>9} {unit:<9} ({aim})")
 
     @staticmethod
-    def note(what: str, value: float, unit: str) -> None:
-        """Prints a figure that has no bound."""
-        print(f"      {what:<44}{value:>9.3g} {unit}")
+    def note(name: str, value: float, unit: str) -> None:
+        """Print a figure that has no aim."""
+        print(f"      {name:<44}{_number(value):>9} {unit}")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 @dataclass
 class Cost:
-    """What something took.
+    """The cost of a measured block.
 
     Attributes:
-        seconds: by the clock.
-        cpu: seconds of this process's processor time.
+        seconds: wall time.
+        cpu: seconds of processor time of this process.
         counts: requests by operation.
-        connections: TLS connections that were made.
+        connections: new TLS connections.
     """
 
     seconds: float
@@ -65,16 +76,19 @@ class Cost:
 
     @property
     def requests(self) -> int:
-        """Requests of all operations."""
+        """The number of requests."""
         return self.counts.total()
 
     def row(self, name: str) -> str:
-        """A line of the table under `HEAD`."""
-        each = self.cpu / max(self.requests, 1) * 1e3
-        return f"{name:<28}{self.requests:>9}{self.connections:>13}{self.seconds:>10.2f}{self.cpu:>10.2f}{each:>16.2f}"
+        """Return a row of the table under `HEAD`."""
+        milliseconds = self.cpu / max(self.requests, 1) * 1e3
+        return (
+            f"{name:<28}{self.requests:>9}{self.connections:>13}{self.seconds:>10.2f}{self.cpu:>10.2f}"
+            f"{milliseconds:>16.2f}"
+        )
 
     def detail(self) -> str:
-        """The requests by operation."""
+        """Return the number of requests of each operation, as text."""
         return ", ".join(f"{operation} {count}" for operation, count in self.counts.most_common())
 
 
@@ -82,14 +96,14 @@ HEAD = f"{'':<28}{'requests':>9}{'connections':>13}{'seconds':>10}{'CPU s':>10}{
 
 
 class Meter:
-    """Measures the block of `metered`."""
+    """Holds the cost of a block of `metered`, after its end."""
 
     cost: Cost
 
 
 @asynccontextmanager
 async def metered(server: ServerProcess) -> AsyncIterator[Meter]:
-    """Measures what a client in this process does to a server in another."""
+    """Measure the requests that a client in this process sends to a server in another process."""
     meter = Meter()
     counts, connections = await server.counts(), await server.connections()
     began, cpu = time.perf_counter(), time.process_time()

@@ -1,6 +1,6 @@
-"""A `FakeGrid` over TLS in a process of its own, with many jobs that wait, and change when they are told to.
+"""A `FakeGrid` over TLS in a process of its own, with many waiting jobs that change on command.
 
-Run as a program it is the server, obeying lines of JSON on its standard input; `WatchedServer` is the other end.
+Run as a program, this module is the server and obeys lines of JSON on its standard input. `WatchedServer` starts it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,24 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from aiomig.testing import RecordedRequest
-
 _READ = 1 << 16
-_LOOK = 0.02
 
 
 class WatchedServer:
-    """The server, while the context is open.
+    """Runs the server while its context is open.
 
-    Times are those of `time.monotonic`, which all processes of a machine share. The process is started and heard
-    without the event loop's own means, for asyncio waits for processes in a thread, and this one's are counted. For the
-    same reason the server is found by its address: asyncio looks up names in a thread.
+    Times are those of `time.monotonic`, which all processes of a machine share. The benchmark counts threads, and
+    asyncio uses a thread to wait for a process and to look up a name. So this class reads the pipe itself, and the
+    server has a numeric address.
 
     Args:
-        count: jobs that it has.
+        count: the number of jobs.
     """
 
     def __init__(self, count: int) -> None:
         self._command = [sys.executable, __file__, str(count)]
         self._process: subprocess.Popen[bytes]
-        self._heard = bytearray()
+        self._received = bytearray()
         self._lock = anyio.Lock()
         self.url = self.ca = self.certificate = self.key = ""
         self.ids: list[str] = []
@@ -58,42 +55,41 @@ class WatchedServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._process:  # which closes its input, at whose end it ends
+        with self._process:  # closes its input, and the server ends
             pass
 
     async def _read(self) -> Any:
         assert self._process.stdout is not None
-        number = self._process.stdout.fileno()
-        while not self._heard.endswith(b"\n"):
-            await anyio.wait_readable(number)
-            data = os.read(number, _READ)
+        descriptor = self._process.stdout.fileno()
+        while not self._received.endswith(b"\n"):
+            await anyio.wait_readable(descriptor)
+            data = os.read(descriptor, _READ)
             if not data:
                 raise RuntimeError("the server has ended")
-            self._heard += data
-        line = bytes(self._heard)
-        self._heard.clear()
+            self._received += data
+        line = bytes(self._received)
+        self._received.clear()
         return json.loads(line)
 
-    async def _ask(self, **order: object) -> Any:
+    async def _call(self, **order: object) -> Any:
         async with self._lock:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
             return await self._read()
 
-    async def asked(self, ids: int) -> dict[str, float]:
-        """Waits until ``jobstatus`` was asked for so many ids from now on; an id counts each time it is asked for.
+    async def polls(self) -> dict[str, float]:
+        """Return the number of ``requests`` for statuses since the last call, of ``ids`` in them, and the ``interval``.
 
-        Returns:
-            ``requests`` and ``ids`` that were asked, and the median ``interval`` between two looks at a job.
+        The interval is the median time between two requests for a job, in seconds, or 0 if no job was asked for twice.
         """
-        found: dict[str, float] = await self._ask(do="asked", ids=ids)
-        return found
+        figures: dict[str, float] = await self._call(do="polls")
+        return figures
 
     async def change(self, count: int, seconds: float) -> dict[str, float]:
-        """Lets so many jobs begin to execute, at random moments of so many seconds; the moment of each."""
-        found: dict[str, float] = await self._ask(do="change", count=count, seconds=seconds)
-        return found
+        """Let jobs begin to execute, at random moments of so many seconds. Return the moment of each."""
+        moments: dict[str, float] = await self._call(do="change", count=count, seconds=seconds)
+        return moments
 
 
 # -- the server
@@ -105,8 +101,9 @@ async def _serve(count: int) -> None:
         files = {name: str(getattr(address, name)) for name in ("url", "ca", "certificate", "key")}
         async with aiomig.grid(**files, transport=grid.transport()) as mig:  # type: ignore[arg-type]
             ids = [job.id for job in await mig.submit_many(["true"] * count)]
-        _say({**files, "ids": ids})
+        _print({**files, "ids": ids})
         waiting = random.Random(7).sample(ids, len(ids))
+        grid.requests.clear()
         pending = b""
         while True:
             await anyio.wait_readable(sys.stdin.fileno())
@@ -115,44 +112,31 @@ async def _serve(count: int) -> None:
                 return
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                _say(await _obey(grid, waiting, json.loads(line)))
+                order = json.loads(line)
+                if order["do"] == "polls":
+                    _print(_polls(grid))
+                else:
+                    _print(await _change(grid, waiting, order["count"], order["seconds"]))
 
 
-def _say(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
+def _print(reply: object) -> None:
+    sys.stdout.write(json.dumps(reply) + "\n")
     sys.stdout.flush()
 
 
-async def _obey(grid: FakeGrid, waiting: list[str], order: dict[str, Any]) -> object:
-    if order["do"] == "asked":
-        return await _asked(grid, order["ids"], len(grid.jobs))
-    return await _change(grid, waiting, order["count"], order["seconds"])
-
-
-async def _asked(grid: FakeGrid, ids: int, jobs: int) -> dict[str, float]:
+def _polls(grid: FakeGrid) -> dict[str, float]:
+    requests = [request for request in grid.requests if request.operation == "jobstatus"]
     grid.requests.clear()
-    began = time.monotonic()
-    seen = total = 0
-    while total < ids:
-        await anyio.sleep(_LOOK)
-        total += sum(len(_ids(each)) for each in grid.requests[seen:])
-        seen = len(grid.requests)
-    # Where no job came up twice, the pace says how long it takes until one does.
-    interval = _interval(grid.requests) if total > jobs else (time.monotonic() - began) * jobs / total
-    return {"requests": grid.count("jobstatus"), "ids": total, "interval": interval}
-
-
-def _ids(request: RecordedRequest) -> tuple[str, ...]:
-    return request.parameters.get("job_id", ()) if request.operation == "jobstatus" else ()
-
-
-def _interval(requests: list[RecordedRequest]) -> float:
-    looks: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for request in requests:
-        for job_id in _ids(request):
-            looks.setdefault(job_id, []).append(request.at)
-    gaps = [later - sooner for times in looks.values() for sooner, later in pairwise(times)]
-    return statistics.median(gaps) if gaps else 0.0
+        for job_id in request.parameters.get("job_id", ()):
+            times.setdefault(job_id, []).append(request.at)
+    gaps = [later - sooner for moments in times.values() for sooner, later in pairwise(moments)]
+    return {
+        "requests": len(requests),
+        "ids": sum(map(len, times.values())),
+        "interval": statistics.median(gaps) if gaps else 0.0,
+    }
 
 
 async def _change(grid: FakeGrid, waiting: list[str], count: int, seconds: float) -> dict[str, float]:

@@ -1,17 +1,18 @@
-"""Submitting many jobs that share an input: all at once, one at a time, and by a naive client.
+"""Submits many jobs that share an input: all at once, one at a time, and by a naive client.
 
-The grid is a `FakeGrid` over TLS in another process, which runs none of the jobs. The naive client does what
-`miginterface` did; see `_naive`.
+The grid is a `FakeGrid` over TLS in another process. It runs none of the jobs. The naive client works as `miginterface`
+did. Exits with 1 if `submit_many` needs more requests than the aim.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx  # noqa: F401  (aiomig imports it when it is first used, which is no cost of a request)
-from _figures import HEAD, Cost, machine, metered
+import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
+from _figures import HEAD, Cost, Verdicts, machine, metered
 from _naive import NaiveClient
 
 import aiomig
@@ -25,17 +26,17 @@ FOREVER = 86_400.0
 
 
 def script(size: int) -> str:
-    """The input that all jobs have."""
+    """Return the input that all jobs share."""
     return "# what all jobs run\n" * (size // 20 + 1)
 
 
 def connected(server: ServerProcess) -> aiomig.Session:
-    """A session on the server."""
+    """Return a session on the server."""
     return aiomig.grid(url=server.url, certificate=server.certificate, key=server.key, ca=server.ca)
 
 
 def specs(options: argparse.Namespace) -> list[aiomig.JobSpec]:
-    """The jobs, told apart by their environment."""
+    """Return the jobs, which differ in their environment."""
     content = script(options.size).encode()
     return [
         aiomig.JobSpec(COMMAND, inputs=[(content, "fit.sh")], environment={"SEED": str(seed)})
@@ -44,19 +45,19 @@ def specs(options: argparse.Namespace) -> list[aiomig.JobSpec]:
 
 
 async def at_once(server: ServerProcess, options: argparse.Namespace) -> int:
-    """`Session.submit_many`."""
+    """Submit by `Session.submit_many`."""
     async with connected(server) as mig:
         return len({job.id for job in await mig.submit_many(specs(options))})
 
 
 async def one_at_a_time(server: ServerProcess, options: argparse.Namespace) -> int:
-    """`Session.submit`, one after the other."""
+    """Submit by `Session.submit`, one after the other."""
     async with connected(server) as mig:
         return len({(await mig.submit(spec)).id for spec in specs(options)})
 
 
 async def by_naive(server: ServerProcess, options: argparse.Namespace) -> int:
-    """One call after the other, each on a connection of its own."""
+    """Submit by one call after the other, each on a connection of its own."""
     client = NaiveClient(server)
     content = script(options.size)
     return len({client.submit(seed, [f"SEED={seed} {COMMAND}"], {"fit.sh": content}) for seed in range(options.jobs)})
@@ -65,7 +66,7 @@ async def by_naive(server: ServerProcess, options: argparse.Namespace) -> int:
 async def cost_of(
     way: Callable[[ServerProcess, argparse.Namespace], Awaitable[int]], options: argparse.Namespace
 ) -> Cost:
-    """What a way costs on a server of its own."""
+    """Return the cost of a way, on a server of its own."""
     async with ServerProcess(finish_after=FOREVER) as server, metered(server) as meter:
         made = await way(server, options)
     if made != options.jobs:
@@ -73,7 +74,7 @@ async def cost_of(
     return meter.cost
 
 
-def main(options: argparse.Namespace) -> None:
+def main(options: argparse.Namespace) -> int:
     print(machine())
     print(
         f"{options.jobs} jobs with one shared input of {options.size / 1024:.0f} KiB, submitted, "
@@ -85,12 +86,18 @@ def main(options: argparse.Namespace) -> None:
         for name, way in (("submit_many", at_once), ("submit, one at a time", one_at_a_time))
         for backend in options.backends
     ]
-    details = []
+    costs = {}
     for name, way, backend in [*ways, ("naive", by_naive, "asyncio")]:
-        cost = anyio.run(cost_of, way, options, backend=backend)
-        print(cost.row(name), flush=True)
-        details.append(f"{name}: {cost.detail()}")
-    print("\n" + "\n".join(details))
+        costs[name] = anyio.run(cost_of, way, options, backend=backend)
+        print(costs[name].row(name), flush=True)
+    print("\n" + "\n".join(f"{name}: {cost.detail()}" for name, cost in costs.items()) + "\n")
+    verdicts = Verdicts()
+    for backend in options.backends:
+        requests = costs[f"submit_many ({backend})"].requests
+        verdicts.judge(
+            f"requests for {options.jobs} jobs ({backend})", requests, "", 40 * max(1.0, options.jobs / 1000)
+        )
+    return int(verdicts.failed)
 
 
 if __name__ == "__main__":
@@ -98,4 +105,4 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=1000, help="jobs (default: %(default)s)")
     parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
-    main(parser.parse_args())
+    sys.exit(main(parser.parse_args()))

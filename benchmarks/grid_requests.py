@@ -1,7 +1,7 @@
-"""What a grid is asked, from submit to result: jobs with one shared and one own input, by aiomig and by a naive client.
+"""Counts the requests from submit to result, by aiomig and by a naive client, of jobs with a shared and an own input.
 
 The grid is a `FakeGrid` over TLS in another process. It ends jobs after some seconds without running them, so that
-only the clients are compared. The naive client does what `miginterface` did; see `_naive`.
+only the clients are compared. The naive client works as `miginterface` did.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx  # noqa: F401  (aiomig imports it when it is first used, which is no cost of a request)
+import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
 from _figures import HEAD, Cost, machine, metered
 from _naive import NaiveClient
 
@@ -24,15 +24,15 @@ COMMAND = "cat shared.txt own.txt"
 
 
 def shared(size: int) -> str:
-    """The input that all jobs have."""
+    """Return the input that all jobs share."""
     return "what all jobs read\n" * (size // 19 + 1)
 
 
 async def by_aiomig(server: ServerProcess, options: argparse.Namespace) -> None:
-    """`Session.submit_many`, then each job awaited by a task of its own."""
-    everyone = shared(options.size).encode()
+    """Submit by `Session.submit_many`, then await each job in a task of its own."""
+    content = shared(options.size).encode()
     specs = [
-        aiomig.JobSpec(COMMAND, inputs=[(everyone, "shared.txt"), (f"job {number}\n".encode(), "own.txt")])
+        aiomig.JobSpec(COMMAND, inputs=[(content, "shared.txt"), (f"job {number}\n".encode(), "own.txt")])
         for number in range(options.jobs)
     ]
     session = aiomig.grid(url=server.url, certificate=server.certificate, key=server.key, ca=server.ca)
@@ -42,11 +42,11 @@ async def by_aiomig(server: ServerProcess, options: argparse.Namespace) -> None:
 
 
 async def by_naive(server: ServerProcess, options: argparse.Namespace) -> None:
-    """One call after the other."""
+    """Submit, wait and download by one call after the other."""
     client = NaiveClient(server)
-    everyone = shared(options.size)
+    content = shared(options.size)
     job_ids = [
-        client.submit(number, [COMMAND], {"shared.txt": everyone, "own.txt": f"job {number}\n"})
+        client.submit(number, [COMMAND], {"shared.txt": content, "own.txt": f"job {number}\n"})
         for number in range(options.jobs)
     ]
     client.wait(job_ids, options.interval)
@@ -57,7 +57,7 @@ async def by_naive(server: ServerProcess, options: argparse.Namespace) -> None:
 async def cost_of(
     way: Callable[[ServerProcess, argparse.Namespace], Awaitable[None]], options: argparse.Namespace
 ) -> Cost:
-    """What a way costs on a server of its own."""
+    """Return the cost of a way, on a server of its own."""
     async with ServerProcess(finish_after=options.run_time) as server, metered(server) as meter:
         await way(server, options)
     return meter.cost
@@ -85,7 +85,7 @@ if __name__ == "__main__":
     parser.add_argument("--run-time", type=float, default=15.0, help="seconds that a job takes (default: %(default)s)")
     parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
     parser.add_argument(
-        "--interval", type=float, default=1.0, help="seconds that the naive client rests (default: %(default)s)"
+        "--interval", type=float, default=1.0, help="seconds that the naive client sleeps (default: %(default)s)"
     )
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
     main(parser.parse_args())

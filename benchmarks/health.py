@@ -1,4 +1,4 @@
-"""What local mode costs the program that uses it: memory, threads, stalls of the event loop, latency, import time."""
+"""Measures what local mode costs a program: memory, threads, stalls of the event loop, latency, import time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ BEAT = 0.002
 
 @dataclass
 class Heartbeat:
-    """A task that wants to run every so often, and notes the longest time that it was kept from it.
+    """A task that sleeps for a moment again and again, and records how late it woke up at worst.
 
-    On a machine whose cores are all busy with the jobs, a part of that is the kernel's: the program was ready to run,
-    but had no core. Linux counts it, so that it can be told apart.
+    If all cores are busy with jobs, a part of the delay is the kernel's: the program was ready to run but had no core.
+    Linux counts that time, so that it can be subtracted.
+
+    Attributes:
+        worst: the longest delay, in seconds.
+        worst_without_core: the same without the time of waiting for a core.
+        threads: the largest number of threads.
     """
 
     worst: float = 0.0
@@ -41,7 +46,7 @@ class Heartbeat:
 
 
 def core_wait() -> float:
-    """The seconds that this thread was ready to run but had to wait for a core."""
+    """Return the seconds that this thread was ready to run and waited for a core."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, IndexError):
@@ -49,7 +54,7 @@ def core_wait() -> float:
 
 
 def thread_count() -> int:
-    """The threads of this program."""
+    """Return the number of threads of this program."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -57,18 +62,18 @@ def thread_count() -> int:
 
 
 def memory(field: str) -> int:
-    """A field of the kernel's account of this program's memory, in KiB.
+    """Return a field of ``/proc/self/status`` about memory, in KiB.
 
-    VmHWM is the peak. getrusage is of no use: a child inherits there the peak of the program that started it.
+    VmHWM is the peak. getrusage does not help: a child inherits the peak of the program that started it.
     """
     for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1])
-    raise RuntimeError(f"this system does not tell {field}; the benchmarks need Linux")
+    raise RuntimeError(f"/proc/self/status has no {field}; the benchmarks need Linux")
 
 
 async def health(count: int) -> dict[str, float]:
-    """Many jobs, watched: peak memory in MiB, threads, and the worst stall in milliseconds."""
+    """Run many jobs and wait for them. Return peak memory in MiB, threads, and the worst stall in milliseconds."""
     heart = Heartbeat()
     with fresh_folder() as home:
         async with anyio.create_task_group() as tasks:
@@ -85,7 +90,7 @@ async def health(count: int) -> dict[str, float]:
 
 
 async def latency(count: int) -> dict[str, float]:
-    """From submit to result of one job alone, and the same script run bare, in turns: medians in milliseconds."""
+    """Time one job from submit to result, and the same script alone, in turns. Return medians in milliseconds."""
     jobs, bare = [], []
     null = os.open(os.devnull, os.O_RDWR)
     with fresh_folder() as base:
@@ -104,8 +109,8 @@ async def latency(count: int) -> dict[str, float]:
 
 
 def import_time(rounds: int) -> float:
-    """The median seconds that `import aiomig` takes in a new interpreter."""
+    """Return the median seconds that `import aiomig` takes in a new interpreter."""
     program = "import time; began = time.perf_counter(); import aiomig; print(time.perf_counter() - began)"
     command = [sys.executable, "-c", program]
     runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(rounds)]
-    return statistics.median(float(each.stdout) for each in runs)
+    return statistics.median(float(run.stdout) for run in runs)

@@ -1,7 +1,7 @@
-"""What a long queue costs in local mode: the rate of submitting, memory per waiting job, listing, opening again.
+"""Measures a long queue in local mode: the rate of submitting, memory for each waiting job, listing, opening again.
 
-The one slot is taken by a job that sleeps, so that all others wait. Each figure comes from a process of its own that
-does nothing else. Exits with 1 where a figure is not reached.
+A sleeping job takes the only slot, so all others wait. Each figure comes from a process of its own that does nothing
+else. Exits with 1 if a figure misses its aim.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 import anyio
 import health
 import runners
+from _figures import Verdicts
 
 import aiomig
 
 
 async def fill(home: str, count: int, *, keep: bool) -> dict[str, float]:
-    """Submits so many jobs one by one, and leaves them waiting; with the `Job` objects kept, or let go."""
+    """Submit jobs one by one, and leave them waiting; keep the `Job` objects, or drop them."""
     async with aiomig.local(home, slots=1, on_exit="leave") as mig:
         kept = [await mig.submit("sleep 86400")]
         gc.collect()
@@ -39,7 +40,7 @@ async def fill(home: str, count: int, *, keep: bool) -> dict[str, float]:
 
 
 async def reopen(home: str) -> dict[str, float]:
-    """Opens a home whose queue is full, lists all jobs and the newest, and cancels them all."""
+    """Open a home with a full queue, list all jobs and the newest, and cancel them all."""
     began = time.perf_counter()
     async with aiomig.local(home, slots=1, on_exit="leave") as mig:
         opened = time.perf_counter()
@@ -50,7 +51,7 @@ async def reopen(home: str) -> dict[str, float]:
         outcomes = await mig.cancel(jobs)
         cancelled = time.perf_counter()
     if not all(outcome.changed for outcome in outcomes.values()):
-        raise RuntimeError("a job that waited could not be cancelled")
+        raise RuntimeError("a waiting job was not cancelled")
     return {
         "jobs": len(jobs),
         "open s": opened - began,
@@ -61,7 +62,7 @@ async def reopen(home: str) -> dict[str, float]:
 
 
 def measured(*arguments: str) -> Any:
-    """What this program says of one measurement, made in a process of its own."""
+    """Run one measurement in a process of its own, and return its result."""
     command = [sys.executable, __file__, "--measure", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -70,7 +71,7 @@ def measured(*arguments: str) -> Any:
 
 
 def measure(what: str, home: str, backend: str, count: str) -> dict[str, float]:
-    """One measurement, in this process."""
+    """Run one measurement in this process."""
     if what == "reopen":
         return anyio.run(reopen, home, backend=backend)
 
@@ -81,36 +82,32 @@ def measure(what: str, home: str, backend: str, count: str) -> dict[str, float]:
 
 
 def main(options: argparse.Namespace) -> int:
-    print(f"{options.jobs} jobs that wait in one queue")
-    good = True
+    print(f"{options.jobs} jobs wait in one queue")
+    verdicts = Verdicts()
     for backend in options.backends:
-        for what, words in (("keep", "the Job objects kept"), ("drop", "the Job objects let go")):
+        for what, label in (("keep", "Job objects kept"), ("drop", "Job objects dropped")):
             with runners.fresh_folder() as folder:
                 home = str(folder / "home")
                 filled = measured(what, home, backend, str(options.jobs))
                 again = measured("reopen", home, backend, "0")
-            fits = filled["KiB a job"] <= 2
-            good &= fits and again["jobs"] == options.jobs + 1
-            print(f"\n{backend}, {words}")
-            print(f"  submit            {filled['jobs/s']:>9.0f} jobs/s")
-            print(f"  memory            {filled['KiB a job']:>9.2f} KiB a job   {'PASS' if fits else 'FAIL'} (<= 2)")
-            for name, label in (
-                ("open s", "open the home"),
-                ("list s", "list all"),
-                ("newest s", "list the newest 100"),
-                ("cancel s", "cancel all"),
-            ):
-                print(f"  {label:<19}{again[name]:>8.3f} s")
-    return int(not good)
+            print(f"\n{backend}, {label}")
+            verdicts.note("submit", filled["jobs/s"], "jobs/s")
+            verdicts.judge("memory of a job", filled["KiB a job"], "KiB", 2)
+            verdicts.judge("jobs found in the home again", again["jobs"], "", least=options.jobs + 1)
+            verdicts.note("open the home", again["open s"], "s")
+            verdicts.note("list all", again["list s"], "s")
+            verdicts.note("list the newest 100", again["newest s"], "s")
+            verdicts.note("cancel all", again["cancel s"], "s")
+    return int(verdicts.failed)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000, help="jobs that wait (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=100_000, help="waiting jobs (default: %(default)s)")
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measure(*given.measure)))
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*options.measure)))
     else:
-        sys.exit(main(given))
+        sys.exit(main(options))

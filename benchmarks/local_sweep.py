@@ -1,7 +1,4 @@
-"""A sweep over many jobs in local mode: how much memory it takes, and whether that stays the same to its end.
-
-Exits with 1 where it grows.
-"""
+"""Measures the memory of a long sweep in local mode. Exits with 1 if it grows."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ SAMPLES = 10
 
 
 async def sweep(count: int, in_flight: int) -> list[tuple[int, float, float]]:
-    """Jobs ended, MiB of this process and seconds, ten times on the way."""
+    """Run a sweep. Return ended jobs, MiB of this process and seconds, sampled ten times on the way."""
     samples: list[tuple[int, float, float]] = []
     with fresh_folder() as folder:
         async with aiomig.local(folder / "home", slots=SLOTS) as mig:
@@ -29,7 +26,7 @@ async def sweep(count: int, in_flight: int) -> list[tuple[int, float, float]]:
             parameters = ({"NUMBER": str(number)} for number in range(count))
             async for job in mig.sweep("echo $NUMBER", parameters, in_flight=in_flight):
                 if not (await job.result()).ok:
-                    raise RuntimeError(f"{job} did not end well")
+                    raise RuntimeError(f"{job} failed")
                 ended += 1
                 if ended % (count // SAMPLES) == 0:
                     gc.collect()
@@ -45,8 +42,8 @@ def main(options: argparse.Namespace) -> int:
         print(f"{ended:>8} ended  {memory:>7.1f} MiB  {ended / seconds:>6.0f} jobs/s")
     verdicts = Verdicts()
     # The first fifth fills the caches of the interpreter and of SQLite.
-    verdicts.say("growth from a fifth of the jobs to the end", samples[-1][1] - samples[1][1], "MiB", 1.0)
-    verdicts.say("memory at the end", samples[-1][1], "MiB", 50.0)
+    verdicts.judge("growth from a fifth of the jobs to the end", samples[-1][1] - samples[1][1], "MiB", 1.0)
+    verdicts.judge("memory at the end", samples[-1][1], "MiB", 50.0)
     return int(verdicts.failed)
 
 

@@ -1,7 +1,7 @@
 """Ways to run many jobs of one command on this machine, two at once. Each returns the seconds that it took.
 
-All but those of Parsl and PSI/J run the very script that aiomig's local mode makes for the job, in a fresh directory,
-with the same output files. The floor does nothing besides: no queue, no records, no results taken home.
+All ways but Parsl and PSI/J run the script that aiomig's local mode makes for the job, in a fresh directory, with the
+same output files. The floor does nothing else: no queue, no records, no results in a home.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ DESCRIPTION = Description({"EXECUTE": ("true",)})
 
 
 KEPT = "AIOMIG_BENCHMARK_FOLDER"
-"""The variable that names the folder of a whole benchmark, which is removed at its end.
+"""The variable that names the folder of a whole benchmark. It is removed at the end.
 
-An ext4 without a journal does not use an inode again for minutes after it was freed, and looks past all such at each
-new file: a run that removed its thousands of files would slow down the runs after it, up to five times.
+An ext4 file system without a journal does not reuse a freed inode for minutes, and skips all of them for each new file.
+If a run removed its thousands of files, the following runs would be up to five times slower.
 """
 
 
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
-    """A folder for one run, on the file system of the temporary files."""
+    """Provide a folder for one run, on the file system of the temporary files."""
     if KEPT in os.environ:
         yield Path(tempfile.mkdtemp(dir=os.environ[KEPT]))
         return
@@ -49,7 +49,7 @@ def fresh_folder() -> Iterator[Path]:
 
 
 class Script:
-    """One job directory with its script, as local mode makes them."""
+    """A job directory with its script, as local mode makes them."""
 
     def __init__(self, base: Path, number: int) -> None:
         self.folder = base / f"job-dir_{number}"
@@ -61,19 +61,19 @@ class Script:
         (self.folder / f"{number}.job").write_text(text, "utf-8")
 
     def spawn(self, null: int) -> int:
-        """Starts it; the process id. Changes the directory of this program, as posix_spawn takes none."""
+        """Start the script and return the process id. Changes the working directory, because posix_spawn takes none."""
         os.chdir(self.folder)
-        ends = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
-        return os.posix_spawn(BASH, self.command, self.environment, file_actions=ends)
+        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+        return os.posix_spawn(BASH, self.command, self.environment, file_actions=actions)
 
     def check(self) -> None:
-        """Raises where the job did not run to its end."""
+        """Raise if the job did not run to its end."""
         if self._status.read_text("ascii") != "true 0\n":
-            raise RuntimeError(f"{self._status} is not that of a good end")
+            raise RuntimeError(f"{self._status}: the job failed")
 
 
 def floor(count: int) -> float:
-    """A bare loop of os.posix_spawn."""
+    """Run the scripts in a bare loop of os.posix_spawn."""
     null = os.open(os.devnull, os.O_RDWR)
     with fresh_folder() as base:
         began = time.perf_counter()
@@ -86,15 +86,15 @@ def floor(count: int) -> float:
         for _ in range(min(count, SLOTS)):
             os.waitpid(-1, 0)
         took = time.perf_counter() - began
-        for each in scripts:
-            each.check()
+        for job in scripts:
+            job.check()
         os.chdir("/")
     os.close(null)
     return took
 
 
 async def run_process(count: int) -> float:
-    """anyio.run_process under a limiter: what one writes without a library."""
+    """Run the scripts by anyio.run_process under a limiter, as a program without a library would."""
     limiter = anyio.CapacityLimiter(SLOTS)
     scripts: list[Script] = []
 
@@ -110,13 +110,13 @@ async def run_process(count: int) -> float:
             for number in range(count):
                 tasks.start_soon(one, number)
         took = time.perf_counter() - began
-        for each in scripts:
-            each.check()
+        for job in scripts:
+            job.check()
     return took
 
 
 async def aiomig_local(count: int) -> float:
-    """Local mode: queued, recorded, run, results taken home, and waited for."""
+    """Run the jobs in local mode, and wait for them."""
     with fresh_folder() as home:
         async with aiomig.local(home / "home", slots=SLOTS) as mig:
             began = time.perf_counter()
@@ -125,12 +125,12 @@ async def aiomig_local(count: int) -> float:
             took = time.perf_counter() - began
             for job in jobs:
                 if not (await job).ok:
-                    raise RuntimeError(f"{job} did not end well")
+                    raise RuntimeError(f"{job} failed")
     return took
 
 
 def parsl(count: int) -> float:
-    """Parsl's bash app on its thread executor; raises ImportError where Parsl is not installed."""
+    """Run the command by Parsl's bash app on its thread executor."""
     parsl = importlib.import_module("parsl")
     importlib.import_module("parsl.executors")
 
@@ -144,14 +144,14 @@ def parsl(count: int) -> float:
         with parsl.load(config):
             app = parsl.bash_app(true)
             began = time.perf_counter()
-            futures = [app(str(base / f"{each}.stdout"), str(base / f"{each}.stderr")) for each in range(count)]
+            futures = [app(str(base / f"{number}.stdout"), str(base / f"{number}.stderr")) for number in range(count)]
             for future in futures:
                 future.result()
             return time.perf_counter() - began
 
 
 def psij(count: int) -> float:
-    """PSI/J's local executor, two in flight; raises ImportError where psij is not installed."""
+    """Run the command by PSI/J's local executor, two in flight."""
     psij = importlib.import_module("psij")
 
     executor = psij.JobExecutor.get_instance("local")
@@ -181,7 +181,7 @@ ASYNCHRONOUS = {"aiomig": aiomig_local, "run_process": run_process}
 
 
 def run(name: str, backend: str, count: int) -> float:
-    """One run of a way by its name."""
+    """Run a way by its name. Return the seconds that it took."""
     if name in SYNCHRONOUS:
         return SYNCHRONOUS[name](count)
     return anyio.run(ASYNCHRONOUS[name], count, backend=backend)

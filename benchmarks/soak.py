@@ -1,7 +1,7 @@
-"""Random use of one session for a long time: its memory, descriptors, tasks and processes must not grow.
+"""Uses one session at random for a long time. Its memory, descriptors, tasks and processes must not grow.
 
-On the grid the server is a `FakeGrid` over TLS in a process of its own, which misbehaves now and then. Figures are
-taken while all users rest; those of the first third are a warm-up. Exits with 1 where something grew.
+The grid is a `FakeGrid` over TLS in a process of its own, with faults from time to time. Figures are taken while all
+users rest; the first third is a warm-up. Exits with 1 if something grew.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 USERS = 6
 MEMORY_SHARE = 0.04
-"""Growth of memory that is noise: the interpreter's heap is never quite full."""
+"""The growth of memory that counts as noise: the interpreter's heap is never quite full."""
 
 CONNECTIONS = 8
-"""A session keeps so many connections for a while."""
+"""The number of idle connections that a session may keep."""
 
 FAULTS = ("jobstatus", "submitfields", "textarea", "jobaction", "uploadchunked", "cert_redirect", "mkdir")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is held at one moment of rest."""
+    """The resources in use at one moment of rest."""
 
     memory_kib: int
     descriptors: int
@@ -60,7 +60,7 @@ class Figures:
 
 
 class Users:
-    """Tasks that do one thing after another, and rest when they are told to."""
+    """Tasks that do one thing after another, and rest on command."""
 
     def __init__(self, mig: aiomig.Session, folder: Path, seed: int) -> None:
         self.done: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Users:
         self._numbers = 0
 
     async def work(self) -> None:
-        """One user, for ever."""
+        """Do random actions for ever."""
         actions: list[Callable[[], Coroutine[Any, Any, object]]] = [
             self.run, self.bulk, self.sweep, self.left_sweep, self.scope, self.given_up, self.transfer,
             self.abandoned_watch, self.follow, self.again, self.look,
@@ -95,28 +95,28 @@ class Users:
             await anyio.sleep(self._dice.expovariate(20))
 
     async def rest_after(self, seconds: float) -> None:
-        """Lets them work for a while; returns when all have finished what they were at."""
+        """Let the users work for a while. Return when all have finished their last action."""
         self._may_go.set()
         await anyio.sleep(seconds)
         self._may_go = anyio.Event()
         while self._busy:
             self._resting = anyio.Event()
             await self._resting.wait()
-        await anyio.sleep(0.5)  # for what is cancelled in the background
+        await anyio.sleep(0.5)  # until cancellations in the background are done
 
-    def _words(self) -> str:
+    def _command(self) -> str:
         self._numbers += 1
         return f"echo {self._numbers}"
 
-    # -- what users do
+    # -- the actions
 
     async def run(self) -> None:
-        job = await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")], outputs=["out.txt"])
+        job = await self._mig.submit(self._command(), inputs=[(b"data", "in.txt")], outputs=["out.txt"])
         await job.result(check=False)
         await job.clean()
 
     async def bulk(self) -> None:
-        jobs = await self._mig.submit_many([aiomig.JobSpec(self._words(), inputs=[(b"x", "a")]) for _ in range(10)])
+        jobs = await self._mig.submit_many([aiomig.JobSpec(self._command(), inputs=[(b"x", "a")]) for _ in range(10)])
         await self._mig.cancel(jobs[:5])
         await self._mig.wait(jobs)
 
@@ -133,11 +133,11 @@ class Users:
         with anyio.move_on_after(self._dice.uniform(0, 0.1)):
             async with self._mig.scope() as jobs:
                 for _ in range(3):
-                    await jobs.submit(self._words())
+                    await jobs.submit(self._command())
 
     async def given_up(self) -> None:
         with anyio.move_on_after(self._dice.uniform(0, 0.03)):
-            await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")], project="mine")
+            await self._mig.submit(self._command(), inputs=[(b"data", "in.txt")], project="mine")
         self._mig.confirm(*await self._mig.unconfirmed())
 
     async def transfer(self) -> None:
@@ -147,42 +147,42 @@ class Users:
         await self._mig.files.write_bytes(name, content)
         await self._mig.files.get(name, self._folder / name)
         if (self._folder / name).read_bytes() != content:
-            raise RuntimeError(f"{name} is not what was written")
+            raise RuntimeError(f"{name} differs from what was written")
         (self._folder / name).unlink()
         await self._mig.files.ls()
         await self._mig.files.remove(name, missing_ok=True)
 
     async def abandoned_watch(self) -> None:
-        jobs = [await self._mig.submit(self._words()) for _ in range(2)]
+        jobs = [await self._mig.submit(self._command()) for _ in range(2)]
         with anyio.move_on_after(self._dice.uniform(0, 0.1)):
             async for _ in self._mig.watch(jobs):
                 pass
 
     async def follow(self) -> None:
-        job = await self._mig.submit(self._words())
+        job = await self._mig.submit(self._command())
         async for _ in job.tail("stdout"):
             pass
 
     async def again(self) -> None:
-        job = await self._mig.submit(self._words(), inputs=[(b"data", "in.txt")])
-        with suppress(aiomig.ActionRefused):  # it may run already
+        job = await self._mig.submit(self._command(), inputs=[(b"data", "in.txt")])
+        with suppress(aiomig.ActionRefused):  # the job may be running already
             await job.freeze()
             await job.thaw()
         other = await job.resubmit()
         await self._mig.wait([job, other])
 
     async def look(self) -> None:
-        made = await self._mig.submit_many([self._words() for _ in range(3)])
-        # Not by a pattern: the server has more jobs from minute to minute, and so would the answer.
-        for job in await self._mig.jobs(made[0].id):
+        jobs = await self._mig.submit_many([self._command() for _ in range(3)])
+        # By id and not by a pattern, because the number of jobs on the server grows.
+        for job in await self._mig.jobs(jobs[0].id):
             await job.status()
             await job.plan()
-        await self._mig.statuses(made)
+        await self._mig.statuses(jobs)
 
 
 async def soak(mode: str, minutes: float, seed: int) -> tuple[list[Figures], Users]:
-    """Figures at each rest."""
-    taken: list[Figures] = []
+    """Run the users. Return the figures of each rest."""
+    figures: list[Figures] = []
     rests = max(12, round(minutes * 3))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiomig-soak-")))
@@ -206,26 +206,26 @@ async def soak(mode: str, minutes: float, seed: int) -> tuple[list[Figures], Use
                     kind = dice.choice(["drop", "error", "truncate", "crash", "html"])
                     await server.add_fault(dice.choice(FAULTS), kind, times=2)  # type: ignore[arg-type]
                 await users.rest_after(minutes * 60 / rests)
-                taken.append(Figures.now())
-                print(f"{number + 1:>4}/{rests}  {taken[-1]}", file=sys.stderr, flush=True)
+                figures.append(Figures.now())
+                print(f"{number + 1:>4}/{rests}  {figures[-1]}", file=sys.stderr, flush=True)
             group.cancel_scope.cancel()
-    return taken, users
+    return figures, users
 
 
-def judge(mode: str, taken: list[Figures], verdicts: Verdicts) -> None:
-    """Compares the medians of the last third and of the second."""
-    third = len(taken) // 3
-    before, after = taken[third : 2 * third], taken[2 * third :]
+def judge(mode: str, figures: list[Figures], verdicts: Verdicts) -> None:
+    """Compare the medians of the last third with those of the second."""
+    third = len(figures) // 3
+    before, after = figures[third : 2 * third], figures[2 * third :]
     slack = {
         "memory_kib": MEMORY_SHARE * before[0].memory_kib,
         "descriptors": CONNECTIONS if mode == "grid" else 0,
         "tasks": 0,
         "processes": 0,
     }
-    for each in fields(Figures):
-        first, last = (median(getattr(figure, each.name) for figure in some) for some in (before, after))
-        verdicts.note(f"{each.name}, after the warm-up", first, "")
-        verdicts.say(f"growth of {each.name}", last - first, "", slack[each.name])
+    for name in (field.name for field in fields(Figures)):
+        first, last = (median(getattr(row, name) for row in rows) for rows in (before, after))
+        verdicts.note(f"{name}, after the warm-up", first, "")
+        verdicts.judge(f"growth of {name}", last - first, "", slack[name])
 
 
 def main() -> None:
@@ -235,17 +235,17 @@ def main() -> None:
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    logging.getLogger("aiomig").setLevel(logging.CRITICAL)  # faults are meant
-    _poller._ENDED_KEPT = 100  # of 10,000 ended jobs, which would take an hour to fill and look like growth
+    logging.getLogger("aiomig").setLevel(logging.CRITICAL)  # the faults are on purpose
+    _poller._ENDED_KEPT = 100  # 10,000 ended jobs would take an hour to collect, and look like growth
     print(machine())
     verdicts = Verdicts()
     for mode in ("grid", "local") if options.mode == "both" else (options.mode,):
         began = time.monotonic()
-        taken, users = anyio.run(soak, mode, options.minutes, options.seed, backend=options.backend)
+        figures, users = anyio.run(soak, mode, options.minutes, options.seed, backend=options.backend)
         total = users.done.total()
         print(f"\n{mode} on {options.backend}: {total} actions in {time.monotonic() - began:.0f} s, {dict(users.done)}")
         print(f"failed: {dict(users.failed)}")
-        judge(mode, taken, verdicts)
+        judge(mode, figures, verdicts)
     sys.exit(verdicts.failed)
 
 
