@@ -128,7 +128,6 @@ def twice(answer: Any, operation: str) -> None:
 OTHERS: dict[str, Callable[[Any, str], Any]] = {
     "tokens": lambda answer, operation: protocol.csrf_tokens(answer),
     "fresh": twice,
-    "disk usage": files.disk_usage,
     "documentation": site.keywords,
     "runtime environments": site.runtime_environments,
     "topics": site.topics,

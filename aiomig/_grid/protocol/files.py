@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..._core.errors import FileNotFound, ProtocolError, ServerError
-from ..._core.models import FileInfo, WordCount
+from ..._core.models import FileInfo
 from ..._core.paths import INVISIBLE, OWN_FOLDER, listed_path
 from .answer import (
     Answer,
@@ -224,50 +224,3 @@ def checksums(answer: Answer, operation: str = "chksum") -> dict[str, str]:
             raise ServerError(operation, [plain(line)])
         found[posixpath.normpath(match["path"])] = match["sum"]
     return found
-
-
-def word_counts(answer: Answer, operation: str = "wc") -> dict[str, WordCount]:
-    """Lines, words and characters (which the server calls bytes) by path; what was not asked for is 0.
-
-    Raises:
-        FileNotFound: a path does not exist.
-        PathRefused: a path is not allowed.
-        ServerError: a file is not text.
-        ProtocolError: the answer is about something else.
-    """
-    raise_for_errors(operation, answer, "filewcs")
-    return {
-        _name(operation, row): WordCount(
-            lines=integer_of(row, "lines") or 0,
-            words=integer_of(row, "words") or 0,
-            bytes=integer_of(row, "bytes") or 0,
-        )
-        for row in rows(operation, answer, "filewcs", "filewcs")
-    }
-
-
-def disk_usage(answer: Answer, operation: str = "du") -> dict[str, int]:
-    """Bytes by path.
-
-    Raises:
-        FileNotFound: a path does not exist.
-        PathRefused: a path is not allowed.
-        ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
-    """
-    raise_for_errors(operation, answer, "filedus")
-    found: dict[str, int] = {}
-    for row in rows(operation, answer, "filedus", "filedus"):
-        size = integer_of(row, "bytes")
-        if size is None:
-            raise ProtocolError(f"{operation}: bytes is no number", excerpt=shown(row))
-        found[_name(operation, row)] = size
-    return found
-
-
-def _name(operation: str, row: Object) -> str:
-    name = text_of(row, "name")
-    if not name:
-        raise ProtocolError(f"{operation}: a row without a name", excerpt=shown(row))
-    # Operations with a current_dir give names such as ./name (mig-protocol 2.3).
-    return posixpath.normpath(name)

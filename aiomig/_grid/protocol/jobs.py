@@ -361,25 +361,6 @@ def _outcome(operation: str, row: Object) -> Outcome:
     return Outcome(known, before, None, plain(text_of(row, "message")) or "not changed, without a reason")
 
 
-def resubmitted(answer: Answer, operation: str = "resubmit") -> list[SubmitReply]:
-    """What came of each job that was to be submitted again; ``name`` is its id.
-
-    Raises:
-        ServerError: the request was refused as a whole; servers on Python 3 crash (mig-protocol 11).
-        ProtocolError: the answer is about something else.
-    """
-    found = _known(operation, answer, "resubmitobjs", "resubmitobjs")
-    unknown = [SubmitReply(each, None, JobNotFound(each)) for each in missing_jobs(answer)]
-    return unknown + [_resubmission(operation, row) for row in found]
-
-
-def _resubmission(operation: str, row: Object) -> SubmitReply:
-    old = parse_job_id(operation, row.get("job_id"))
-    if row.get("status") is True:
-        return SubmitReply(old, parse_job_id(operation, row.get("new_job_id")))
-    return SubmitReply(old, None, ServerError(operation, [plain(text_of(row, "message"))]))
-
-
 def feasible(answer: Answer, operation: str = "jobfeasible") -> dict[str, Feasibility]:
     """Whether some resource could take each job; unknown jobs are left out.
 
@@ -402,17 +383,6 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
         reasons=tuple((str(keyword), plain(str(reason))) for keyword, reason in pairs),
         message=plain(text_of(row, "message")),
     )
-
-
-def scheduled(answer: Answer, operation: str = "jobschedule") -> tuple[str, ...]:
-    """The jobs of which the server will write a schedule hint; unknown jobs are left out.
-
-    Raises:
-        ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
-    """
-    found = _known(operation, answer, "saveschedulejobs", "saveschedulejobs")
-    return tuple(parse_job_id(operation, row.get("job_id")) for row in found if not text_of(row, "message"))
 
 
 def live_requested(answer: Answer, operation: str = "liveio") -> None:
