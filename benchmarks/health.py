@@ -1,11 +1,9 @@
-"""Measures what local mode costs a program: memory, threads, stalls of the event loop, latency, import time."""
+"""Measures what local mode costs a program: memory, threads, stalls of the event loop, latency."""
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,11 +104,3 @@ async def latency(count: int) -> dict[str, float]:
     os.close(null)
     job, alone = statistics.median(jobs) * 1e3, statistics.median(bare) * 1e3
     return {"job ms": job, "bare ms": alone, "beyond ms": job - alone}
-
-
-def import_time(rounds: int) -> float:
-    """Return the median seconds that `import aiomig` takes in a new interpreter."""
-    program = "import time; began = time.perf_counter(); import aiomig; print(time.perf_counter() - began)"
-    command = [sys.executable, "-c", program]
-    runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(rounds)]
-    return statistics.median(float(run.stdout) for run in runs)

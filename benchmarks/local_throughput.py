@@ -85,7 +85,6 @@ def main(options: argparse.Namespace) -> int:
         verdicts.judge(f"threads ({backend})", figures["threads"], "", 1)
         verdicts.judge(f"worst stall of the loop ({backend})", figures["stall ms"], "ms", 20)
         verdicts.note("  without waiting for a core", figures["own stall ms"], "ms")
-    verdicts.judge("import aiomig", health.import_time(9), "s", 0.15)
     return int(verdicts.failed)
 
 
