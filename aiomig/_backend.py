@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from ._core.errors import MigError
     from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed
@@ -142,6 +143,24 @@ class HomeBackend(Protocol):
         Raises:
             PathRefused: a directory is there.
         """
+        ...
+
+    async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:
+        """Make or replace a file, atomically, with the bytes of a file of this machine.
+
+        Args:
+            source: the local file.
+            path: the file of the home.
+            size: how many bytes the source has; 0 if that is not known before it is read.
+            report: called with the bytes of each piece.
+
+        Raises:
+            LocalError: the source has become shorter.
+        """
+        ...
+
+    async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
+        """Make or replace a file of this machine, atomically, with the bytes of a file of the home."""
         ...
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:

@@ -12,13 +12,32 @@ import anyio
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
     from anyio.abc import TaskGroup
 
 T = TypeVar("T")
+
+
+class Paced(Generic[T]):
+    """Iterates over anything, and lets other tasks run after every hundred items."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self._count = 0
+
+    def __aiter__(self) -> Paced[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        self._count += 1
+        if self._count % 100 == 0:
+            await anyio.lowlevel.checkpoint()
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
 
 
 async def run_shielded(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ import anyio
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
+from .._home.transfer import file_content, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .multipart import multipart
 from .protocol import files
 from .protocol.answer import faults, raise_for_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+    from pathlib import Path
 
     from .http import Reply
     from .operations import OperationClient
@@ -142,6 +145,20 @@ class GridHome:
         except BaseException:
             await self._forget(f"{_CACHE}/{name}")
             raise
+
+    async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.put_file`."""
+        if size:
+            async with aclosing(file_content(source, size, report)) as content:
+                await self.write(path, content, size)
+        else:
+            data = await unsized_content(source)
+            await self.write(path, _once(data), len(data))
+            report(len(data))
+
+    async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.get_file`."""
+        await receive_file(self.read(info.path), info, destination, report)
 
     async def _upload(self, name: str, content: AsyncIterable[bytes], size: int) -> None:
         position = 0

@@ -1,7 +1,7 @@
-"""Reading, writing and copying files of this machine in pieces on the event loop, without threads.
+"""Reads, writes and copies files of this machine in pieces on the event loop, without threads.
 
-No piece is longer than `PIECE` bytes, and each is followed by a checkpoint, so that other tasks go on and
-cancellation is seen. What is written appears under its name at once and whole, or not at all.
+A piece has at most `PIECE` bytes, and a checkpoint follows it, so that other tasks run and cancellation is noticed.
+A file that is written appears under its name at once and whole, or not at all.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 import stat
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, FileNotFound, LocalError, MigError, PathRefused
+from .._core.tasks import run_shielded
+from .folders import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 """The most bytes that are read or written between two checkpoints."""
 
-_ENTRIES = 200  # directory entries between two checkpoints: well below a millisecond a stretch
+ON_THIS_MACHINE = "on this machine"
+
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+_HOLES_UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
 def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[None]:
-    """Turn what the operating system says about a path into an error of aiomig.
+    """Turn an error of the operating system about a path into an error of aiomig.
 
     Raises:
-        FileNotFound, FileExists, PathRefused: where that is what it means.
+        FileNotFound, FileExists, PathRefused: if that is what it means.
         LocalError: anything else, such as a full disk or missing permissions.
     """
     try:
@@ -60,37 +63,77 @@ def _translate(error: OSError, path: str, place: str) -> MigError:
             return PathRefused(path, "is a directory, where a file is needed")
         case errno.ENAMETOOLONG | errno.ELOOP:
             return PathRefused(path, f"{error.strerror}; use a shorter name, or one without circular links")
-        case errno.ENOSPC | errno.EDQUOT:
-            return LocalError(f"{path}: {error.strerror}", path=path, remedy="free some space and try again")
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            remedy = "free some space and try again"
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return LocalError(f"{path}: {error.strerror}", path=path, remedy="check who may read and write there")
-    return LocalError(f"{path}: {error.strerror or error}", path=path, remedy="check the disk and the folder")
+            remedy = "check who may read and write there"
+        case _:
+            remedy = "check the disk and the folder"
+    return LocalError(f"{path}: {error.strerror or error}", path=path, remedy=remedy)
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; anything but a regular file is refused without waiting for it.
+def open_regular(path: str | Path, within: int | None = None, *, follow: bool = True, write: bool = False) -> BinaryIO:
+    """Open a regular file, unbuffered, for reading or also for writing. Anything else is refused without waiting.
+
+    Args:
+        path: the file.
+        within: the descriptor of the directory that a relative path begins at.
+        follow: whether it may be a link.
+        write: whether it can be written to.
 
     Raises:
-        OSError: EISDIR for a directory; EINVAL for a pipe, socket or device.
+        OSError: ENOENT if nothing is there, also below a file; EISDIR for a directory; EINVAL for a pipe, a socket
+            or a device; ELOOP for a link that is not followed.
     """
-    # Without O_NONBLOCK a named pipe would stop the whole event loop until somebody writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW) | (os.O_RDWR if write else os.O_RDONLY)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "Is neither a file nor a directory", str(path))
-        return os.fdopen(descriptor, "rb", buffering=0)
+        # Opening a device may do something. The second look is for what took the place of the file in between:
+        # a pipe, which would stop the whole event loop without O_NONBLOCK.
+        _require_regular(os.stat(path, dir_fd=within, follow_symlinks=follow), path)
+        descriptor = os.open(path, flags, dir_fd=within)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path)) from error
+    try:
+        _require_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "r+b" if write else "rb", buffering=0)
     except BaseException:
         os.close(descriptor)
         raise
 
 
+def _require_regular(status: os.stat_result, path: str | Path) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "Is a symbolic link", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Is neither a file nor a directory", str(path))
+
+
+def read_small(path: str | Path, within: int | None = None, *, start: int = 0, most: int = 64 << 20) -> bytes:
+    """Return the bytes of a regular file that is not a link.
+
+    Args:
+        path: the file.
+        within: the descriptor of the directory that a relative path begins at.
+        start: the first byte.
+        most: how many bytes there may be.
+
+    Raises:
+        OSError: as `open_regular`; EFBIG if the file has more bytes.
+    """
+    with open_regular(path, within, follow=False) as file:
+        file.seek(start)
+        content = file.read(most + 1) or b""
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"Has more than {most} bytes", str(path))
+    return content
+
+
 async def read_file(
     path: Path, start: int = 0, end: int | None = None, *, piece_size: int = PIECE
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of a file from ``start`` up to ``end``, in pieces; to be closed by the caller.
+    """Give the bytes of a file from ``start`` up to ``end`` in pieces. The caller closes the generator.
 
     Raises:
         OSError: as `open_regular`.
@@ -99,13 +142,20 @@ async def read_file(
         file.seek(start)
         left = None if end is None else max(0, end - start)
         while left is None or left > 0:
-            piece = file.read(piece_size if left is None else min(piece_size, left))
+            piece = _read(file, piece_size if left is None else min(piece_size, left))
             if not piece:
                 break
             yield piece
             if left is not None:
                 left -= len(piece)
             await checkpoint()
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    piece: bytes | None = file.read(size)
+    if piece is None:  # some files of /proc wait for content
+        raise BlockingIOError(errno.EAGAIN, "Has no content at the moment")
+    return piece
 
 
 async def write_pieces(file: BinaryIO, data: bytes) -> None:
@@ -117,178 +167,154 @@ async def write_pieces(file: BinaryIO, data: bytes) -> None:
 
 
 @contextmanager
-def atomic_write(destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A new file that takes the place of ``destination`` at the end of the block, or vanishes with an error.
+def atomic_write(
+    destination: str | Path, within: int | None = None, *, folder: Path | None = None, mode: int = 0o666
+) -> Iterator[BinaryIO]:
+    """Give a new file that takes the place of ``destination`` at the end of the block, or vanishes with an error.
 
     Args:
         destination: the final name.
+        within: the descriptor of the directory that a relative name begins at.
         folder: where the file lies until then, on the same file system; by default beside ``destination``.
         mode: its permissions, before the umask.
     """
-    temporary = _temporary(folder or destination.parent)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    temporary = (folder or Path(destination).parent) / temporary_name()
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, mode, dir_fd=within)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
-        temporary.replace(destination)
+        os.replace(temporary, destination, src_dir_fd=within, dst_dir_fd=within)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=within)
         raise
 
 
-@contextmanager
-def atomic_directory(destination: Path, *, folder: Path) -> Iterator[Path]:
-    """A new directory that becomes ``destination`` at the end of the block, or vanishes with an error."""
-    temporary = _temporary(folder)
+@asynccontextmanager
+async def atomic_directory(destination: Path, *, folder: Path) -> AsyncGenerator[Path, None]:
+    """Give a new directory that becomes ``destination`` at the end of the block, or vanishes with an error."""
+    temporary = folder / temporary_name()
     temporary.mkdir()
     try:
         yield temporary
         temporary.rename(destination)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            await run_shielded(partial(remove_tree, str(temporary)))
         raise
 
 
-def _temporary(folder: Path) -> Path:
-    # The name is short, random and hidden, so that it fits wherever the final name does and meets no other.
-    return folder / f".aiomig-{secrets.token_hex(8)}.part"
+def temporary_name() -> str:
+    """Return a random, hidden name that fits wherever a file name does."""
+    return f".aiomig-{secrets.token_hex(8)}.part"
 
 
 async def copy_file(source: Path, destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> None:
-    """Copy a file, inside the kernel where it can, atomically: ``destination`` is whole or untouched.
+    """Copy a file atomically, inside the kernel if possible, with its holes. Links are followed.
 
-    Cancellation is seen between pieces of at most 1 MiB and leaves nothing behind.
+    Cancellation is noticed between two pieces and leaves nothing behind.
 
     Args:
-        source: a regular file; links are followed.
+        source: a regular file.
         destination: the final name, in an existing directory; a file there is replaced.
         folder: where the copy is made, on the same file system; by default beside ``destination``.
         mode: the permissions of the copy, before the umask; not those of the source.
 
     Raises:
         FileNotFound: the source, or the directory of the destination, does not exist.
-        PathRefused: one of them is a directory, or the source is no regular file.
+        PathRefused: one of them is a directory.
         LocalError: anything else, such as a full disk.
     """
-    with translate_os_errors(str(source), "on this machine"):
+    with translate_os_errors(str(source), ON_THIS_MACHINE):
         origin = open_regular(source)
     with (
         origin,
-        translate_os_errors(str(destination), "on this machine"),
+        translate_os_errors(str(destination), ON_THIS_MACHINE),
         atomic_write(destination, folder=folder, mode=mode) as target,
     ):
-        await _copy_content(origin, target)
+        await copy_content(origin, target)
 
 
-async def _copy_content(source: BinaryIO, target: BinaryIO) -> None:
-    kernel_copy: Callable[[int, int, int], int] | None = getattr(os, "copy_file_range", None)
-    try:
-        while kernel_copy and kernel_copy(source.fileno(), target.fileno(), PIECE):
-            await checkpoint()
-    except OSError as error:
-        if error.errno not in _NO_KERNEL_COPY:
-            raise
-    # The kernel may copy nothing between some file systems without an error; whatever is left is copied here.
-    target.seek(0, os.SEEK_END)  # the buffer of the file knows nothing of what the kernel wrote
-    while piece := source.read(PIECE):
-        await write_pieces(target, piece)
-    await checkpoint()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Something that `walk` found.
-
-    Attributes:
-        name: relative to where the walk began, with ``/``.
-        path: where it is.
-        status: what ``stat`` says, links followed; ``None`` where a link is broken or the entry vanished.
-    """
-
-    name: str
-    path: Path
-    status: os.stat_result | None
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether it is a directory, or a link to one."""
-        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a regular file, or a link to one."""
-        return self.status is not None and stat.S_ISREG(self.status.st_mode)
-
-
-def admit_all(name: str, path: Path) -> bool:
-    """The `walk` of everything."""
-    return True
-
-
-async def walk(top: Path, *, recursive: bool = True, admit: Callable[[str, Path], bool] = admit_all) -> list[Entry]:
-    """What a directory holds, each directory before its content; links are followed, but never in a circle.
+async def copy_content(
+    source: BinaryIO,
+    target: BinaryIO,
+    *,
+    size: int | None = None,
+    report: Callable[[int], object] = lambda count: None,
+) -> int:
+    """Copy an open file into an empty one, with its holes.
 
     Args:
-        top: an existing directory.
-        recursive: whether to go below its own entries.
-        admit: called with the relative name and the resolved path; what it refuses is left out.
+        source: an unbuffered file, at its beginning.
+        target: the empty file.
+        size: the most bytes to copy. Files of /proc say that they have none, so 0 copies all.
+        report: called with the bytes of each piece.
 
-    Raises:
-        OSError: a directory cannot be read.
+    Returns:
+        How many bytes the copy has.
     """
-    found: list[Entry] = []
-    real_top = Path(os.path.realpath(top))
-    pending = [("", real_top, frozenset({real_top}))]
-    while pending:
-        prefix, folder, above = pending.pop()
-        for number, (name, is_link) in enumerate(_names(folder)):
-            path = folder / name
-            real = Path(os.path.realpath(path)) if is_link else path
-            if not admit(prefix + name, real):
-                continue
-            entry = Entry(prefix + name, path, _status(path))
-            found.append(entry)
-            if recursive and entry.is_dir and real not in above:
-                pending.append((f"{prefix}{name}/", real, above | {real}))
-            if number % _ENTRIES == _ENTRIES - 1:
-                await checkpoint()
-        await checkpoint()
-    return found
+    end = os.fstat(source.fileno()).st_size
+    if not end:
+        return await _copy_stream(source, target, report)
+    end = min(end, size or end)
+    position = 0
+    while position < end:
+        start, stop = _next_data(source.fileno(), position, end)
+        if start > position:
+            report(start - position)
+        position = await _copy_range(source.fileno(), target.fileno(), start, stop, report)
+        if position < stop:  # the file became shorter
+            break
+    target.truncate(position)
+    target.seek(position)
+    await checkpoint()
+    return position
 
 
-def _names(folder: Path) -> list[tuple[str, bool]]:
-    with os.scandir(folder) as entries:
-        return sorted((entry.name, entry.is_symlink()) for entry in entries)
-
-
-def _status(path: Path) -> os.stat_result | None:
+def _next_data(descriptor: int, position: int, end: int) -> tuple[int, int]:
+    """Return where the next bytes that are not in a hole begin and end; ``end`` twice if there are none."""
+    if not hasattr(os, "SEEK_DATA"):
+        return position, end
     try:
-        return path.stat()
-    except OSError:
-        return None
+        start = os.lseek(descriptor, position, os.SEEK_DATA)
+        return min(start, end), min(os.lseek(descriptor, start, os.SEEK_HOLE), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return end, end
+        if error.errno in _HOLES_UNKNOWN:
+            return position, end
+        raise
 
 
-async def remove_tree(top: Path) -> None:
-    """Remove a directory and all below it, without following links; cancellation leaves the rest in place."""
-    pending = [top]
-    emptied: list[Path] = []
-    while pending:
-        folder = pending.pop()
-        emptied.append(folder)
-        for number, (path, is_dir) in enumerate(_children(folder)):
-            if is_dir:
-                pending.append(path)
-            else:
-                path.unlink(missing_ok=True)
-            if number % _ENTRIES == _ENTRIES - 1:
-                await checkpoint()
+async def _copy_range(source: int, target: int, start: int, stop: int, report: Callable[[int], object]) -> int:
+    """Copy the bytes between two positions; return where the copy ended."""
+    in_kernel = hasattr(os, "copy_file_range")
+    while start < stop:
+        count = 0
+        if in_kernel:
+            try:
+                count = os.copy_file_range(source, target, min(PIECE, stop - start), start, start)
+            except OSError as error:
+                if error.errno not in _NO_KERNEL_COPY:
+                    raise
+        if not count:  # the kernel copies nothing between some file systems, without an error
+            in_kernel = False
+            piece = os.pread(source, min(PIECE, stop - start), start)
+            if not piece:
+                break
+            count = os.pwrite(target, piece, start)
+        start += count
+        report(count)
         await checkpoint()
-    for number, folder in enumerate(reversed(emptied)):
-        folder.rmdir()
-        if number % _ENTRIES == _ENTRIES - 1:
-            await checkpoint()
+    return start
 
 
-def _children(folder: Path) -> list[tuple[Path, bool]]:
-    with os.scandir(folder) as entries:
-        return [(Path(entry.path), entry.is_dir(follow_symlinks=False)) for entry in entries]
+async def _copy_stream(source: BinaryIO, target: BinaryIO, report: Callable[[int], object]) -> int:
+    size = 0
+    while piece := _read(source, PIECE):
+        await write_pieces(target, piece)
+        size += len(piece)
+        report(len(piece))
+    await checkpoint()
+    return size

@@ -1,14 +1,14 @@
 """Files and directories between this machine and the MiG home: what `Files.put` and `Files.get` do.
 
-Everything is looked at and checked before the first byte moves: a name that MiG cannot carry, or two sources
-that would meet in one place, stop the whole call with nothing changed.
+All names are checked before the first byte moves: a name that MiG cannot carry, or two sources with one destination,
+stop the whole call with nothing changed.
 """
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,7 +31,9 @@ from .._core.paths import (
     name_matches,
     name_of,
 )
-from .disk import atomic_write, read_file, translate_os_errors, walk, write_pieces
+from .._core.tasks import Paced
+from .disk import ON_THIS_MACHINE, atomic_write, read_file, translate_os_errors, write_pieces
+from .folders import Entry, walk
 
 if TYPE_CHECKING:
     from .._backend import HomeBackend
@@ -43,11 +45,13 @@ LocalPath: TypeAlias = str | os.PathLike[str]
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with the bytes done and the bytes in all, over all files of one call."""
 
-_HERE = "on this machine"
+_SAME_NAME = "several sources would become this one file; rename one of them"
+_MOST_UNSIZED = 64 << 20
+"""The most bytes of a file whose size is not known before it is read."""
 
 
 class Meter:
-    """Adds up what is done and tells a callback, also once where there is nothing to carry."""
+    """Adds up the bytes that are done, and reports them to a callback, also once if there are none."""
 
     def __init__(self, report: Progress | None, total: int) -> None:
         self._report = report
@@ -59,7 +63,7 @@ class Meter:
     def add(self, count: int) -> None:
         """Count bytes that have arrived."""
         self._done += count
-        # A file that grows while it is read must not make more than everything.
+        # A file may grow while it is read.
         self._total = max(self._total, self._done)
         if self._report is not None:
             self._report(self._done, self._total)
@@ -72,12 +76,6 @@ class _Upload:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Download:
-    source: FileInfo
-    destination: Path
-
-
 async def upload(
     home: HomeBackend,
     sources: LocalPath | Iterable[LocalPath],
@@ -85,66 +83,66 @@ async def upload(
     progress: Progress | None,
 ) -> tuple[str, ...]:
     """Carry local files and directories into the home; see `Files.put`."""
-    found, many = _local_sources(sources)
+    paths, several = _local_sources(sources)
     base = home_path(destination)
-    inside = await _goes_inside(home, destination, base, many=many)
-    folders: list[str] = []
-    files: list[_Upload] = []
-    for source in found:
-        target = join(base, _local_name(source)) if inside else base
-        await _plan_upload(source, target, folders, files)
-    _refuse_doubles([file.path for file in files])
-    folders.extend(folder_of(path) for path in (*folders, *(file.path for file in files)))
-    needed = sorted({step for folder in folders for step in chain(folder)})
-    for path in (*needed, *(file.path for file in files)):
+    inside = await _goes_inside(home, destination, base, several=several)
+    folders: set[str] = set()
+    files: dict[str, _Upload] = {}
+    for source in paths:
+        await _plan_upload(source, join(base, _local_name(source)) if inside else base, folders, files)
+    needed: set[str] = set()
+    async for folder in Paced([*folders, *map(folder_of, files), *map(folder_of, folders)]):
+        needed.update(chain(folder))
+    async for path in Paced((*sorted(needed), *files)):
         check_characters(path)
     if needed:
-        await home.make_directories(needed)
-    meter = Meter(progress, sum(file.size for file in files))
-    for file in files:
-        async with aclosing(_local_content(file, meter)) as content:
-            await home.write(file.path, content, file.size)
-    return tuple(file.path for file in files)
+        await home.make_directories(sorted(needed))
+    meter = Meter(progress, sum(file.size for file in files.values()))
+    for file in files.values():
+        await home.put_file(file.source, file.path, file.size, meter.add)
+    return tuple(files)
 
 
-async def _goes_inside(home: HomeBackend, given: HomePath, base: str, *, many: bool) -> bool:
-    if base == "." or str(given).endswith("/"):
+async def _goes_inside(home: HomeBackend, destination: HomePath, base: str, *, several: bool) -> bool:
+    if base == "." or str(destination).endswith("/"):
         return True
     present = await home.stat(base)
-    if many and present is not None and not present.is_dir:
+    if several and present is not None and not present.is_dir:
         raise FileExists(base, "is a file; several sources need a directory")
-    return many or (present is not None and present.is_dir)
+    return several or (present is not None and present.is_dir)
 
 
-def _local_sources(given: LocalPath | Iterable[LocalPath]) -> tuple[list[Path], bool]:
-    several = not isinstance(given, str | os.PathLike)
-    found: list[Path] = []
-    for source in (given,) if isinstance(given, str | os.PathLike) else given:
+def _local_sources(sources: LocalPath | Iterable[LocalPath]) -> tuple[list[Path], bool]:
+    """Return the paths that sources name, and whether they may be several."""
+    one = isinstance(sources, str | os.PathLike)
+    several = not one
+    paths: list[Path] = []
+    for source in (sources,) if isinstance(sources, str | os.PathLike) else sources:
         path = local_path(source)
         if os.path.lexists(path):
-            found.append(path)
+            paths.append(path)
         elif has_pattern(str(path)):
             several = True
-            # Only * and ? are patterns, as everywhere in the home: a name may well hold brackets.
+            # Only * and ? are patterns, as everywhere in the home: a name may hold brackets.
             matches = sorted(glob.glob(str(path).replace("[", "[[]")))
             if not matches:
-                raise FileNotFound(str(path), f"matches nothing {_HERE}")
-            found.extend(map(Path, matches))
+                raise FileNotFound(str(path), f"matches nothing {ON_THIS_MACHINE}")
+            paths.extend(map(Path, matches))
         else:
-            raise FileNotFound(str(path), f"no such file or directory {_HERE}")
-    return found, several
+            raise FileNotFound(str(path), f"no such file or directory {ON_THIS_MACHINE}")
+    return paths, several
 
 
-def local_path(given: LocalPath) -> Path:
-    """A path of this machine.
+def local_path(path: LocalPath) -> Path:
+    """Return a path of this machine as a `Path`.
 
     Raises:
         PathRefused: it is empty or holds a NUL.
-        TypeError: it is no path.
+        TypeError: it is not a path.
     """
-    text = os.fspath(given)
+    text = os.fspath(path)
     if not isinstance(text, str):
-        raise TypeError(f"{given!r}: a local path is str or a path object of text, not {type(text).__name__}")
+        raise TypeError(f"{path!r}: a local path is str or a path object of text, not {type(text).__name__}")
     if not text or "\0" in text:
         raise PathRefused(text, "a local path is neither empty nor holds a NUL; give another one")
     return Path(text)
@@ -155,49 +153,74 @@ def _local_name(path: Path) -> str:
     return path.name if path.name not in {"", ".."} else path.resolve().name or "."
 
 
-async def _plan_upload(source: Path, target: str, folders: list[str], files: list[_Upload]) -> None:
-    with translate_os_errors(str(source), _HERE):
-        if not source.is_dir():
-            status = source.stat()
-            if not source.is_file():
-                raise PathRefused(str(source), "is neither a file nor a directory; leave it out")
-            files.append(_Upload(source, home_path(target), status.st_size))
-            return
-        folders.append(home_path(target))
-        for entry in await walk(source):
-            path = home_path(join(target, entry.name))
-            if entry.is_dir:
-                folders.append(path)
-            elif entry.is_file and entry.status is not None:
-                files.append(_Upload(entry.path, path, entry.status.st_size))
-            elif entry.status is None:
-                raise FileNotFound(str(entry.path), f"is a broken link, or vanished, {_HERE}")
-            else:
-                raise PathRefused(str(entry.path), "is neither a file nor a directory; leave it out")
+async def _plan_upload(source: Path, target: str, folders: set[str], files: dict[str, _Upload]) -> None:
+    with translate_os_errors(str(source), ON_THIS_MACHINE):
+        entries = [Entry(".", source, source.stat())]
+        if entries[0].is_dir:
+            entries += await walk(source)
+    async for entry in Paced(entries):
+        path = home_path(join(target, entry.name))
+        if entry.status is None:
+            raise FileNotFound(str(entry.path), f"is a broken link, or vanished, {ON_THIS_MACHINE}")
+        if entry.is_dir:
+            folders.add(path)
+        elif not entry.is_file:
+            raise PathRefused(str(entry.path), "is neither a file nor a directory; leave it out")
+        elif path in files:
+            raise FileExists(path, _SAME_NAME)
+        else:
+            files[path] = _Upload(entry.path, path, entry.status.st_size)
 
 
-def _refuse_doubles(paths: Sequence[object]) -> None:
-    seen: set[object] = set()
-    for path in paths:
-        if path in seen:
-            raise FileExists(str(path), "several sources would become this one file; rename one of them")
-        seen.add(path)
+async def file_content(source: Path, size: int, report: Callable[[int], object]) -> AsyncGenerator[bytes, None]:
+    """Give the bytes of a local file that is carried into the home. The caller closes the generator.
 
+    Args:
+        source: the file.
+        size: how many bytes it has; it may have grown since.
+        report: called with the bytes of each piece.
 
-async def _local_content(file: _Upload, meter: Meter) -> AsyncGenerator[bytes, None]:
+    Raises:
+        LocalError: it has become shorter.
+    """
     sent = 0
-    with translate_os_errors(str(file.source), _HERE):
-        async with aclosing(read_file(file.source, 0, file.size)) as pieces:
+    with translate_os_errors(str(source), ON_THIS_MACHINE):
+        async with aclosing(read_file(source, 0, size)) as pieces:
             async for piece in pieces:
                 yield piece
                 sent += len(piece)
-                meter.add(len(piece))
-    if sent < file.size:
+                report(len(piece))
+    require_size(str(source), sent, size)
+
+
+def require_size(path: str, count: int, size: int) -> None:
+    """Raise `LocalError` if a file of this machine gave fewer bytes than it had."""
+    if count < size:
         raise LocalError(
-            f"{file.source}: became shorter while it was read, {sent} bytes instead of {file.size}",
-            path=str(file.source),
-            remedy="put it when nothing writes to it",
+            f"{path}: became shorter while it was read, {count} bytes instead of {size}",
+            path=path,
+            remedy="copy it when nothing writes to it",
         )
+
+
+async def unsized_content(source: Path) -> bytes:
+    """Return the bytes of a local file whose size is said to be 0, as those of ``/proc`` say.
+
+    Raises:
+        LocalError: it has too many bytes to hold them in memory, or cannot be read.
+    """
+    content = bytearray()
+    with translate_os_errors(str(source), ON_THIS_MACHINE):
+        async with aclosing(read_file(source)) as pieces:
+            async for piece in pieces:
+                content += piece
+                if len(content) > _MOST_UNSIZED:
+                    raise LocalError(
+                        f"{source}: says that it has 0 bytes, and has more than {_MOST_UNSIZED}",
+                        path=str(source),
+                        remedy="copy it to a regular file, and put that",
+                    )
+    return bytes(content)
 
 
 async def download(
@@ -207,99 +230,110 @@ async def download(
     progress: Progress | None,
 ) -> tuple[Path, ...]:
     """Carry files and directories of the home to this machine; see `Files.get`."""
-    found, many = await _home_sources(home, sources)
+    entries, several = await _home_sources(home, sources)
     base = local_path(destination)
-    with translate_os_errors(str(base), _HERE):
-        inside = many or os.fspath(destination).endswith("/") or base.is_dir()
-        if many and base.is_file():
+    with translate_os_errors(str(base), ON_THIS_MACHINE):
+        inside = several or os.fspath(destination).endswith("/") or base.is_dir()
+        if several and base.is_file():
             raise FileExists(str(base), "is a file; several sources need a directory")
     folders: list[Path] = []
-    files: list[_Download] = []
-    for source in found:
+    files: dict[Path, FileInfo] = {}
+    for source in entries:
         await _plan_download(home, source, base / source.name if inside else base, folders, files)
-    _refuse_doubles([file.destination for file in files])
-    for folder in (*folders, *(file.destination.parent for file in files)):
-        with translate_os_errors(str(folder), _HERE):
+    async for folder in Paced(dict.fromkeys((*folders, *(path.parent for path in files)))):
+        with translate_os_errors(str(folder), ON_THIS_MACHINE):
             folder.mkdir(parents=True, exist_ok=True)
-    meter = Meter(progress, sum(file.source.size for file in files))
-    for file in files:
-        await _fetch(home, file, meter)
-    return tuple(file.destination for file in files)
+    meter = Meter(progress, sum(info.size for info in files.values()))
+    for path, info in files.items():
+        await home.get_file(info, path, meter.add)
+    return tuple(files)
 
 
-async def _home_sources(home: HomeBackend, given: HomePath | Iterable[HomePath]) -> tuple[list[FileInfo], bool]:
-    several = not isinstance(given, str | PurePosixPath)
-    found: list[FileInfo] = []
-    for source in (given,) if isinstance(given, str | PurePosixPath) else given:
+async def _home_sources(home: HomeBackend, sources: HomePath | Iterable[HomePath]) -> tuple[list[FileInfo], bool]:
+    """Return what sources name in the home, and whether they may be several."""
+    several = not isinstance(sources, str | PurePosixPath)
+    entries: list[FileInfo] = []
+    for source in (sources,) if isinstance(sources, str | PurePosixPath) else sources:
         path = home_path(source, pattern=True)
         if has_pattern(path):
             several = True
             matches = await matching(home, path)
             if not matches:
                 raise FileNotFound(path, "matches nothing in the MiG home")
-            found.extend(matches)
+            entries.extend(matches)
         elif (info := await home.stat(path)) is not None:
-            found.append(info)
+            entries.append(info)
         else:
             raise FileNotFound(path)
-    return found, several
+    return entries, several
 
 
 async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> list[FileInfo]:
-    """What a pattern in the last component of a path matches, sorted.
+    """Return what a pattern in the last component of a path matches, sorted.
 
-    Dot names match where ``hidden`` is true or the pattern begins with a dot.
+    Dot names match if ``hidden`` is true or the pattern begins with a dot.
 
     Raises:
         FileNotFound: the directory does not exist.
     """
     folder, name = folder_of(pattern), name_of(pattern)
     dots = hidden or name.startswith(".")
-    return sorted(
-        (
-            info
-            for info in await home.listing(folder)
-            if is_inside(info.path, folder)
-            and (dots or not info.name.startswith("."))
-            and name_matches(info.name, name)
-        ),
-        key=lambda info: info.path,
-    )
+    matches = [
+        info
+        async for info in Paced(await home.listing(folder))
+        if is_inside(info.path, folder) and (dots or not info.name.startswith(".")) and name_matches(info.name, name)
+    ]
+    return sorted(matches, key=lambda info: info.path)
 
 
 async def _plan_download(
-    home: HomeBackend, source: FileInfo, target: Path, folders: list[Path], files: list[_Download]
+    home: HomeBackend, source: FileInfo, target: Path, folders: list[Path], files: dict[Path, FileInfo]
 ) -> None:
     listed_path(source.path)
     entries = [source]
     if source.is_dir:
         entries += sorted(await home.listing(source.path, recursive=True), key=lambda info: info.path)
-    for entry in entries:
+    async for entry in Paced(entries):
         # The name comes from a server: what is not below the source must not become a path of this machine.
         relative = below(source.path, listed_path(entry.path))
         if entry is not source and not is_inside(entry.path, source.path):
             raise PathRefused(entry.path, f"the listing of {source.path!r} holds something outside it")
-        place = target if entry is source else target / relative
-        with translate_os_errors(str(place), _HERE):
+        path = target if entry is source else target / relative
+        with translate_os_errors(str(path), ON_THIS_MACHINE):
             if entry.is_dir:
-                folders.append(place)
-            elif place.is_dir():
-                raise FileExists(str(place), "is a directory, where a file is to be put")
+                folders.append(path)
+            elif path.is_dir():
+                raise FileExists(str(path), "is a directory, where a file is to be put")
+            elif path in files:
+                raise FileExists(str(path), _SAME_NAME)
             else:
-                files.append(_Download(entry, place))
+                files[path] = entry
 
 
-async def _fetch(home: HomeBackend, file: _Download, meter: Meter) -> None:
+async def receive_file(
+    content: AsyncGenerator[bytes, None], info: FileInfo, destination: Path, report: Callable[[int], object]
+) -> None:
+    """Write the bytes of a file of the home to a local file, atomically.
+
+    Args:
+        content: the bytes; closed at the end.
+        info: the file.
+        destination: the local file, in an existing directory.
+        report: called with the bytes of each piece.
+
+    Raises:
+        GridError: fewer bytes arrived than the home said.
+    """
     done = 0
-    with translate_os_errors(str(file.destination), _HERE), atomic_write(file.destination) as target:
-        async with aclosing(home.read(file.source.path)) as pieces:
-            async for piece in pieces:
+    with translate_os_errors(str(destination), ON_THIS_MACHINE), atomic_write(destination) as target:
+        async with aclosing(content):
+            async for piece in content:
                 await write_pieces(target, piece)
                 done += len(piece)
-                meter.add(len(piece))
+                report(len(piece))
         await checkpoint()
-        if done < file.source.size:
+        if done < info.size:
             raise GridError(
-                f"{file.source.path}: only {done} of {file.source.size} bytes arrived; "
+                f"{info.path}: only {done} of {info.size} bytes arrived; "
                 "the file was cut meanwhile or the transfer broke, so get it again"
             )

@@ -1,8 +1,8 @@
 """The MiG home of local mode: a folder of this machine.
 
-Links inside the folder are followed as long as they stay inside; nothing outside it can be reached, and a
-link that leads there, or nowhere, is left out of listings, copies and archives. This guards against mistakes
-and hostile names, not against another process that swaps links while a file is opened.
+Links inside the home are followed if they stay inside. A link that leads out of it, or nowhere, is left out of
+listings, copies and archives. What is removed or moved is reached by descriptors, which follow no link at all. Reading
+and writing guard against mistakes and hostile names, but not against a process that swaps links at that moment.
 """
 
 from __future__ import annotations
@@ -10,93 +10,84 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
+from .._core.errors import FileExists, FileNotFound, PathRefused
 from .._core.models import FileInfo
 from .._core.paths import INVISIBLE, OWN_FOLDER, archive_format, join, name_of
+from .._core.tasks import Paced
 from .._home.disk import (
-    Entry,
+    ON_THIS_MACHINE,
     atomic_directory,
     atomic_write,
+    copy_content,
     copy_file,
     open_regular,
     read_file,
-    remove_tree,
     translate_os_errors,
-    walk,
     write_pieces,
 )
+from .._home.folders import Entry, make_private, open_below, remove_tree, walk
+from .._home.transfer import require_size
 from .archives import Packing, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-
-__all__ = ["LocalHome", "copy_file"]
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
 
 
 class LocalHome:
     """`aiomig._backend.HomeBackend` on a folder.
 
     Args:
-        root: the folder, made where it is missing. What is being written lies in its ``.aiomig/tmp`` until
-            it is whole, so all of it has to be one file system.
+        root: the folder, made if it is missing. Its ``.aiomig/tmp`` holds what is being written until it is whole, so
+            all of it has to be one file system.
 
     Raises:
-        LocalError: the folder cannot be made.
+        LocalError: the folder cannot be made or used.
         FileExists: a file is there.
     """
 
     def __init__(self, root: Path) -> None:
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise FileExists(
-                str(root), "a file is in the way, where the home must be; give another: aiomig.local(home=…)"
-            ) from error
-        except OSError as error:
-            raise LocalError(
-                f"the home {root} cannot be made: {error.strerror}",
-                path=str(root),
-                remedy="give a folder that you may write to: aiomig.local(home=…)",
-            ) from error
+        make_private(root)
         self.root = Path(os.path.realpath(root))
         self._own = self.root / OWN_FOLDER
 
-    def locate(self, path: str, *, follow: bool = True) -> Path:
-        """Where a normalised path of the home lies, links resolved.
-
-        Args:
-            path: relative to the home.
-            follow: whether to resolve the last component, too.
+    def locate(self, path: str) -> Path:
+        """Return where a normalised path of the home lies, links resolved.
 
         Raises:
             PathRefused: a link leads out of the home or into aiomig's own folder.
         """
-        place = self.root / path
-        if follow or path == ".":
-            real = Path(os.path.realpath(place))
-        else:
-            real = Path(os.path.realpath(place.parent)) / place.name
+        real = Path(os.path.realpath(self.root / path))
         if not self._admits(real):
             raise PathRefused(path, "a symbolic link leads out of the MiG home; remove it, or copy what it points to")
         return real
+
+    @contextmanager
+    def _holder(self, path: str) -> Iterator[tuple[int, str]]:
+        """Give the descriptor of the directory that holds a path, and its name there, the last link not resolved."""
+        folder, name = os.path.split(path)
+        real = self.locate(folder or ".")
+        if real / name == self._own:
+            raise PathRefused(path, "belongs to aiomig's local mode; use another name")
+        with open_below(self.root, str(real.relative_to(self.root))) as descriptor:
+            yield descriptor, name
 
     async def stat(self, path: str) -> FileInfo | None:
         """As `HomeBackend.stat`; pipes, sockets and devices count as nothing."""
         with translate_os_errors(path):
             real = self.locate(path)
             try:
-                status = real.stat()
+                entry = Entry(path, real, real.stat())
             except (FileNotFoundError, NotADirectoryError):
-                status = None
+                entry = Entry(path, real, None)
         await checkpoint()
-        return None if status is None else _info(path, status)
+        return _info(path, entry.status) if entry.status and (entry.is_dir or entry.is_file) else None
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """As `HomeBackend.listing`; links out of the home, pipes, sockets and devices are left out."""
@@ -104,8 +95,11 @@ class LocalHome:
         if not info.is_dir:
             return [info]
         entries = await self._walk(path, recursive=recursive)
-        found = (_info(join(path, entry.name), entry.status) for entry in entries if entry.status)
-        return [info for info in found if info is not None]
+        return [
+            _info(join(path, entry.name), entry.status)
+            async for entry in Paced(entries)
+            if entry.status and (entry.is_dir or entry.is_file)
+        ]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
         """As `HomeBackend.make_directories`."""
@@ -136,10 +130,25 @@ class LocalHome:
             if file.tell() != size:
                 raise ValueError(f"size={size}: the content of {path!r} has {file.tell()} bytes")
 
+    async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.put_file`; holes stay holes."""
+        with translate_os_errors(str(source), ON_THIS_MACHINE):
+            origin = open_regular(source)
+        real = self.locate(path)
+        with origin, translate_os_errors(path), atomic_write(real, folder=self.temporary_folder()) as target:
+            copied = await copy_content(origin, target, size=size, report=report)
+            require_size(str(source), copied, size)
+
+    async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.get_file`; holes stay holes."""
+        with translate_os_errors(info.path):
+            origin = open_regular(self.locate(info.path))
+        with origin, translate_os_errors(str(destination), ON_THIS_MACHINE), atomic_write(destination) as target:
+            require_size(info.path, await copy_content(origin, target, report=report), info.size)
+
     async def write_range(self, path: str, start: int, data: bytes) -> None:
         """As `HomeBackend.write_range`."""
-        real = self._regular(path)
-        with translate_os_errors(path), os.fdopen(os.open(real, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
+        with translate_os_errors(path), open_regular(self.locate(path), write=True) as file:
             file.seek(start)
             await write_pieces(file, data)
 
@@ -152,9 +161,8 @@ class LocalHome:
 
     async def truncate(self, path: str, size: int) -> None:
         """As `HomeBackend.truncate`."""
-        real = self._regular(path)
-        with translate_os_errors(path):
-            os.truncate(real, size)
+        with translate_os_errors(path), open_regular(self.locate(path), write=True) as file:
+            file.truncate(size)
         await checkpoint()
 
     async def copy(self, source: str, destination: str) -> None:
@@ -164,43 +172,46 @@ class LocalHome:
         if not info.is_dir:
             await copy_file(origin, target, folder=folder)
             return
-        with translate_os_errors(destination), atomic_directory(target, folder=folder) as copied:
-            for entry in await self._walk(source):
-                if entry.is_dir:
-                    (copied / entry.name).mkdir()
-                elif entry.is_file:
-                    await copy_file(entry.path, copied / entry.name)
-            await checkpoint()
+        with translate_os_errors(destination):
+            async with atomic_directory(target, folder=folder) as copied:
+                async for entry in Paced(await self._walk(source)):
+                    if entry.is_dir:
+                        (copied / entry.name).mkdir()
+                    elif entry.is_file:
+                        await copy_file(entry.path, copied / entry.name)
+                await checkpoint()
 
     async def move(self, source: str, destination: str) -> None:
         """As `HomeBackend.move`; a link is moved, not what it points to."""
-        origin, target = self.locate(source, follow=False), self.locate(destination, follow=False)
         await checkpoint()
-        with translate_os_errors(destination):
-            origin.rename(target)
+        with (
+            translate_os_errors(destination),
+            self._holder(source) as (old_folder, old_name),
+            self._holder(destination) as (new_folder, new_name),
+        ):
+            os.rename(old_name, new_name, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
     async def remove(self, path: str, *, recursive: bool) -> None:
         """As `HomeBackend.remove`; a link is removed, not its target. Cancelled, it has removed a part."""
-        real = self.locate(path, follow=False)
+        await checkpoint()
         with translate_os_errors(path):
             try:
-                is_dir = stat.S_ISDIR(real.lstat().st_mode)
+                with self._holder(path) as (folder, name):
+                    if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                        os.unlink(name, dir_fd=folder)
+                    elif recursive:
+                        await remove_tree(name, folder)
+                    else:
+                        raise PathRefused(path, "is a directory; remove it with recursive=True, or rmdir if empty")
             except NotADirectoryError:
                 raise FileNotFound(path) from None
-            if is_dir and not recursive:
-                raise PathRefused(path, "is a directory; remove it with recursive=True, or with rmdir if it is empty")
-            await checkpoint()
-            if is_dir:
-                await remove_tree(real)
-            else:
-                real.unlink()
 
     async def remove_directory(self, path: str) -> None:
         """As `HomeBackend.remove_directory`."""
         if not (await self._existing(path)).is_dir:
             raise PathRefused(path, "is a file, where a directory is needed")
-        with translate_os_errors(path):
-            self.locate(path, follow=False).rmdir()
+        with translate_os_errors(path), self._holder(path) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
 
     async def checksum(self, path: str, algorithm: str) -> str:
         """As `HomeBackend.checksum`."""
@@ -239,7 +250,7 @@ class LocalHome:
         """Where files lie until they are whole: in the home, out of sight; made where it is missing."""
         folder = self._own / "tmp"
         with translate_os_errors(str(folder), "on this machine"):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
     def _admits(self, real: Path) -> bool:
@@ -258,21 +269,8 @@ class LocalHome:
             raise FileNotFound(path)
         return info
 
-    def _regular(self, path: str) -> Path:
-        real = self.locate(path)
-        with translate_os_errors(path):
-            open_regular(real).close()  # refuses directories and pipes
-        return real
 
-
-def _info(path: str, status: os.stat_result) -> FileInfo | None:
+def _info(path: str, status: os.stat_result) -> FileInfo:
     is_dir = stat.S_ISDIR(status.st_mode)
-    if not is_dir and not stat.S_ISREG(status.st_mode):
-        return None
-    return FileInfo(
-        path=path,
-        name=name_of(path),
-        is_dir=is_dir,
-        size=0 if is_dir else status.st_size,
-        modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
-    )
+    size = 0 if is_dir else status.st_size
+    return FileInfo(path, name_of(path), is_dir, size, datetime.fromtimestamp(status.st_mtime, UTC))

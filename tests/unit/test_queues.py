@@ -200,7 +200,11 @@ async def test_who_comes_second_takes_the_next_message(tmp_path: Path, monkeypat
         ids = [await queue.send(text) for text in ("one", "two")]
         (tmp_path / "message_queues" / "default" / ids[0]).unlink()
         access: Any = queue._access
-        monkeypatch.setattr(access, "_ids", lambda name: ids)
+
+        async def known(_name: str) -> list[str]:
+            return ids
+
+        monkeypatch.setattr(access, "_ids", known)
         assert [await queue.receive(), await queue.receive()] == ["two", None]
 
 

@@ -15,10 +15,11 @@ from aiomig._core.errors import FileExists, FileNotFound, GridError, PathRefused
 from aiomig._core.models import FileInfo, WordCount
 from aiomig._home.files import Files
 from aiomig._home.text import count_words, last_lines, lines_of
+from aiomig._home.transfer import receive_file
 from aiomig._local.home import LocalHome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from aiomig._backend import HomeBackend
 
@@ -670,6 +671,9 @@ class Server(LocalHome):
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         async for piece in super().read(path, start, end):
             yield piece[: len(piece) - self.cut]
+
+    async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
+        await receive_file(self.read(info.path), info, destination, report)
 
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "d/../../evil", "other/evil", "d/.htaccess", "d"])

@@ -18,9 +18,10 @@ import pytest
 
 from aiomig._core.errors import FileExists, FileNotFound, LocalError, PathRefused
 from aiomig._home import disk as _local_io
+from aiomig._home.disk import copy_file
 from aiomig._home.files import Files
 from aiomig._local import archives as _local_archives
-from aiomig._local.home import LocalHome, copy_file
+from aiomig._local.home import LocalHome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -132,7 +133,7 @@ async def test_a_link_to_aiomigs_own_folder_is_refused(files: Files, home: Local
         with pytest.raises(PathRefused):
             home.locate(path)
         with pytest.raises(PathRefused):
-            home.locate(path, follow=False)
+            await home.remove(path, recursive=True)
 
 
 async def test_a_circle_of_links_is_an_error_not_a_hang(files: Files, root: Path) -> None:
@@ -312,11 +313,11 @@ async def test_copy_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: 
     real = os.copy_file_range
     calls: list[int] = []
 
-    def copy_file_range(source: int, target: int, count: int) -> int:
+    def copy_file_range(source: int, target: int, count: int, *places: int) -> int:
         calls.append(count)
         if kernel == "refuses" or (kernel == "copies a part" and len(calls) > 1):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
-        return 0 if kernel == "copies nothing" else real(source, target, count)
+        return 0 if kernel == "copies nothing" else real(source, target, count, *places)
 
     if kernel == "missing":
         monkeypatch.delattr(os, "copy_file_range")
@@ -354,7 +355,7 @@ async def test_copy_file_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(FileNotFound, match="nowhere"):
         await copy_file(tmp_path / "a", tmp_path / "nowhere/b")
 
-    def full(source: int, target: int, count: int) -> int:
+    def full(source: int, target: int, count: int, *places: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "copy_file_range", full)
@@ -369,10 +370,10 @@ async def test_a_cancelled_copy_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     calls: list[int] = []
     with anyio.CancelScope() as scope:
 
-        def copy_file_range(source: int, target: int, count: int) -> int:
+        def copy_file_range(source: int, target: int, count: int, *places: int) -> int:
             calls.append(count)
             scope.cancel()
-            return real(source, target, count)
+            return real(source, target, count, *places)
 
         monkeypatch.setattr(os, "copy_file_range", copy_file_range)
         await copy_file(tmp_path / "a", tmp_path / "b")
