@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import secrets
-import stat
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from .._core.errors import LocalError, SpecError
 from .._core.journal import AppendFile
 from .._core.models import Fault, Unconfirmed
 from .._core.validation import expanded
+from .._home.folders import make_private
 
 if TYPE_CHECKING:
     import os
@@ -90,7 +90,8 @@ class SubmitJournal:
             return
         folder = self._parent / hashlib.sha256(self._owner().encode("utf-8", "surrogatepass")).hexdigest()[:20]
         try:
-            _make_private(folder)
+            make_private(folder)
+            folder.chmod(0o700)
             for path in sorted(folder.glob(_NAMES)):
                 self._take_over(path)
         except OSError as error:
@@ -201,12 +202,6 @@ class SubmitJournal:
         """What was sent, by this session or those before it, and has no known outcome; the oldest first."""
         left = [each for marker, each in self._pending.items() if marker not in self._in_flight]
         return sorted(left, key=lambda each: each.sent_at)
-
-
-def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        folder.chmod(0o700)
 
 
 def _new_file(folder: Path) -> AppendFile:

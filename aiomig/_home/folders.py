@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anyio.lowlevel import checkpoint
 
-from .._core.errors import FileExists, LocalError
 from .._core.tasks import Paced
 
 if TYPE_CHECKING:
@@ -120,39 +119,22 @@ def make_private(folder: Path) -> None:
     """Make a directory that only this user can enter, and the missing ones above it, whatever the umask is.
 
     Raises:
-        FileExists: a file is in the way.
-        LocalError: it cannot be made or used, belongs to another user, or others may write to it.
+        OSError: it cannot be made or used, belongs to another user, or others may write to it.
     """
-    try:
-        for path in (*reversed(folder.parents), folder):
-            with suppress(FileExistsError):
-                if not path.is_dir():
-                    path.mkdir(mode=0o700)
-                    path.chmod(0o700)
-        status = folder.stat()
-    except NotADirectoryError as error:
-        raise _in_the_way(folder) from error
-    except OSError as error:
-        raise LocalError(
-            f"the folder {folder} cannot be made: {error.strerror}",
-            path=str(folder),
-            remedy="give a folder that you may write to",
-        ) from error
+    for path in (*reversed(folder.parents), folder):
+        with suppress(FileExistsError):
+            if not path.is_dir():
+                path.mkdir(mode=0o700)
+                path.chmod(0o700)
+    status = folder.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise _in_the_way(folder)
+        raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", str(folder))
     if status.st_uid != os.geteuid():
-        fault, remedy = "belongs to another user", "give a folder of your own"
-    elif status.st_mode & stat.S_IWOTH:
-        fault, remedy = "can be written to by everyone", "see that nobody has changed it, then chmod o-w it"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        fault, remedy = "is not writable", "chmod u+rwx it"
-    else:
-        return
-    raise LocalError(f"the folder {folder} {fault}", path=str(folder), remedy=remedy)
-
-
-def _in_the_way(folder: Path) -> FileExists:
-    return FileExists(str(folder), "a file is in the way, where a folder must be; give another folder")
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(folder))
+    if status.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "everyone can write to it, so chmod o-w it", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "it is not writable, so chmod u+rwx it", str(folder))
 
 
 async def remove_tree(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +21,7 @@ from .._core.tasks import SessionTasks
 from .._core.validation import expanded, is_count
 from . import site as _local_site
 from .engine import Engine
-from .home import LocalHome
+from .home import LocalHome, make_home_folder
 from .queues import LocalQueues
 from .settings import LocalSettings, find_bash, usable_cores
 from .store import Store
@@ -105,8 +104,13 @@ class LocalBackend:
         Raises:
             LocalError: the home cannot be used.
         """
-        for folder in (self.settings.home, self.settings.folder, self.settings.runs, self.settings.kept):
-            _make_private(folder, strict=folder != self.settings.home)
+        home = self.settings.home
+        if home == default_home():
+            make_home_folder(home.parent)
+        for folder in (home, self.settings.folder, self.settings.runs, self.settings.kept):
+            make_home_folder(folder)
+            if folder != home:
+                folder.chmod(0o700)
         self._store = Store(self.settings.folder)
         _make_empty(self.settings.empty)
         try:
@@ -370,26 +374,3 @@ def _make_empty(path: str) -> None:
     with suppress(OSError):  # a full disk: jobs do without
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
         os.chmod(path, 0o644)
-
-
-def _make_private(folder: Path, *, strict: bool) -> None:
-    """A folder that only this user can enter; one that was there before keeps its mode unless ``strict``."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        information = folder.stat()
-    except OSError as error:
-        raise LocalError(
-            f"the home {folder} cannot be made: {error.strerror}",
-            path=str(folder),
-            remedy="give a folder that you may write to: aiomig.local(home=…)",
-        ) from error
-    if information.st_uid != os.geteuid():
-        raise LocalError(
-            f"the home {folder} belongs to another user",
-            path=str(folder),
-            remedy="give a folder of your own: aiomig.local(home=…)",
-        )
-    if strict and stat.S_IMODE(information.st_mode) & 0o077:
-        folder.chmod(0o700)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise LocalError(f"the home {folder} is not writable", path=str(folder), remedy="chmod u+rwx it")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
-from .._core.errors import FileExists, FileNotFound, PathRefused
+from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
 from .._core.models import FileInfo
 from .._core.paths import INVISIBLE, OWN_FOLDER, archive_format, join, name_of
 from .._core.tasks import Paced
@@ -49,11 +49,10 @@ class LocalHome:
 
     Raises:
         LocalError: the folder cannot be made or used.
-        FileExists: a file is there.
     """
 
     def __init__(self, root: Path) -> None:
-        make_private(root)
+        make_home_folder(root)
         self.root = Path(os.path.realpath(root))
         self._own = self.root / OWN_FOLDER
 
@@ -268,6 +267,22 @@ class LocalHome:
         if info is None:
             raise FileNotFound(path)
         return info
+
+
+def make_home_folder(folder: Path) -> None:
+    """Make the home, or a folder of local mode in it, private if it is new.
+
+    Raises:
+        LocalError: it cannot be made or used.
+    """
+    try:
+        make_private(folder)
+    except OSError as error:
+        raise LocalError(
+            f"the home {folder} cannot be used: {error.strerror}",
+            path=str(folder),
+            remedy="or give a folder of your own: aiomig.local(home=…)",
+        ) from error
 
 
 def _info(path: str, status: os.stat_result) -> FileInfo:

@@ -84,6 +84,29 @@ async def test_a_home_that_was_there_keeps_its_mode_but_aiomigs_own_folder_is_cl
     assert stat.S_IMODE((home / ".aiomig").stat().st_mode) == 0o700
 
 
+async def test_folders_above_a_new_home_are_private_under_any_umask(tmp_path: Path) -> None:
+    for mask in (0o000, 0o777):
+        top = tmp_path / f"{mask}"
+        before = os.umask(mask)
+        try:
+            async with aiomig.local(top / "deep" / "home") as mig:
+                assert (await (await mig.submit("echo here"))).stdout == "here\n"
+        finally:
+            os.umask(before)
+        for folder in (top, top / "deep", top / "deep" / "home", top / "deep" / "home" / ".aiomig" / "run"):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("name", [".", ".aiomig", ".aiomig/run"])
+async def test_a_folder_that_everyone_can_write_to_is_refused(tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    await _open(home)
+    (home / name).chmod(0o777)
+    await _refused(home, name, "everyone can write to it")
+    (home / name).chmod(0o700)
+    await _open(home)
+
+
 async def test_a_relative_home_stays_where_it_was_when_it_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +174,7 @@ def test_a_home_made_by_another_user(common: Path, mode: int) -> None:
     before = sorted(path.name for path in home.iterdir())
     told = _as_stranger("asyncio", home)
     assert told.startswith("LocalError: ")
-    assert f"{home} belongs to another user" in told
+    assert f"{home} cannot be used: it belongs to another user" in told
     assert "aiomig.local(home=" in told
     assert sorted(path.name for path in home.iterdir()) == before
 
@@ -160,7 +183,7 @@ def test_a_home_made_by_another_user(common: Path, mode: int) -> None:
 def test_a_home_that_may_not_be_made(common: Path) -> None:
     told = _as_stranger("trio", common / "home")
     assert told.startswith("LocalError: ")
-    assert f"{common / 'home'} cannot be made: Permission denied" in told
+    assert f"{common / 'home'} cannot be used: Permission denied" in told
     assert "aiomig.local(home=" in told
 
 

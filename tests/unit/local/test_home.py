@@ -175,7 +175,7 @@ async def test_a_root_with_spaces_letters_and_links(tmp_path: Path) -> None:
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
-    with pytest.raises(FileExists):
+    with pytest.raises(LocalError, match="a file is in the way"):
         LocalHome(tmp_path / "f")
 
 
