@@ -6,8 +6,9 @@ The public names, in groups:
   `Config` says where a grid is and who the user is, `Credential` describes the user's certificate, `Polling` says how
   often a grid is asked.
 - **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` make jobs, each a `Job`. `JobSpec` describes a job
-  with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep` and `Scope` hold many jobs, `CheckReport` and
-  `Fault` say what is wrong with a description, `Unconfirmed` is a submit that was cut off.
+  with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep`, with
+  `SweepOptions` and `SweepCounts`, and `Scope` hold many jobs, `CheckReport` and `Fault` say what is wrong with a
+  description, `Unconfirmed` is a submit that was cut off.
 - **Waiting**: `watch`, `wait`, `as_completed` and `statuses`, and their results `Watch`, `Waited` and `Completed`.
   `JobStatus`, `JobState` and `Attempt` say what happens to a job; `JobResult` and `CommandResult` say how it ended.
   `Tail` follows what a job writes. `cancel` gives an `Outcome` for each job.
@@ -107,6 +108,8 @@ from ._jobs.job import Job
 from ._jobs.scope import Scope
 from ._jobs.submit import SubmitErrors
 from ._jobs.sweep import Sweep
+from ._jobs.sweep_input import SweepOptions
+from ._jobs.sweep_rows import SweepCounts
 from ._jobs.tail import Tail
 from ._jobs.watch import Completed, Waited, Watch
 from ._session import Session, current_session
@@ -169,6 +172,8 @@ __all__ = [
     "SubmitRejected",
     "SubmitUnknown",
     "Sweep",
+    "SweepCounts",
+    "SweepOptions",
     "Tail",
     "Unconfirmed",
     "Waited",

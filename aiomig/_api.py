@@ -13,7 +13,6 @@ from ._core.errors import SpecError
 from ._core.models import Fault
 from ._core.version import VERSION
 from ._grid.config import Config
-from ._jobs.job import Job
 from ._jobs.watch import Completed, Waited, Watch, as_jobs, backend_of, cancel_all, statuses_of, wait_for
 from ._session import Session, current_session
 
@@ -25,18 +24,10 @@ if TYPE_CHECKING:
     from ._core.models import JobStatus, Outcome
     from ._grid.config import Password, Retry
     from ._grid.poller import Polling
-    from ._jobs.sweep import Sweep, Template
+    from ._jobs.job import Job
+    from ._jobs.sweep import Sweep
+    from ._jobs.sweep_input import SweepFields, Template
     from ._spec.jobspec import JobSpec, SpecFields
-
-
-class SweepOptions(TypedDict, total=False):
-    """The options of `sweep`; see `Session.sweep`."""
-
-    in_flight: int
-    order: Literal["completion", "submission"]
-    on_failure: Literal["collect", "raise"]
-    retries: int
-    journal: str | os.PathLike[str] | None
 
 
 async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
@@ -87,7 +78,7 @@ async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Jo
     return await current_session().submit_many(specs)
 
 
-def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepOptions]) -> Sweep:
+def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]) -> Sweep:
     """Runs a job for each of any number of parameters in the current session; see `Session.sweep`.
 
     Example::
@@ -197,8 +188,7 @@ async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
 
 
 def _known(jobs: Job | str | Iterable[Job | str]) -> list[Job]:
-    given: Iterable[Job | str] = [jobs] if isinstance(jobs, (Job, str)) else jobs
-    return as_jobs([current_session().job(job) if isinstance(job, str) else job for job in given])
+    return as_jobs(jobs, lambda job_id: current_session().job(job_id))
 
 
 logger = logging.getLogger("aiomig")

@@ -1,28 +1,33 @@
-"""What a mode must be able to do: the one seam between the API and the grid or this machine.
-
-What the two modes give `aiomig._home.files.Files` to work with: values and the contract, no I/O.
-"""
+"""What the API needs of a backend, which is a grid or this machine: jobs, files and message queues."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from ._core.errors import MigError
+from ._core.tasks import run_shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ._core.errors import MigError
     from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed
     from ._core.subscriptions import Subscriptions
     from ._core.tasks import SessionTasks
     from ._spec.mrsl import Description
     from ._spec.plan import Plan
 
+logger = logging.getLogger("aiomig")
+
 Action = Literal["cancel", "freeze", "thaw"]
+
+KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
+"""The suffixes of the four files in ``job_output/ID/``, in the order of their arrival; docs/protocol.md#results."""
 
 
 class Backend(Protocol):
-    """One open mode. Methods may be called by many tasks at once."""
+    """A grid or this machine, as one session uses it. Many tasks may call its methods at once."""
 
     mode: Literal["grid", "local"]
     home: HomeBackend
@@ -30,86 +35,113 @@ class Backend(Protocol):
     subscriptions: Subscriptions
     tasks: SessionTasks
     look_again: float
-    """Seconds between two looks at the growing output of a job."""
+    """Seconds between two reads of the growing output of a job."""
 
     async def open(self) -> None:
-        """Does what can fail early."""
+        """Open it, and do everything that can fail early."""
 
     async def close(self, error: BaseException | None) -> None:
-        """Ends, in the task that opened; ``error`` comes out of the session's block."""
+        """Close it, in the task that opened it; ``error`` is what leaves the session's block."""
 
     async def review(self, description: Description) -> CheckReport:
-        """What would be said of a description if it were submitted; changes nothing."""
+        """Return what would be reported if a description were submitted; change nothing."""
 
     async def feasibility(self, job_id: str) -> CheckReport:
-        """Whether something could run a job that is there and waits. Raises JobNotFound."""
+        """Return whether there is something that could run a job that waits. Raises JobNotFound."""
 
     async def site(self) -> Site:
-        """What the mode says of itself."""
+        """Return what the backend says about itself."""
 
     async def submit(self, plan: Plan) -> str:
-        """Makes a job of a plan whose uploads are in the home; its id. Never repeated on its own."""
+        """Make a job of a plan whose uploads are in the home; return its id. Never retried."""
 
     async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | MigError]:
-        """Makes jobs of plans in as few requests as can be: of each its id, or why there is none, in order."""
+        """Make jobs of plans in as few requests as possible; return for each in order its id or the error."""
 
     def abandon(self, job_ids: Sequence[str]) -> None:
-        """Cancels jobs soon, without waiting and without a word; for use where nothing can be awaited."""
+        """Cancel jobs soon, without waiting and without reporting; for use where nothing can be awaited."""
 
     async def find_by_marker(self, marker: str, project: str | None = None) -> Sequence[str]:
-        """The ids of the jobs that bear the mark of a submit that was not answered.
+        """Return the ids of the jobs that were submitted with a marker.
 
         Args:
-            marker: the mark.
-            project: the PROJECT that the user gave the job, ``""`` for none, ``None`` where that is not known.
+            marker: the marker.
+            project: the PROJECT that the user gave the job, ``""`` for none, ``None`` if that is not known.
         """
 
     async def unconfirmed(self) -> Sequence[Unconfirmed]:
-        """What was submitted, here or in an earlier session, and is not known to have made a job or not."""
+        """Return the submits, of this or an earlier session, that may or may not have made a job."""
 
     def confirm(self, markers: Iterable[str]) -> None:
-        """Takes the submits of these marks for settled."""
+        """Forget the submits with these markers."""
 
     async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """What is known of these jobs now; those that are not known are left out."""
+        """Return the present statuses of jobs; leave out unknown ones."""
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """What is known of watched jobs at once; the others are published as soon as they are known."""
+        """Return what is known of watched jobs at once; the other statuses are published when they are known."""
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
-        """Cancels, freezes or thaws jobs; one outcome for each id."""
+        """Cancel, freeze or thaw jobs; return one outcome for each id."""
 
     async def find(self, pattern: str, newest: int | None) -> Sequence[JobStatus]:
-        """The jobs whose ids match a pattern of ``*`` and ``?``, newest first, at most so many."""
+        """Return the jobs whose ids match a pattern of ``*`` and ``?``, newest first, at most so many."""
 
     async def plan_of(self, job_id: str) -> Plan:
-        """What a job was submitted with, as far as it is recorded. Raises JobNotFound."""
+        """Return what a job was submitted with, as far as it is recorded. Raises JobNotFound."""
 
     async def results(self, status: JobStatus) -> Mapping[str, bytes]:
-        """The result files that are there of a job that has ended, by suffix: see `_results.KINDS`."""
+        """Return the result files that a job that has ended has left, by suffix: see `KINDS`."""
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
-        """What a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""
+        """Return what a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""
 
     def own_jobs(self) -> Iterable[str]:
-        """The ids of the unfinished jobs that this session submitted."""
+        """Return the ids of the unfinished jobs that this session submitted."""
+
+
+async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: float) -> None:
+    """Cancel jobs that nobody waits for any more, even if the caller is cancelled. Log a failure.
+
+    Args:
+        backend: of the jobs.
+        job_ids: the jobs; those that have ended stay as they are.
+        seconds: the longest time that it may take.
+    """
+    if not job_ids:
+        return
+    reason = f"no answer within {seconds:g} s"
+
+    async def cancel() -> None:
+        nonlocal reason
+        try:
+            await backend.act("cancel", job_ids)
+        except MigError as error:
+            reason = str(error)
+        else:
+            reason = ""
+
+    try:
+        await run_shielded(cancel, seconds=seconds)
+    finally:
+        if reason:
+            logger.error("%d jobs could not be canceled: %s; cancel them: %s", len(job_ids), reason, " ".join(job_ids))
 
 
 class HomeBackend(Protocol):
-    """The home as one mode reaches it.
+    """The MiG home of the user.
 
-    All paths are normalised by `aiomig._core.paths.home_path` and hold no pattern, apart from what `listing`
-    itself gave, which may hold any character. Whatever names something new was checked by
-    `check_characters`, and its parent directory exists. Methods may be called at the same time, for other
-    paths and for the same one.
+    All paths are normalised by `aiomig._core.paths.home_path` and hold no pattern; paths that `listing` returned may
+    hold any character. New names were checked by `check_characters`, and their parent directories exist. Methods may
+    be called at the same time, for other paths and for the same one.
     """
 
     async def stat(self, path: str) -> FileInfo | None:
-        """What is there; ``None`` where nothing is, also where a part of the path is a file."""
+        """Return what is there; ``None`` if nothing is, or if a part of the path is a file."""
         ...
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
-        """The entries of a directory in any order, dot names included, what MiG hides left out.
+        """Return the entries of a directory in any order, with dot names and without what MiG hides.
 
         For a file: itself alone. ``recursive`` adds everything below.
 
@@ -127,7 +159,7 @@ class HomeBackend(Protocol):
         ...
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file from ``start`` up to but not including ``end``, as far as there are any.
+        """Yield the bytes of a file from ``start`` up to but not including ``end``, as far as there are any.
 
         The caller closes the generator, finished or not.
 
@@ -208,7 +240,7 @@ class HomeBackend(Protocol):
         ...
 
     async def checksum(self, path: str, algorithm: str) -> str:
-        """The checksum of the whole file in lower-case hexadecimal. Raises as `read`."""
+        """Return the checksum of the whole file in lower-case hexadecimal. Raises as `read`."""
         ...
 
     async def pack(self, source: str, archive: str) -> None:
@@ -220,33 +252,29 @@ class HomeBackend(Protocol):
         ...
 
 
-KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
-"""The suffixes of the four files in ``job_output/ID/``, in the order of their arrival (mig-protocol 5.4)."""
-
-
 class QueueBackend(Protocol):
-    """The queues as one mode reaches them. Names, ids and messages were checked."""
+    """The message queues of the user. Names, ids and messages were checked."""
 
     async def names(self) -> list[str]:
-        """All queues, sorted."""
+        """Return the names of all queues, sorted."""
         ...
 
     async def create(self, name: str, *, exist_ok: bool) -> None:
-        """Makes a queue. Raises FileExists."""
+        """Make a queue. Raises FileExists."""
         ...
 
     async def remove(self, name: str, *, missing_ok: bool) -> None:
-        """Removes a queue with its messages. Raises FileNotFound."""
+        """Remove a queue with its messages. Raises FileNotFound."""
         ...
 
     async def ids(self, name: str) -> list[str]:
-        """The ids of the messages, the next one first. Raises FileNotFound."""
+        """Return the ids of the messages, the next one first. Raises FileNotFound."""
         ...
 
     async def send(self, name: str, message_id: str, message: str) -> None:
-        """Adds a message. Raises FileNotFound."""
+        """Add a message. Raises FileNotFound."""
         ...
 
     async def next(self, name: str, *, take: bool) -> str | None:
-        """The next message, which stays where it is unless it is taken. Raises FileNotFound."""
+        """Return the next message; remove it only with ``take``. Raises FileNotFound."""
         ...

@@ -114,6 +114,24 @@ async def run_to_completion(
     return results[0]
 
 
+async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
+    """Run functions until one of them has ended, then cancel the others. Raise its error as it is, without a group."""
+    errors: list[Exception] = []
+
+    async def run(function: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await function()
+        except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
+            errors.append(error)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for function in functions:
+            group.start_soon(run, function)
+    if errors:
+        raise errors[0]
+
+
 class SessionTasks:
     """Background tasks of a session.
 

@@ -1,12 +1,10 @@
-"""`Job`: a handle on one job, wherever and whenever it runs.
-
-Downloading the outputs of a job.
-"""
+"""`Job`: a handle on one job; and the download of its outputs."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from .._core.display import html_rows
 from .._core.errors import ActionRefused, FileNotFound, JobNotFound, MigError, PathRefused, ResultsMissing
@@ -19,29 +17,27 @@ from .watch import Watch, final_status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Generator, Iterable
     from typing import Any
 
     from .._backend import Action, Backend
     from .._core.models import JobResult, JobStatus, Outcome
-    from .._home.files import FileInfo, Files
+    from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan, PlannedOutput
     from .tail import Stream
 
 
-class Work:
-    """What a `Job` needs of its session: the mode, the files, and a way to submit again."""
+class JobOwner(Protocol):
+    """What a `Job` needs of its session."""
 
-    __slots__ = ("backend", "files", "resubmit")
+    backend: Backend
+    files: Files
 
-    def __init__(
-        self, backend: Backend, files: Files, resubmit: Callable[[Plan, JobSpec | None], Awaitable[Job]]
-    ) -> None:
-        self.backend: Backend = backend
-        self.files: Files = files
-        self.resubmit: Callable[[Plan, JobSpec | None], Awaitable[Job]] = resubmit
+    async def resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
+        """Submit a job again."""
+        ...
 
 
 class Job:
@@ -60,32 +56,38 @@ class Job:
 
     Attributes:
         id: the job's id, as the grid gave it.
-        spec: what was submitted, where this program knows it; else ``None``.
-        parameter: what a sweep made it for; else ``None``.
+        spec: what was submitted, or ``None`` if this program does not know it.
+        parameter: the parameter of a sweep that made the job, or ``None``.
     """
 
-    __slots__ = ("_plan", "_work", "id", "parameter", "spec")
+    __slots__ = ("_owner", "_plan", "_result", "id", "parameter", "spec")
 
-    def __init__(self, work: Work, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
-        self._work = work
+    def __init__(self, owner: JobOwner, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
+        self._owner = owner
         self._plan = plan
+        self._result: JobResult | None = None
         self.id: str = job_id
         self.spec: JobSpec | None = spec
         self.parameter: Any = None
 
     @property
     def backend(self) -> Backend:
-        """The mode that it runs in; for aiomig's own use."""
-        return self._work.backend
+        """The backend that the job runs on; for aiomig's own use."""
+        return self._owner.backend
+
+    @property
+    def known_result(self) -> JobResult | None:
+        """The result, if it was downloaded; for aiomig's own use."""
+        return self._result
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} ({self._work.backend.mode})>"
+        return f"<Job {self.id} ({self.backend.mode})>"
 
     _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "name", "commands", "parameter", "mode")
 
     def _html_row(self) -> tuple[object, ...]:
         name, commands = (self.spec.name, "\n".join(self.spec.commands)) if self.spec is not None else (None, None)
-        return self.id, name, commands, self.parameter, self._work.backend.mode
+        return self.id, name, commands, self.parameter, self.backend.mode
 
     def _repr_html_(self) -> str:
         return html_rows([self])
@@ -93,7 +95,7 @@ class Job:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Job):
             return NotImplemented
-        return self.id == other.id and self._work.backend is other._work.backend
+        return self.id == other.id and self.backend is other.backend
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -102,24 +104,24 @@ class Job:
         return self.result().__await__()
 
     def __aiter__(self) -> Watch:
-        return Watch(self._work.backend, [self.id])
+        return Watch(self.backend, [self.id])
 
     # -- its state
 
     async def status(self) -> JobStatus:
-        """Asks now.
+        """Ask for the present status.
 
         Raises:
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked.
         """
-        status = (await self._work.backend.statuses([self.id])).get(self.id)
+        status = (await self.backend.statuses([self.id])).get(self.id)
         if status is None:
             raise JobNotFound(self.id)
         return status
 
     async def wait(self) -> JobStatus:
-        """Waits for the end, whatever it is; does not raise when the job failed.
+        """Wait for the end, whatever it is; do not raise if the job failed.
 
         Returns:
             The final status.
@@ -128,13 +130,13 @@ class Job:
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked for too long.
         """
-        return await final_status(self._work.backend, self.id)
+        return self._result.status if self._result is not None else await final_status(self.backend, self.id)
 
     async def result(self, *, check: bool = True) -> JobResult:
-        """Waits for the end.
+        """Wait for the end and return the result. It is downloaded once and kept by this `Job`.
 
         Args:
-            check: raise where the job did not end well; with False give what there is, whatever happened.
+            check: raise if the job did not end well; with False return what there is, whatever happened.
 
         Returns:
             States, exit codes and output of the job.
@@ -143,31 +145,30 @@ class Job:
             CommandFailed: a command exited with something other than 0.
             JobFailed: the grid gave up: ``status.attempts`` has the reasons.
             JobCanceled: the job was canceled.
-            JobExpired: it waited for too long.
-            ResultsMissing: it is FINISHED, but no exit codes arrived.
+            JobExpired: the job waited for too long.
+            ResultsMissing: the job is FINISHED, but no exit codes arrived.
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked for too long.
         """
-        status = await self.wait()
-        files = await self._work.backend.results(status)
-        plan = await self.plan()
-        found = result(
-            status, files, plan.description.lines("EXECUTE"), before=plan.prologue_lines, after=plan.epilogue_lines
-        )
+        outcome = self._result or await self._download_result()
         if check:
-            raise_for(self.id, found, plan.description)
-        return found
+            raise_for(self.id, outcome, (await self.plan()).description)
+        return outcome
+
+    async def _download_result(self) -> JobResult:
+        status = await self.wait()
+        files = await self.backend.results(status)
+        plan = await self.plan()
+        commands = plan.description.lines("EXECUTE")
+        outcome = result(status, files, commands, before=plan.prologue_lines, after=plan.epilogue_lines)
+        if outcome.reported or status.state is not JobState.FINISHED:  # else its files may still arrive
+            self._result = outcome
+        return outcome
 
     # -- acting on it
 
-    async def _act(self, action: Action) -> Outcome:
-        outcome = (await self._work.backend.act(action, [self.id]))[self.id]
-        if outcome.before is None:
-            raise JobNotFound(self.id, outcome.message or "no such job")
-        return outcome
-
     async def cancel(self) -> Outcome:
-        """Cancels the job. One that has ended stays as it is, and that is no error: see `Outcome.changed`.
+        """Cancel the job. One that has ended stays as it is, without an error: see `Outcome.changed`.
 
         Raises:
             JobNotFound: no job of this user has this id.
@@ -175,51 +176,57 @@ class Job:
         return await self._act("cancel")
 
     async def freeze(self) -> Outcome:
-        """Holds the job back while it waits in the queue.
+        """Hold the job back while it waits in the queue.
 
         Raises:
-            ActionRefused: it is not QUEUED.
+            ActionRefused: the job is not QUEUED.
             JobNotFound: no job of this user has this id.
         """
-        return self._required(await self._act("freeze"))
+        return self._ensure_changed(await self._act("freeze"))
 
     async def thaw(self) -> Outcome:
-        """Puts a frozen job back into the queue.
+        """Put a frozen job back into the queue.
 
         Raises:
-            ActionRefused: it is not FROZEN.
+            ActionRefused: the job is not FROZEN.
             JobNotFound: no job of this user has this id.
         """
-        return self._required(await self._act("thaw"))
+        return self._ensure_changed(await self._act("thaw"))
+
+    async def _act(self, action: Action) -> Outcome:
+        outcome = (await self.backend.act(action, [self.id]))[self.id]
+        if outcome.before is None:
+            raise JobNotFound(self.id, outcome.message or "no such job")
+        return outcome
 
     @staticmethod
-    def _required(outcome: Outcome) -> Outcome:
+    def _ensure_changed(outcome: Outcome) -> Outcome:
         if not outcome.changed:
             raise ActionRefused(outcome)
         return outcome
 
     async def resubmit(self) -> Job:
-        """Submits the same again, as a new job with outputs of its own.
+        """Submit the same again, as a new job with outputs of its own.
 
-        Cancelled before the new job is made, it makes none.
+        If it is cancelled before the new job is made, it makes none.
 
         Returns:
             The new job.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            SubmitRejected: the grid refuses it now.
+            SubmitRejected: the grid refuses the job now.
             GridError: the grid could not be reached.
         """
-        return await self._work.resubmit(await self.plan(), self.spec)
+        return await self._owner.resubmit(await self.plan(), self.spec)
 
     # -- its output
 
     async def stdout(self, *, wait: bool = True) -> str:
-        """What the commands wrote to standard output, as text; bytes that are not UTF-8 are replaced.
+        """Return what the commands wrote to standard output, as text; bytes that are not UTF-8 are replaced.
 
         Args:
-            wait: wait for the end of the job; with False give what there is by now.
+            wait: wait for the end of the job; with False return what there is by now.
 
         Raises:
             JobNotFound: no job of this user has this id.
@@ -228,24 +235,26 @@ class Job:
         return (await self.stdout_bytes(wait=wait)).decode("utf-8", "replace")
 
     async def stderr(self, *, wait: bool = True) -> str:
-        """The same for standard error. After a FAILED attempt local mode has it too; a grid throws it away."""
+        """Return the same for standard error. After a FAILED attempt local mode has it; a grid throws it away."""
         return (await self.stderr_bytes(wait=wait)).decode("utf-8", "replace")
 
     async def stdout_bytes(self, *, wait: bool = True) -> bytes:
-        """As `stdout`, byte for byte."""
+        """Return standard output byte for byte; see `stdout`."""
         return await self._stream("stdout", wait=wait)
 
     async def stderr_bytes(self, *, wait: bool = True) -> bytes:
-        """As `stderr`, byte for byte."""
+        """Return standard error byte for byte; see `stderr`."""
         return await self._stream("stderr", wait=wait)
 
     async def _stream(self, name: Stream, *, wait: bool) -> bytes:
+        if self._result is not None and self._result.reported:
+            return self._result.stdout_bytes if name == "stdout" else self._result.stderr_bytes
         if wait:
             await self.wait()
-        return await self._work.backend.read_stream(self.id, name, 0)
+        return await self.backend.read_stream(self.id, name, 0)
 
     def tail(self, stream: Stream = "stdout") -> Tail:
-        """Follows what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
+        """Follow what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
 
         Example::
 
@@ -260,20 +269,20 @@ class Job:
         """
         if stream not in ("stdout", "stderr"):
             raise ValueError(f"stream={stream!r}: no such stream; use 'stdout' or 'stderr'")
-        return Tail(self._work.backend, self.id, stream)
+        return Tail(self.backend, self.id, stream)
 
     async def plan(self) -> Plan:
-        """What the grid was told, and where the outputs are. Asked for once, where this program does not know it.
+        """Return what was sent to the grid and where the outputs are. Ask once, if this program does not know it.
 
         Raises:
             JobNotFound: no job of this user has this id.
         """
         if self._plan is None:
-            self._plan = await self._work.backend.plan_of(self.id)
+            self._plan = await self.backend.plan_of(self.id)
         return self._plan
 
     def output(self, name: str) -> Remote:
-        """An output of this job as an input of another, without downloading it. No I/O.
+        """Return an output of this job as an input of another one, without downloading it. No I/O.
 
         Example::
 
@@ -290,20 +299,20 @@ class Job:
         """
         if self._plan is None:
             raise MigError(f"job {self.id}: its outputs are not known here yet; await job.plan() first")
-        for each in self._plan.outputs:
-            if each.name == name:
-                return Remote(each.path, PurePosixPath(name).name)
-        names = ", ".join(repr(each.name) for each in self._plan.outputs) or "none"
+        for output in self._plan.outputs:
+            if output.name == name:
+                return Remote(output.path, PurePosixPath(name).name)
+        names = ", ".join(repr(output.name) for output in self._plan.outputs) or "none"
         raise MigError(f"job {self.id} has no output {name!r}; it has {names}")
 
     async def fetch(
         self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
     ) -> list[Path]:
-        """Waits for the end, then downloads the outputs.
+        """Wait for the end, then download the outputs.
 
-        Each output goes to its destination below the folder, whole or not at all; what is there is replaced.
-        Outputs whose destination is in the MiG home, or a URL, stay there. Cancelled, it leaves those that have
-        arrived.
+        Each output goes to its destination below the folder, whole or not at all, and replaces what is there.
+        Outputs whose destination is in the MiG home, or a URL, stay there. If it is cancelled, it leaves the outputs
+        that have arrived.
 
         Example::
 
@@ -311,8 +320,8 @@ class Job:
             out, plot = await job.fetch("results/")     # results/out.txt and results/plots/7.png
 
         Args:
-            folder: where to put them on this machine; made where it is missing.
-            check: raise where the job did not end well, after what there is was downloaded.
+            folder: where to put them on this machine; made if it is missing.
+            check: raise if the job did not end well, after what there is was downloaded.
             progress: called with the bytes done and the bytes in all.
 
         Returns:
@@ -322,34 +331,38 @@ class Job:
             ResultsMissing: outputs did not arrive; the others were downloaded.
             JobError: see `result`.
         """
-        found = await self.result(check=False)
+        outcome = await self.result(check=False)
         plan = await self.plan()
-        outputs = plan.outputs if found.status.state is JobState.FINISHED else ()
-        arrived, missing, paths = await fetch_outputs(self._work.files, outputs, Path(folder), progress)
+        outputs = plan.outputs if outcome.status.state is JobState.FINISHED else ()
+        fetched = await fetch_outputs(self._owner.files, outputs, Path(folder), progress)
         if check:
-            raise_for(self.id, found, plan.description)
-            if missing:
-                staging = staging_faults(found, plan.description)
+            raise_for(self.id, outcome, plan.description)
+            if fetched.missing:
                 raise ResultsMissing(
-                    self.id, missing, arrived=arrived, staging=staging, status=found.status, result=found
+                    self.id,
+                    fetched.missing,
+                    arrived=fetched.arrived,
+                    staging=staging_faults(outcome, plan.description),
+                    status=outcome.status,
+                    result=outcome,
                 )
-        return paths
+        return fetched.paths
 
     async def clean(self, *, results: bool = False) -> None:
-        """Removes what aiomig put into the MiG home for this job: its private folder of inputs and outputs.
+        """Remove what aiomig put into the MiG home for this job: its private folder of inputs and outputs.
 
         Args:
-            results: remove the grid's own folder with its output and exit codes, too.
+            results: remove the grid's own folder with the job's output and exit codes, too.
         """
         plan = await self.plan()
         if plan.folder is not None:
-            await self._work.files.remove(plan.folder, recursive=True, missing_ok=True)
+            await self._owner.files.remove(plan.folder, recursive=True, missing_ok=True)
         if results:
-            await self._work.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
+            await self._owner.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
 
 
 class Fetched(NamedTuple):
-    """What became of the outputs: the names of those that arrived and of the others, and where the first are now."""
+    """Outcome of a download: the names of the outputs that arrived and of the others, and the local paths."""
 
     arrived: list[str]
     missing: list[str]
@@ -359,43 +372,37 @@ class Fetched(NamedTuple):
 async def fetch_outputs(
     files: Files, outputs: Iterable[PlannedOutput], folder: Path, progress: Progress | None
 ) -> Fetched:
-    """Downloads those outputs that are to be, and are there.
+    """Download the outputs that have a destination and are there.
 
     Args:
         files: the home.
-        outputs: what the job was to leave there.
-        folder: where they go; made where it is missing.
+        outputs: the planned outputs of the job.
+        folder: where they go; made if it is missing.
         progress: called with the bytes done and the bytes in all.
 
     Raises:
         PathRefused: a destination leads out of the folder; nothing was downloaded.
         GridError: the grid failed.
     """
-    targets = {each: _below(folder, each.destination) for each in outputs if each.destination is not None}
-    sizes = {each: await _size(files, each.path) for each in targets}
-    meter = Meter(progress, sum(size for size in sizes.values() if size is not None))
-    fetched = Fetched([], [], [])
-    for each, target in targets.items():
-        if sizes[each] is None:
-            fetched.missing.append(each.name)
-            continue
+    targets = {output: _below(folder, output.destination) for output in outputs if output.destination is not None}
+    sizes: dict[PlannedOutput, int] = {}
+    for output in targets:
+        with suppress(FileNotFound):
+            sizes[output] = (await files.stat(output.path)).size
+    meter = Meter(progress, sum(sizes.values()))
+    for output in sizes:
+        target = targets[output]
         target.parent.mkdir(parents=True, exist_ok=True)
-        await files.get(each.path, target, progress=_part_of(meter))
-        fetched.paths.append(target)
-        fetched.arrived.append(each.name)
-    return fetched
-
-
-async def _size(files: Files, path: str) -> int | None:
-    try:
-        found: FileInfo = await files.stat(path)
-    except FileNotFound:
-        return None
-    return found.size
+        await files.get(output.path, target, progress=_part_of(meter))
+    return Fetched(
+        [output.name for output in sizes],
+        [output.name for output in targets if output not in sizes],
+        [targets[output] for output in sizes],
+    )
 
 
 def _part_of(meter: Meter) -> Progress:
-    """Has one of several downloads count for all."""
+    """Return the progress callback of one download that adds to the meter of all."""
     before = 0
 
     def report(done: int, _total: int) -> None:
@@ -407,7 +414,7 @@ def _part_of(meter: Meter) -> Progress:
 
 
 def _below(folder: Path, name: str) -> Path:
-    """A path below a folder; what is written in a description must not lead out of it."""
+    """Return a path below a folder; refuse a destination that leads out of it."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise PathRefused(name, "an output's destination leads out of the folder; fetch it by its path in the home")
     return folder / name

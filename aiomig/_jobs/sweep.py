@@ -1,73 +1,47 @@
-"""Sweeps: any number of jobs, some at a time.
-
-The parameters of a sweep: an iterable or an async iterable of any length, taken one by one.
-"""
+"""Sweeps: any number of jobs, some at a time."""
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import anyio
 import anyio.lowlevel
 
-from .._core.errors import GridError, JobError, JobNotFound, MigError, SpecError, SubmitUnknown
-from .._core.models import Fault, JobState
-from .._core.validation import is_count
-from .._spec.jobspec import JobSpec
-from .job import Job
-from .sweep_journal import Journal, digest_of
+from .._backend import cancel_shielded
+from .._core.errors import GridError, JobError, JobNotFound, MigError, SubmitUnknown
+from .._core.models import JobState
+from .._core.tasks import first_of
+from .submit import planned
+from .sweep_input import Source, spec_of
+from .sweep_journal import NoJournal, SweepJournal
+from .sweep_rows import Outbox, Row, SweepCounts
 from .watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterable, Iterable
     from types import TracebackType
 
-    from .._backend import Backend
-    from .._spec.plan import Plan
-
+    from .job import Job
+    from .submit import JobSubmitter
+    from .sweep_input import SweepOptions, Template
+    from .sweep_journal import Entry
 
 logger = logging.getLogger("aiomig")
 
-Template = str | JobSpec | Callable[[Any], Any]
-
 _CANCEL_SECONDS = 30.0
 _TAKEN_AT_ONCE = 1000
-"""Parameters taken between two looks at the event loop."""
-
-
-class Order(NamedTuple):
-    """One job that is to be submitted."""
-
-    spec: JobSpec
-    plan: Plan
-
-
-class _Wanted(NamedTuple):
-    place: int
-    parameter: object
-    spec: JobSpec
-    tries: int = 0
-
-
-class _Flight(NamedTuple):
-    wanted: _Wanted
-    job: Job
+"""Number of parameters after which a sweep lets other tasks run."""
 
 
 class Sweep:
-    """The jobs of a sweep as they end. Made by `Session.sweep`; see there.
+    """Async iterator of the jobs of a sweep as they end. Made by `Session.sweep`; see there.
 
     Submitting goes on while the loop asks for the next job, never further ahead than ``in_flight``: memory does not
     grow with the number of parameters. Leaving the loop early, or an error in it, cancels what is in flight; with
-    ``async with`` that is waited for. `__anext__` may be cancelled and called again, and loses no job; where that
-    breaks a submit, its jobs are canceled and made anew.
+    ``async with`` that is waited for. `__anext__` may be cancelled and called again, and loses no job; if that
+    cuts off a submit, its jobs are canceled and submitted anew.
 
     Attributes:
         errors: the parameters whose jobs could not be submitted, with the errors, under ``on_failure="collect"``.
@@ -75,32 +49,34 @@ class Sweep:
 
     def __init__(
         self,
-        backend: Backend,
-        submit: Callable[[Sequence[Order]], Awaitable[list[Job | MigError]]],
-        attach: Callable[[str, JobSpec], Job],
+        submitter: JobSubmitter,
         template: Template,
         parameters: Iterable[Any] | AsyncIterable[Any],
-        options: Options,
+        options: SweepOptions,
     ) -> None:
         self._closed = True  # until there is something to close
-        self._backend = backend
-        self._submit = submit
-        self._attach = attach
+        self._submitter = submitter
+        self._backend = submitter.backend
         self._template = template
         self._options = options
-        self._source = Source(backend, parameters)
-        self._journal = Journal(options.journal) if options.journal is not None else None
-        self._watch = Watch(backend, ())
-        self._unsent: dict[int, _Wanted] = {}
-        self._flights: dict[str, _Flight] = {}
-        self._landing: deque[_Flight] = deque()
-        self._ended: dict[int, Job] = {}
-        self._ready: deque[tuple[int, Job]] = deque()
-        self._asked = 0  # places taken from the source
-        self._next = 0  # the place to be handed out next, where the order is that of submission
-        self._handed: int | None = None
+        self._source = Source(submitter.backend.tasks, parameters)
+        self._journal = SweepJournal(options.journal) if options.journal is not None else NoJournal()
+        self._watch = Watch(self._backend, ())
+        self._taken = 0  # parameters
+        self._unsent: dict[int, Row] = {}
+        self._flights: dict[str, Row] = {}
+        self._landing: deque[Row] = deque()
+        self._outbox = Outbox(in_order=options.order == "submission")
+        self._handed: Row | None = None
+        self._submitted = self._done = self._failed = self._earlier = 0
         self._closed = False
         self.errors: list[tuple[Any, MigError]] = []
+
+    @property
+    def counts(self) -> SweepCounts:
+        """How many jobs are submitted, running, done and failed, and were done by an earlier run."""
+        failed = self._failed + (self._handed is not None and self._handed.has_failed)
+        return SweepCounts(self._submitted, len(self._flights), self._done, failed, self._earlier)
 
     def __aiter__(self) -> Self:
         return self
@@ -109,27 +85,49 @@ class Sweep:
         if self._closed:
             raise StopAsyncIteration
         try:
-            if self._handed is not None and self._journal is not None:
-                self._journal.delivered(self._handed)
-            self._handed = None
-            while not self._ready and await self._step():
+            await self._record_handed()
+            while not self._outbox and await self._step():
                 pass
         except Exception as error:
-            if self._journal is not None and isinstance(error, GridError | JobNotFound):
+            if self._journal.is_kept and isinstance(error, GridError | JobNotFound):
                 # Nothing is wrong with what is in flight: the same call finds it again.
                 self._flights.clear()
             await self.aclose()
             raise
-        if not self._ready:
+        if not self._outbox:
             await self.aclose()
+            self._report_what_was_not_submitted()
             raise StopAsyncIteration
-        self._handed, job = self._ready.popleft()
-        return job
+        self._handed = self._outbox.pop()
+        return self._handed.handle
+
+    async def _record_handed(self) -> None:
+        """Record how the job ended that was handed out, now that the next one is asked for."""
+        row = self._handed
+        if row is not None and row.earlier is None:
+            if self._journal.is_kept and row.state is JobState.FINISHED:
+                await row.handle.result(check=False)
+            has_failed = row.has_failed
+            self._journal.note([row.marker], "failed" if has_failed else "done")
+            self._failed += has_failed
+        self._handed = None
+
+    def _report_what_was_not_submitted(self) -> None:
+        errors = [error for _, error in self.errors]
+        if errors and not (self._submitted or self._earlier or any(isinstance(each, SubmitUnknown) for each in errors)):
+            errors[0].add_note(f"none of the {len(errors)} parameters of the sweep could be submitted")
+            raise errors[0]
+        if left := self._journal.left():
+            logger.warning(
+                "%d jobs of earlier runs are in the journal and not among the parameters; they go on: %s",
+                len(left),
+                " ".join(entry.job_id or "(not known)" for entry in left),
+            )
 
     async def _step(self) -> bool:
-        """Submits what there is room for, or waits for something to happen; False where nothing is left to do."""
+        """Submit what there is room for, or wait for something to happen; return False if nothing is left to do."""
         await self._fill()
-        if self._ready:
+        if self._outbox:
             return True
         if self._has_room() and self._source.at_hand:
             await anyio.lowlevel.checkpoint()
@@ -146,202 +144,174 @@ class Sweep:
     # -- submitting
 
     def _has_room(self) -> bool:
-        """Whether one more job may be submitted."""
+        """Return whether one more job may be submitted."""
         if self._options.order == "submission":
-            return self._asked < self._next + self._options.in_flight
+            return self._taken < self._outbox.next_index + self._options.in_flight
         return len(self._flights) + len(self._unsent) < self._options.in_flight
 
     async def _fill(self) -> None:
-        """Submits as many as there is room for, as far as parameters are at hand."""
+        """Submit as many jobs as there is room for and parameters are at hand."""
         for _ in range(_TAKEN_AT_ONCE):
             if not (self._has_room() and self._source.at_hand):
                 break
             self._take(self._source.take())
-        if self._journal is not None:
-            for wanted in list(self._unsent.values()):
-                if not wanted.tries and (job_id := await self._submitted_before(wanted)) is not None:
-                    del self._unsent[wanted.place]
-                    self._launch(wanted, self._attach(job_id, wanted.spec))
+        if self._journal.is_kept:
+            for row in list(self._unsent.values()):
+                await self._look_up(row)
         if self._unsent:
             await self._submit_all(list(self._unsent.values()))
 
     def _take(self, parameter: object) -> None:
-        place, self._asked = self._asked, self._asked + 1
-        if self._journal is not None and self._journal.is_delivered(place):
-            self._skip(place)
-            return
+        index, self._taken = self._taken, self._taken + 1
         try:
-            self._unsent[place] = _Wanted(place, parameter, _spec_of(self._template, parameter))
+            self._unsent[index] = Row(index, parameter, spec_of(self._template, parameter))
         except MigError as error:
-            self._not_made(place, parameter, error)
+            self._not_submitted(index, parameter, error)
 
-    async def _submitted_before(self, wanted: _Wanted) -> str | None:
-        """The job that an earlier run of the sweep submitted."""
-        entry = self._journal.entry(wanted.place) if self._journal is not None else None
+    async def _look_up(self, row: Row) -> None:
+        """Find out whether an earlier run submitted the job. May be cancelled and repeated."""
+        if not row.digest:
+            row.digest = await self._journal.digest_of(row.spec)
+            row.earlier = self._journal.claim(row.spec, row.digest)
+            row.marker = row.earlier.marker if row.earlier is not None else ""
+        entry = row.earlier
         if entry is None:
-            return None
-        if entry.digest != digest_of(wanted.spec.mrsl_text()):
-            # What is in flight belongs to the journal, and so to the right call.
-            self._flights.clear()
-            raise SpecError(
-                [
-                    Fault(
-                        "journal",
-                        str(self._options.journal),
-                        f"another job was submitted for parameter {wanted.place}",
-                        "repeat the sweep with the same template and parameters, or with another journal",
-                    )
-                ]
-            )
+            return
+        if entry.state in ("done", "failed", "ended"):
+            await self._look_at_result(row, entry)
+            return
+        job_id = await self._living_job(row, entry)
+        row.earlier = None
+        if job_id is not None:
+            del self._unsent[row.index]
+            self._launch(row, self._submitter.attach(job_id, row.spec))
+
+    async def _look_at_result(self, row: Row, entry: Entry) -> None:
+        """Hand out or leave out a job that an earlier run brought to an end, or have it submitted anew."""
+        job = self._submitter.attach(entry.job_id or "", row.spec)
+        if entry.state == "ended" and self._options.again == "failed":
+            entry.state = "done" if (await job.result(check=False)).ok else "failed"
+        has_failed = entry.state == "failed"
+        if has_failed and (self._options.again == "failed" or self._options.on_failure == "raise"):
+            row.earlier = None
+            return
+        self._earlier += 1
+        self._failed += has_failed
+        job.parameter, row.job = row.parameter, job
+        del self._unsent[row.index]
+        self._outbox.add(row.index, row if self._options.replay else None)
+
+    async def _living_job(self, row: Row, entry: Entry) -> str | None:
+        """Return the id of the job of an entry, or ``None`` if it was not made or was canceled."""
         job_id = entry.job_id
         if job_id is None:
-            project = wanted.spec.plan(entry.marker).description.text("PROJECT")
+            project = row.spec.plan(entry.marker).description.text("PROJECT")
             job_id = next(iter(await self._backend.find_by_marker(entry.marker, project)), None)
-        if job_id is not None and entry.was_canceled:
+        if job_id is not None and entry.state == "canceled":
             status = (await self._backend.statuses([job_id])).get(job_id)
             if status is None or status.state is JobState.CANCELED:
                 return None
         return job_id
 
-    async def _submit_all(self, wanted: Sequence[_Wanted]) -> None:
-        orders = [Order(each.spec, each.spec.plan(secrets.token_hex(12))) for each in wanted]
-        if self._journal is not None:
-            self._journal.intend(
-                (each.place, order.plan.marker, digest_of(order.spec.mrsl_text()))
-                for each, order in zip(wanted, orders, strict=True)
-            )
+    async def _submit_all(self, rows: list[Row]) -> None:
+        jobs = {row.index: planned(row.spec) for row in rows}
+        self._journal.intend((jobs[row.index].plan.marker, row.digest, row.marker) for row in rows)
+        for row in rows:
+            row.marker = jobs[row.index].plan.marker
         try:
-            outcomes = await self._submit(orders)
+            outcomes = await self._submitter.submit_valid(jobs)
         except BaseException:
-            # Whoever submits cancels what was made by then.
-            self._note_canceled(wanted)
+            # The submitter cancels what was made by then.
+            self._note_canceled(rows)
             raise
         self._unsent.clear()
-        made = [(each, job) for each, job in zip(wanted, outcomes, strict=True) if isinstance(job, Job)]
-        for each, job in made:
-            self._launch(each, job)
-        if self._journal is not None:
-            self._journal.made((each.place, job.id) for each, job in made)
-        for each, outcome in zip(wanted, outcomes, strict=True):
-            if isinstance(outcome, MigError):
-                self._not_made(each.place, each.parameter, outcome)
+        made = [(row, job) for row in rows if not isinstance(job := outcomes[row.index], MigError)]
+        for row, job in made:
+            self._launch(row, job)
+        self._journal.made((row.marker, job.id) for row, job in made)
+        for row in rows:
+            if isinstance(error := outcomes[row.index], MigError):
+                # If the job may exist, the journal keeps the marker, by which the next run looks for it.
+                if not isinstance(error, SubmitUnknown):
+                    self._journal.forget([row.marker])
+                self._not_submitted(row.index, row.parameter, error)
 
-    def _launch(self, wanted: _Wanted, job: Job) -> None:
-        job.parameter = wanted.parameter
-        self._flights[job.id] = _Flight(wanted, job)
+    def _launch(self, row: Row, job: Job) -> None:
+        job.parameter = row.parameter
+        row.job = job
+        self._flights[job.id] = row
         self._watch.add(job)
+        self._submitted += row.tries == 0
 
-    def _not_made(self, place: int, parameter: object, error: MigError) -> None:
-        # Of a job that may exist the journal keeps the marker, by which the next run looks for it.
-        if self._journal is not None and not isinstance(error, SubmitUnknown):
-            self._journal.forget([place])
+    def _not_submitted(self, index: int, parameter: object, error: MigError) -> None:
         if self._options.on_failure == "raise":
             raise error
+        if not self.errors:
+            logger.warning(
+                "a parameter could not be submitted; see Sweep.errors for all of them: %r: %s", parameter, error
+            )
         self.errors.append((parameter, error))
-        self._skip(place)
-
-    def _skip(self, place: int) -> None:
-        if self._options.order == "submission":
-            self._ended[place] = SKIPPED
-            self._release()
+        self._outbox.add(index, None)
 
     # -- waiting
 
     async def _wait(self) -> None:
-        """Waits until a job ends or, where there is room, a parameter comes."""
+        """Wait until a job ends or, if there is room, a parameter comes."""
         if not self._flights:
             await self._source.wait()
-            return
-        if self._source.exhausted or not self._has_room():
+        elif self._source.exhausted or not self._has_room():
             await self._change()
-            return
-        failure: list[Exception] = []
-
-        async def first(action: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await action()
-            except Exception as error:  # noqa: BLE001 - passed on below, not as a group
-                failure.append(error)
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(first, self._source.wait)
-            group.start_soon(first, self._change)
-        if failure:
-            raise failure[0]
+        else:
+            await first_of(self._source.wait, self._change)
 
     async def _change(self) -> None:
-        """Waits for a job to end. May be cancelled and loses none: what is to be done about it is done elsewhere."""
+        """Wait for a job to end. May be cancelled and loses none, because what follows is done elsewhere."""
         statuses = [await anext(self._watch), *self._watch.ready()]
-        self._landing += [self._flights[status.job_id] for status in statuses if status.state.is_final]
+        for status in statuses:
+            if status.state.is_final:
+                row = self._flights[status.job_id]
+                row.state = status.state
+                self._landing.append(row)
 
-    async def _land(self, flight: _Flight) -> None:
-        wanted, job = flight
-        error = await self._failure_of(job)
-        del self._flights[job.id]
-        if error is not None and wanted.tries < self._options.retries:
-            self._unsent[wanted.place] = wanted._replace(tries=wanted.tries + 1)
-            return
-        if error is not None and self._options.on_failure == "raise":
-            if self._journal is not None:
-                self._journal.forget([wanted.place])
-            raise error
-        if self._options.order == "submission":
-            self._ended[wanted.place] = job
-            self._release()
-        else:
-            self._ready.append((wanted.place, job))
-
-    async def _failure_of(self, job: Job) -> JobError | None:
-        """Why a job that has ended failed, where that matters here."""
+    async def _land(self, row: Row) -> None:
+        error: JobError | None = None
         if self._options.retries or self._options.on_failure == "raise":
             try:
-                await job.result()
-            except JobError as error:
-                return error
-        return None
-
-    def _release(self) -> None:
-        """Hands out what is next in the order of submission."""
-        while self._next in self._ended:
-            job = self._ended.pop(self._next)
-            if job is not SKIPPED:
-                self._ready.append((self._next, job))
-            self._next += 1
+                await row.handle.result()
+            except JobError as failure:
+                error = failure
+        del self._flights[row.handle.id]
+        if error is not None and row.tries < self._options.retries:
+            row.tries += 1
+            self._unsent[row.index] = row
+            return
+        if error is not None and self._options.on_failure == "raise":
+            self._journal.forget([row.marker])
+            raise error
+        self._done += 1
+        self._outbox.add(row.index, row)
 
     # -- ending
 
     async def aclose(self) -> None:
-        """Ends the sweep; what is in flight is canceled. Shielded from cancellation, for at most 30 seconds."""
-        flights = self._end()
-        if not flights:
-            return
-        with anyio.move_on_after(_CANCEL_SECONDS, shield=True) as bound:
-            try:
-                await self._backend.act("cancel", flights)
-            except MigError as error:
-                logger.error("%d jobs of a sweep could not be canceled: %s", len(flights), error)
-        if bound.cancelled_caught:
-            logger.error("%d jobs of a sweep could not be canceled in %g s", len(flights), _CANCEL_SECONDS)
+        """End the sweep and cancel what is in flight. Shielded from cancellation, for at most 30 seconds."""
+        await cancel_shielded(self._backend, self._end(), _CANCEL_SECONDS)
 
     def _end(self) -> list[str]:
-        """Lets go of everything; the ids of the jobs that are to be canceled."""
+        """Release everything; return the ids of the jobs that are to be canceled."""
         if self._closed:
             return []
         self._closed = True
         self._source.close()
         self._watch.close()
         flights, self._flights = self._flights, {}
-        self._note_canceled([flight.wanted for flight in flights.values()])
-        if self._journal is not None:
-            self._journal.close()
+        self._note_canceled(flights.values())
+        self._journal.close()
         return list(flights)
 
-    def _note_canceled(self, wanted: Iterable[_Wanted]) -> None:
-        if self._journal is None:
-            return
+    def _note_canceled(self, rows: Iterable[Row]) -> None:
         try:
-            self._journal.canceled(each.place for each in wanted)
+            self._journal.note([row.marker for row in rows], "canceled")
         except MigError as error:
             logger.error("%s", error)
 
@@ -354,150 +324,8 @@ class Sweep:
         await self.aclose()
 
     def __del__(self) -> None:
-        # A loop that was left by `break`: nothing can be awaited here. Where no event loop runs any more (the object
-        # was part of a cycle that is collected late), the session is closed, or the program ends.
+        # A loop that was left by `break`: nothing can be awaited here. The event loop may have ended (the object
+        # was part of a cycle that is collected late), the session may be closed, or the program ends.
         with suppress(RuntimeError):
             if not getattr(self, "_closed", True) and (flights := self._end()):
                 self._backend.abandon(flights)
-
-
-class Options(NamedTuple):
-    """The options of a sweep, checked by `checked`."""
-
-    in_flight: int
-    order: Literal["completion", "submission"] = "completion"
-    on_failure: Literal["collect", "raise"] = "collect"
-    retries: int = 0
-    journal: str | os.PathLike[str] | None = None
-
-    def checked(self) -> Options:
-        """Itself, or a SpecError."""
-        faults: list[Fault] = []
-        if not is_count(self.in_flight):
-            faults.append(Fault("in_flight", self.in_flight, "not a positive whole number", "give the jobs at once"))
-        if self.retries is False or not (self.retries == 0 or is_count(self.retries)):
-            faults.append(Fault("retries", self.retries, "not a whole number of at least 0", "give a count"))
-        if self.journal is not None and not (self.journal and isinstance(self.journal, str | os.PathLike)):
-            faults.append(Fault("journal", self.journal, "no path of a file", "give a path, or None"))
-        for name, words in (("order", ("completion", "submission")), ("on_failure", ("collect", "raise"))):
-            if getattr(self, name) not in words:
-                faults.append(Fault(name, getattr(self, name), "not known", f"use {words[0]!r} or {words[1]!r}"))
-        if faults:
-            raise SpecError(faults)
-        return self
-
-
-SKIPPED: Any = object()
-"""In the place of a job that is not handed out."""
-
-
-def _spec_of(template: Template, parameter: Any) -> JobSpec:
-    """The job of a parameter: what the template makes of it, or the template with its values in the environment."""
-    made = template(parameter) if callable(template) else template
-    spec = made if isinstance(made, JobSpec) else JobSpec(made)
-    if callable(template):
-        return spec
-    if not isinstance(parameter, Mapping):
-        raise SpecError(
-            [
-                Fault(
-                    "parameters",
-                    parameter,
-                    "not names and values, as a template that is no function needs",
-                    "give mappings such as {'SEED': 7}, which become environment variables, or a function",
-                )
-            ]
-        )
-    values = {str(name): str(value) for name, value in parameter.items()}
-    return replace(spec, environment={**spec.environment, **values})
-
-
-class Source:
-    """The parameters, taken one by one; those of an async iterable by a task of the session, one ahead."""
-
-    def __init__(self, backend: Backend, parameters: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self._backend = backend
-        self._waiting: deque[Any] = deque()
-        self._asynchronous: AsyncIterable[Any] | None = None
-        self._iterator: Iterator[Any] = iter(())
-        if isinstance(parameters, AsyncIterable):
-            self._asynchronous = parameters
-        else:
-            self._iterator = _iterator(parameters)
-        self._has_begun = False
-        self._is_done = False
-        self._failure: Exception | None = None
-        self._scope = anyio.CancelScope()
-        self._news = anyio.Event()
-        self._taken = anyio.Event()
-
-    async def _pump(self, parameters: AsyncIterable[Any]) -> None:
-        with self._scope:
-            iterator: AsyncIterator[Any] | None = None
-            try:
-                iterator = aiter(parameters)
-                async for parameter in iterator:
-                    self._waiting.append(parameter)
-                    self._news.set()
-                    self._taken = anyio.Event()
-                    await self._taken.wait()
-            except Exception as error:  # noqa: BLE001 - the user's own, raised where the sweep is iterated
-                self._failure = error
-            finally:
-                await _close(iterator)
-        self._is_done = True
-        self._news.set()
-
-    @property
-    def at_hand(self) -> bool:
-        """Whether a parameter can be taken now."""
-        if self._asynchronous is None and not self._waiting and not self._is_done:
-            try:
-                self._waiting.append(next(self._iterator))
-            except StopIteration:
-                self._is_done = True
-        return bool(self._waiting)
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether there is nothing more to come, not even an error."""
-        return self._is_done and not self._waiting and self._failure is None
-
-    def take(self) -> Any:
-        """The next parameter."""
-        self._taken.set()
-        return self._waiting.popleft()
-
-    async def wait(self) -> None:
-        """Waits until there is a parameter, or no more. May be cancelled and loses none."""
-        if self._asynchronous is not None and not self._has_begun:
-            self._has_begun = True
-            self._backend.tasks.start(self._pump, self._asynchronous, name="sweep")
-        while not (self.at_hand or self._is_done):
-            self._news = anyio.Event()
-            await self._news.wait()
-        if self._failure is not None and not self._waiting:
-            raise self._failure
-
-    def close(self) -> None:
-        """Takes no more."""
-        self._is_done = True
-        self._iterator = iter(())
-        self._scope.cancel()
-
-
-def _iterator(parameters: Iterable[Any]) -> Iterator[Any]:
-    try:
-        return iter(parameters)
-    except TypeError:
-        remedy = "give an iterable or an async iterable"
-        raise SpecError([Fault("parameters", parameters, "cannot be iterated", remedy)]) from None
-
-
-async def _close(iterator: AsyncIterator[Any] | None) -> None:
-    """Closes an async generator: one that is dropped in the middle warns."""
-    if (close := getattr(iterator, "aclose", None)) is not None:
-        try:
-            await close()
-        except Exception:
-            logger.exception("the parameters of a sweep could not be closed")

@@ -1,167 +1,232 @@
-"""The record of a sweep on disk: what was submitted as what, and what was delivered. Appended to, never rewritten."""
+"""The journal of a sweep: which jobs were submitted, and how they ended. An entry is known by what was submitted."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._core.errors import LocalError, SpecError
-from .._core.journal import AppendFile
+from .._core.journal import JsonLinesLog
 from .._core.models import Fault
+from .._spec.mrsl import render
+from .uploads import content_digest, identity_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-_FIRST_LINE = '{"aiomig sweep":1}\n'
+    from .._spec.jobspec import JobSpec
+
+_KEY = "aiomig sweep"
+_VERSION = 2
+_TITLES = tuple(f'{{"{_KEY}":{version}}}\n'.encode() for version in (1, _VERSION))
+"""First lines. Version 1 knew an entry by its position among the parameters, and did not tell how a job ended."""
+
+_DIGESTS_KEPT = 1000
+
+State = Literal["submitted", "canceled", "done", "failed", "ended"]
 
 
-class Entry(NamedTuple):
-    """What is recorded of one job of a sweep.
+@dataclass(slots=True)
+class Entry:
+    """What the journal knows of a job.
 
     Attributes:
-        marker: the marker that it was, or was to be, submitted with.
-        digest: of its description.
-        job_id: its id, or ``None`` where the program ended before it was known.
-        was_canceled: whether it was to be canceled with the sweep; it may have ended before, or be alive still.
+        marker: the marker that the job was, or was to be, submitted with.
+        digest: see `SweepJournal.digest_of`.
+        job_id: its id, or ``None`` if the program ended before it was known.
+        state: ``canceled`` if the job was to be canceled with the sweep: it may have ended before, or be alive.
+            ``done`` or ``failed`` if the user has got it; ``ended`` likewise, in a journal of version 1.
     """
 
     marker: str
     digest: str
-    job_id: str | None
-    was_canceled: bool = False
+    job_id: str | None = None
+    state: State = "submitted"
 
 
-def digest_of(text: str) -> str:
-    """A short checksum of a description."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+class NoJournal:
+    """Stands in for the journal of a sweep that keeps none."""
+
+    is_kept = False
+
+    async def digest_of(self, spec: JobSpec) -> str:
+        """Return a checksum of all that a job consists of."""
+        return ""
+
+    def claim(self, spec: JobSpec, digest: str) -> Entry | None:
+        """Return what an earlier run recorded of such a job; each entry once."""
+        return None
+
+    def left(self) -> list[Entry]:
+        """Return the unfinished jobs of earlier runs that nobody has claimed."""
+        return []
+
+    def intend(self, jobs: Iterable[tuple[str, str, str]]) -> None:
+        """Record before a submit: markers, digests, and the markers of the entries that these replace."""
+
+    def made(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Record after a submit: markers and job ids."""
+
+    def note(self, markers: Iterable[str], state: State) -> None:
+        """Record what became of jobs."""
+
+    def forget(self, markers: Iterable[str]) -> None:
+        """Remove entries: these jobs were refused, or their failure was raised."""
+
+    def close(self) -> None:
+        """Close the file, so that others can use it."""
 
 
-class Journal:
+class SweepJournal(NoJournal):
     """The journal of one sweep, which nobody else can use meanwhile.
 
     Args:
-        path: the file; made where it is missing.
+        path: the file; made if it is missing.
 
     Raises:
         LocalError: it cannot be read or written, or another sweep is using it.
-        SpecError: it is no journal of a sweep.
+        SpecError: it is not the journal of a sweep.
     """
+
+    is_kept = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._known: dict[int, Entry] = {}
-        self._delivered: set[int] = set()
-        self._below = 0  # all before this one are delivered
-        self._file = self._opened()
+        self._earlier: dict[str, list[Entry]] = {}
+        self._digests: dict[tuple[object, ...], str] = {}
         try:
-            self._begin()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _opened(self) -> AppendFile:
-        try:
-            file = AppendFile.open(self._path)
+            log = JsonLinesLog.open(self._path)
         except OSError as error:
             raise self._unusable(error) from error
-        if file is None:
+        if log is None:
             raise LocalError(
                 f"the journal {self._path} is in use by another sweep, of this program or of another",
                 path=str(self._path),
                 remedy="let that end first, or give another file",
             )
-        return file
+        self._log = log
+        try:
+            self._read()
+        except BaseException:
+            log.close()
+            raise
 
-    def _unusable(self, error: Exception) -> LocalError:
+    def _unusable(self, error: OSError) -> LocalError:
         return LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path))
 
-    def _begin(self) -> None:
+    def _read(self) -> None:
         try:
-            text = self._file.read().decode("utf-8")
-            is_new = _FIRST_LINE.startswith(text)
-            if is_new:
-                self._file.clear()
-            else:
-                self._read(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unusable(error) from error
-        # The last line may have been cut off, and then says nothing, or lack its end only, and then it counts.
-        self._append(_FIRST_LINE if is_new else "" if text.endswith("\n") else "\n")
-
-    def _read(self, text: str) -> None:
-        lines = text.split("\n")
-        if lines[0] + "\n" != _FIRST_LINE:
-            raise SpecError([Fault("journal", str(self._path), "no journal of a sweep", "give another file")])
-        for line in lines[1:]:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and isinstance(row.get("i"), int):
-                self._take(row["i"], row)
-
-    def _take(self, place: int, row: dict[str, Any]) -> None:
-        if "m" in row:
-            self._known[place] = Entry(str(row["m"]), str(row.get("h", "")), None)
-        elif "id" in row and place in self._known:
-            self._known[place] = self._known[place]._replace(job_id=str(row["id"]))
-        elif "c" in row and place in self._known:
-            self._known[place] = self._known[place]._replace(was_canceled=True)
-        elif "x" in row:
-            self._known.pop(place, None)
-        elif "d" in row:
-            self._deliver(place)
-
-    def _deliver(self, place: int) -> None:
-        self._known.pop(place, None)
-        self._delivered.add(place)
-        while self._below in self._delivered:
-            self._delivered.discard(self._below)
-            self._below += 1
-
-    def _write(self, rows: Iterable[dict[str, Any]], *, sync: bool = False) -> None:
-        rows = list(rows)
-        for row in rows:
-            self._take(row["i"], row)
-        self._append("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows), sync=sync)
-
-    def _append(self, text: str, *, sync: bool = False) -> None:
-        try:
-            self._file.append(text.encode("ascii"), sync=sync)
+            content = self._log.read()
+            if any(title.startswith(content) for title in _TITLES):  # new, or the program died while it wrote this line
+                self._log.clear()
+                self._log.append([{_KEY: _VERSION}])
+            elif not content.startswith(_TITLES):
+                raise SpecError([Fault("journal", str(self._path), "not the journal of a sweep", "give another file")])
         except OSError as error:
-            raise LocalError(f"the journal {self._path} cannot be written: {error}", path=str(self._path)) from error
+            raise self._unusable(error) from error
+        self._is_old = content.startswith(_TITLES[0])
+        for entry in _entries(self._log.rows()):
+            self._earlier.setdefault(entry.digest, []).append(entry)
+        for entries in self._earlier.values():
+            entries.sort(key=lambda entry: _CLAIMED_FIRST.index(entry.state), reverse=True)
 
-    def is_delivered(self, place: int) -> bool:
-        """Whether the job at a place of the parameters was handed out, and its successor asked for."""
-        return place < self._below or place in self._delivered
+    async def digest_of(self, spec: JobSpec) -> str:
+        """Return a checksum of all that a job consists of: its description and the contents of its local inputs."""
+        plan = spec.plan("example")
+        digest = hashlib.sha256(render(plan.description).encode("utf-8", "surrogatepass"))
+        for upload in plan.uploads:
+            try:
+                identity = identity_of(upload.source)
+                if identity not in self._digests:
+                    if len(self._digests) >= _DIGESTS_KEPT:
+                        self._digests.clear()
+                    self._digests[identity] = await content_digest(upload.source)
+                digest.update(self._digests[identity].encode())
+            except OSError:  # the submit raises it
+                digest.update(b"unreadable")
+        return digest.hexdigest()[:32]
 
-    def entry(self, place: int) -> Entry | None:
-        """What is recorded of a job that was not handed out."""
-        return self._known.get(place)
+    def claim(self, spec: JobSpec, digest: str) -> Entry | None:
+        """Return what an earlier run recorded of such a job; each entry once."""
+        entries = self._earlier.get(digest)
+        if not entries and self._is_old:
+            entries = self._earlier.get(_digest_of_version_1(spec))
+        return entries.pop() if entries else None
 
-    def intend(self, entries: Iterable[tuple[int, str, str]]) -> None:
-        """Before a submit: places, markers and digests. They survive a loss of power: by them the jobs are found."""
-        self._write(({"i": place, "m": marker, "h": digest} for place, marker, digest in entries), sync=True)
+    def left(self) -> list[Entry]:
+        """Return the unfinished jobs of earlier runs that nobody has claimed."""
+        return [entry for entries in self._earlier.values() for entry in entries if entry.state == "submitted"]
 
-    def made(self, jobs: Iterable[tuple[int, str]]) -> None:
-        """After a submit: places and job ids."""
-        self._write({"i": place, "id": job_id} for place, job_id in jobs)
+    def intend(self, jobs: Iterable[tuple[str, str, str]]) -> None:
+        """Record before a submit: markers, digests, and the markers of the entries that these replace."""
+        rows = ({"marker": marker, "job": digest, "replaces": old} for marker, digest, old in jobs)
+        self._append(rows, sync=True)  # by the markers the jobs are found after a loss of power
 
-    def forget(self, places: Iterable[int]) -> None:
-        """These are to be submitted anew another time: they were refused, or their failure was raised."""
-        self._write({"i": place, "x": 1} for place in places)
+    def made(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Record after a submit: markers and job ids."""
+        self._append({"marker": marker, "id": job_id} for marker, job_id in jobs)
 
-    def canceled(self, places: Iterable[int]) -> None:
-        """These are being canceled with the sweep; what becomes of that is not known yet."""
-        self._write({"i": place, "c": 1} for place in places)
+    def note(self, markers: Iterable[str], state: State) -> None:
+        """Record what became of jobs."""
+        self._append({"marker": marker, "state": state} for marker in markers)
 
-    def delivered(self, place: int) -> None:
-        """A job was handed out, and its successor was asked for."""
-        self._write([{"i": place, "d": 1}])
+    def forget(self, markers: Iterable[str]) -> None:
+        """Remove entries: these jobs were refused, or their failure was raised."""
+        self._append({"replaces": marker} for marker in markers)
+
+    def _append(self, rows: Iterable[Mapping[str, object]], *, sync: bool = False) -> None:
+        try:
+            self._log.append(rows, sync=sync)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
-        """Closes the file, and lets others use it."""
-        self._file.close()
+        """Close the file, so that others can use it."""
+        self._log.close()
+
+
+_CLAIMED_FIRST: tuple[State, ...] = ("done", "ended", "submitted", "canceled", "failed")
+
+
+def _digest_of_version_1(spec: JobSpec) -> str:
+    return hashlib.sha256(spec.mrsl_text().encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _entries(rows: Iterable[dict[str, Any]]) -> list[Entry]:
+    """Return the entries that the rows of a journal leave; rows that say nothing are skipped."""
+    entries: dict[str, Entry] = {}
+    markers: dict[int, str] = {}
+    for row in rows:
+        row = _as_version_2(row, markers)
+        marker = row.get("marker")
+        if "replaces" in row:
+            entries.pop(str(row["replaces"]), None)
+        if not isinstance(marker, str):
+            continue
+        if "job" in row:
+            entries[marker] = Entry(marker, str(row["job"]))
+        elif marker in entries:
+            if "id" in row:
+                entries[marker].job_id = str(row["id"])
+            if row.get("state") in _CLAIMED_FIRST:
+                entries[marker].state = row["state"]
+    return list(entries.values())
+
+
+def _as_version_2(row: dict[str, Any], markers: dict[int, str]) -> dict[str, Any]:
+    """Translate a row of version 1, which names the position of a parameter."""
+    position = row.get("i")
+    if not isinstance(position, int):
+        return row
+    old = markers.get(position)
+    if "m" in row:
+        markers[position] = str(row["m"])
+        return {"marker": str(row["m"]), "job": row.get("h", ""), "replaces": old}
+    if "x" in row:
+        return {"replaces": old}
+    if "id" in row:
+        return {"marker": old, "id": row["id"]}
+    return {"marker": old, "state": "canceled" if "c" in row else "ended" if "d" in row else None}

@@ -1,9 +1,7 @@
-"""Iterators over the statuses of jobs, for `watch`, `wait` and `as_completed`.
+"""Waiting for jobs: `watch`, `as_completed`, `wait`, `statuses` and `cancel`.
 
-They are objects and not generators: one that is dropped in the middle of a loop is gone at once, with its
-subscription, on asyncio and on trio, and nothing needs to be closed.
-
-Waiting for many jobs at once.
+The iterators are objects and not generators: one that is dropped in the middle of a loop ends its subscription at
+once, on asyncio and on trio, and nothing needs to be closed.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from .._core.display import html_rows
 from .._core.errors import JobNotFound, MigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from .._backend import Backend
@@ -24,15 +22,15 @@ if TYPE_CHECKING:
     from .job import Job
 
 _TURNS = 100
-"""After so many statuses a loop gives way to other tasks, however many more there are."""
+"""Number of statuses after which a loop lets other tasks run."""
 
 
 class Watch:
-    """The statuses of some jobs: of each the present one, then each change once and in order, up to a final one.
+    """Async iterator of the statuses of jobs: for each job the present one, then each change once, until it has ended.
 
-    Made by `aiomig.watch`. The loop ends when every job has ended. A slow loop gets the latest status of a job
-    and not all between. Leaving the loop, cancelling it, or dropping the object leaves nothing behind; `__anext__`
-    may be cancelled and called again, and loses nothing.
+    Made by `aiomig.watch`. A slow loop gets the latest status of a job and not all those between. Leaving the loop,
+    cancelling it, or dropping the object leaves nothing behind; `__anext__` may be cancelled and called again, and
+    loses nothing.
 
     Raises, while it is iterated:
         JobNotFound: there is no such job.
@@ -51,7 +49,7 @@ class Watch:
         self._unread += self._subscription.add(*job_ids)
 
     def add(self, *jobs: object) -> None:
-        """Adds jobs (or ids) to a running watch."""
+        """Add jobs (or ids) to a running watch."""
         self._add(str(getattr(job, "id", job)) for job in jobs)
 
     def __aiter__(self) -> Watch:
@@ -69,19 +67,16 @@ class Watch:
         return status
 
     def ready(self) -> list[JobStatus]:
-        """All that can be had now, without waiting."""
-        found: list[JobStatus] = []
-        while (status := self._subscription.ready()) is not None:
-            found.append(status)
-        return found
+        """Return all statuses that are there now, without waiting."""
+        return list(iter(self._subscription.ready, None))
 
     async def _read(self) -> None:
-        """Takes what is known of the jobs that are new here. A change that came meanwhile is newer, and stays."""
+        """Read the present statuses of new jobs. A change that was published meanwhile is newer, and stays."""
         unread = list(self._unread)
         try:
             present = await self._backend.present(unread)
         except JobNotFound as error:
-            # Told once: the others can be watched on.
+            # Raised once: the others can still be watched.
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
             self._subscription.discard(error.job_id)
             raise
@@ -91,12 +86,12 @@ class Watch:
             self._subscription.offer_first(status)
 
     def close(self) -> None:
-        """Ends the watch, also for a task that waits in it; not needed, but allowed."""
+        """End the watch, also for a task that waits in it; allowed, but not needed."""
         self._subscription.close()
         self._unread.clear()
 
     async def aclose(self) -> None:
-        """As `close`."""
+        """End the watch; see `close`."""
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -109,51 +104,37 @@ class Watch:
 
 
 async def final_status(backend: Backend, job_id: str) -> JobStatus:
-    """Waits for the end of one job. Cancelling it does nothing to the job."""
+    """Wait for the end of one job. Cancelling this does nothing to the job."""
     watch = Watch(backend, [job_id])
     try:
         while not (status := await anext(watch)).state.is_final:
             pass
     finally:
-        watch.close()  # not with the traceback of an error that someone keeps
+        watch.close()  # the traceback of an error may keep the object alive
     return status
 
 
-class Waited(NamedTuple):
-    """What `wait` gives.
-
-    Attributes:
-        done: the jobs that have ended, in the order in which they were given.
-        pending: the others, likewise.
-    """
-
-    done: list[Job]
-    pending: list[Job]
-
-    def _repr_html_(self) -> str:
-        return f"<div>done</div>{html_rows(self.done)}<div>pending</div>{html_rows(self.pending)}"
-
-
-def as_jobs(jobs: Job | Iterable[Job]) -> list[Job]:
-    """One job or several, as a list without doubles."""
-    given = [jobs] if hasattr(jobs, "id") else list(jobs)
-    return list(dict.fromkeys(given))  # type: ignore[arg-type]
+def as_jobs(jobs: Job | str | Iterable[Job | str], by_id: Callable[[str], Job]) -> list[Job]:
+    """Return one job or several, given as jobs or ids, as a list without duplicates."""
+    is_one = isinstance(jobs, str) or hasattr(jobs, "id")
+    items: Iterable[Job | str] = [jobs] if is_one else jobs  # type: ignore[list-item,assignment]
+    return list(dict.fromkeys(by_id(job) if isinstance(job, str) else job for job in items))
 
 
 def backend_of(jobs: Sequence[Job]) -> Backend:
-    """The one mode that all these jobs belong to.
+    """Return the backend of jobs.
 
     Raises:
         MigError: they belong to several sessions.
     """
-    backends = {id(job.backend): job.backend for job in jobs}
-    if len(backends) > 1:
+    backend = jobs[0].backend
+    if any(job.backend is not backend for job in jobs):
         raise MigError("these jobs belong to several sessions; wait for those of each session apart")
-    return jobs[0].backend
+    return backend
 
 
 class Completed:
-    """The jobs of a set as they end. Made by `aiomig.as_completed`; the same promises as `Watch`."""
+    """Async iterator of jobs as they end. Made by `aiomig.as_completed`; see `Watch` for leaving and cancelling it."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = {job.id: job for job in jobs}
@@ -171,18 +152,33 @@ class Completed:
                 return self._jobs[status.job_id]
 
     def close(self) -> None:
-        """Ends it; not needed, but allowed."""
+        """End it; allowed, but not needed."""
         if self._watch is not None:
             self._watch.close()
 
     def ready(self) -> list[Job]:
-        """The jobs that are known to have ended and were not given yet."""
-        found = self._watch.ready() if self._watch is not None else []
-        return [self._jobs[status.job_id] for status in found if status.state.is_final]
+        """Return the jobs that are known to have ended and were not yielded yet."""
+        statuses = self._watch.ready() if self._watch is not None else []
+        return [self._jobs[status.job_id] for status in statuses if status.state.is_final]
+
+
+class Waited(NamedTuple):
+    """Result of `wait`.
+
+    Attributes:
+        done: the jobs that have ended, in the order of the arguments.
+        pending: the other jobs, in the same order.
+    """
+
+    done: list[Job]
+    pending: list[Job]
+
+    def _repr_html_(self) -> str:
+        return f"<div>done</div>{html_rows(self.done)}<div>pending</div>{html_rows(self.pending)}"
 
 
 async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> Waited:
-    """See `aiomig.wait`."""
+    """Wait for jobs; see `aiomig.wait`."""
     if return_when not in ("all", "any"):
         raise ValueError(f"return_when={return_when!r}: use 'all' or 'any'")
     done: set[str] = set()
@@ -199,10 +195,10 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
 
 
 async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:
-    """See `aiomig.statuses`."""
+    """Ask for the statuses of jobs; see `aiomig.statuses`."""
     return dict(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else {}
 
 
 async def cancel_all(jobs: Sequence[Job]) -> dict[str, Outcome]:
-    """See `aiomig.cancel`."""
+    """Cancel jobs; see `aiomig.cancel`."""
     return dict(await backend_of(jobs).act("cancel", [job.id for job in jobs])) if jobs else {}

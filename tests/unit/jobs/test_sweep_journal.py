@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,8 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec
-from aiomig._jobs.sweep_journal import Journal
+from aiomig._core.journal import JsonLinesLog
+from aiomig._jobs.sweep_journal import Entry, SweepJournal
 from tests.clocks import anyio_backend
 from tests.virtual import REAL_TIME, session_on, world
 
@@ -51,21 +54,27 @@ async def collect(sweep: aiomig.Sweep) -> list[Any]:
 
 
 def cut_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Lets the program die when so many bytes of the journal are written."""
+    """Let the program die when so many bytes of the journal are written."""
     left = size
-    append = Journal._append
+    append = JsonLinesLog.append
 
-    def limited(self: Journal, text: str, *, sync: bool = False) -> None:
+    def limited(self: JsonLinesLog, rows: Any, *, sync: bool = False) -> None:
         nonlocal left
-        if len(text) > left:
-            if left:
-                append(self, text[:left])
+        before = self.size
+        append(self, rows)
+        left -= self.size - before
+        if left < 0:
+            os.truncate(self.path, self.size + left)
             left = 0
             raise PowerCut
-        left -= len(text)
-        append(self, text)
 
-    monkeypatch.setattr(Journal, "_append", limited)
+    monkeypatch.setattr(JsonLinesLog, "append", limited)
+
+
+def die(sweep: aiomig.Sweep) -> None:
+    """Do nothing more with a sweep, as a dead program does."""
+    sweep._closed = True
+    sweep._journal.close()
 
 
 def cuts(text: str) -> list[int]:
@@ -96,9 +105,7 @@ async def died_and_resumed(path: Path, size: int, options: Any) -> bool:
             else:
                 died = False
         if sweep is not None and died:
-            sweep._closed = True  # dead programs do nothing more
-            assert sweep._journal is not None
-            sweep._journal.close()
+            die(sweep)
         async with session_on(grid) as second:
             jobs = [job async for job in second.sweep(spec, range(COUNT), journal=path, **options)]
             seen = [job.parameter for job in jobs]
@@ -147,9 +154,7 @@ async def test_a_program_that_dies_in_a_retry_doubles_nothing(tmp_path: Path) ->
                     await collect(sweep)
                 except PowerCut:
                     if sweep is not None:
-                        sweep._closed = True
-                        assert sweep._journal is not None
-                        sweep._journal.close()
+                        die(sweep)
             async with session_on(grid) as second:
                 await collect(second.sweep(spec, range(2), **options))
             assert tries == {0: 2, 1: 2}, (size, path.read_text())
@@ -165,9 +170,7 @@ async def test_what_ended_meanwhile_is_given_without_a_submit(tmp_path: Path) ->
         grid.hold()
         sweep = session.sweep(spec, range(5), journal=path)
         await sweep._fill()
-        sweep._closed = True
-        assert sweep._journal is not None
-        sweep._journal.close()
+        die(sweep)
         for number, job in enumerate(grid.jobs):
             job.finish(stdout=f"{number}\n")
         async with session_on(grid) as second:
@@ -269,7 +272,9 @@ async def test_a_submit_whose_fate_is_unknown_is_looked_for_again(tmp_path: Path
         assert made(grid) == dict.fromkeys(range(3), 1)
 
 
-async def test_a_journal_of_another_sweep_is_refused_and_its_jobs_are_left_alone(tmp_path: Path) -> None:
+async def test_other_jobs_under_a_journal_are_submitted_and_those_of_before_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def other(number: int) -> JobSpec:
         return spec(number if number < 2 else number + 100)
 
@@ -278,20 +283,16 @@ async def test_a_journal_of_another_sweep_is_refused_and_its_jobs_are_left_alone
         grid.script(lambda job: job.finish(after=50))
         sweep = session.sweep(spec, range(4), journal=path)
         await sweep._fill()
-        sweep._closed = True
-        assert sweep._journal is not None
-        sweep._journal.close()
-        with pytest.raises(aiomig.SpecError) as caught:
-            await collect(session.sweep(other, range(4), journal=path))
-        (fault,) = caught.value.faults
-        assert (fault.field, fault.value) == ("journal", str(path))
-        assert "parameter 2" in fault.problem
-        assert sorted(await collect(session.sweep(spec, range(4), journal=path))) == [0, 1, 2, 3]
-        assert len(grid.jobs) == 4
+        die(sweep)
+        assert sorted(await collect(session.sweep(other, range(4), journal=path))) == [0, 1, 2, 3]
+        assert made(grid) == dict.fromkeys([0, 1, 2, 3, 102, 103], 1)
+        assert "2 jobs of earlier runs" in caplog.text
+        assert sorted(await collect(session.sweep(spec, range(4), journal=path))) == [2, 3]
+        assert len(grid.jobs) == 6
 
 
 @pytest.mark.parametrize(
-    "content", ['{"some": "json"}\n', "a,b\n1,2\n", "{", '{"aiomig sweep":2}\n', '[1]\n{"i":0,"d":1}\n']
+    "content", ['{"some": "json"}\n', "a,b\n1,2\n", "{", '{"aiomig sweep":3}\n', '[1]\n{"i":0,"d":1}\n']
 )
 async def test_what_is_no_journal_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.csv"
@@ -311,21 +312,23 @@ async def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     async with world() as (_, session):
-        for path in (tmp_path, tmp_path / "none" / "journal", binary):
+        for path in (tmp_path, tmp_path / "none" / "journal"):
             with pytest.raises(aiomig.LocalError, match="journal"):
                 session.sweep(spec, range(3), journal=path)
+        with pytest.raises(aiomig.SpecError, match="not the journal of a sweep"):
+            session.sweep(spec, range(3), journal=binary)
 
 
 async def test_a_journal_that_cannot_be_written_any_more_cancels(tmp_path: Path) -> None:
-    def full(self: Journal, text: str, **options: Any) -> None:
-        raise aiomig.LocalError("the journal cannot be written: disk full", path="journal")
+    def full(self: JsonLinesLog, rows: Any, **options: Any) -> None:
+        raise OSError("disk full")
 
     async with world() as (grid, session):
         grid.script(lambda job: job.finish(after=10 if number_of(job) == 0 else 1000))
         sweep = session.sweep(spec, range(4), journal=tmp_path / "journal")
         await anext(sweep)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Journal, "_append", full)
+            patch.setattr(JsonLinesLog, "append", full)
             with pytest.raises(aiomig.LocalError, match="disk full"):
                 await anext(sweep)
         assert Counter(job.state for job in grid.jobs) == {"FINISHED": 1, "CANCELED": 3}
@@ -350,36 +353,163 @@ async def test_two_sweeps_do_not_share_a_journal(tmp_path: Path) -> None:
 def test_markers_are_on_the_disk_before_a_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bytes] = []
     path = tmp_path / "journal"
-    journal = Journal(path)
+    journal = SweepJournal(path)
     monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
-    journal.intend([(0, "aa", "x")])
+    journal.intend([("aa", "x", "")])
     assert b'"aa"' in synced[0]
-    journal.made([(0, "7_1")])
-    journal.delivered(0)
+    journal.made([("aa", "7_1")])
+    journal.note(["aa"], "done")
     journal.close()
     assert len(synced) == 1
 
 
-def test_lines_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+def entries(path: Path) -> list[Entry]:
+    journal = SweepJournal(path)
+    journal.close()
+    return [entry for some in journal._earlier.values() for entry in some]
+
+
+def test_lines_that_say_nothing_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     rows = [
-        {"i": 0, "m": "aa", "h": "x"},
-        {"i": 0, "id": "7_1"},
-        {"i": 1, "id": "8_1"},
-        {"i": 2, "d": 1},
-        {"i": 9, "zz": 1},
+        {"marker": "aa", "job": "x"},
+        {"marker": "aa", "id": "7_1"},
+        {"marker": "bb", "id": "8_1"},
+        {"marker": "cc", "state": "done"},
+        {"marker": "aa", "state": "lost"},
+        {"marker": 7, "job": "y"},
+        {"marker": "dd", "job": "z", "replaces": "aa"},
+        {"state": "done"},
+        {"i": "0", "m": "ee"},
     ]
     lines = [json.dumps(row) for row in rows]
-    path.write_text('{"aiomig sweep":1}\n' + "\n".join([*lines, "{", "7", "null", "", '{"i": 3, "d"']))
-    journal = Journal(path)
-    assert journal.entry(0) == ("aa", "x", "7_1", False)
-    assert journal.entry(1) is None
-    assert [journal.is_delivered(place) for place in range(4)] == [False, False, True, False]
-    journal.delivered(3)
+    path.write_text('{"aiomig sweep":2}\n' + "\n".join([*lines[:6], "{", "7", "null", "", '{"marker": "aa", "sta']))
+    assert entries(path) == [Entry("aa", "x", "7_1")]
+    journal = SweepJournal(path)
+    journal.note(["aa"], "failed")
     journal.close()
-    again = Journal(path)
-    assert again.is_delivered(3)
-    again.close()
+    assert entries(path) == [Entry("aa", "x", "7_1", "failed")]
+    path.write_text('{"aiomig sweep":2}\n' + "\n".join(lines))
+    assert entries(path) == [Entry("dd", "z")]
+
+
+# -- known by what was submitted
+
+
+async def test_jobs_are_known_by_what_they_are_and_not_by_position(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+
+        async def sweep(*parameters: int, command: str = "echo {}") -> list[int]:
+            jobs = session.sweep(lambda number: command.format(number), parameters, journal=path)
+            return sorted(await collect(jobs))
+
+        assert await sweep(1, 2, 3) == [1, 2, 3]
+        assert await sweep(1, 2, 3) == []
+        assert await sweep(7, 8, 9) == [7, 8, 9]
+        assert await sweep(3, 10, 7) == [10]
+        assert await sweep(1, 2, 3, command="printf %s {}") == [1, 2, 3]
+        assert await sweep(9, 9, 9) == [9, 9]
+        assert await sweep(9, 9, 9) == []
+        assert await sweep() == []
+
+
+async def test_the_content_of_an_input_belongs_to_what_a_job_is(tmp_path: Path) -> None:
+    path, data = tmp_path / "journal", tmp_path / "data.csv"
+    data.write_text("1")
+
+    def template(number: int) -> JobSpec:
+        return JobSpec("echo 0", inputs=[data, (b"%d" % number, "number")])
+
+    async with world() as (grid, session):
+        grid.script(script)
+        assert sorted(await collect(session.sweep(template, [1, 2], journal=path))) == [1, 2]
+        assert await collect(session.sweep(template, [2, 3], journal=path)) == [3]
+        data.write_text("2")  # corrected
+        assert sorted(await collect(session.sweep(template, [1, 2], journal=path))) == [1, 2]
+        data.write_text("1")
+        assert await collect(session.sweep(template, [1, 2, 3], journal=path)) == []
+
+
+async def test_failures_of_earlier_runs_count_and_can_be_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    broken = {0, 1}
+
+    def failing(job: GridJob) -> None:
+        if number_of(job) == 0 and 0 in broken:
+            job.fail("RESOURCE DIED", after=5)
+        else:
+            job.finish(status=[int(number_of(job) in broken)], after=5)
+
+    async with world() as (grid, session):
+        grid.script(failing)
+        first = session.sweep(spec, range(3), journal=path)
+        assert sorted(await collect(first)) == [0, 1, 2]
+        assert first.counts == aiomig.SweepCounts(submitted=3, running=0, done=3, failed=2, earlier=0)
+        second = session.sweep(spec, range(3), journal=path)
+        assert await collect(second) == []
+        assert second.counts == aiomig.SweepCounts(submitted=0, running=0, done=0, failed=2, earlier=3)
+        broken.remove(1)
+        third = session.sweep(spec, range(3), journal=path, again="failed")
+        assert sorted(await collect(third)) == [0, 1]
+        assert third.counts == aiomig.SweepCounts(submitted=2, running=0, done=2, failed=1, earlier=1)
+        broken.remove(0)
+        assert await collect(session.sweep(spec, range(3), journal=path, on_failure="raise")) == [0]
+        fourth = session.sweep(spec, range(3), journal=path, again="failed")
+        assert await collect(fourth) == []
+        assert fourth.counts == aiomig.SweepCounts(earlier=3)
+        assert len(grid.jobs) == 6
+
+
+@pytest.mark.parametrize("order", ["completion", "submission"])
+async def test_earlier_results_are_given_again(tmp_path: Path, order: Any) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(script)
+        await collect(session.sweep(spec, range(3), journal=path))
+        async with session_on(grid) as second:
+            sweep = second.sweep(spec, [2, 1, 7, 0], journal=path, order=order, replay=True)
+            results = {job.parameter: (await job).stdout async for job in sweep}
+            assert results == {number: f"{number}\n" for number in (2, 1, 7, 0)}
+            assert order == "completion" or list(results) == [2, 1, 7, 0]
+            assert sweep.counts == aiomig.SweepCounts(submitted=1, done=1, earlier=3)
+            again = await collect(second.sweep(spec, [2, 1, 7, 0], journal=path, replay=True))
+            assert sorted(again) == [0, 1, 2, 7]
+        assert len(grid.jobs) == 4
+
+
+OLD = """{"aiomig sweep":1}
+{"i":0,"m":"m0","h":"@0"}
+{"i":1,"m":"m1","h":"@1"}
+{"i":2,"m":"m2","h":"@2"}
+{"i":0,"id":"#0"}
+{"i":1,"id":"#1"}
+{"i":2,"id":"#2"}
+{"i":0,"d":1}
+{"i":1,"x":1}
+{"i":1,"m":"m3","h":"@1"}
+{"i":2,"c":1}
+"""
+
+
+async def test_a_journal_of_version_1_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        jobs = await session.submit_many([spec(number) for number in range(3)])
+        await session.cancel(jobs[2])
+        text = OLD
+        for number, job in enumerate(jobs):
+            grid.job(job.id).finish(status=[int(number == 0)])
+            digest = hashlib.sha256(spec(number).mrsl_text().encode()).hexdigest()[:16]
+            text = text.replace(f"@{number}", digest).replace(f"#{number}", job.id)
+        path.write_text(text)
+        grid.script(script)
+        assert sorted(await collect(session.sweep(spec, [2, 1, 0], journal=path))) == [1, 2]
+        assert made(grid) == {0: 1, 1: 2, 2: 1}
+        assert await collect(session.sweep(spec, [1, 0, 2], journal=path)) == []
+        assert await collect(session.sweep(spec, [1, 0, 2], journal=path, again="failed")) == [0]
+        assert await collect(session.sweep(spec, [1, 0, 2], journal=path, again="failed")) == []
 
 
 # -- local mode
@@ -404,9 +534,7 @@ async def test_local_the_next_program_goes_on(tmp_path: Path) -> None:
                 with pytest.raises(PowerCut):
                     async for job in sweep:
                         first.append(job.parameter)
-                sweep._closed = True
-                assert sweep._journal is not None
-                sweep._journal.close()
+                die(sweep)
         async with aiomig.local(home, slots=2) as session:
             jobs = [job async for job in session.sweep(template, range(COUNT), journal=path, in_flight=2)]
             seen = [job.parameter for job in jobs]

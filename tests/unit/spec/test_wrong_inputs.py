@@ -132,7 +132,7 @@ class World:
         return await self._entered(session)
 
     async def _entered(self, session: Session) -> Session:
-        session._submission._commands = CommandCheck(
+        session._submitter._commands = CommandCheck(
             math.inf
         )  # bash takes its time, and the clock of the test would jump
         return await self.stack.enter_async_context(session)

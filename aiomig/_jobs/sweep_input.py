@@ -1,0 +1,190 @@
+"""What a sweep is made of: its template, its parameters and its options."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import anyio
+
+from .._core.errors import SpecError
+from .._core.models import Fault
+from .._core.validation import is_count
+from .._spec.jobspec import JobSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from .._core.tasks import SessionTasks
+
+logger = logging.getLogger("aiomig")
+
+Template = str | JobSpec | Callable[[Any], Any]
+
+
+class SweepFields(TypedDict, total=False):
+    """The options of `aiomig.sweep`; see `SweepOptions`."""
+
+    in_flight: int
+    order: Literal["completion", "submission"]
+    on_failure: Literal["collect", "raise"]
+    retries: int
+    journal: str | os.PathLike[str] | None
+    again: Literal["never", "failed"]
+    replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """The options of `aiomig.sweep`.
+
+    Attributes:
+        in_flight: how many jobs are submitted and have not ended, at most.
+        order: give the jobs as they end, or in the order of the parameters; a job that ended early then counts as in
+            flight until its turn.
+        on_failure: give failed jobs like others, or raise their error and cancel the rest.
+        retries: how many times to submit a job that failed again, before it counts as failed.
+        journal: a file to which each step is appended. The same call, in this program or a later one, then continues:
+            a job is known by its description and the contents of its inputs, wherever its parameter stands; one that
+            ended is not submitted again, one that was submitted is waited for. A job counts as ended when the next one
+            is asked for. If the grid cannot be reached any more, what is in flight is left to the next call; what was
+            refused, canceled with the sweep, or raised is submitted anew.
+        again: with a journal: ``"failed"`` submits anew what failed in earlier runs, ``"never"`` only counts it.
+        replay: with a journal: give the jobs that ended in earlier runs, too.
+    """
+
+    in_flight: int = 100
+    order: Literal["completion", "submission"] = "completion"
+    on_failure: Literal["collect", "raise"] = "collect"
+    retries: int = 0
+    journal: str | os.PathLike[str] | None = None
+    again: Literal["never", "failed"] = "never"
+    replay: bool = False
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        if not is_count(self.in_flight):
+            faults.append(Fault("in_flight", self.in_flight, "not a positive whole number", "give the jobs at once"))
+        if self.retries is False or not (self.retries == 0 or is_count(self.retries)):
+            faults.append(Fault("retries", self.retries, "not a whole number of at least 0", "give a count"))
+        if self.journal is not None and not (self.journal and isinstance(self.journal, str | os.PathLike)):
+            faults.append(Fault("journal", self.journal, "not the path of a file", "give a path, or None"))
+        words = {
+            "order": ("completion", "submission"),
+            "on_failure": ("collect", "raise"),
+            "again": ("never", "failed"),
+        }
+        for name, values in words.items():
+            if getattr(self, name) not in values:
+                faults.append(Fault(name, getattr(self, name), "not known", f"use {values[0]!r} or {values[1]!r}"))
+        if faults:
+            raise SpecError(faults)
+
+
+def spec_of(template: Template, parameter: Any) -> JobSpec:
+    """Return the job of a parameter: what the template makes of it, or the template with its values as variables."""
+    value = template(parameter) if callable(template) else template
+    spec = value if isinstance(value, JobSpec) else JobSpec(value)
+    if callable(template):
+        return spec
+    if not isinstance(parameter, Mapping):
+        problem = "not names and values, as a template that is not a function needs"
+        remedy = "give mappings such as {'SEED': 7}, which become environment variables, or a function"
+        raise SpecError([Fault("parameters", parameter, problem, remedy)])
+    values = {str(name): str(value) for name, value in parameter.items()}
+    return replace(spec, environment={**spec.environment, **values})
+
+
+class Source:
+    """The parameters, taken one by one; those of an async iterable by a task of the session, one ahead."""
+
+    def __init__(self, tasks: SessionTasks, parameters: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self._tasks = tasks
+        self._waiting: deque[Any] = deque()
+        self._asynchronous: AsyncIterable[Any] | None = None
+        self._iterator: Iterator[Any] = iter(())
+        if isinstance(parameters, AsyncIterable):
+            self._asynchronous = parameters
+        else:
+            self._iterator = _iterator(parameters)
+        self._has_begun = False
+        self._is_done = False
+        self._failure: Exception | None = None
+        self._scope = anyio.CancelScope()
+        self._news = anyio.Event()
+        self._taken = anyio.Event()
+
+    async def _pump(self, parameters: AsyncIterable[Any]) -> None:
+        with self._scope:
+            iterator: AsyncIterator[Any] | None = None
+            try:
+                iterator = aiter(parameters)
+                async for parameter in iterator:
+                    self._waiting.append(parameter)
+                    self._news.set()
+                    self._taken = anyio.Event()
+                    await self._taken.wait()
+            except Exception as error:  # noqa: BLE001 - the user's own, raised by `wait`
+                self._failure = error
+            finally:
+                await _close(iterator)
+        self._is_done = True
+        self._news.set()
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether a parameter can be taken now."""
+        if self._asynchronous is None and not self._waiting and not self._is_done:
+            try:
+                self._waiting.append(next(self._iterator))
+            except StopIteration:
+                self._is_done = True
+        return bool(self._waiting)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing more will come, not even an error."""
+        return self._is_done and not self._waiting and self._failure is None
+
+    def take(self) -> Any:
+        """Return the next parameter."""
+        self._taken.set()
+        return self._waiting.popleft()
+
+    async def wait(self) -> None:
+        """Wait until there is a parameter, or no more. May be cancelled and loses none."""
+        if self._asynchronous is not None and not self._has_begun:
+            self._has_begun = True
+            self._tasks.start(self._pump, self._asynchronous, name="sweep")
+        while not (self.at_hand or self._is_done):
+            self._news = anyio.Event()
+            await self._news.wait()
+        if self._failure is not None and not self._waiting:
+            raise self._failure
+
+    def close(self) -> None:
+        """Take no more parameters."""
+        self._is_done = True
+        self._iterator = iter(())
+        self._scope.cancel()
+
+
+def _iterator(parameters: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(parameters)
+    except TypeError:
+        remedy = "give an iterable or an async iterable"
+        raise SpecError([Fault("parameters", parameters, "cannot be iterated", remedy)]) from None
+
+
+async def _close(iterator: AsyncIterator[Any] | None) -> None:
+    """Close an async generator, because Python warns of one that is dropped in the middle."""
+    if (close := getattr(iterator, "aclose", None)) is not None:
+        try:
+            await close()
+        except Exception:
+            logger.exception("the parameters of a sweep could not be closed")
