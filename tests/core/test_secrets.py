@@ -8,14 +8,12 @@ import pickle
 import subprocess
 import sys
 import traceback
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 import aiomig
-from aiomig._grid.config import Retry
 from aiomig.testing import USER, Authority, FakeGrid
 from tests.secrecy import LOGGERS, SECRETS
 
@@ -92,7 +90,6 @@ async def test_nothing_of_an_open_session_shows_them(
 async def test_nothing_that_goes_wrong_shows_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], wrong: str
 ) -> None:
-    monkeypatch.setattr("aiomig._grid.config.Retry", partial(Retry, first=0.001))
     url = "https://localhost:1"
     fields |= {
         "password": {"password": PASSWORD + "x"},

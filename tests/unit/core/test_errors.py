@@ -384,7 +384,7 @@ async def test_errors_of_connections_chain_their_cause() -> None:
 
     session = aiomig.grid(config(), transport=httpx.MockTransport(handler))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiomig._grid.config.Retry.pauses", lambda self: iter(()))
+        patch.setattr(aiomig.Retry, "pauses", lambda self: iter(()))
         with pytest.raises(ConnectionFailed, match="no route") as caught:
             await session.__aenter__()
     assert isinstance(caught.value.__cause__, httpx.ConnectError)

@@ -45,7 +45,7 @@ class Mischief:
     def drawn(cls, dice: random.Random, totals: dict[Direction, int]) -> Mischief:
         """One at any byte of so many in each direction."""
         direction = dice.choice(get_args(Direction))
-        return cls(dice.choice(get_args(Kind)), direction, dice.randrange(totals[direction]))
+        return cls(dice.choice(get_args(Kind)), direction, dice.randrange(max(totals[direction], 1)))
 
 
 class FaultProxy:

@@ -239,7 +239,7 @@ LEFT_OPEN = pytest.mark.filterwarnings(
 async def test_an_answer_without_end_is_left(
     server: Server, mig: Session, headers: dict[str, str], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomig._grid.config.Retry.pauses", lambda self: iter(()))
+    monkeypatch.setattr(aiomig.Retry, "pauses", lambda self: iter(()))
     stream = Endless()
     server.answers["ls"] = lambda request: httpx.Response(200, headers=headers, stream=stream)
     with pytest.raises(ProtocolError, match="longer than 1000 bytes"):
@@ -259,7 +259,7 @@ class Dripping(httpx.AsyncByteStream):
 
 @LEFT_OPEN
 async def test_an_answer_that_drips_is_left(server: Server, mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._grid.config.Retry.pauses", lambda self: iter(()))
+    monkeypatch.setattr(aiomig.Retry, "pauses", lambda self: iter(()))
     server.answers["ls"] = lambda request: httpx.Response(200, stream=Dripping())
     began = anyio.current_time()
     with pytest.raises(ConnectionFailed, match=r"less than 1024 bytes a second \(6 bytes so far\)"):

@@ -14,7 +14,6 @@ from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed
-from aiomig._grid.config import Retry
 from aiomig._grid.proxy import Proxy, proxy_for
 from aiomig._grid.tls import TlsStream
 from aiomig.testing import FakeGrid
@@ -35,7 +34,6 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("aiomig._grid.config.Retry", lambda: Retry(tries=1))
 
 
 # -- which one
@@ -93,7 +91,7 @@ async def grid(tmp_path: Path) -> AsyncIterator[FakeGrid]:
 
 def session(address: Address) -> aiomig.Session:
     files: Any = {"certificate": address.certificate, "key": address.key, "ca": address.ca}
-    return aiomig.grid(url=address.url, journal=None, **files)
+    return aiomig.grid(url=address.url, journal=None, retry=aiomig.Retry(tries=1), **files)
 
 
 class Tunnels:

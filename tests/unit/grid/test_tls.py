@@ -8,7 +8,6 @@ import struct
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,7 +19,6 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, ConnectionFailed, ProtocolError, Session
-from aiomig._grid.config import Retry
 from aiomig._grid.credential import Credential
 from aiomig.testing import USER, Authority, FakeGrid
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from aiomig.testing import ClientFiles, Request, Response
 
 NOW = datetime.now(UTC)
+QUICK = aiomig.Retry(first=0.001)
 DAY = timedelta(days=1)
 
 
@@ -52,11 +51,6 @@ class Other(Authority):
         if self._version is not None:
             context.maximum_version = self._version
         return context
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._grid.config.Retry", partial(Retry, first=0.001))
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +80,7 @@ async def served(tmp_path: Path, authority: Authority) -> AsyncIterator[tuple[Fa
 
 
 def session(url: str, files: ClientFiles, ca: Path, **fields: Any) -> Session:
-    return aiomig.grid(url=url, certificate=files.certificate, key=files.key, ca=ca, **fields)
+    return aiomig.grid(url=url, certificate=files.certificate, key=files.key, ca=ca, retry=QUICK, **fields)
 
 
 async def refusal(mig: Session) -> aiomig.MigError:
@@ -389,7 +383,7 @@ async def test_a_server_that_is_not_trusted(tmp_path: Path, authority: Authority
 
 async def test_the_system_does_not_trust_it_either(tmp_path: Path, authority: Authority, client: ClientFiles) -> None:
     async with served(tmp_path, authority) as (_, url):
-        error = await refusal(aiomig.grid(url=url, certificate=client.certificate, key=client.key))
+        error = await refusal(aiomig.grid(url=url, certificate=client.certificate, key=client.key, retry=QUICK))
     assert isinstance(error, ConnectionFailed)
     assert "is not trusted" in str(error)
 
