@@ -1,4 +1,4 @@
-"""Estimates pi by many jobs with seeds of their own, and shows each result as soon as its job ends."""
+"""Estimates pi by many jobs with different seeds, and prints each result as soon as its job ends."""
 
 import argparse
 import statistics
@@ -20,7 +20,7 @@ def throw(seed: int) -> aiomig.JobSpec:
 async def main(options: argparse.Namespace) -> None:
     estimates = []
     async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
-        # The seeds could be without end: no more are taken than 20 jobs have room for.
+        # The seeds could be endless: the sweep takes the next one when a job has ended.
         async for job in mig.sweep(throw, range(options.jobs), in_flight=20):
             result = await job
             estimates.append(float(result.stdout))

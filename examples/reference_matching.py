@@ -1,4 +1,4 @@
-"""Finds which of a few hundred bibliographic references mean the same work, one job a block."""
+"""Finds bibliographic references to the same work, with one job for each block of references."""
 
 import argparse
 import random
@@ -13,7 +13,7 @@ WORDS = ["grid", "job", "queue", "cloud", "model", "graph", "protein", "climate"
 
 
 def references(works: int, copies: int) -> list[str]:
-    """Several references to each work, in no order, each with misprints of its own."""
+    """Return several references to each work, shuffled, each with its own misprints."""
     dice = random.Random(7)
     lines = []
     for year in range(1960, 1960 + works):
@@ -31,7 +31,7 @@ async def main(options: argparse.Namespace) -> None:
     same = {line: {line} for line in lines}
     async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
         everything = aiomig.Remote("reference_matching/references.txt")
-        await mig.files.write_text(everything.path, "\n".join(lines))  # carried once, for all jobs
+        await mig.files.write_text(everything.path, "\n".join(lines))  # uploaded once, for all jobs
         jobs = []
         for start in range(0, len(lines), 40):
             block = "\n".join(lines[start : start + 40]).encode()

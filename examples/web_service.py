@@ -1,4 +1,4 @@
-"""Jobs behind a web service: POST numbers, and GET them sorted. For show, the application is its own client."""
+"""A web service that runs jobs: POST numbers, GET them sorted. As a demonstration, it is its own client."""
 
 import argparse
 import json
@@ -9,9 +9,9 @@ import httpx
 import aiomig
 
 
-class Sorter:  # for any ASGI server; Starlette and FastAPI take a session into their lifespan likewise
+class Sorter:  # for any ASGI server; with Starlette and FastAPI, open the session in the lifespan
     def __init__(self, mig: aiomig.Session) -> None:
-        self.mig = mig  # opened with the service, and shared by all requests
+        self.mig = mig  # opened with the service, shared by all requests
 
     async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         if scope["type"] == "lifespan":

@@ -1,4 +1,4 @@
-"""Cancelling a task at each moment at which it waits, one after the other."""
+"""Cancels a coroutine at its n-th checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Counted:
-    """Awaits something; when it waits for the nth time, something else is called first."""
+    """Awaits an awaitable, and calls a function when it waits for the n-th time."""
 
     def __init__(self, inner: Awaitable[Any], number: int, act: Callable[[], object]) -> None:
         self._inner = inner
@@ -44,10 +44,10 @@ class _Counted:
 
 
 async def cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """Does something, and cancels it by a scope of anyio when it waits for the nth time.
+    """Run a coroutine, and cancel it by a scope of anyio when it waits for the n-th time.
 
     Returns:
-        Whether it waited so often, and what it returned: ``None`` where it was cancelled.
+        Whether it waited so often, and its result, or ``None`` if it was cancelled.
     """
     result = None
     with anyio.CancelScope() as scope:
@@ -57,7 +57,7 @@ async def cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any
 
 
 async def task_cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """The same by ``Task.cancel`` of asyncio, which no scope shields from; on trio by a scope."""
+    """Do the same by asyncio's ``Task.cancel``, which no scope shields from; on trio, by a scope."""
     if sniffio.current_async_library() != "asyncio":
         return await cancelled_at(number, action)
 

@@ -1,7 +1,7 @@
 """Virtual time: a clock that jumps to the next timer once nothing else can run, on asyncio and on trio.
 
-A module that imports `anyio_backend` from here runs its async tests by it. Not for real sockets or processes: while
-they are waited for, time runs away.
+The async tests of a module that imports `anyio_backend` from here use this clock. It does not suit real sockets or
+processes: the clock runs ahead while a test waits for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import trio.testing
 
 
 class AutojumpLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop with such a clock, which begins at 0."""
+    """An asyncio loop with a virtual clock that begins at 0."""
 
     def __init__(self) -> None:
         super().__init__()

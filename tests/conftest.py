@@ -1,4 +1,4 @@
-"""What all tests share: every async test runs on asyncio and on trio."""
+"""Fixtures of all tests. Every async test runs on asyncio and on trio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["_everything_is_searched", "_no_secret_is_told", "pytest_runtest_logr
 
 @pytest.fixture(autouse=True, scope="session")
 def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps what aiomig remembers of a user, such as the journal of submits, out of the home of whoever tests."""
+    """Keep aiomig's state, such as the journal of submits, out of the home of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

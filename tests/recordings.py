@@ -1,4 +1,4 @@
-"""The recorded exchanges with a real server, for the tests that replay them."""
+"""The recorded requests to a real server and its responses, for the tests that replay them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "data" / "recordings"
 
 @dataclass(frozen=True)
 class Exchange:
-    """One answer. ``json`` is its objects without the scripts and styles of a web page, where it was JSON."""
+    """A recorded response. Recorded JSON leaves out the scripts and styles of web pages."""
 
     name: str
     method: str

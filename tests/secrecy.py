@@ -1,8 +1,8 @@
-"""Looks for the user's key and its password in everything that the suite says.
+"""Searches all output of the suite for the user's key and its password.
 
-Each time a session reads a key to speak TLS with, its password and the lines of its body become words that nobody may
-say. From then on the logs of that test are taken down to DEBUG, and searched, and so are the messages of all errors,
-warnings, the reports of pytest, and the arguments and environments of the processes that are started.
+Each time a session reads a key, its password and the lines of its body become secrets. From then on, the logs of that
+test are captured at DEBUG and searched. The messages of errors and warnings, the reports of pytest, and the arguments
+and environments of new processes are searched too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 LOGGERS = ("aiomig", "httpx", "httpcore")
 _SHORTEST = 8
-"""Characters of a word; a shorter one might be said by chance."""
+"""The shortest secret, in characters. Shorter text may appear by chance."""
 
 _STARTING = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec", "os.system", "os.spawn"})
 
 
 class Secrets(logging.Handler):
-    """What may not be said, and who said it."""
+    """The secrets, and where they appeared."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -37,7 +37,7 @@ class Secrets(logging.Handler):
         self.searched = 0
 
     def learn(self, config: aiomig.Config) -> None:
-        """Takes in the password of a key, and its body."""
+        """Add the password of a key, and its body."""
         if isinstance(config.password, str) and len(config.password) >= _SHORTEST:
             self.words.add(config.password)
         for path in filter(Path.is_file, {config.key, config.certificate}):
@@ -47,15 +47,15 @@ class Secrets(logging.Handler):
                 continue
             self.words |= {line for line in text.splitlines() if len(line) >= 32 and "-" not in line}
 
-    def search(self, where: str, *said: object) -> None:
-        """Notes whoever says one of the words."""
-        text = " ".join(map(str, said))
+    def search(self, where: str, *values: object) -> None:
+        """Record a leak if the values hold a secret."""
+        text = " ".join(map(str, values))
         self.searched += 1
         if any(word in text for word in self.words):
             self.leaks.append(f"{where} holds a key or its password: {text[:500]}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Searches a line of the log, and what comes with it."""
+        """Search a log record and its fields."""
         self.search(f"the log {record.name}", record.getMessage(), record.__dict__, record.exc_info or "")
 
 
@@ -106,10 +106,10 @@ def _no_secret_is_told(_everything_is_searched: None) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Searches what pytest shows of a test: how it failed, and what it wrote."""
+    """Search pytest's report of a test: its failure and its output."""
     SECRETS.search(f"the report of {report.nodeid}", report.longreprtext, *report.sections)
 
 
 def pytest_warning_recorded(warning_message: Any, nodeid: str) -> None:
-    """Searches a warning."""
+    """Search a warning."""
     SECRETS.search(f"a warning in {nodeid}", warning_message)

@@ -1,4 +1,4 @@
-"""Each example is a whole program that runs in local mode, in a home of its own."""
+"""Each example is a complete program that runs in local mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ JOB_ID = r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_local\.0"
 
 
 def run(name: str, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs an example as a user does; a warning of any kind is an error."""
+    """Run an example as a user does. A warning is an error."""
     return subprocess.run(
         [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "AIOMIG_HOME": str(home), **environment},
@@ -30,7 +30,7 @@ def run(name: str, home: Path, *arguments: str, **environment: str) -> subproces
 
 
 def output(name: str, home: Path, *arguments: str, **environment: str) -> str:
-    """The standard output of an example that must succeed, and say nothing else."""
+    """Run an example that must succeed, without standard error. Return its standard output."""
     done = run(name, home, *arguments, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -84,7 +84,7 @@ def test_web_service(tmp_path: Path) -> None:
 
 
 def tools(folder: Path, **scripts: str) -> str:
-    """A PATH with these commands before all others, or with no MPI at all where there are none."""
+    """Return a PATH with these commands and a few of the system, but without an MPI."""
     folder.mkdir()
     for name in ("bash", "sh", "rm", "cat", "chmod"):
         found = next(path for path in map(Path, ("/bin", "/usr/bin")) if (path / name).exists()) / name

@@ -1,4 +1,4 @@
-"""Each example is a whole program that runs on a grid too: a `FakeGrid` over TLS, by a ``miguser.conf``."""
+"""Each example also runs on a grid: a `FakeGrid` over TLS, with a ``miguser.conf``."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ LONGEST = 300.0
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """The examples choose their own; here only the server and the programs are waited for."""
+    """These tests wait for the server and for programs only."""
     return "asyncio"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A server that runs jobs, and its user's configuration."""
+    """A server that runs jobs, and the configuration of its user."""
 
     server: ServerProcess
     config: Path
     home: Path
 
     async def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        """Runs an example as a user does; a warning of any kind is an error."""
+        """Run an example as a user does. A warning is an error."""
         command = [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py"), "--grid", str(self.config)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AIOMIG_")}
         with anyio.fail_after(LONGEST):
@@ -50,18 +50,18 @@ class Grid:
             )
 
     async def output(self, name: str, *arguments: str) -> str:
-        """The standard output of an example that must succeed, and say nothing else."""
+        """Run an example that must succeed, without standard error. Return its standard output."""
         done = await self.run(name, *arguments)
         assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
         return done.stdout.decode()
 
     def left_behind(self) -> list[str]:
-        """The private folders of jobs in the home."""
+        """Return the names of the private folders of jobs in the home."""
         return sorted(path.name for path in (self.home / PRIVATE_FOLDER).glob("*"))
 
 
 def write_config(folder: Path, server: ServerProcess) -> Path:
-    """What users of a grid have, in the form that its own scripts read (mig-protocol 1)."""
+    """Write the ``miguser.conf`` of the user (docs/protocol.md#miguserconf). Return its path."""
     config = folder / "miguser.conf"
     lines = {
         "migserver": server.url,
@@ -130,7 +130,7 @@ async def test_mpi_hello(grid: Grid) -> None:
 
 
 def tools(folder: Path, **scripts: str) -> str:
-    """A folder of commands for the resource, to come first in its PATH."""
+    """Return a PATH that begins with a folder of these commands."""
     folder.mkdir()
     for name, text in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")

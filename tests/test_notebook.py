@@ -1,4 +1,4 @@
-"""The notebook of the examples: its cells run as Jupyter runs them, and show what they showed."""
+"""The cells of the example notebook run as in Jupyter, and show what the notebook holds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CELLS = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
 async def run_cell(source: str, names: dict[str, Any]) -> Any:
-    """Runs a cell as Jupyter does: in a task and a context of its own; the value of its last expression."""
+    """Run a cell as Jupyter does, in a task of its own. Return the value of its last expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     pieces: list[ast.Module | ast.Expression] = [tree]
@@ -48,7 +48,7 @@ async def in_task(code: CodeType, names: dict[str, Any]) -> Any:
 
 
 class Shell:
-    """What the extension uses of IPython."""
+    """The part of IPython that the extension uses."""
 
     def __init__(self) -> None:
         self.printers: dict[type, Any] = {}
@@ -64,7 +64,7 @@ def html_of(value: Any) -> str:
 
 
 def texts(cell: dict[str, Any], kind: str) -> str:
-    """What a cell printed, or its value, in the notebook as it was run."""
+    """Return what a cell printed, or its value, as the notebook holds it."""
     if kind == "stdout":
         return "".join("".join(each["text"]) for each in cell["outputs"] if each["output_type"] == "stream")
     values = [each["data"] for each in cell["outputs"] if each["output_type"] == "execute_result"]

@@ -1,4 +1,4 @@
-"""The example of a web service: its application, as a server and many clients use it."""
+"""A server and many clients use the application of the example web service."""
 
 from __future__ import annotations
 

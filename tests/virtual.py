@@ -1,4 +1,4 @@
-"""A grid in memory with a session on it, for tests by a virtual clock: jobs do what the test says."""
+"""A grid in memory and a session on it, for tests with a virtual clock. The test decides what jobs do."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from aiomig.testing import Site
 
 REAL_TIME = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-"""For tests with processes, in modules that have a virtual clock else."""
+"""For tests with processes, in modules whose other tests use a virtual clock."""
 
 
 EPOCH = 1_700_000_000.0
-"""When the grid's time begins: so that its job ids have the same length each time."""
+"""The start of the grid's time, so that its job ids always have the same length."""
 
 
 def session_on(grid: FakeGrid, **rule: Any) -> aiomig.Session:
-    """A session that polls without jitter."""
+    """Return a session that polls without jitter."""
     polling = aiomig.Polling(**{"jitter": 0.0, **rule})
     return aiomig.grid(
         url="https://grid.example.org",
@@ -39,7 +39,7 @@ def session_on(grid: FakeGrid, **rule: Any) -> aiomig.Session:
 
 @asynccontextmanager
 async def world(site: Site | None = None, **rule: Any) -> AsyncIterator[tuple[FakeGrid, aiomig.Session]]:
-    """A grid whose jobs wait for the test, and a session on it, with nothing asked yet."""
+    """Open a grid whose jobs wait for the test, and a session on it. The list of requests is empty."""
     async with FakeGrid(site=site, epoch=EPOCH) as grid:
         grid.hold()
         async with session_on(grid, **rule) as session:
@@ -48,12 +48,12 @@ async def world(site: Site | None = None, **rule: Any) -> AsyncIterator[tuple[Fa
 
 
 def seeded(grid: FakeGrid, count: int) -> list[str]:
-    """The ids of so many new jobs that nobody submitted."""
+    """Add jobs to the grid without a submit. Return their ids."""
     return [grid._jobs.make(grid.user, Description({"EXECUTE": ("true",)})).id for _ in range(count)]
 
 
 def asked(grid: FakeGrid) -> list[tuple[float, int]]:
-    """Of each ``jobstatus`` by which jobs were followed, the time and the number of jobs."""
+    """Return the time and the number of jobs of each request that polled for statuses."""
     return [
         (each.at, len(each.parameters["job_id"]))
         for each in grid.requests
@@ -62,10 +62,10 @@ def asked(grid: FakeGrid) -> list[tuple[float, int]]:
 
 
 def tasks() -> int:
-    """The tasks that there are."""
+    """Return the number of running tasks."""
     return len(anyio.get_running_tasks())
 
 
 def left_in(session: aiomig.Session) -> int:
-    """The jobs to which someone is subscribed."""
+    """Return the number of jobs with a subscription."""
     return len(session._backend.subscriptions)

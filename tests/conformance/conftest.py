@@ -1,7 +1,7 @@
 """The sessions of the conformance suite: the same behaviour in every mode, on asyncio and on trio.
 
-The modes are local mode, a `FakeGrid` in memory and over TLS; and, alone, a real server where ``$AIOMIG_LIVE_CONFIG``
-names a configuration: see `live`.
+The modes are local mode, and a `FakeGrid` in memory and over TLS. If ``$AIOMIG_LIVE_CONFIG`` names a configuration, the
+only mode is that real server: see `live`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MODES = ("live",) if CONFIG else ("local", "fake", "fake-tls")
 
-_ON_EXIT = "on_exit: a grid has no say in when a program ends, and leaves its jobs running"
-_SWITCH = "which mode is chosen where no grid is configured"
+_ON_EXIT = "on_exit: a grid leaves its jobs running when a program ends"
+_SWITCH = "the choice of a mode without a configuration of a grid"
 LOCAL_ONLY = {
     "test_leaving_by_an_exception_cancels": _ON_EXIT,
     "test_leaving_by_cancellation_cancels": _ON_EXIT,
@@ -39,21 +39,23 @@ LOCAL_ONLY = {
     "test_connect_chooses_local_mode": _SWITCH,
     "test_connect_follows_the_environment": _SWITCH,
     "test_local_mode_keeps_what_a_failed_attempt_wrote": "a grid throws it away",
-    "test_too_much_wall_time_ends_an_attempt": "wall_time_grace: a grid looks once a minute, and gives 90 s besides",
+    "test_too_much_wall_time_ends_an_attempt": "wall_time_grace: a grid looks once a minute, and gives 90 s more",
     "test_a_job_that_waits_too_long_expires": "expire_after: a grid's is a year",
 }
-"""The tests that no grid can pass, with the reason; there are no others."""
+"""The tests that no grid can pass, with the reason."""
 
 SLEEP = 30
-"""Seconds that a job executes on a real server where a gate would hold it."""
+"""Seconds that a job executes on a real server, in place of waiting at a gate."""
 
 _FOR_EVER = Resources(nodes=100_000)
-"""What no resource has: a job that asks for it stays in the queue."""
+"""More than any resource has: a job that asks for it stays in the queue."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "job(commands, **fields): the job that the `job` fixture submits")
-    config.addinivalue_line("markers", "combined(name): a test that another stands for where jobs take minutes")
+    config.addinivalue_line(
+        "markers", "combined(name): skip this test on a real server, because another test covers it"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,13 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who makes the certificates of the fake grid and of its user."""
+    """Provide the authority that signs the certificates of the fake grid and its user."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def run() -> Iterator[Run]:
-    """What is known of this run on a real server; what its tests did not remove goes at the end."""
+    """Provide the records of this run on a real server. At the end, remove what its tests left."""
     run = Run()
     yield run
     if CONFIG:
@@ -85,43 +87,43 @@ async def settings(
         yield Settings(tmp_path)
         return
     opened = live(run, request.node, tmp_path) if mode == "live" else fake(mode, tmp_path, authority)
-    async with opened as found:
-        yield found
+    async with opened as settings:
+        yield settings
 
 
 @pytest.fixture
 def local_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """For what only local mode has."""
+    """Provide the settings for tests of local mode only."""
     reason = LOCAL_ONLY[request.node.originalname]
     if settings.mode != "local":
-        pytest.skip(f"of local mode only: {reason}")
+        pytest.skip(f"local mode only: {reason}")
     return settings
 
 
 @pytest.fixture
 def grid_settings(settings: Settings) -> Settings:
-    """For what only a grid has."""
+    """Provide the settings for tests of a grid only."""
     if settings.mode == "local":
-        pytest.skip("of a grid only")
+        pytest.skip("a grid only")
     return settings
 
 
 @pytest.fixture
 def top(settings: Settings) -> str:
-    """The folder of the home that is this test's own."""
+    """Return this test's own folder of the home."""
     return settings.top
 
 
 @pytest.fixture
 async def mig(settings: Settings) -> AsyncIterator[aiomig.Session]:
-    """An open session."""
+    """Provide an open session."""
     async with settings.session() as session:
         yield session
 
 
 @pytest.fixture
 async def job(request: pytest.FixtureRequest, settings: Settings, mig: aiomig.Session) -> aiomig.Job:
-    """The job that the test declares by ``@pytest.mark.job``; it may have ended."""
+    """Submit the job that the test declares by ``@pytest.mark.job``. It may have ended already."""
     if isinstance(settings, LiveSettings):
         return await settings.run.job(request.node, mig)
     return await mig.submit(cast("JobSpec", declared(request.node)))
@@ -129,7 +131,7 @@ async def job(request: pytest.FixtureRequest, settings: Settings, mig: aiomig.Se
 
 @pytest.fixture
 async def no_new_job(mig: aiomig.Session) -> AsyncIterator[None]:
-    """Sees to it that the test makes no job."""
+    """Check that the test makes no job."""
     before = await mig.jobs(newest=1)
     yield
     assert await mig.jobs(newest=1) == before
@@ -137,9 +139,9 @@ async def no_new_job(mig: aiomig.Session) -> AsyncIterator[None]:
 
 @pytest.fixture
 def gate(settings: Settings) -> Iterator[Gate]:
-    """Where jobs wait for the test."""
+    """Provide a gate at which jobs wait for the test."""
     if not settings.here:
-        pytest.skip("a job elsewhere cannot be held: it sees nothing of what changes after its start")
+        pytest.skip("a job on another machine cannot wait for the test")
     gate = Gate(settings.folder / "gate")
     yield gate
     gate.close()
@@ -147,7 +149,7 @@ def gate(settings: Settings) -> Iterator[Gate]:
 
 @pytest.fixture
 def holding(request: pytest.FixtureRequest, settings: Settings) -> str:
-    """A command that goes on until the gate is opened, or for `SLEEP` seconds."""
+    """Return a command that runs until the gate is opened, or for `SLEEP` seconds."""
     if not settings.here:
         return f"sleep {SLEEP}"
     gate: Gate = request.getfixturevalue("gate")
@@ -156,7 +158,7 @@ def holding(request: pytest.FixtureRequest, settings: Settings) -> str:
 
 @pytest.fixture
 async def executing(mig: aiomig.Session, holding: str) -> aiomig.Job:
-    """A job that is EXECUTING and `holding`."""
+    """Submit a job with the command `holding`, and wait until it is EXECUTING."""
     job = await mig.submit(holding)
     await until(job, JobState.EXECUTING)
     return job
@@ -164,13 +166,13 @@ async def executing(mig: aiomig.Session, holding: str) -> aiomig.Job:
 
 @pytest.fixture
 def idle(settings: Settings) -> Resources:
-    """For jobs that need not run: on a real server, that they do not."""
+    """Return resources for jobs that need not run. On a real server, they do not run."""
     return Resources() if settings.here else _FOR_EVER
 
 
 @pytest.fixture
 def waiting(mig: aiomig.Session, settings: Settings, holding: str) -> Callable[[str], Awaitable[aiomig.Job]]:
-    """Submits a job that stays QUEUED until the gate is opened once for each slot: others are before it."""
+    """Return a function that submits a job behind others, QUEUED until the gate has opened once for each slot."""
 
     async def submit(command: str) -> aiomig.Job:
         if not settings.here:

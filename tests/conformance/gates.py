@@ -1,4 +1,4 @@
-"""Jobs that wait for the test: they read a line from a pipe which the test writes."""
+"""Jobs that wait for the test: they read a line from a pipe, and the test writes it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import aiomig
 
 LONGEST = 600.0
-"""Seconds that a state is waited for: a real grid takes its time, and a broken one for ever."""
+"""Seconds to wait for a state. A real grid is slow, and a broken one never gets there."""
 
 
 class Gate:
-    """A pipe; ``command`` waits at it until `open` lets it through."""
+    """A pipe. A job with ``command`` waits until `open` lets it through."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -26,7 +26,7 @@ class Gate:
         self.command = f"read -r _ < {shlex.quote(str(path))}"
 
     def open(self, jobs: int = 1) -> None:
-        """Lets so many jobs through, now or when they come."""
+        """Let so many jobs through, now or when they arrive."""
         os.write(self._descriptor, b"\n" * jobs)
 
     def close(self) -> None:
@@ -34,7 +34,7 @@ class Gate:
 
 
 async def until(job: aiomig.Job, *states: aiomig.JobState) -> aiomig.JobStatus:
-    """Waits for one of some states; an end before it is an error of the test."""
+    """Wait for one of some states. Raises AssertionError if the job ends before."""
     with anyio.fail_after(LONGEST):
         async for status in job:
             if status.state in states:

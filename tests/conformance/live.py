@@ -1,12 +1,12 @@
-"""A real server: the account whose ``miguser.conf`` is named by ``$AIOMIG_LIVE_CONFIG``.
+"""Runs the suite on a real server. ``$AIOMIG_LIVE_CONFIG`` names the ``miguser.conf`` of the account.
 
-Everything the suite makes there is its own, and is removed afterwards: a folder of the home for each test, the private
-folders and the results of its jobs. Nothing else of the account is touched, and jobs of others may be there.
+The suite makes a folder of the home for each test, and the private folders and results of its jobs. It removes all of
+them afterwards, and touches nothing else of the account. Other jobs may be there.
 
-A grid may take a minute to start a job. So jobs that tests declare (`declared`) are all submitted by the first that
-wants one, and each test runs on one event loop, asyncio and trio by turns.
+A grid may take a minute to start a job. So the first test that needs a declared job (`declared`) submits the jobs of
+all tests, and each test runs on one event loop: asyncio and trio alternate.
 
-``$AIOMIG_LIVE_MEMORY`` (megabytes), ``$AIOMIG_LIVE_VGRID`` and ``$AIOMIG_LIVE_BACKEND`` suit it to the site.
+``$AIOMIG_LIVE_MEMORY`` (megabytes), ``$AIOMIG_LIVE_VGRID`` and ``$AIOMIG_LIVE_BACKEND`` adapt the suite to the site.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 
 CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
 LONGEST = 1200.0
-"""Seconds that one test may take; jobs that no resource takes wait for ever."""
+"""The longest time of one test, in seconds. Jobs that no resource takes wait for ever."""
 
 _MODEST = {"RETRIES": "0", "CPUTIME": "120", "MEMORY": os.environ.get("AIOMIG_LIVE_MEMORY", "256")}
-_OURS = {"MEMORY": "1024"}  # what `Resources` asks for where a test asks for nothing
+_OURS = {"MEMORY": "1024"}  # the default of `Resources`
 _SWITCHED_OFF = re.compile(
     r"disabled|not enabled|switched off|not (?:supported|available) (?:on|by|at) this", re.IGNORECASE
 )
 
 
 def switched_off(error: aiomig.ServerError | aiomig.SubmitRejected) -> str:
-    """The words of a server that does not offer something; nothing where it is another error."""
-    said = str(error)
-    return f"the site says: {said}" if _SWITCHED_OFF.search(said) else ""
+    """Return the words of a server that does not offer something, or nothing for another error."""
+    message = str(error)
+    return f"the site says: {message}" if _SWITCHED_OFF.search(message) else ""
 
 
 @contextmanager
 def skipping() -> Iterator[None]:
-    """Skips a test by the name of what its site does not do."""
+    """Skip a test if the site does not offer an operation. The reason has the server's words."""
     try:
         yield
     except (aiomig.ServerError, aiomig.SubmitRejected) as error:
@@ -68,9 +68,9 @@ def skipping() -> Iterator[None]:
 
 
 def declared(item: pytest.Item) -> JobSpec | None:
-    """The job that a test declares by ``@pytest.mark.job(commands, **fields)``.
+    """Return the job that a test declares by ``@pytest.mark.job(commands, **fields)``.
 
-    A function in place of a value is given those parameters of the test that it names.
+    A value may be a function. It is called with the parameters of the test that it names.
     """
     marker = item.get_closest_marker("job")
     if marker is None:
@@ -88,9 +88,9 @@ class Run:
     """One run of the suite on a server.
 
     Attributes:
-        made: the jobs that are to be removed, with their private folders.
+        made: the jobs to remove, with their private folders.
         shared: the folders of inputs that several jobs share.
-        early: the jobs that were submitted before their tests, by the id of the test.
+        early: the jobs that were submitted before their tests, by test id.
     """
 
     token: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -99,7 +99,7 @@ class Run:
     early: dict[str, str] | None = None
 
     async def job(self, item: pytest.Item, session: Session) -> aiomig.Job:
-        """The job that a test declares; with the first, those of all tests are submitted."""
+        """Return the job that a test declares. The first call submits the jobs of all tests."""
         if self.early is None:
             await self._submit_early(item.session.items, session)
         job_id = (self.early or {}).get(item.nodeid)
@@ -113,12 +113,12 @@ class Run:
         try:
             outcomes: Sequence[object] = await session.submit_many(specs.values())
         except aiomig.SubmitErrors as error:
-            outcomes = error.outcomes  # a test whose job was not taken submits it itself, and shows why
+            outcomes = error.outcomes  # a test whose job was refused submits it again, and shows the reason
         jobs = zip(specs, outcomes, strict=True)
         self.early = {name: job.id for name, job in jobs if isinstance(job, aiomig.Job)}
 
     def take(self, before: Mapping[str, str | None], item: pytest.Item) -> dict[str, str | None]:
-        """The jobs that one test has made, or had made; they are its to remove."""
+        """Return the jobs of one test, which it must remove, and forget them."""
         waiting = {job_id for name, job_id in (self.early or {}).items() if name != item.nodeid}
         own = {job_id: folder for job_id, folder in self.made.items() if job_id not in before and job_id not in waiting}
         if (early := (self.early or {}).pop(item.nodeid, None)) is not None:
@@ -129,7 +129,7 @@ class Run:
 
 
 async def remove(jobs: Mapping[str, str | None], *paths: str) -> None:
-    """Cancels jobs that have not ended, and removes what they and the test left in the home."""
+    """Cancel jobs that have not ended, and remove what they and the test left in the home."""
     async with aiomig.grid(CONFIG) as session:
         if jobs:
             try:
@@ -143,16 +143,16 @@ async def remove(jobs: Mapping[str, str | None], *paths: str) -> None:
 
 
 async def tidy(run: Run) -> None:
-    """Removes what is left at the end of a run: of tests that did not come to it, and what several had in common."""
+    """Remove what is left at the end of a run: files of interrupted tests, and shared inputs."""
     await remove(run.made, *run.shared)
     async with aiomig.grid(CONFIG) as session:
         for folder in (SHARED_FOLDER, PRIVATE_FOLDER):
             with suppress(aiomig.FileExists, aiomig.FileNotFound):
-                await session.files.rmdir(folder)  # which others may have made; if they use it, it stays
+                await session.files.rmdir(folder)  # another program may use the folder too
 
 
 class Careful:
-    """A `Backend` that asks for little, remembers what it makes, and skips tests of what a site does not do."""
+    """A `Backend` that asks for few resources, records its jobs, and skips tests of what a site does not offer."""
 
     def __init__(self, backend: Backend, run: Run) -> None:
         self._backend = backend
@@ -178,7 +178,7 @@ class Careful:
     async def results(self, status: aiomig.JobStatus) -> Mapping[str, bytes]:
         files = await self._backend.results(status)
         if status.state is JobState.FINISHED and files.get("status") == b"":
-            pytest.skip("the site loses results: they arrive empty (mig-protocol 11)")
+            pytest.skip("the site loses results: they arrive empty (docs/protocol.md#python-3-servers)")
         return files
 
 
@@ -204,7 +204,7 @@ class LiveSettings(Settings):
 
 @asynccontextmanager
 async def live(run: Run, item: pytest.Item, folder: Path) -> AsyncIterator[LiveSettings]:
-    """What one test may use of the account; all of that is removed at the end."""
+    """Provide the settings of one test, and remove its files and jobs at the end."""
     top = f"aiomig-conformance-{run.token}-{secrets.token_hex(4)}"
     before = dict(run.made)
     try:
@@ -214,7 +214,7 @@ async def live(run: Run, item: pytest.Item, folder: Path) -> AsyncIterator[LiveS
 
 
 def prepare(items: list[pytest.Item]) -> None:
-    """Gives each test one event loop and a longest time, and leaves out what `combined` tests stand for."""
+    """Give each test one event loop and a time limit, and skip tests with the marker ``combined``."""
     only = os.environ.get("AIOMIG_LIVE_BACKEND")
     turns: dict[str, int] = {}
     kept: list[pytest.Item] = []
@@ -226,7 +226,7 @@ def prepare(items: list[pytest.Item]) -> None:
             kept.append(item)
             _limit(item)
         if (stands := item.get_closest_marker("combined")) is not None:
-            item.add_marker(pytest.mark.skip(f"{stands.args[0]} stands for it on a real server"))
+            item.add_marker(pytest.mark.skip(f"{stands.args[0]} covers it on a real server"))
     items[:] = kept
 
 

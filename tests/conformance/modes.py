@@ -1,4 +1,4 @@
-"""Ways to open the sessions of the suite: this machine, a `FakeGrid` in memory or over TLS, and a real server."""
+"""Opens the sessions of the suite: in local mode, and on a `FakeGrid` in memory or over TLS."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SITE = Site(parse_time=0.02, retries=0, liveio_interval=0.0, liveio_time=0.0)
 
 @dataclass(frozen=True)
 class Settings:
-    """How sessions are opened in one mode; this one is local mode.
+    """Opens sessions in one mode. This class is local mode.
 
     Attributes:
         mode: the name of the mode.
-        folder: on this machine, for what belongs to one test.
+        folder: a folder of this machine for one test.
         top: the folder of the home in which the test keeps its files.
-        slots: how many jobs run at once.
+        slots: the number of jobs that run at once.
         here: whether jobs run on this machine, and so can wait at a `Gate`.
     """
 
@@ -43,17 +43,17 @@ class Settings:
 
     @property
     def home(self) -> Path:
-        """The emulated home."""
+        """Return the emulated home."""
         return self.folder / "home"
 
     def session(self, **fields: Any) -> aiomig.Session:
-        """A new session on the home of this test; ``fields`` are for local mode only."""
+        """Return a new session on the home of this test. ``fields`` are for local mode only."""
         return aiomig.local(self.home, **{"slots": self.slots, "on_exit": "cancel", **fields})
 
 
 @dataclass(frozen=True, kw_only=True)
 class FakeSettings(Settings):
-    """A `FakeGrid`, whose jobs are run by the local engine."""
+    """Opens sessions on a `FakeGrid`. Local mode's engine runs its jobs."""
 
     grid: FakeGrid
     config: Config
@@ -69,7 +69,7 @@ class FakeSettings(Settings):
 
 @asynccontextmanager
 async def fake(mode: str, folder: Path, authority: Authority) -> AsyncIterator[FakeSettings]:
-    """A `FakeGrid` of one test, reached in memory or over TLS."""
+    """Run a `FakeGrid` for one test, in memory or over TLS."""
     async with FakeGrid(folder / "home", site=SITE, slots=SLOTS) as grid:
         files = authority.client(grid.user)
         if mode == "fake":

@@ -1,4 +1,4 @@
-"""The recorded runs of a real grid, in the form in which a local run can be compared with them."""
+"""The recorded runs of a real grid, in a form that can be compared with local runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 LARGE = 1_000_000
-"""Of contents of this size and more the recorder kept a hash."""
+"""From this size on, the recordings hold a hash of the content."""
 
 _KEYWORDS = ("ENVIRONMENT", "EXECUTE", "JOBTYPE", "MAXFILL", "OUTPUTFILES", "RETRIES")
 _REFUSED_WITHOUT_A_KEYWORD = {"runtime environment": "RUNTIMEENVIRONMENT", "vgrid": "VGRID"}
@@ -28,15 +28,15 @@ _NOT_COMPARABLE = (
     (re.compile(r"(?<!\d)\d{6}-\d{6}\.\d+"), "LOCALJOBNAME"),
     (re.compile(r"(LOCALJOBNAME\.job: line) \d+:(?: +\d+ (?=[A-Z]))?"), r"\1 N:"),
 )
-"""Job ids, MiG's names of attempts, and bash's line numbers and process ids."""
+"""Text that differs between runs: job ids, names of attempts, bash's line numbers and process ids."""
 
 _OWN_NAMES = re.compile(r"(?m)(?:^(?:\./)?(?:LOCALJOBNAME|JOBID)\.\S+\n){2,}")
-"""A part of a sorted list of files in which the order depends on the numbers."""
+"""A part of a sorted list of files. Its order depends on the numbers in the names."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """All that is compared of a run."""
+    """Everything about a run that is compared."""
 
     state: str
     reasons: tuple[str, ...]
@@ -50,7 +50,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Run:
-    """One recorded run."""
+    """A recorded run."""
 
     name: str
     mrsl: str
@@ -63,12 +63,12 @@ class Run:
 
     @property
     def job_id(self) -> str | None:
-        """The job's id on the grid; ``None`` where it was refused."""
+        """Return the job's id on the grid, or ``None`` if it was refused."""
         return self.answer.get("job_id")
 
     @property
     def refused_keyword(self) -> str:
-        """The keyword that the server's refusal is about."""
+        """Return the keyword that the server refused."""
         message = " ".join(self.answer["message"].split())
         named = [keyword for keyword in _KEYWORDS if keyword in message.partition("You supplied")[0]]
         return (
@@ -76,7 +76,7 @@ class Run:
         )
 
     def ending(self) -> Ending:
-        """What the grid made of it."""
+        """Return how the run ended on the grid."""
         files = {path.rpartition(".")[2]: _content(file) for path, file in (self.output or {}).items()}
         histories = (each["execution_history"] for each in self.final["execution_histories"])
         return Ending(
@@ -96,14 +96,14 @@ class Run:
 
 
 def recordings() -> dict[str, str]:
-    """All recordings as JSON text, by the name of the run."""
+    """Return all recordings as JSON text, by the name of the run."""
     lines = [line for path in sorted(FOLDER.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
     lines += [path.read_text("utf-8") for path in sorted(FOLDER.glob("*.json"))]
     return {json.loads(line)["name"]: line for line in lines}
 
 
 def run_of(recording: str, substitutions: Mapping[str, str]) -> Run:
-    """A run; texts are replaced in its description and in what came of it alike."""
+    """Return a run, with texts replaced in its description and its results."""
     for old, new in substitutions.items():
         assert old in recording, f"nothing to replace: {old}"
         recording = recording.replace(old, new)
@@ -127,7 +127,7 @@ def _content(file: Mapping[str, Any]) -> str | bytes:
 
 
 def comparable(data: bytes) -> str | bytes:
-    """A content without what is different each time: text where it is text, a hash where it is large."""
+    """Return a content without text that differs between runs; bytes if it is not text, and a hash if it is large."""
     if len(data) >= LARGE:
         return f"sha256 {hashlib.sha256(data).hexdigest()}"
     try:
@@ -140,7 +140,7 @@ def comparable(data: bytes) -> str | bytes:
 
 
 def put_before(run: Run, home: Path) -> None:
-    """Puts the files into a home that were there before a run."""
+    """Write the files of a run's home as they were before it."""
     for path, file in run.before.items():
         target = home / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def put_before(run: Run, home: Path) -> None:
 
 
 def snapshot(home: Path) -> dict[str, str]:
-    """The files of a home with their permissions, but for aiomig's own and the results of jobs."""
+    """Return the files of a home with their permissions, without aiomig's own files and the results of jobs."""
     found: dict[str, str] = {}
     for path in sorted(home.rglob("*")):
         name = path.relative_to(home).as_posix()
@@ -161,7 +161,7 @@ def snapshot(home: Path) -> dict[str, str]:
 
 
 def local_ending(status: aiomig.JobStatus, home: Path, before: Mapping[str, str]) -> Ending:
-    """What local mode made of a run."""
+    """Return how a run ended in local mode."""
     folder = home / "job_output" / status.job_id
     files = {
         path.rpartition(".")[2]: comparable((folder / path).read_bytes())

@@ -1,1 +1,1 @@
-"""Programs that tests start, kill and watch, and what both sides need for that."""
+"""Programs that tests start, kill and watch, and the helpers of both sides."""

@@ -1,9 +1,8 @@
 """Submits jobs and is killed: ``crash.py HOME LOGS BACKEND JOBS MOMENT``.
 
-MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (the K-th id is printed, the K-th job is seen to have begun, or
-to have ended), ``job:K`` (the K-th job kills this program, and runs on), or ``before:MODULE:NAME:K`` and
-``after:MODULE:NAME:K`` (around the K-th call of one of aiomig's functions). Prints the id of each job as soon as it
-has it.
+MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (when the K-th id is printed, or the K-th job is reported as begun
+or ended), ``job:K`` (the K-th job kills this program, and keeps running), or ``before:MODULE:NAME:K`` and
+``after:MODULE:NAME:K`` (around the K-th call of one of aiomig's functions). Prints the id of each job at once.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.programs.mines import Countdown, lay
 
 
 def commands(number: int, logs: str, kind: str, count: int) -> list[str]:
-    """What job ``number`` does: it leaves a line in its own log, and an output."""
+    """Return the commands of job ``number``: they add a line to its log, and write an output."""
     log = shlex.quote(f"{logs}/{number}")
     lines = [f"echo run >> {log}", f"echo {number}", f"cat in.txt > out.txt; echo {number} >> out.txt"]
     if number % 2:
@@ -36,7 +35,7 @@ async def main(home: str, logs: str, jobs: int, kind: str, count: int) -> None:
         for number in range(jobs):
             job = await mig.submit(
                 commands(number, logs, kind, count),
-                inputs=[] if number % 2 else [(b"input\n", "in.txt")],  # what needs nothing starts another way
+                inputs=[] if number % 2 else [(b"input\n", "in.txt")],  # jobs without inputs start on another path
                 outputs=["out.txt"],
                 name=str(number),
             )

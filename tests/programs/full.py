@@ -1,7 +1,7 @@
-"""Fills up the disk of its home: ``full.py BACKEND HOME LIMIT``.
+"""Fills the disk of its home: ``full.py BACKEND HOME LIMIT``.
 
-Submits jobs until local mode says that it cannot go on, and prints the id of each. With a LIMIT other than 0 no file
-of this program may grow beyond so many bytes. The last line is the error.
+Submits jobs until local mode fails, and prints the id of each. A LIMIT other than 0 is the largest size of a file of
+this program, in bytes. The last line is the error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import anyio
 import aiomig
 
 WORDS = "x" * 4000
-"""Makes the record of each job bigger than a page of the database."""
+"""Makes the record of each job larger than a page of the database."""
 
 
 def say(text: object) -> None:

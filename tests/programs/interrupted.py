@@ -1,4 +1,4 @@
-"""Runs jobs, and is interrupted as by Ctrl-C at a moment of `mines`: ``interrupted.py BACKEND HOME LOGS MOMENT``."""
+"""Runs jobs, and gets SIGINT at a chosen moment, as by Ctrl-C: ``interrupted.py BACKEND HOME LOGS MOMENT``."""
 
 from __future__ import annotations
 

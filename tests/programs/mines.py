@@ -1,4 +1,4 @@
-"""A signal at a chosen moment, around the K-th call of a function: SIGKILL, as sudden as the real one, or another."""
+"""Kills this program, or does something else to it, before or after the K-th call of a function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def die() -> None:
 
 
 class Countdown:
-    """Kills this program at the K-th event, or does something else to it."""
+    """Calls an action at the K-th event. The default kills this program."""
 
     def __init__(self, count: int, action: Callable[[], None] = die) -> None:
         self._left = count
@@ -30,7 +30,7 @@ class Countdown:
 
 
 def mine(when: str, module: str, name: str, tick: Countdown) -> None:
-    """Puts a countdown before or after a function."""
+    """Wrap a function with a countdown before or after it."""
     owner: Any = importlib.import_module(module)
     *path, last = name.split(".")
     for part in path:
@@ -63,6 +63,6 @@ def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Cal
 
 
 def lay(moment: str, action: Callable[[], None] = die) -> None:
-    """Lays what ``before:MODULE:NAME:K`` or ``after:MODULE:NAME:K`` says."""
+    """Wrap the function of ``before:MODULE:NAME:K`` or ``after:MODULE:NAME:K``."""
     when, module, name, count = moment.split(":")
     mine(when, module, name, Countdown(int(count), action))

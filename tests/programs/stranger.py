@@ -1,4 +1,4 @@
-"""Opens a home as another user: ``stranger.py BACKEND HOME UID``; prints the error, or ``open``."""
+"""Opens a home as another user: ``stranger.py BACKEND HOME UID``. Prints the error, or ``open``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def run_a_job(home: str) -> None:
 
 async def main(home: str, user: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        await run_a_job(folder)  # all that is imported late is imported now: Python may be out of reach afterwards
+        await run_a_job(folder)  # late imports happen now, because the other user may be unable to read Python
     os.setuid(user)
     os.environ["HOME"] = "/"
     try:

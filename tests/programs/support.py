@@ -1,4 +1,4 @@
-"""Named pipes, children and the ends of processes: everything is waited for by an event, nothing by the clock."""
+"""Named pipes, child programs and the ends of processes. Every wait is for an event, never for time."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 PROGRAMS = Path(__file__).parent
 ROOT = PROGRAMS.parent.parent
 PATIENCE = 60.0
-"""Seconds after which an event that does not come is a failure; no test depends on it when it passes."""
+"""Seconds after which a missing event is a failure. A test that passes does not depend on it."""
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a child needs to find aiomig, whatever its working directory."""
+    """Return an environment in which a child finds aiomig from any working directory."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
 
 
 def command(program: str, *arguments: object) -> list[str]:
-    """The command line of one of the programs here."""
+    """Return the command line of one of the programs here."""
     return [sys.executable, "-W", "error", str(PROGRAMS / f"{program}.py"), *map(str, arguments)]
 
 
 class _Lines:
-    """Whole lines from a descriptor that does not block."""
+    """Reads whole lines from a non-blocking descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._rest = b""
 
     async def next(self) -> str:
-        """The next line, without its end.
+        """Return the next line without its end.
 
         Raises:
-            EOFError: there is no more.
+            EOFError: there are no more lines.
         """
         with anyio.fail_after(PATIENCE):
             while b"\n" not in self._rest:
@@ -59,15 +59,15 @@ class _Lines:
 
 
 def lines(descriptor: int) -> _Lines:
-    """Whole lines from a pipe."""
+    """Return a reader of whole lines from a pipe."""
     os.set_blocking(descriptor, False)
     return _Lines(descriptor)
 
 
 class Pipe:
-    """A named pipe between a test and its jobs, held open at both ends so that nobody blocks in opening it.
+    """A named pipe between a test and its jobs. The test keeps both ends open, so that opening it never blocks.
 
-    Used in one direction: jobs `write` lines that the test reads, or jobs `wait` for lines that it sends.
+    Use it in one direction: jobs `write` lines that the test reads, or jobs `wait` for lines that the test sends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,30 +77,30 @@ class Pipe:
         self._quoted = shlex.quote(str(path))
 
     async def line(self) -> str:
-        """The next line that a job wrote."""
+        """Return the next line that a job wrote."""
         return await self._lines.next()
 
     def send(self, lines: int = 1) -> None:
-        """Lets so many waiting jobs go on."""
+        """Let so many waiting jobs continue."""
         os.write(self._descriptor, b"\n" * lines)
 
     def write(self, text: str) -> str:
-        """The shell command that writes a line; ``text`` is expanded by the shell."""
+        """Return the shell command that writes a line. The shell expands ``text``."""
         return f'echo "{text}" > {self._quoted}'
 
     @property
     def wait(self) -> str:
-        """The shell command that waits for a line."""
+        """Return the shell command that waits for a line."""
         return f"read -r _ < {self._quoted}"
 
     def close(self) -> None:
-        """Closes it."""
+        """Close the pipe."""
         os.close(self._descriptor)
 
 
 @contextmanager
 def pipes(folder: Path, *names: str) -> Iterator[list[Pipe]]:
-    """Several pipes for one test."""
+    """Provide several pipes for one test."""
     made = [Pipe(folder / name) for name in names]
     try:
         yield made
@@ -110,7 +110,7 @@ def pipes(folder: Path, *names: str) -> Iterator[list[Pipe]]:
 
 
 class Child:
-    """A program with lines on its standard files."""
+    """A running program that reads and writes lines."""
 
     def __init__(self, arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -124,26 +124,26 @@ class Child:
         self._lines = _Lines(self.process.stdout.fileno())
 
     async def line(self) -> str:
-        """The next line that it printed."""
+        """Return the next line that the program printed."""
         return await self._lines.next()
 
     def tell(self, *order: object) -> None:
-        """Gives a worker an order."""
+        """Send an order to a worker."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
 
     async def ask(self, *order: object) -> str:
-        """Gives a worker an order; its answer."""
+        """Send an order to a worker. Return its reply."""
         self.tell(*order)
         return await self.line()
 
     def kill(self) -> None:
-        """Ends it at once, and waits for that."""
+        """Kill the program, and wait for its end."""
         self.process.kill()
         self.process.wait(PATIENCE)
 
     async def ended(self) -> int:
-        """Waits for its end; its exit code."""
+        """Wait for the end of the program. Return its exit code."""
         with suppress(EOFError):
             while True:
                 await self.line()
@@ -152,7 +152,7 @@ class Child:
 
 @contextmanager
 def child(program: str, *arguments: object, **variables: str) -> Iterator[Child]:
-    """One of the programs here, which does not outlive the block."""
+    """Run one of the programs here, and kill it at the end of the block."""
     running = Child(command(program, *arguments), variables)
     try:
         yield running
@@ -165,14 +165,14 @@ def child(program: str, *arguments: object, **variables: str) -> Iterator[Child]
 
 @asynccontextmanager
 async def worker(home: Path, backend: str, *, moment: str = "", **settings: object) -> AsyncIterator[Child]:
-    """Another process with an open session on a home, which takes orders."""
+    """Run another process with an open session on a home. It takes orders."""
     with child("worker", backend, home, json.dumps(settings), MOMENT=moment) as running:
         assert await running.line() == "open"
         yield running
 
 
 def run(program: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs one of the programs here to its end, however it comes."""
+    """Run one of the programs here to its end."""
     return subprocess.run(
         command(program, *arguments),
         env=environment(**variables),
@@ -185,19 +185,19 @@ def run(program: str, *arguments: object, **variables: str) -> subprocess.Comple
 
 
 class Processes:
-    """Processes whose end a test waits for. Descriptors, not numbers: a number may be someone else's by then."""
+    """Processes that a test waits for. It holds process descriptors, because the system may reuse a number."""
 
     def __init__(self, *numbers: int | str) -> None:
         self.numbers = [int(number) for number in numbers]
         self._descriptors = [os.pidfd_open(number) for number in self.numbers]
 
     def running(self) -> list[int]:
-        """Those that have not ended."""
+        """Return the numbers of the processes that have not ended."""
         pairs = zip(self.numbers, self._descriptors, strict=True)
         return [number for number, descriptor in pairs if not _has_ended(descriptor)]
 
     async def ends(self, count: int) -> None:
-        """Waits until so many of them have ended, whichever they are."""
+        """Wait until so many of the processes have ended."""
         with anyio.fail_after(PATIENCE):
             while len(self.running()) > len(self.numbers) - count:
                 await self._next_end()
@@ -214,7 +214,7 @@ class Processes:
                 tasks.start_soon(one, descriptor)
 
     def kill(self) -> None:
-        """Kills them and their process groups."""
+        """Kill the processes and their process groups."""
         for number, descriptor in zip(self.numbers, self._descriptors, strict=True):
             with suppress(ProcessLookupError):
                 os.killpg(number, signal.SIGKILL)
@@ -222,13 +222,13 @@ class Processes:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
 
     async def gone(self) -> None:
-        """Waits until all of them have ended."""
+        """Wait until all processes have ended."""
         with anyio.fail_after(PATIENCE):
             for descriptor in self._descriptors:
                 await anyio.wait_readable(descriptor)
 
     def close(self) -> None:
-        """Ends what is left of them."""
+        """Kill the processes that are left."""
         for descriptor in self._descriptors:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -243,7 +243,7 @@ def _has_ended(descriptor: int) -> bool:
 
 @contextmanager
 def processes(*numbers: int | str) -> Iterator[Processes]:
-    """Processes that do not outlive the block."""
+    """Hold processes, and kill them at the end of the block."""
     held = Processes(*numbers)
     try:
         yield held

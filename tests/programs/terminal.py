@@ -1,7 +1,7 @@
 """A program in the foreground of a terminal: ``terminal.py BACKEND HOME HANDLER COMMANDS``.
 
-It makes its standard input its controlling terminal, runs one job of COMMANDS (JSON) and waits for it. With HANDLER
-``count`` it prints a line at SIGINT and goes on; with ``default`` Python does what it does.
+It makes its standard input its controlling terminal, runs one job with COMMANDS (JSON) and waits for it. With HANDLER
+``count`` it prints a line at SIGINT and continues; ``default`` leaves SIGINT to Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs jobs and counts its own threads all the while: ``threadless.py BACKEND HOME``; BACKEND may be ``uvloop``."""
+"""Runs jobs and counts its own threads meanwhile: ``threadless.py BACKEND HOME``; BACKEND may be ``uvloop``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import aiomig
 
 
 class Threads:
-    """The most threads that were seen, by Python and by the system."""
+    """The largest number of threads, as Python and the system count them."""
 
     def __init__(self) -> None:
         self.python = self.system = self.looks = 0

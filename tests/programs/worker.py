@@ -1,8 +1,8 @@
-"""A session that is told what to do on its standard input: ``worker.py BACKEND HOME SETTINGS``.
+"""A session that takes orders on its standard input: ``worker.py BACKEND HOME SETTINGS``.
 
-SETTINGS are arguments of `aiomig.local` as JSON. Each line of the input is a JSON list, each is answered by one line:
-``["submit", COMMANDS, FIELDS]`` by the id of a job, ``["cancel", ID]`` by the state after it, ``["wait", ID]`` by the
-state at the end, ``["close"]`` by leaving. ``$MOMENT`` is a mine to lay: see `tests.programs.mines`.
+SETTINGS are arguments of `aiomig.local` as JSON. Each line of the input is a JSON list, and gets one line as its reply:
+``["submit", COMMANDS, FIELDS]`` the id of a job, ``["cancel", ID]`` the state after it, ``["wait", ID]`` the final
+state. ``["close"]`` ends the program. ``$MOMENT`` is a moment of `tests.programs.mines`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def serve(mig: aiomig.Session) -> None:
 
 async def main(home: str, settings: str) -> None:
     async with aiomig.local(home, **json.loads(settings)) as mig:
-        mig.check_commands = False  # what bash cannot read is to fail as on a grid
+        mig.check_commands = False  # syntax errors must fail in the job, as on a grid
         say("open")
         await serve(mig)
     say("closed")
