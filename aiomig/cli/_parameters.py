@@ -1,8 +1,9 @@
-"""The parameters of a sweep: ranges, lists and files; and how they come into a job. No I/O but reading a file."""
+"""The parameters of a sweep: ranges, lists and files; and how a job is filled with them. No I/O but reading a file."""
 
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import re
@@ -21,12 +22,13 @@ Parameter = dict[str, str]
 """Names and values of one job."""
 
 _RANGE = re.compile(r"([^:,]+):([^:,]+)(?::([^:,]+))?")
-_PLACE = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLACEHOLDER = re.compile(rf"(?<!\$)\{{(?:\{{(?P<literal>{_NAME})\}}|(?P<name>{_NAME}))\}}")
 _MOST_VALUES = 10_000_000
 
 
 def parse(text: str) -> tuple[str, list[str]]:
-    """A name and its values: of ``N=1:10`` the numbers from 1 to 10, of ``N=a,b,c`` these words.
+    """Return a name and its values: for ``N=1:10`` the numbers from 1 to 10, for ``N=a,b,c`` these words.
 
     Raises:
         click.BadParameter: it is neither.
@@ -36,7 +38,7 @@ def parse(text: str) -> tuple[str, list[str]]:
         raise click.BadParameter(f"{text!r}: give NAME=FIRST:LAST[:STEP], or NAME=VALUE,VALUE,…")
     if match := _RANGE.fullmatch(values):
         try:
-            first, last, step = (Decimal(each) for each in (match[1], match[2], match[3] or "1"))
+            first, last, step = (Decimal(number) for number in (match[1], match[2], match[3] or "1"))
         except InvalidOperation:
             return name, [values]
         return name, list(_numbers(text, first, last, step))
@@ -44,16 +46,16 @@ def parse(text: str) -> tuple[str, list[str]]:
 
 
 def _numbers(text: str, first: Decimal, last: Decimal, step: Decimal) -> Iterator[str]:
-    if not all(each.is_finite() for each in (first, last, step)) or not step or (last - first) / step < 0:
+    if not all(number.is_finite() for number in (first, last, step)) or not step or (last - first) / step < 0:
         raise click.BadParameter(f"{text!r}: {step} steps from {first} never reach {last}; give another step")
     count = int((last - first) / step) + 1
     if count > _MOST_VALUES:
         raise click.BadParameter(f"{text!r}: {count} values; give {_MOST_VALUES} at most")
-    return (format(first + place * step, "f") for place in range(count))
+    return (format(first + index * step, "f") for index in range(count))
 
 
 def combined(given: Sequence[tuple[str, list[str]]], *, side_by_side: bool) -> list[Parameter]:
-    """All combinations of the values; or with ``side_by_side`` the first of each, the second of each, and so on.
+    """Return all combinations of the values; with ``side_by_side`` the first of each, the second of each, and so on.
 
     Raises:
         click.UsageError: a name is there twice, or the lists differ in length.
@@ -69,56 +71,76 @@ def combined(given: Sequence[tuple[str, list[str]]], *, side_by_side: bool) -> l
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def read(file: str) -> list[Parameter]:
-    """The parameters in a file: CSV or TSV with a heading, JSON (a list of objects), or JSON lines (``-``: from stdin).
+def read(file: str, separator: str | None = None) -> list[Parameter]:
+    """Read the parameters in a file: CSV or TSV with a heading, JSON (a list of objects), or JSON lines.
+
+    Args:
+        file: its name; ``-`` for JSON lines on standard input.
+        separator: what separates the columns of a CSV file; default is a comma.
 
     Raises:
         OSError: it cannot be read.
         click.BadParameter: it holds something else.
     """
     suffix = Path(file).suffix.lower()
-    text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig")
     try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_bytes().decode("utf-8-sig")
         if suffix in (".csv", ".tsv"):
-            table = csv.DictReader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ",", strict=True)
-            return [_texts(file, row, place) for place, row in enumerate(table, 1)]
-        if suffix == ".json":
+            rows = _table(file, text, separator or ("\t" if suffix == ".tsv" else ","))
+        elif suffix == ".json":
             rows = json.loads(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, csv.Error) as error:
-        raise click.BadParameter(f"{file}: is no {suffix.lstrip('.') or 'JSON lines'}: {error}") from error
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.BadParameter(f"{file}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
+        raise click.BadParameter(f"{file}: not {suffix.lstrip('.') or 'JSON lines'}: {error}") from error
     if not isinstance(rows, list):
-        raise click.BadParameter(f"{file}: holds no list; give a list of objects such as {{'seed': 7}}")
-    return [_texts(file, row, place) for place, row in enumerate(rows, 1)]
+        raise click.BadParameter(f"{file}: not a list; give a list of objects such as {{'seed': 7}}")
+    return [_texts(file, row, number) for number, row in enumerate(rows, 1)]
 
 
-def _texts(file: str, row: Any, place: int) -> Parameter:
+def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:
+    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names = list(table.fieldnames or ())
+    if len(set(names)) < len(names):
+        raise click.BadParameter(f"{file}: two columns have one name: {', '.join(names)}; rename one")
+    other = next((character for character in ";\t|," if len(names) == 1 and character in names[0]), None)
+    if other is not None:
+        raise click.BadParameter(
+            f"{file}: its only column is {names[0]!r}; if {other!r} separates columns, give --separator {other!r}"
+        )
+    return list(table)
+
+
+def _texts(file: str, row: Any, number: int) -> Parameter:
     if (
         not isinstance(row, dict)
         or None in row
         or any(value is None or isinstance(value, dict | list) for value in row.values())
     ):
-        raise click.BadParameter(f"{file}: row {place} is not a value for each name; give text or numbers")
+        raise click.BadParameter(f"{file}: row {number} does not have one value for each name; give text or numbers")
     return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
 
 
 def filled(text: str, parameter: Mapping[str, str], *, quoted: bool = False) -> str:
-    """A text with ``{name}`` replaced by values; other braces, and ``${name}``, stay as they are.
+    """Replace ``{name}`` in a text by values, and ``{{name}}`` by ``{name}``; keep other braces, and ``${name}``.
 
     Args:
         text: with placeholders.
         parameter: names and values.
-        quoted: as one word for a shell, whatever the value holds.
+        quoted: make each value one word for a shell, whatever it holds.
     """
 
     def value(match: re.Match[str]) -> str:
-        found = parameter.get(match[1])
+        if match["literal"]:
+            return f"{{{match['literal']}}}"
+        found = parameter.get(match["name"])
         return match[0] if found is None else shlex.quote(found) if quoted else found
 
-    return _PLACE.sub(value, text)
+    return _PLACEHOLDER.sub(value, text)
 
 
 def placeholders(texts: Iterable[str]) -> set[str]:
-    """The names of all placeholders."""
-    return {name for text in texts for name in _PLACE.findall(text)}
+    """Return the names of all placeholders."""
+    return {match["name"] for text in texts for match in _PLACEHOLDER.finditer(text) if match["name"]}

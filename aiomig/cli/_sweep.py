@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -37,9 +37,10 @@ _INTERVAL = 0.2
     shell_complete=local_files,
     help="A file with a row for each job: .csv .tsv .json .jsonl, or - (JSON lines).",
 )
+@click.option("--separator", metavar="CHARACTER", help="What separates the columns of a .csv file, if not a comma.")
 @click.option("--zip", "side_by_side", is_flag=True, help="Values side by side, instead of all combinations.")
 @click.option(
-    "--in-flight", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="So many jobs at once."
+    "--in-flight", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Number of jobs at once."
 )
 @click.option(
     "--attempts",
@@ -47,11 +48,14 @@ _INTERVAL = 0.2
     metavar="N",
     default=1,
     show_default=True,
-    help="Submit a job that fails so often.",
+    help="How many times to submit a job that fails.",
 )
 @click.option(
-    "--journal", type=click.Path(path_type=Path, dir_okay=False), help="A file; the same command goes on where it was."
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that records the jobs; with it the same command continues.",
 )
+@click.option("--retry-failed", is_flag=True, help="With --journal: run again what failed in earlier runs.")
 @click.option("--fetch-to", type=click.Path(path_type=Path, file_okay=False), help="A folder for the outputs.")
 @click.option("--print", "printed", is_flag=True, help="Print what each job wrote, instead of a line about it.")
 @shared_options
@@ -62,36 +66,43 @@ async def sweep(
     *,
     given: tuple[str, ...],
     file: str | None,
+    separator: str | None,
     side_by_side: bool,
     in_flight: int,
     attempts: int,
     journal: Path | None,
+    retry_failed: bool,
     fetch_to: Path | None,
     printed: bool,
     **options: Any,
 ) -> int:
-    """Run a job for each of many parameters, some at a time, and tell of each as it ends.
+    """Run a job for each of many parameters, some at a time, and report each as it ends.
 
-    {name} stands for a value in commands (there quoted, as one word), and in inputs, outputs, variables and the name.
+    {name} stands for a value in commands (there quoted, as one word), and in inputs, outputs, variables and the name;
+    {{name}} is the text {name}.
 
     \b
       aiomig sweep -p seed=1:100 --in-flight 20 -i fit.py 'python3 fit.py --seed {seed}'
       aiomig sweep -P runs.csv -o fit.png:{id}.png --fetch-to plots -i fit.py python3 fit.py {id}
 
-    With --journal nothing is lost by a crash or Ctrl-C: the same command goes on. Interrupted, the jobs in flight are
-    canceled. Exits with 1 where a job did not end well.
+    With --journal the same command continues after a crash or Ctrl-C: a job that ended is not run again, wherever its
+    row stands. Ctrl-C cancels the jobs in flight. Exits with 1 if a job did not end well, also in an earlier run.
     """
-    parameters = _parameters(given, file, side_by_side=side_by_side)
+    if retry_failed and journal is None:
+        raise click.UsageError("--retry-failed needs the --journal of the earlier runs")
+    parameters = _parameters(given, file, separator, side_by_side=side_by_side)
     make = _template(parameters, [text.partition("=")[0] for text in given], options)
     tally = _Tally(len(parameters))
-    async with mig.sweep(make, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal) as jobs:
+    again: Literal["failed", "never"] = "failed" if retry_failed else "never"
+    sweep = mig.sweep(make, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal, again=again)
+    async with sweep as jobs:
         try:
             await _drain(jobs, tally, fetch_to, printed=printed)
         finally:
-            tally.report(errors=len(jobs.errors))
+            tally.report(jobs, journal)
     for parameter, error in jobs.errors:
         say(f"{_named(parameter)}: {error}")
-    return ExitCode.WELL if tally.ok == tally.ended and not jobs.errors else ExitCode.NOT_WELL
+    return ExitCode.NOT_WELL if jobs.counts.failed or jobs.errors else ExitCode.WELL
 
 
 async def _drain(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, printed: bool) -> None:
@@ -101,25 +112,24 @@ async def _drain(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, printed: 
             if fetch_to is not None:
                 await job.fetch(fetch_to, check=False)
             tally.count(ok=result.ok)
-            advance()
+            advance(jobs.counts.earlier)
             _tell(job, result, printed=printed)
 
 
-def _parameters(given: tuple[str, ...], file: str | None, *, side_by_side: bool) -> list[Parameter]:
+def _parameters(
+    given: tuple[str, ...], file: str | None, separator: str | None, *, side_by_side: bool
+) -> list[Parameter]:
     if not given and file is None:
         raise click.UsageError("there are no parameters; give -p NAME=1:10, or a file by --parameters")
     rows = combined([parse(text) for text in given], side_by_side=side_by_side) if given else [{}]
     if file is None:
         return rows
-    return [{**row, **one} for row in read(file) for one in rows]
+    return [{**row, **one} for row in read(file, separator) for one in rows]
 
 
 def _template(parameters: list[Parameter], named: list[str], options: dict[str, Any]) -> Callable[[Parameter], JobSpec]:
-    """What makes a job of a parameter; the first is made now, so that faults come before anything is sent."""
-    unused = sorted(set(named) - placeholders(_texts(options)))
-    if unused:
-        place = f"{{{unused[0]}}}"
-        raise click.UsageError(f"the parameter {unused[0]!r} is used nowhere; write {place} where its value belongs")
+    """Return what makes a job of a parameter; make the first now, so that faults come before anything is sent."""
+    _ensure_used(parameters, named, placeholders(_texts(options)))
     words, lines = options.pop("words"), options.pop("command")
 
     def make(parameter: Parameter) -> JobSpec:
@@ -131,6 +141,24 @@ def _template(parameters: list[Parameter], named: list[str], options: dict[str, 
     for parameter in parameters[:1]:
         make(parameter)
     return make
+
+
+def _ensure_used(parameters: list[Parameter], named: list[str], used: set[str]) -> None:
+    """Refuse parameters without a placeholder, and placeholders without a parameter."""
+    for name in named:
+        if name not in used:
+            raise click.UsageError(f"the parameter {name!r} is used nowhere; write {{{name}}} where its value belongs")
+    for number, row in enumerate(parameters, 1):
+        if missing := sorted(used - row.keys()):
+            name = missing[0]
+            raise click.UsageError(
+                f"{{{name}}} names no parameter of job {number}, which has: {', '.join(row) or 'none'}; "
+                f"correct the name, or write {{{{{name}}}}} for the text {{{name}}}"
+            )
+        columns = row.keys() - set(named)
+        if columns and not used & columns:
+            names = " ".join(f"{{{name}}}" for name in row if name in columns)
+            raise click.UsageError(f"no column of the file is used; write {names} where the values belong")
 
 
 def _texts(options: dict[str, Any]) -> list[str]:
@@ -160,7 +188,7 @@ def _tell(job: Job, result: JobResult, *, printed: bool) -> None:
 
 
 class _Tally:
-    """How many jobs have ended, and how fast."""
+    """How many jobs have ended in this run, and how fast."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -169,7 +197,7 @@ class _Tally:
         self._began = time.monotonic()
 
     def count(self, *, ok: bool) -> None:
-        """One more has ended."""
+        """Count a job that has ended."""
         self.ended += 1
         self.ok += ok
 
@@ -178,23 +206,31 @@ class _Tally:
         """Jobs a second."""
         return self.ended / max(time.monotonic() - self._began, 1e-9)
 
-    def report(self, *, errors: int) -> None:
-        """Tells what came of them, on standard error."""
+    def report(self, jobs: Sweep, journal: Path | None) -> None:
+        """Tell on standard error what came of the jobs, and how an interrupted sweep continues."""
         if current().quiet:
             return
-        refused = f", {errors} were not submitted" if errors else ""
-        left = self.total - self.ended - errors
-        open_ones = f", {left} were not run here" if left else ""
-        seconds = duration(time.monotonic() - self._began)
-        say(f"{self.ok} of {self.total} jobs ended well, {self.ended - self.ok} did not{refused}{open_ones}; {seconds}")
+        earlier, failed, errors = jobs.counts.earlier, jobs.counts.failed, len(jobs.errors)
+        left = self.total - self.ended - earlier - errors
+        words = f"{self.ended + earlier - failed} of {self.total} jobs ended well, {failed} did not"
+        words += f", {errors} were not submitted" if errors else ""
+        words += f", {left} were not run" if left else ""
+        words += f"; {earlier} ended in earlier runs" if earlier else ""
+        say(f"{words}; {duration(time.monotonic() - self._began)}")
+        if left:
+            say(
+                "the same command continues"
+                if journal
+                else "the same command starts anew; --journal FILE would continue"
+            )
 
 
 @contextmanager
-def _progress(tally: _Tally) -> Iterator[Callable[[], None]]:
-    """A progress bar with rate and time left, where standard error is a terminal."""
+def _progress(tally: _Tally) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar with rate and time left if standard error is a terminal."""
     console = None if current().quiet else terminal(stderr=True)
     if console is None:
-        yield lambda: None
+        yield lambda _: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -204,10 +240,10 @@ def _progress(tally: _Tally) -> Iterator[Callable[[], None]]:
         progress.refresh()
         drawn = 0.0
 
-        def advance() -> None:
+        def advance(earlier: int) -> None:
             nonlocal drawn
-            progress.update(task, completed=tally.ended, rate=f"{tally.rate:.1f} jobs/s")
-            if time.monotonic() - drawn >= _INTERVAL or tally.ended == tally.total:
+            progress.update(task, completed=tally.ended + earlier, rate=f"{tally.rate:.1f} jobs/s")
+            if time.monotonic() - drawn >= _INTERVAL or tally.ended + earlier == tally.total:
                 progress.refresh()
                 drawn = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,11 +229,30 @@ def test_combinations() -> None:
         ("p.tsv", "id\tword\n7\tx, y\n"),
         ("p.json", '[{"id": 7, "word": "x, y"}]'),
         ("p.jsonl", '{"id": 7, "word": "x, y"}\n\n'),
+        ("p.csv", '\ufeffid,word\r\n7,"x, y"\r\n'),
     ],
 )
 def test_files_of_parameters(work: Path, name: str, content: str) -> None:
     (work / name).write_text(content)
     assert _parameters.read(name) == [{"id": "7", "word": "x, y"}]
+
+
+@pytest.mark.parametrize("word", ["two\nlines", "two\r\nlines", 'a "word", quoted', "a\u2028b\x85c\x0cd", ";"])
+def test_a_cell_arrives_as_it_is(work: Path, word: str) -> None:
+    quoted = word.replace('"', '""')
+    (work / "p.csv").write_bytes(f'id,word\n7,"{quoted}"\n'.encode())
+    (work / "p.jsonl").write_text(json.dumps({"id": 7, "word": word}, ensure_ascii=False) + "\n", newline="")
+    assert _parameters.read("p.csv") == _parameters.read("p.jsonl") == [{"id": "7", "word": word}]
+
+
+def test_the_separator_of_a_table(work: Path) -> None:
+    for separator in ";|\t":
+        (work / "p.csv").write_text(f"id{separator}word\n7{separator}a,b\n")
+        with pytest.raises(click.BadParameter, match="its only column is .*give --separator"):
+            _parameters.read("p.csv")
+        assert _parameters.read("p.csv", separator) == [{"id": "7", "word": "a,b"}]
+    with pytest.raises(click.BadParameter, match=r"p\.csv"):
+        _parameters.read("p.csv", ";;")
 
 
 @pytest.mark.parametrize(
@@ -244,6 +264,10 @@ def test_files_of_parameters(work: Path, name: str, content: str) -> None:
         ("p.json", "[1]"),
         ("p.jsonl", '{"id": [1]}'),
         ("p.jsonl", "{"),
+        ("p.json", "[" * 100_000),
+        ("p.csv", "id,id\n7,8\n"),
+        ("p.csv", 'id,word\n7,"x\n'),
+        ("p.csv", "id\n" + "x" * 200_000),
     ],
 )
 def test_files_that_hold_no_parameters(work: Path, name: str, content: str) -> None:
@@ -252,11 +276,19 @@ def test_files_that_hold_no_parameters(work: Path, name: str, content: str) -> N
         _parameters.read(name)
 
 
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.json", "p.jsonl"])
+def test_a_file_that_is_not_utf_8_is_refused(work: Path, name: str) -> None:
+    (work / name).write_bytes('id\n"größe"\n'.encode("latin-1"))
+    with pytest.raises(click.BadParameter, match="not UTF-8 text at byte .*save it as UTF-8"):
+        _parameters.read(name)
+
+
 def test_placeholders() -> None:
     values = {"n": "7", "w": "it's $x"}
     assert _parameters.filled("{n} ${n} {m} {1,2} {n}{n}", values) == "7 ${n} {m} {1,2} 77"
     assert _parameters.filled("echo {w}", values, quoted=True) == """echo 'it'"'"'s $x'"""
-    assert _parameters.placeholders(["{a} ${b}", "{c}{a}"]) == {"a", "c"}
+    assert _parameters.placeholders(["{a} ${b}", "{c}{a} {{d}}"]) == {"a", "c"}
+    assert _parameters.filled("{{n}} {n} {{{n}}} {{1,2}}", values) == "{n} 7 {{n}} {{1,2}}"
 
 
 # -- what is told of jobs

@@ -304,6 +304,20 @@ def test_sweep_with_a_journal_goes_on(local: Cli, work: Path) -> None:
     assert sorted((work / "ran").read_text().split()) == ["1", "2", "3"]
 
 
+def test_failures_of_earlier_runs_count_and_can_be_run_again(local: Cli, work: Path) -> None:
+    command = ("sweep", "-p", "n=0:2", "--journal", "sweep.journal", f"[ {{n}} != 1 ] || [ -e {work}/mended ]")
+    assert local(*command).code == ExitCode.NOT_WELL
+    again = local(*command)
+    assert (again.code, again.lines) == (ExitCode.NOT_WELL, [])
+    assert "2 of 3 jobs ended well, 1 did not; 3 ended in earlier runs; " in again.stderr
+    assert local("sweep", "--retry-failed", *command[1:]).code == ExitCode.NOT_WELL
+    (work / "mended").touch()
+    mended = local("sweep", "--retry-failed", *command[1:])
+    assert (mended.code, len(mended.lines)) == (0, 1)
+    assert "3 of 3 jobs ended well, 0 did not; 2 ended in earlier runs; " in mended.stderr
+    assert local(*command).code == 0
+
+
 def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
     job = f"echo {{n}} >> {work}/ran; [ {{n}} = 1 ] || until [ -e {work}/gate ]; do sleep 0.05; done"
     options = ["-p", "n=1:3", "--in-flight", "1", "--journal", "sweep.journal"]
@@ -315,17 +329,26 @@ def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         told = process.stderr.read().splitlines()
         assert process.wait(LONGEST) == ExitCode.INTERRUPTED
-    assert told[0].startswith("aiomig: 1 of 3 jobs ended well, 0 did not, 2 were not run here; ")
-    assert told[1:] == ["aiomig: interrupted"]
+    assert told[0].startswith("aiomig: 1 of 3 jobs ended well, 0 did not, 2 were not run; ")
+    assert told[1:] == ["aiomig: the same command continues", "aiomig: interrupted"]
     (work / "gate").touch()
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["n=2", "n=3"]
     assert (work / "ran").read_text().split().count("1") == 1
 
 
-def test_a_sweep_that_is_wrong_submits_nothing(local: Cli) -> None:
+def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
     assert "the parameter 'n' is used nowhere; write {n}" in local("sweep", "-p", "n=1:3", "true").stderr
     assert local("sweep", "-p", "n=1:3", "-o", "{n}/", "true").code == ExitCode.DESCRIPTION
+    told = local("sweep", "-p", "n=1:3", "echo {n} | awk {print}")
+    assert told.code == ExitCode.USAGE
+    assert "{print} names no parameter of job 1, which has: n; correct the name, or write {{print}}" in told.stderr
+    (work / "rows.jsonl").write_text('{"n": 1, "word": "a"}\n{"n": 2}\n')
+    assert "{word} names no parameter of job 2" in local("sweep", "-P", "rows.jsonl", "echo {n} {word}").stderr
+    (work / "rows.csv").write_text("id,word\n1,a\n")
+    unused = local("sweep", "-P", "rows.csv", "-p", "n=1:2", "echo {n}").stderr
+    assert "no column of the file is used; write {id} {word}" in unused
+    assert "--retry-failed needs" in local("sweep", "-p", "n=1:2", "--retry-failed", "echo {n}").stderr
     assert local("jobs", "--ids").lines == []
 
 

@@ -449,6 +449,57 @@ async def test_wrong_parameters() -> None:
         assert grid.counts == {}
 
 
+def missing_input(number: int) -> JobSpec:
+    return JobSpec("true", inputs=["no-such-file"])
+
+
+@pytest.mark.parametrize(
+    ("template", "parameters"),
+    [
+        ("echo $X", ["a", "b"]),
+        ("echo x", [{"learning-rate": 1}]),
+        ("echo x", {"X": 1}),
+        (missing_input, [1, 2]),
+        (lambda number: "", [1]),
+    ],
+)
+async def test_a_sweep_that_can_submit_nothing_raises(
+    template: Any, parameters: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world() as (grid, session):
+        sweep = session.sweep(template, parameters)
+        with pytest.raises(aiomig.SpecError) as caught:
+            await anext(sweep)
+        assert caught.value is sweep.errors[0][1]
+        assert len(sweep.errors) == len(parameters)
+        assert caught.value.__notes__ == [f"none of the {len(parameters)} parameters of the sweep could be submitted"]
+        assert "a parameter could not be submitted" in caplog.text
+        assert await anext(sweep, None) is None
+        assert grid.jobs == []
+
+
+async def test_what_the_grid_refuses_altogether_is_raised() -> None:
+    async with world() as (_, session):
+        with pytest.raises(aiomig.SubmitRejected):
+            await anext(session.sweep(partly_refused, [1, 5, 9]))
+
+
+async def test_numbers_for_a_progress_bar() -> None:
+    async with world() as (grid, session):
+        grid.script(failing(3))
+        sweep = session.sweep(spec, range(6), in_flight=2)
+        seen = []
+        async for job in sweep:
+            await job.result(check=False)
+            counts = sweep.counts
+            assert counts.submitted == counts.running + counts.done
+            assert counts.running <= 2
+            seen.append((counts.failed, counts.earlier))
+        assert seen[0] == (0, 0)
+        assert seen[-1] == (1, 0)
+        assert sweep.counts == aiomig.SweepCounts(submitted=6, running=0, done=6, failed=1, earlier=0)
+
+
 async def test_the_function_of_the_module_and_two_sweeps_at_once() -> None:
     seen: list[Any] = []
 
