@@ -6,8 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from anyio import NoEventLoopError
-from anyio.lowlevel import RunVar, current_token
+from anyio.lowlevel import RunVar
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import CheckReport, Fault
@@ -77,10 +76,9 @@ class Session:
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None] = lambda: None) -> None:
         self._backend = backend
         self._credential = credential
-        self._files = Files(backend.home)
+        self._files = Files(backend.home, backend.tasks.ensure_own_loop)
         self._submitter = JobSubmitter(backend, self._files, self._require_open)
         self._state: Literal["new", "open", "closed"] = "new"
-        self._loop: object = None
         self._background: BackgroundContext[Session] | None = None
 
     def __repr__(self) -> str:
@@ -129,7 +127,7 @@ class Session:
         Raises:
             SpecError: MiG does not accept the name.
         """
-        return Queue(self._backend.queues, name)
+        return Queue(self._backend.queues, name, self._backend.tasks.ensure_own_loop)
 
     async def queues(self) -> list[Queue]:
         """Return the existing message queues, sorted by name.
@@ -157,7 +155,6 @@ class Session:
         if self._state != "new":
             raise MigError(f"this session is {self._state} already; make a new one")
         await self._backend.open()
-        self._loop = current_token()
         self._state = "open"
         _open_sessions.set((*_open_sessions.get(), self))
         return self
@@ -213,12 +210,7 @@ class Session:
     def _require_open(self) -> None:
         if self._state != "open":
             raise NoSession(f"this session is {'closed' if self._state == 'closed' else 'not open yet'}")
-        try:
-            here = current_token()
-        except NoEventLoopError:
-            return
-        if here != self._loop:
-            raise NoSession("this session was opened in another event loop; open one in this loop")
+        self._backend.tasks.ensure_own_loop()
 
     # -- submitting
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
+
+from .errors import NoSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -141,9 +144,17 @@ class SessionTasks:
 
     def __init__(self) -> None:
         self._group: TaskGroup
+        self._loop: object = None
+
+    def ensure_own_loop(self) -> None:
+        """Raise `NoSession` if the caller runs in another event loop than the session."""
+        with suppress(anyio.NoEventLoopError):
+            if self._loop is not None and anyio.lowlevel.current_token() != self._loop:
+                raise NoSession("this session was opened in another event loop; open one in this loop")
 
     async def open(self) -> None:
         """Create the task group, in the task that will also close it."""
+        self._loop = anyio.lowlevel.current_token()
         self._group = anyio.create_task_group()  # here, for a session may be made where no event loop runs
         await self._group.__aenter__()
 

@@ -27,7 +27,7 @@ from .text import count_words, first_lines, joined, last_lines, matching_lines
 from .transfer import download, matching, upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from pathlib import Path
 
     from .._core.paths import HomePath
@@ -60,8 +60,14 @@ class Files:
             print(info.path, info.size)                    # bytes
     """
 
-    def __init__(self, home: HomeBackend) -> None:
-        self._home = home
+    def __init__(self, home: HomeBackend, ensure_own_loop: Callable[[], None] = lambda: None) -> None:
+        self._backend = home
+        self._ensure_own_loop = ensure_own_loop
+
+    @property
+    def _home(self) -> HomeBackend:
+        self._ensure_own_loop()
+        return self._backend
 
     async def put(
         self,

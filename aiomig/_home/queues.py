@@ -11,6 +11,7 @@ from .._core.errors import FileExists, FileNotFound, SpecError
 from .._core.models import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .._backend import QueueBackend
@@ -61,14 +62,20 @@ class Queue:
         name: its name.
     """
 
-    __slots__ = ("_access", "name")
+    __slots__ = ("_backend", "_ensure_own_loop", "name")
 
-    def __init__(self, access: QueueBackend, name: str) -> None:
+    def __init__(self, backend: QueueBackend, name: str, ensure_own_loop: Callable[[], None] = lambda: None) -> None:
         if not is_name(name):
             remedy = "use 1 to 255 ASCII letters and digits"
             raise SpecError([Fault("name", name, "not a name that MiG takes for a message queue", remedy)])
-        self._access = access
+        self._backend = backend
+        self._ensure_own_loop = ensure_own_loop
         self.name: str = name
+
+    @property
+    def _access(self) -> QueueBackend:
+        self._ensure_own_loop()
+        return self._backend
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
@@ -76,7 +83,7 @@ class Queue:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Queue):
             return NotImplemented
-        return self.name == other.name and self._access is other._access
+        return self.name == other.name and self._backend is other._backend
 
     def __hash__(self) -> int:
         return hash(self.name)

@@ -76,6 +76,11 @@ class Job:
         return self._owner.backend
 
     @property
+    def _usable_backend(self) -> Backend:
+        self._owner.backend.tasks.ensure_own_loop()
+        return self._owner.backend
+
+    @property
     def known_result(self) -> JobResult | None:
         """The result, if it was downloaded; for aiomig's own use."""
         return self._result
@@ -115,7 +120,7 @@ class Job:
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked.
         """
-        status = (await self.backend.statuses([self.id])).get(self.id)
+        status = (await self._usable_backend.statuses([self.id])).get(self.id)
         if status is None:
             raise JobNotFound(self.id)
         return status
@@ -157,7 +162,7 @@ class Job:
 
     async def _download_result(self) -> JobResult:
         status = await self.wait()
-        files = await self.backend.results(status)
+        files = await self._usable_backend.results(status)
         plan = await self.plan()
         commands = plan.description.lines("EXECUTE")
         outcome = result(status, files, commands, before=plan.prologue_lines, after=plan.epilogue_lines)
@@ -194,7 +199,7 @@ class Job:
         return self._ensure_changed(await self._act("thaw"))
 
     async def _act(self, action: Action) -> Outcome:
-        outcome = (await self.backend.act(action, [self.id]))[self.id]
+        outcome = (await self._usable_backend.act(action, [self.id]))[self.id]
         if outcome.before is None:
             raise JobNotFound(self.id, outcome.message or "no such job")
         return outcome
@@ -218,6 +223,7 @@ class Job:
             SubmitRejected: the grid refuses the job now.
             GridError: the grid could not be reached.
         """
+        self._owner.backend.tasks.ensure_own_loop()
         return await self._owner.resubmit(await self.plan(), self.spec)
 
     # -- its output
@@ -251,7 +257,7 @@ class Job:
             return self._result.stdout_bytes if name == "stdout" else self._result.stderr_bytes
         if wait:
             await self.wait()
-        return await self.backend.read_stream(self.id, name, 0)
+        return await self._usable_backend.read_stream(self.id, name, 0)
 
     def tail(self, stream: Stream = "stdout") -> Tail:
         """Follow what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
@@ -278,7 +284,7 @@ class Job:
             JobNotFound: no job of this user has this id.
         """
         if self._plan is None:
-            self._plan = await self.backend.plan_of(self.id)
+            self._plan = await self._usable_backend.plan_of(self.id)
         return self._plan
 
     def output(self, name: str) -> Remote:

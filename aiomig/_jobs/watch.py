@@ -39,6 +39,7 @@ class Watch:
     """
 
     def __init__(self, backend: Backend, job_ids: Iterable[str]) -> None:
+        backend.tasks.ensure_own_loop()
         self._backend = backend
         self._subscription = backend.subscriptions.subscribe()
         self._unread: list[str] = []
@@ -56,6 +57,7 @@ class Watch:
         return self
 
     async def __anext__(self) -> JobStatus:
+        self._backend.tasks.ensure_own_loop()
         status: JobStatus | None = None
         while status is None:
             if self._unread:
@@ -128,6 +130,7 @@ def backend_of(jobs: Sequence[Job]) -> Backend:
         MigError: they belong to several sessions.
     """
     backend = jobs[0].backend
+    backend.tasks.ensure_own_loop()
     if any(job.backend is not backend for job in jobs):
         raise MigError("these jobs belong to several sessions; wait for those of each session apart")
     return backend
