@@ -181,6 +181,7 @@ class Config:
         self.credential().check()
         context = self._trust()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.post_handshake_auth = True  # for servers that ask for a certificate in some folders only
         passphrase = _Passphrase(self.password, self.key)
         try:
             context.load_cert_chain(self.certificate, self.key, passphrase)

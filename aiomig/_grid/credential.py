@@ -1,42 +1,70 @@
-"""`Credential`: what is known of a user's certificate, without its secrets."""
+"""`Credential`, what a user's certificate says, and `CertificateReloader`, which notices that it was replaced."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from .._core.errors import AuthenticationFailed
-from . import x509 as _x509
+import anyio
+
+from .._core.errors import AuthenticationFailed, MigError
 from .miguser import content
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cryptography import x509
+
+    from .config import Config
+
 logger = logging.getLogger("aiomig.grid")
 
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----")
 _ENCRYPTED_KEY = re.compile(rb"^(?:-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED)", re.MULTILINE)
-_SHARE_OF_A_PROXY = 4
+
+_PROXY_EXTENSIONS = frozenset({"1.3.6.1.5.5.7.1.14", "1.3.6.1.4.1.3536.1.222"})
+"""That of RFC 3820, and that of its drafts."""
+
+_PROXY_NAMES = ("/CN=proxy", "/CN=limited proxy")
+"""How the subject ends in proxies that are older than the extensions."""
+
+_ATTRIBUTES = {
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.12": "title",
+    "2.5.4.42": "GN",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+"""The names that OpenSSL gives to attributes that have none in RFC 4514."""
+
+_PROXY_SHARE = 4
+"""A proxy, which lives for hours, expires soon in the last fourth of its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
     """The certificate by which a session is known to the grid; `Session.credential`. Holds no secret.
 
-    Names have the form in which MiG names its users: ``/C=DK/O=…/CN=…/emailAddress=…``.
+    Names have the form in which MiG names its users: ``/C=DK/O=…/CN=…/emailAddress=…``. Some old certificates can be
+    used, but not be read by aiomig: they have ``/SHA256=…`` in the place of a name, and the widest dates.
 
     Attributes:
         path: the file of the certificate.
-        subject: whose it is.
-        issuer: who signed it.
+        subject: the name of its owner.
+        issuer: the name of the authority or user that signed it.
         serial: its number at the issuer.
-        not_before: from when it is valid (aware, UTC).
-        not_after: until when it is.
+        not_before: the beginning of its validity (aware, UTC).
+        not_after: the end of its validity.
         key_encrypted: whether the private key has a passphrase.
-        is_proxy: whether it is one that a user signed, to act in that user's name (RFC 3820).
+        is_proxy: whether a user signed it, to act in that user's name (RFC 3820).
         user: the user; differs from ``subject`` for proxies only.
     """
 
@@ -52,7 +80,7 @@ class Credential:
 
     @classmethod
     def read(cls, certificate: Path, key: Path) -> Credential:
-        """Reads the files; the passphrase of the key is not needed.
+        """Read the files; the passphrase of the key is not needed.
 
         Args:
             certificate: the user's certificate in PEM format; those of authorities may follow.
@@ -60,9 +88,9 @@ class Credential:
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: the certificate is none, or damaged.
+            ValueError: the certificate is missing or damaged.
         """
-        chain = _x509.chain_from_pem(content(certificate))
+        chain = _read_chain(content(certificate))
         first = chain[0]
         return cls(
             path=certificate,
@@ -73,7 +101,7 @@ class Credential:
             not_after=first.not_after,
             key_encrypted=_ENCRYPTED_KEY.search(content(key)) is not None,
             is_proxy=first.is_proxy,
-            user=next((each.subject for each in chain if not each.is_proxy), chain[-1].issuer),
+            user=next((certificate.subject for certificate in chain if not certificate.is_proxy), chain[-1].issuer),
         )
 
     @property
@@ -82,7 +110,7 @@ class Credential:
         return (self.not_after - datetime.now(UTC)) / timedelta(days=1)
 
     def check(self) -> None:
-        """Looks whether it is valid now, by the clock of this machine.
+        """Check that it is valid now, by the clock of this machine.
 
         Raises:
             AuthenticationFailed: it has expired, or is not valid yet.
@@ -97,27 +125,222 @@ class Credential:
         raise AuthenticationFailed(f"certificate: {self.path} of {self.subject} {problem}")
 
     def expires_soon(self, days: float) -> bool:
-        """Whether less than so many days are left; of a proxy, which is meant to be short, at most a fourth of all."""
+        """Return whether less than ``days`` are left; for a proxy, at most a fourth of its time."""
         period = timedelta(days=days)
         if self.is_proxy:
-            period = min(period, (self.not_after - self.not_before) / _SHARE_OF_A_PROXY)
+            period = min(period, (self.not_after - self.not_before) / _PROXY_SHARE)
         return self.not_after - datetime.now(UTC) < period
 
-    def outlived_by(self, seconds: float) -> bool:
-        """Whether something that takes so long from now on outlives it."""
+    def expires_within(self, seconds: float) -> bool:
+        """Return whether it expires within so many seconds."""
         return (self.not_after - datetime.now(UTC)).total_seconds() < seconds
 
 
+# -- reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    """What one certificate says."""
+
+    subject: str
+    issuer: str
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    is_proxy: bool = False
+
+
+def _read_chain(pem: bytes) -> list[_Certificate]:
+    """Read the certificates of a PEM file: the first, and those of the others that can be read.
+
+    Raises:
+        ValueError: there is no certificate, or the first is damaged.
+    """
+    blocks = _CERTIFICATE.findall(pem)
+    if not blocks:
+        raise ValueError("holds no certificate in PEM format")
+    chain = [_read_certificate(blocks[0])]
+    for block in blocks[1:]:
+        with suppress(ValueError):
+            chain.append(_read_certificate(block))
+    return chain
+
+
+def _read_certificate(pem: bytes) -> _Certificate:
+    from cryptography import x509  # takes 70 ms to import
+
+    fingerprint = f"/SHA256={hashlib.sha256(pem).hexdigest()}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of serial numbers and lengths that old authorities gave
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            serial, begin, end = (
+                certificate.serial_number,
+                certificate.not_valid_before_utc,
+                certificate.not_valid_after_utc,
+            )
+        except (ValueError, x509.InvalidVersion) as error:
+            _ensure_openssl_reads(pem, error)
+            first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+            return _Certificate(fingerprint, fingerprint, 0, first, last)
+        subject = _slash_name(certificate, "subject") or fingerprint
+        issuer = _slash_name(certificate, "issuer") or fingerprint
+    is_proxy = subject.endswith(_PROXY_NAMES) or not _PROXY_EXTENSIONS.isdisjoint(_extensions(certificate))
+    return _Certificate(subject, issuer, serial, begin, end, is_proxy)
+
+
+def _ensure_openssl_reads(pem: bytes, problem: Exception) -> None:
+    """Raise `ValueError` if OpenSSL, which takes more forms than cryptography does, cannot read a certificate."""
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise ValueError("holds a damaged certificate") from problem
+
+
+def _slash_name(certificate: x509.Certificate, field: str) -> str | None:
+    """Return the subject or the issuer in MiG's form; ``None`` if cryptography cannot decode it."""
+    try:
+        name: x509.Name = getattr(certificate, field)
+        return "".join(
+            f"/{_ATTRIBUTES.get(part.oid.dotted_string, part.rfc4514_attribute_name)}="
+            + (part.value if isinstance(part.value, str) else part.value.hex())
+            for relative_name in name.rdns
+            for part in relative_name
+        )
+    except (ValueError, TypeError):
+        return None
+
+
+def _extensions(certificate: x509.Certificate) -> set[str]:
+    """Return the object identifiers of the extensions; none if cryptography cannot read them."""
+    try:
+        return {extension.oid.dotted_string for extension in certificate.extensions}
+    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of damage
+        return set()
+
+
+# -- reloading
+
+
+class CertificateReloader:
+    """Reads the certificate of a session, and reads it again when its files have changed.
+
+    Users put a new certificate in the place of the old one while sessions are open. Files that cannot be used are left
+    alone, with one warning: a half-written file, a key without its certificate, the certificate of another user.
+
+    Args:
+        config: names the files.
+        seconds: the shortest time between two looks at the files.
+
+    Attributes:
+        credential: the certificate in use.
+    """
+
+    def __init__(self, config: Config, seconds: float = 5.0) -> None:
+        self._config = config
+        self._seconds = seconds
+        self._warned_of: Credential | None = None
+        self.credential: Credential
+        self._files: tuple[object, ...]
+        self._next_look: float
+
+    def load(self) -> ssl.SSLContext:
+        """Read the files for the first time.
+
+        Raises:
+            ConfigError: a file is wrong.
+            AuthenticationFailed: the certificate cannot be used now, or its key cannot be opened.
+        """
+        self._files = self._stat_files()  # before they are read: a change in between is seen at the next look
+        self.credential = self._config.credential()
+        context = self._config.ssl_context()
+        self._warn_before_expiry()
+        return context
+
+    def reload_if_changed(self) -> ssl.SSLContext | None:
+        """Return what new connections are to use if the files were replaced; ``None`` if not.
+
+        Looks at the files every few seconds at most, except if the certificate has expired. Does no other I/O.
+
+        Raises:
+            AuthenticationFailed: the certificate has expired, and no other is in its place.
+        """
+        if anyio.current_time() < self._next_look and self.credential.days_left >= 0:
+            return None
+        context = None
+        if (files := self._stat_files()) != self._files:
+            self._files = files
+            context = self._reload()
+        self.credential.check()
+        self._warn_before_expiry()
+        return context
+
+    def _stat_files(self) -> tuple[object, ...]:
+        self._next_look = anyio.current_time() + self._seconds
+        return tuple(_identity(path) for path in (self._config.certificate, self._config.key, self._config.ca))
+
+    def _reload(self) -> ssl.SSLContext | None:
+        try:
+            credential = self._config.credential()
+            context = self._config.ssl_context()
+            if credential.user != self.credential.user:
+                raise MigError(f"certificate: {credential.path} is another user's now; open another session for that")
+        except Exception as error:  # noqa: BLE001 - also what a callable password raises; the old one goes on
+            reason = str(error) if isinstance(error, MigError) else type(error).__name__
+            logger.warning(
+                "the certificate was replaced by one that cannot be used, so the old one is kept: %s",
+                reason,
+                extra={"event_name": "certificate_kept", "path": str(self._config.certificate)},
+            )
+            return None
+        self.credential = credential
+        logger.info(
+            "the certificate was replaced; new connections use the new one, which is valid until %s",
+            credential.not_after,
+            extra={"event_name": "certificate_renewed", "path": str(credential.path)},
+        )
+        return context
+
+    def _warn_before_expiry(self) -> None:
+        credential = self.credential
+        if self._warned_of is credential or not credential.expires_soon(self._config.expiry_warning_days):
+            return
+        self._warned_of = credential
+        logger.warning(
+            "certificate: %s expires at %s, in %.1f days; renew it on the pages of the site",
+            credential.path,
+            credential.not_after,
+            credential.days_left,
+            extra={
+                "event_name": "certificate_expires",
+                "path": str(credential.path),
+                "days_left": credential.days_left,
+            },
+        )
+
+
+def _identity(path: Path | None) -> tuple[int, ...] | None:
+    """Return what differs when a file is replaced or written again; ``None`` if there is no file."""
+    try:
+        status = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if status is not None else None
+
+
 def warn_of_long_jobs(credential: Credential | None, wall_times: Sequence[int]) -> None:
-    """Logs that jobs about to be submitted may end after their user's certificate.
+    """Log a warning if jobs that are about to be submitted may end after the certificate of their user.
 
     Args:
         credential: the certificate, if there is one.
         wall_times: of the jobs, in seconds. How long they will wait is not known.
     """
-    if credential is None or not credential.outlived_by(max(wall_times, default=0)):
+    if credential is None or not credential.expires_within(max(wall_times, default=0)):
         return
-    late = sum(credential.outlived_by(seconds) for seconds in wall_times)
+    late = sum(credential.expires_within(seconds) for seconds in wall_times)
     logger.warning(
         "%d of %d jobs may run for %d s, beyond the end of the certificate at %s, even if they do not wait: it takes a "
         "new one to watch them and to fetch their results; renew it on the pages of the site",

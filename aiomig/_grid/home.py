@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
     from pathlib import Path
 
-    from .http import Reply
+    from .._core.http import Reply
     from .operations import OperationClient
 
 logger = logging.getLogger("aiomig.grid")

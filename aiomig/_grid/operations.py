@@ -21,14 +21,15 @@ from urllib.parse import quote, urlencode
 import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
+from .._core.http import is_lasting
 from .config import Retry
-from .http import is_lasting
 from .protocol.answer import csrf_refused, csrf_tokens, objects, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from .http import HttpClient, Reply
+    from .._core.http import Reply
+    from .http import HttpClient
     from .protocol.answer import Answer
 
 logger = logging.getLogger("aiomig.grid")

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio.lowlevel
 
-from .._core.errors import ConnectionFailed, FileNotFound, ServerError
+from .._core.errors import FileNotFound, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -18,12 +18,13 @@ _PIECE = 1 << 20
 
 
 async def download(url: str, target: Path) -> None:
-    """Fetches a URL into a file, which appears whole or not at all.
+    """Fetch a URL into a file, which appears whole or not at all.
 
     Raises:
         FileNotFound: a ``file:`` URL names no file.
         ConnectionFailed: the server cannot be reached.
         ServerError: it answers with an error.
+        ConfigError: the environment names a proxy that cannot be used.
         OSError: the file cannot be written.
     """
     part = target.with_name(f".{target.name[:200]}.part")
@@ -54,37 +55,33 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
 
 
 async def _get(url: str, stream: BinaryIO) -> None:
-    import httpx
+    from .._core.http import make_web_client, translate_errors
 
-    try:
+    with translate_errors(url):
         async with (
-            httpx.AsyncClient(follow_redirects=True) as client,
+            make_web_client() as client,
             client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if response.is_error:
                 raise ServerError(f"GET {url}", [f"HTTP {response.status_code}"])
-            async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as answer:
-                async for piece in answer:
+            async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
+                async for piece in pieces:
                     stream.write(piece)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionFailed(f"{url}: {str(error) or type(error).__name__}") from error
 
 
 async def upload(source: Path, url: str) -> None:
-    """Sends a file to a URL by PUT, as curl does for an output of a job.
+    """Send a file to a URL by PUT, as curl does for an output of a job.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
         ServerError: it answers with an error.
+        ConfigError: the environment names a proxy that cannot be used.
     """
-    import httpx
+    from .._core.http import make_web_client, translate_errors
 
-    try:
-        async with httpx.AsyncClient() as client:
-            response = await client.put(
-                url, content=_read(source), headers={"Content-Length": str(source.stat().st_size)}
-            )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectionFailed(f"{url}: {str(error) or type(error).__name__}") from error
+    length = str(source.stat().st_size)
+    with translate_errors(url):
+        async with make_web_client() as client:
+            response = await client.put(url, content=_read(source), headers={"Content-Length": length})
     if response.is_error:
         raise ServerError(f"PUT {url}", [f"HTTP {response.status_code}"])

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig._core.errors import AuthenticationFailed, ConfigError
-from aiomig._grid import x509 as _x509
 from aiomig._grid.config import Config
+from aiomig._grid.credential import _Certificate, _read_certificate, _read_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -372,15 +372,15 @@ def test_dates(folder: Path, begin: datetime.datetime, end: datetime.datetime, w
 def test_what_a_certificate_says(end: datetime.datetime) -> None:
     begin = datetime.datetime(1975, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
     name = "/C=DK/O=Test Org/CN=Jens Ærøskøbing/emailAddress=jens@example.org"
-    read = _x509.from_pem(b"Bag Attributes: x\n" + certificate(begin, end)[0])
-    assert read == _x509.Certificate(name, name, 2**70 + 5, begin, end)
+    (read,) = _read_chain(b"Bag Attributes: x\n" + certificate(begin, end)[0])
+    assert read == _Certificate(name, name, 2**70 + 5, begin, end)
 
 
 def test_certificates_of_an_authority() -> None:
     issued = trustme.CA(organization_name="Org", organization_unit_name="Unit").issue_cert("a.example.org")
     pem = issued.cert_chain_pems[0].bytes()
     expected = x509.load_pem_x509_certificate(pem)
-    read = _x509.from_pem(pem)
+    read = _read_certificate(pem)
     assert (read.serial, read.not_after) == (expected.serial_number, expected.not_valid_after_utc)
     assert read.issuer == "/O=Org/OU=Unit"
 
@@ -394,13 +394,13 @@ def test_damaged_certificates(at: int, byte: int, length: int) -> None:
     damaged[at] = byte
     for data in (bytes(damaged), bytes(damaged[:length])):
         with contextlib.suppress(ValueError):
-            assert _x509.from_der(data).not_before.tzinfo is datetime.UTC
+            assert _read_certificate(ssl.DER_cert_to_PEM_cert(data).encode()).not_before.tzinfo is datetime.UTC
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_no_certificate(data: bytes) -> None:
     with pytest.raises(ValueError, match="holds"):
-        _x509.from_der(data)
+        _read_certificate(ssl.DER_cert_to_PEM_cert(data).encode())
 
 
 @given(st.text(max_size=30))

@@ -1,21 +1,20 @@
-"""One connection and the pool of them, on real sockets: what servers may answer, and how they may break."""
+"""Connections on real sockets: what servers may answer, and how they may break."""
 
 from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import h11
-import httpcore
 import pytest
 from anyio.abc import SocketAttribute
 
-from aiomig._grid.connection import Connection
-from aiomig._grid.pool import Pool
-from aiomig._grid.tls import TlsStream
+from aiomig import ConnectionFailed
+from aiomig._core.http import Channel, Timeouts, make_transport
 from aiomig.testing import USER, Authority
+from aiomig.testing._serve import _TlsStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 LONG = bytes(range(256)) * 4000
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+PATIENT = Timeouts(20, 20, 20)
+LIMIT = 64 << 20
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +40,19 @@ def context(authority: Authority) -> ssl.SSLContext:
     files = authority.client(USER)
     made = ssl.create_default_context(cafile=authority.file)
     made.load_cert_chain(files.certificate, files.key)
+    made.post_handshake_auth = True
     return made
 
 
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, stream: TlsStream, raw: ByteStream) -> None:
+    def __init__(self, stream: _TlsStream, raw: ByteStream) -> None:
         self.stream = stream
         self.raw = raw
         self._http = h11.Connection(h11.SERVER)
 
-    async def heard(self) -> tuple[bytes, bytes]:
+    async def heard(self, *, permit: bool = True) -> tuple[bytes, bytes]:
         """The target and the body of the next request."""
         if self._http.our_state is h11.SEND_RESPONSE:
             self._http = h11.Connection(h11.SERVER)
@@ -58,6 +60,10 @@ class Peer:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue and permit:
+                    await self.stream.send(
+                        self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+                    )
                 self._http.receive_data(await self.stream.receive())
             elif isinstance(event, h11.Request):
                 target = event.target
@@ -73,18 +79,21 @@ class Server:
 
     def __init__(self, port: int) -> None:
         self.url = f"https://127.0.0.1:{port}"
-        self.origin = httpcore.URL(self.url).origin
         self.connections = 0
         self.left = 0
 
 
 @asynccontextmanager
-async def serving(authority: Authority, talk: Talk, *, handshake: bool = True) -> AsyncIterator[Server]:
+async def serving(
+    authority: Authority, talk: Talk, *, handshake: bool = True, late: bool = False
+) -> AsyncIterator[Server]:
     async def serve(raw: ByteStream) -> None:
         server.connections += 1
-        stream = TlsStream(raw, authority.server_context("127.0.0.1"))
         try:
             async with raw:
+                context = authority.server_context("127.0.0.1")
+                context.post_handshake_auth = late
+                stream = _TlsStream(raw, context)
                 if handshake:
                     await stream.handshake()
                 await talk(Peer(stream, raw))
@@ -102,21 +111,25 @@ async def serving(authority: Authority, talk: Talk, *, handshake: bool = True) -
 
 
 @asynccontextmanager
-async def pooled(context: ssl.SSLContext) -> AsyncIterator[Pool]:
-    async with Pool(context, None, keep=2, seconds=10) as pool:
-        yield pool
-
-
-async def ask(pool: Pool, server: Server, body: bytes = b"", **timeouts: float) -> tuple[int, bytes]:
-    headers = [(b"Host", b"127.0.0.1"), (b"Content-Length", str(len(body)).encode())]
-    request = httpcore.Request(
-        "POST", f"{server.url}/there", headers=headers, content=body, extensions={"timeout": timeouts}
-    )
-    response = await pool.handle_async_request(request)
+async def connected(server: Server, context: ssl.SSLContext) -> AsyncIterator[Channel]:
+    channel = Channel(server.url, make_transport(context))
     try:
-        return response.status, b"".join([piece async for piece in response.stream])  # type: ignore[union-attr]
+        yield channel
     finally:
-        await response.aclose()
+        await channel.close()
+
+
+def connections(channel: Channel) -> list[Any]:
+    """What httpcore's pool holds."""
+    pool: Any = channel._transport._pool  # type: ignore[attr-defined]
+    return list(pool.connections)
+
+
+async def ask(
+    channel: Channel, body: bytes = b"", *, timeouts: Timeouts = PATIENT, limit: int = LIMIT, **headers: str
+) -> tuple[int, bytes]:
+    reply = await channel.request("POST", "/there", body, headers, limit=limit, timeouts=timeouts)
+    return reply.status, reply.body
 
 
 def answers(*texts: bytes, then_close: bool = False) -> Talk:
@@ -124,7 +137,9 @@ def answers(*texts: bytes, then_close: bool = False) -> Talk:
         for text in texts:
             await peer.heard()
             await peer.stream.send(text)
-        if not then_close:
+        if then_close:
+            await peer.stream.send_close_notify()
+        else:
             assert await peer.stream.receive() == b""
 
     return talk
@@ -146,9 +161,9 @@ def answers(*texts: bytes, then_close: bool = False) -> Talk:
 async def test_long_answers_are_whole_and_the_connection_is_used_again(
     authority: Authority, context: ssl.SSLContext, text: bytes
 ) -> None:
-    async with serving(authority, answers(text, text)) as server, pooled(context) as pool:
+    async with serving(authority, answers(text, text)) as server, connected(server, context) as channel:
         for _ in range(2):
-            assert await ask(pool, server) == (200, LONG + b"end" * (b"chunked" in text))
+            assert await ask(channel) == (200, LONG + b"end" * (b"chunked" in text))
         assert server.connections == 1
 
 
@@ -156,17 +171,17 @@ async def test_long_answers_are_whole_and_the_connection_is_used_again(
 async def test_an_answer_that_ends_with_its_connection(
     authority: Authority, context: ssl.SSLContext, text: bytes
 ) -> None:
-    async with serving(authority, answers(text, then_close=True)) as server, pooled(context) as pool:
+    async with serving(authority, answers(text, then_close=True)) as server, connected(server, context) as channel:
         for number in (1, 2):
-            assert await ask(pool, server) == (200, b"hello")
+            assert await ask(channel) == (200, b"hello")
             assert server.connections == number
 
 
 async def test_a_server_that_says_that_it_closes_is_believed(authority: Authority, context: ssl.SSLContext) -> None:
     text = PLAIN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    async with serving(authority, answers(text)) as server, pooled(context) as pool:
+    async with serving(authority, answers(text)) as server, connected(server, context) as channel:
         for _ in range(2):
-            assert await ask(pool, server) == (200, b"hello")
+            assert await ask(channel) == (200, b"hello")
         assert server.connections == 2
 
 
@@ -180,9 +195,9 @@ async def test_bodies_of_any_size_arrive(authority: Authority, context: ssl.SSLC
 
     heard: list[tuple[bytes, bytes]] = []
     body = (LONG * 3)[:size]
-    async with serving(authority, talk) as server, pooled(context) as pool:
+    async with serving(authority, talk) as server, connected(server, context) as channel:
         for _ in range(2):
-            assert await ask(pool, server, body) == (200, b"hello")
+            assert await ask(channel, body) == (200, b"hello")
     assert heard == [(b"/there", body)] * 2
 
 
@@ -195,8 +210,8 @@ async def test_an_answer_before_the_request_was_heard_is_read(authority: Authori
         while await peer.stream.receive():
             pass
 
-    async with serving(authority, talk) as server, pooled(context) as pool:
-        assert await ask(pool, server, LONG) == (413, b"no")
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        assert await ask(channel, LONG) == (413, b"no")
 
 
 # -- connections that rest
@@ -218,33 +233,12 @@ async def test_what_a_server_did_meanwhile_is_seen_before_the_next_request(
             await peer.stream.receive()
 
     go_on, gone = anyio.Event(), anyio.Event()
-    async with serving(authority, talk) as server, pooled(context) as pool:
-        assert await ask(pool, server) == (200, b"hello")
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        assert await ask(channel) == (200, b"hello")
         go_on.set()
         await gone.wait()
-        assert await ask(pool, server) == (200, b"hello")
+        assert await ask(channel) == (200, b"hello")
         assert server.connections == 2
-
-
-async def test_no_more_rest_than_were_asked_for(authority: Authority, context: ssl.SSLContext) -> None:
-    async def talk(peer: Peer) -> None:
-        await peer.heard()
-        waiting.append(peer)
-        if len(waiting) == 4:
-            all_there.set()
-        await all_there.wait()
-        await peer.stream.send(PLAIN)
-        await peer.stream.receive()
-
-    waiting: list[Peer] = []
-    all_there = anyio.Event()
-    async with serving(authority, talk) as server:
-        async with pooled(context) as pool:
-            async with anyio.create_task_group() as group:
-                for _ in range(4):
-                    group.start_soon(ask, pool, server)
-            assert (len(pool._idle), len(pool._busy)) == (2, 0)
-        assert pool._idle == []
 
 
 async def test_closing_ends_requests_that_are_under_way(authority: Authority, context: ssl.SSLContext) -> None:
@@ -255,14 +249,19 @@ async def test_closing_ends_requests_that_are_under_way(authority: Authority, co
         assert await peer.stream.receive() == b""
 
     async def wait() -> None:
-        with pytest.raises(httpcore.ReadError):
-            await ask(pool, server)
+        with pytest.raises(ConnectionFailed, match="the session was closed during a request|broke: ") as caught:
+            await ask(channel)
+        assert caught.value.sent is True
 
     heard = anyio.Event()
-    async with serving(authority, talk) as server, pooled(context) as pool, anyio.create_task_group() as group:
+    async with (
+        serving(authority, talk) as server,
+        connected(server, context) as channel,
+        anyio.create_task_group() as group,
+    ):
         group.start_soon(wait)
         await heard.wait()
-        await pool.aclose()
+        await channel.close()
 
 
 async def test_closing_while_a_connection_is_made(authority: Authority, context: ssl.SSLContext) -> None:
@@ -271,42 +270,94 @@ async def test_closing_while_a_connection_is_made(authority: Authority, context:
         await anyio.sleep_forever()
 
     async def wait() -> None:
-        with pytest.raises(httpcore.ConnectError):
-            await ask(pool, server)
+        with pytest.raises(ConnectionFailed, match="the session was closed during a request") as caught:
+            await ask(channel)
+        assert caught.value.sent is False
 
     begun = anyio.Event()
     async with (
         serving(authority, talk, handshake=False) as server,
-        pooled(context) as pool,
+        connected(server, context) as channel,
         anyio.create_task_group() as group,
     ):
         group.start_soon(wait)
         await begun.wait()
-        await pool.aclose()
+        await channel.close()
 
 
 # -- how they may break
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "words"),
+    ("text", "words"),
     [
-        (b"", httpcore.RemoteProtocolError, "closed the connection without an answer"),
-        (PLAIN[:12], httpcore.RemoteProtocolError, "without an answer"),
-        (PLAIN[:-1], httpcore.RemoteProtocolError, "peer closed connection"),
-        (b"220 mail.example.org ESMTP\r\n\r\n", httpcore.RemoteProtocolError, "illegal status line"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, httpcore.RemoteProtocolError, "too long|buffer"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", httpcore.RemoteProtocolError, "Content-Length"),
+        (b"", "without sending a response"),
+        (PLAIN[:12], "without sending a response"),
+        (PLAIN[:-1], "peer closed connection"),
+        (b"220 mail.example.org ESMTP\r\n\r\n", "illegal status line"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, "too long|buffer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "Content-Length"),
     ],
-    ids=["nothing", "a part of the head", "a part of the body", "no HTTP", "an endless head", "a length that is none"],
+    ids=["nothing", "part of head", "part of body", "no HTTP", "endless head", "bad length", "long length"],
 )
-async def test_broken_answers(
-    authority: Authority, context: ssl.SSLContext, text: bytes, error: type[Exception], words: str
+async def test_broken_answers(authority: Authority, context: ssl.SSLContext, text: bytes, words: str) -> None:
+    async with serving(authority, answers(text, then_close=True)) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match=words) as caught:
+            await ask(channel)
+        assert caught.value.sent is True
+        assert all(connection.is_closed() for connection in connections(channel))
+
+
+@pytest.mark.parametrize("text", [b"HTTP/1.1 200 OK\r\n\r\nhello", b"HTTP/1.0 200 OK\r\n\r\nhello", PLAIN[:-1]])
+async def test_an_answer_that_was_cut_off_is_an_error(
+    authority: Authority, context: ssl.SSLContext, text: bytes
 ) -> None:
-    async with serving(authority, answers(text, then_close=True)) as server, pooled(context) as pool:
-        with pytest.raises(error, match=words):
-            await ask(pool, server)
-        assert (pool._idle, pool._busy) == ([], set())
+    """RFC 8446 6.1: anyone on the way can end a TCP connection, but not send TLS's close_notify."""
+
+    async def talk(peer: Peer) -> None:
+        await peer.heard()
+        await peer.stream.send(text)
+
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match=r"the connection was cut \(no close_notify\)") as caught:
+            await ask(channel)
+        assert caught.value.sent is True
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [PLAIN, PLAIN[:20], b"H", b"\r\n", [PLAIN], [b"x"], [b"x", b"y"]],
+    ids=["an answer", "part of one", "one byte", "a line", "in a record of its own", "one byte there", "two records"],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+    ids=["length", "no body", "chunked"],
+)
+async def test_what_follows_an_answer_is_not_taken_for_the_next(
+    authority: Authority, context: ssl.SSLContext, text: bytes, rest: bytes | list[bytes]
+) -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.heard()
+        if server.connections > 1:
+            await peer.stream.send(PLAIN.replace(b"hello", b"right"))
+        elif isinstance(rest, bytes):
+            await peer.stream.send(text + rest)
+        else:
+            await peer.stream.send(text)
+            for record in rest:
+                await peer.stream.send(record)
+        await peer.stream.receive()
+
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        await ask(channel)
+        assert await ask(channel) == (200, b"right")
+        assert server.connections == 2
 
 
 async def test_bytes_that_nobody_encrypted(authority: Authority, context: ssl.SSLContext) -> None:
@@ -315,32 +366,34 @@ async def test_bytes_that_nobody_encrypted(authority: Authority, context: ssl.SS
         await peer.stream.send(PLAIN[:-1])
         await peer.raw.send(b"\x17\x03\x03\x00\x20" + bytes(32))
 
-    async with serving(authority, talk) as server, pooled(context) as pool:
-        with pytest.raises(httpcore.ReadError) as caught:
-            await ask(pool, server)
-    assert isinstance(caught.value.__cause__, ssl.SSLError)
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match=f"TLS with {server.url} failed") as caught:
+            await ask(channel)
+    assert caught.value.sent is True
 
 
-async def test_patience_has_an_end(authority: Authority, context: ssl.SSLContext) -> None:
+async def test_timeouts(authority: Authority, context: ssl.SSLContext) -> None:
     async def nothing(peer: Peer) -> None:
         await anyio.sleep_forever()
 
-    async with serving(authority, nothing) as server, pooled(context) as pool:
-        with pytest.raises(httpcore.ReadTimeout, match=r"it said nothing for 0\.01 s"):
-            await ask(pool, server, read=0.01)
-        with pytest.raises(httpcore.WriteTimeout, match=r"it took nothing for 0\.01 s"):
-            await ask(pool, server, bytes(64 << 20), write=0.01)
-    async with serving(authority, nothing, handshake=False) as server, pooled(context) as pool:
-        with pytest.raises(httpcore.ConnectTimeout, match=r"timed out after 0\.01 s"):
-            await ask(pool, server, connect=0.01)
-        assert (pool._idle, pool._busy) == ([], set())
+    async with serving(authority, nothing) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match="did not answer in time") as caught:
+            await ask(channel, timeouts=Timeouts(20, 0.01, 20))
+        assert caught.value.sent is True
+        with pytest.raises(ConnectionFailed, match="did not answer in time") as caught:
+            await ask(channel, bytes(64 << 20), timeouts=Timeouts(20, 20, 0.01))
+        assert caught.value.sent is True
+    async with serving(authority, nothing, handshake=False) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match="cannot be reached: the connection timed out") as caught:
+            await ask(channel, timeouts=Timeouts(0.01, 20, 20))
+        assert caught.value.sent is False
+        assert not connections(channel)
 
 
 async def test_a_header_that_cannot_be_sent(authority: Authority, context: ssl.SSLContext) -> None:
-    async with serving(authority, answers()) as server, pooled(context) as pool:
-        request = httpcore.Request("GET", server.url, headers=[(b"Host", b"a"), (b"X", b"a\r\nY: b")])
-        with pytest.raises(httpcore.LocalProtocolError):
-            await pool.handle_async_request(request)
+    async with serving(authority, answers()) as server, connected(server, context) as channel:
+        with pytest.raises(ConnectionFailed, match="Illegal header value"):
+            await ask(channel, X="a\r\nY: b")
 
 
 @pytest.mark.parametrize("handshake", [True, False], ids=["while it waits for an answer", "in the handshake"])
@@ -355,20 +408,69 @@ async def test_cancelling_closes_the_socket_at_once(
             pass
 
     begun = anyio.Event()
-    async with serving(authority, talk, handshake=handshake) as server, pooled(context) as pool:
+    async with serving(authority, talk, handshake=handshake) as server, connected(server, context) as channel:
         async with anyio.create_task_group() as group:
-            group.start_soon(ask, pool, server)
+            group.start_soon(ask, channel)
             await begun.wait()
             group.cancel_scope.cancel()
         while not server.left:
             await anyio.lowlevel.checkpoint()
-        assert (pool._idle, pool._busy) == ([], set())
+        assert not connections(channel)
 
 
-async def test_a_connection_that_was_never_made_can_be_closed(context: ssl.SSLContext) -> None:
-    connection = Connection(httpcore.URL("https://127.0.0.1:1").origin, context)
-    assert not connection.rest()
-    with pytest.raises(httpcore.ConnectError, match="Connect call failed|refused|connection attempts"):
-        await connection.open()
-    await connection.close()
-    assert connection.is_stale(10)
+# -- servers that ask for the certificate after the request
+
+
+async def test_a_large_body_is_sent_when_the_server_asks_for_it(authority: Authority, context: ssl.SSLContext) -> None:
+    async def talk(peer: Peer) -> None:
+        heard.append(await peer.heard())
+        await peer.stream.send(PLAIN)
+
+    heard: list[tuple[bytes, bytes]] = []
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        assert await ask(channel, LONG) == (200, b"hello")
+    assert heard == [(b"/there", LONG)]
+
+
+async def test_a_server_that_does_not_want_a_large_body(authority: Authority, context: ssl.SSLContext) -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.stream.receive()
+        await peer.stream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        while await peer.stream.receive():
+            pass
+
+    async with serving(authority, talk) as server, connected(server, context) as channel:
+        assert await ask(channel, LONG) == (403, b"no")
+
+
+@pytest.mark.parametrize("asked", ["before the body", "after it"])
+async def test_the_certificate_is_given_when_the_server_asks_for_it_later(
+    authority: Authority, context: ssl.SSLContext, asked: str
+) -> None:
+    """TLS 1.3's post-handshake authentication, which Apache does if one folder needs a certificate."""
+
+    async def talk(peer: Peer) -> None:
+        tls = peer.stream._tls
+        assert tls.getpeercert() is None
+        if asked == "before the body":
+            assert (await peer.stream.receive()).startswith(b"POST /there")
+            tls.verify_client_post_handshake()
+            await peer.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert await peer.stream.receive()
+        else:
+            await peer.heard()
+            tls.verify_client_post_handshake()
+            # Tells the client to go on reading, and TLS to write.
+            await peer.stream.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            while not tls.getpeercert():
+                with anyio.move_on_after(0.01):
+                    await peer.stream.receive()
+        names.append(tls.getpeercert())
+        await peer.stream.send(PLAIN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        while await peer.stream.receive():
+            pass
+
+    names: list[Any] = []
+    async with serving(authority, talk, late=True) as server, connected(server, context) as channel:
+        assert await ask(channel, LONG if asked == "before the body" else b"") == (200, b"hello")
+    assert dict(part[0] for part in names[0]["subject"])["commonName"] == "Test User"

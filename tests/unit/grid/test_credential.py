@@ -18,8 +18,7 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, Credential
-from aiomig._grid.credential import warn_of_long_jobs
-from aiomig._grid.renewal import LOOK_SECONDS, Renewal
+from aiomig._grid.credential import CertificateReloader, warn_of_long_jobs
 from aiomig.testing import FakeGrid
 from tests.clocks import anyio_backend
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["anyio_backend"]
+
+LOOK_SECONDS = 5.0
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -207,10 +208,10 @@ async def test_a_warning_before_the_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, left: timedelta, days: float, extensions: Any, expected: bool
 ) -> None:
     made = Made("Alice", begin=-12 * HOUR, end=left, extensions=extensions)
-    renewal = Renewal(write(tmp_path, made).replace(expiry_warning_days=days))
-    renewal.load()
+    reloader = CertificateReloader(write(tmp_path, made).replace(expiry_warning_days=days))
+    reloader.load()
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is None
+    assert reloader.reload_if_changed() is None
     assert warnings_in(caplog) == ["certificate_expires"] * expected  # once
     if expected:
         (record,) = caplog.records
@@ -244,16 +245,16 @@ def test_a_warning_of_jobs_that_outlive_it(
 
 async def test_a_renewed_certificate_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    renewal = Renewal(write(tmp_path, Made("Alice", serial=1)))
-    first = renewal.load()
+    reloader = CertificateReloader(write(tmp_path, Made("Alice", serial=1)))
+    first = reloader.load()
     write(tmp_path, Made("Alice", serial=2))
-    assert renewal.renewed() is None  # not looked at so soon
+    assert reloader.reload_if_changed() is None  # not looked at so soon
     await anyio.sleep(LOOK_SECONDS)
-    second = renewal.renewed()
+    second = reloader.reload_if_changed()
     assert second not in (None, first)
-    assert renewal.credential.serial == 2
+    assert reloader.credential.serial == 2
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is None
+    assert reloader.reload_if_changed() is None
     assert [record.__dict__["event_name"] for record in caplog.records] == ["certificate_renewed"]
 
 
@@ -273,40 +274,40 @@ BAD: dict[str, tuple[str, bytes | None, str]] = {
 async def test_what_cannot_be_used_is_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None, words: str
 ) -> None:
-    renewal = Renewal(write(tmp_path, ALICE))
-    renewal.load()
+    reloader = CertificateReloader(write(tmp_path, ALICE))
+    reloader.load()
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).touch(mode=0o600)
         (tmp_path / name).write_bytes(content)
     for _ in range(3):
         await anyio.sleep(LOOK_SECONDS)
-        assert renewal.renewed() is None
+        assert reloader.reload_if_changed() is None
     assert warnings_in(caplog) == ["certificate_kept"]
-    assert re.search(f"so that the old one is kept: .*{words}", caplog.text)
-    assert renewal.credential.days_left > 0
+    assert re.search(f"so the old one is kept: .*{words}", caplog.text)
+    assert reloader.credential.days_left > 0
     write(tmp_path, Made("Alice", serial=2))
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is not None
-    assert renewal.credential.serial == 2
+    assert reloader.reload_if_changed() is not None
+    assert reloader.credential.serial == 2
 
 
 async def test_the_certificate_of_another_user_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    renewal = Renewal(write(tmp_path, ALICE))
-    renewal.load()
+    reloader = CertificateReloader(write(tmp_path, ALICE))
+    reloader.load()
     write(tmp_path, Made("Bob"))
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is None
+    assert reloader.reload_if_changed() is None
     assert "is another user's now; open another session for that" in caplog.text
-    assert renewal.credential.user == "/C=DK/CN=Alice"
+    assert reloader.credential.user == "/C=DK/CN=Alice"
 
 
 async def test_a_new_proxy_of_the_same_user_is_taken_up(tmp_path: Path) -> None:
-    renewal = Renewal(write(tmp_path, *PROXIES["RFC 3820"][0]))
-    renewal.load()
+    reloader = CertificateReloader(write(tmp_path, *PROXIES["RFC 3820"][0]))
+    reloader.load()
     write(tmp_path, Made("Alice", "18", signer=ALICE, extensions=[PROXY]), ALICE)
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is not None
+    assert reloader.reload_if_changed() is not None
 
 
 async def test_what_a_callable_raises_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -319,18 +320,18 @@ async def test_what_a_callable_raises_is_not_told(tmp_path: Path, caplog: pytest
     calls: list[int] = []
     made = Made("Alice")
     config = write(tmp_path, made, key=made.key_pem(PKCS8, LOCKED)).replace(password=password)
-    renewal = Renewal(config)
-    renewal.load()
+    reloader = CertificateReloader(config)
+    reloader.load()
     write(tmp_path, made, key=made.key_pem(PKCS8, LOCKED))
     await anyio.sleep(LOOK_SECONDS)
-    assert renewal.renewed() is None
+    assert reloader.reload_if_changed() is None
     assert "the old one is kept: KeyError" in caplog.text
     assert "key ring" not in caplog.text
 
 
 async def test_one_that_expires_in_an_open_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    renewal = Renewal(write(tmp_path, Made("Alice", end=HOUR)))
-    renewal.load()
+    reloader = CertificateReloader(write(tmp_path, Made("Alice", end=HOUR)))
+    reloader.load()
 
     class Later(datetime):
         @classmethod
@@ -339,16 +340,16 @@ async def test_one_that_expires_in_an_open_session(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("aiomig._grid.credential.datetime", Later)
     with pytest.raises(AuthenticationFailed, match="expired at .*; renew it on the pages of the site"):
-        renewal.renewed()
+        reloader.reload_if_changed()
     write(tmp_path, Made("Alice", serial=2))
-    assert renewal.renewed() is not None  # looked for at once
-    assert renewal.credential.serial == 2
+    assert reloader.reload_if_changed() is not None  # looked for at once
+    assert reloader.credential.serial == 2
 
 
 async def test_files_are_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = write(tmp_path, ALICE)
-    renewal = Renewal(config)
-    renewal.load()
+    reloader = CertificateReloader(config)
+    reloader.load()
     await anyio.sleep(LOOK_SECONDS)
     looks: list[str] = []
     stat = os.stat
@@ -359,6 +360,6 @@ async def test_files_are_looked_at_now_and_then(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "stat", look)
     for _ in range(100):
-        renewal.renewed()
+        reloader.reload_if_changed()
     monkeypatch.undo()
     assert looks == [str(config.certificate), str(config.key)]

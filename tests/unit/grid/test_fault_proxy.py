@@ -36,7 +36,7 @@ SIZE = 6000
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiomig._grid.submit._LOOKS", (0.001, 0.002, 0.004))
     monkeypatch.setattr("aiomig._grid.submit._CLEAN_UP_SECONDS", 0.3)
-    monkeypatch.setattr("aiomig._grid.http._DIAGNOSIS_SECONDS", 0.05)
+    monkeypatch.setattr("aiomig._core.http._DIAGNOSIS_SECONDS", 0.05)
     monkeypatch.setattr("aiomig._grid.home.CHUNK", SIZE // 3)
     monkeypatch.setattr("aiomig._grid.home.PIECE", SIZE // 3)
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, FileNotFound, ServerError, Session
+from aiomig._grid.credential import CertificateReloader
 from aiomig._grid.http import HttpClient
-from aiomig._grid.pool import Pool
-from aiomig._grid.renewal import Renewal
-from aiomig._grid.tls import TlsStream
 from aiomig._local.urls import download, upload
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import socket
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from aiomig.testing import Address
 
 ROUNDS = 50
-BURST = 20
+BURST = 40
 
 
 @pytest.fixture
@@ -41,37 +43,43 @@ def session(address: Address, **fields: Any) -> Session:
 
 
 class Steps:
-    """Counts what the connections do, and cancels a scope at one of these steps: while connecting, sending, reading."""
+    """Counts the moments at which a client waits for the network, and cancels a scope at one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         self.at = -1
-        self.scope = anyio.CancelScope()
+        self.cancel: Callable[[], object] = lambda: None
+        self.sockets: list[socket.socket] = []
         connect, step = anyio.connect_tcp, self._step
 
-        async def stepping(*given: Any, **named: Any) -> Any:
+        async def stepping(*arguments: Any, **named: Any) -> Any:
             step()
-            stream = await connect(*given, **named)
+            stream = await connect(*arguments, **named)
+            self.sockets.append(stream.extra(SocketAttribute.raw_socket))
+            receive, send = stream.receive, stream.send
+
+            async def stepping_receive(*arguments: Any, **named: Any) -> Any:
+                step()
+                data = await receive(*arguments, **named)
+                step()
+                return data
+
+            async def stepping_send(data: bytes) -> None:
+                step()
+                await send(data)
+                step()
+
+            monkeypatch.setattr(stream, "receive", stepping_receive)
+            monkeypatch.setattr(stream, "send", stepping_send)
             step()
             return stream
 
-        class Stepping(TlsStream):
-            async def _feed(self) -> None:
-                step()
-                await super()._feed()
-                step()
-
-            async def _flush(self) -> None:
-                step()
-                await super()._flush()
-
-        monkeypatch.setattr(anyio, "connect_tcp", stepping)
-        monkeypatch.setattr("aiomig._grid.connection.TlsStream", Stepping)  # and not the server's
+        monkeypatch.setattr(anyio, "connect_tcp", stepping)  # of the client alone: the server listens
 
     def _step(self) -> None:
         self.count += 1
         if self.count == self.at:
-            self.scope.cancel()
+            self.cancel()
 
 
 async def burst(mig: Session, count: int) -> None:
@@ -83,19 +91,19 @@ async def burst(mig: Session, count: int) -> None:
 async def test_requests_cancelled_at_every_moment_cost_no_connection(
     grid: FakeGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """encode/httpcore#961: each of them would take a place in a pool with limits for good (peers 0.1)."""
+    """encode/httpcore#961: each of them would take a place in a pool with limits for good, and leave a socket."""
     (grid.home / "f").write_text("there")
     steps = Steps(monkeypatch)
     async with grid.serve() as address, session(address) as mig:
         steps.count = 0
         await burst(mig, BURST)
         whole = steps.count
-        assert whole > BURST * 8  # as many moments at least
+        assert whole > BURST * 6  # as many moments at least
         for number in range(ROUNDS):
-            steps.scope = anyio.CancelScope()
             # Spread over a whole burst, the very beginning included; the end of the last rounds may be missed.
             steps.count, steps.at = 0, 1 + number * whole // ROUNDS
-            with steps.scope:
+            with anyio.CancelScope() as scope:
+                steps.cancel = scope.cancel
                 await burst(mig, BURST)
         steps.at = -1
         before = len(grid.requests)
@@ -103,6 +111,29 @@ async def test_requests_cancelled_at_every_moment_cost_no_connection(
             await burst(mig, BURST)
             assert await mig.files.read_text("f") == "there"
         assert len(grid.requests) - before == BURST + 1
+        assert len([sock for sock in steps.sockets if sock.fileno() != -1]) <= 8
+    assert [sock for sock in steps.sockets if sock.fileno() != -1] == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_tasks_of_asyncio_cancelled_at_every_moment_cost_no_connection(
+    grid: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Task.cancel` reaches what a cancel scope shields."""
+    (grid.home / "f").write_text("there")
+    steps = Steps(monkeypatch)
+    async with grid.serve() as address, session(address) as mig:
+        steps.count = 0
+        await mig.files.exists("f")
+        for number in range(ROUNDS):
+            task = asyncio.get_running_loop().create_task(burst(mig, BURST))
+            steps.count, steps.at, steps.cancel = 0, 1 + number, task.cancel
+            with suppress(asyncio.CancelledError):
+                await task
+        steps.at = -1
+        await burst(mig, BURST)
+        assert len([sock for sock in steps.sockets if sock.fileno() != -1]) <= 8
+    assert [sock for sock in steps.sockets if sock.fileno() != -1] == []
 
 
 async def test_cancelling_before_a_connection_is_there(grid: FakeGrid) -> None:
@@ -229,7 +260,7 @@ async def test_what_each_request_says() -> None:
     await client.send("GET", "/cert_redirect/a%20b%3F")
     await client.close()
     post, get = requests
-    assert post.extensions["timeout"] == {"connect": 3, "read": 7, "write": 7, "pool": 7}
+    assert post.extensions["timeout"] == {"connect": 3, "read": 7, "write": 7, "pool": None}
     agent = f"aiomig/1 (httpx {httpx.__version__}; Python {platform.python_version()})"
     said = {
         "host": "grid.example.org:4433",
@@ -244,18 +275,17 @@ async def test_what_each_request_says() -> None:
 
 async def test_connections_rest_for_a_shorter_time_than_servers_keep_theirs(grid: FakeGrid) -> None:
     async with grid.serve() as address, session(address) as mig:
-        pool: Any = mig._backend._client._connections.transport._pool  # type: ignore[attr-defined]
-        assert isinstance(pool, Pool)
-        assert 1 <= pool._seconds < 15  # mig-live 1
+        pool: Any = mig._backend._client._channel._transport._pool  # type: ignore[attr-defined]
+        assert 1 <= pool._keepalive_expiry < 15  # docs/protocol.md#connections
         for expected in (0, 0, 1):
             before = grid.connections
-            pool._seconds = -1.0 if expected else 10.0
+            pool.connections[0]._connection._expire_at -= 10 * expected
             await mig.files.exists("f")
             assert grid.connections == before + expected
 
 
 async def test_a_name_that_httpx_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Renewal, "load", lambda self: ssl.create_default_context())
+    monkeypatch.setattr(CertificateReloader, "load", lambda self: ssl.create_default_context())
     config = aiomig.Config("https://☃.example.org", "c.pem", "k.pem")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"url: 'https://☃.*give https://host"):
         await HttpClient(config, "1").open()
@@ -280,8 +310,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
             yield b"tent"
 
     requests: list[httpx.Request] = []
-    make = httpx.AsyncClient
-    monkeypatch.setattr(httpx, "AsyncClient", lambda **named: make(transport=httpx.MockTransport(answer), **named))
+    monkeypatch.setattr("aiomig._core.http.make_transport", lambda context, proxy: httpx.MockTransport(answer))
     return requests
 
 
@@ -292,7 +321,7 @@ async def test_download(web: list[httpx.Request], tmp_path: Path) -> None:
     assert web[0].headers["accept-encoding"] == "identity"
     with pytest.raises(ServerError, match="GET https://example.org/missing: HTTP 404"):
         await download("https://example.org/missing", target)
-    with pytest.raises(ConnectionFailed, match="https://example.org/gone: Name or service not known"):
+    with pytest.raises(ConnectionFailed, match="https://example.org/gone cannot be reached: Name or service not known"):
         await download("https://example.org/gone", target)
     assert target.read_bytes() == b"content"
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
@@ -314,5 +343,5 @@ async def test_upload(web: list[httpx.Request], tmp_path: Path) -> None:
     assert "transfer-encoding" not in web[0].headers
     with pytest.raises(ServerError, match="PUT https://example.org/missing: HTTP 404"):
         await upload(tmp_path / "f", "https://example.org/missing")
-    with pytest.raises(ConnectionFailed, match="gone: Name or service"):
+    with pytest.raises(ConnectionFailed, match="gone cannot be reached: Name or service"):
         await upload(tmp_path / "f", "https://example.org/gone")

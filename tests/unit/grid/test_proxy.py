@@ -14,9 +14,9 @@ from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed
-from aiomig._grid.proxy import Proxy, proxy_for
-from aiomig._grid.tls import TlsStream
+from aiomig._core.proxies import Proxy, proxy_for
 from aiomig.testing import FakeGrid
+from aiomig.testing._serve import _TlsStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,28 +43,28 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variables", "expected"),
     [
         ({}, None),
-        ({"HTTPS_PROXY": "http://proxy.example.org:3128"}, Proxy("proxy.example.org", 3128)),
-        ({"https_proxy": "proxy.example.org:3128"}, Proxy("proxy.example.org", 3128)),
-        ({"ALL_PROXY": "http://proxy.example.org"}, Proxy("proxy.example.org", 80)),
-        ({"HTTPS_PROXY": "https://proxy.example.org"}, Proxy("proxy.example.org", 443, is_secure=True)),
-        ({"HTTPS_PROXY": "http://[::1]:8080"}, Proxy("::1", 8080)),
+        ({"HTTPS_PROXY": "http://proxy.example.org:3128"}, Proxy("http", "proxy.example.org", 3128)),
+        ({"https_proxy": "proxy.example.org:3128"}, Proxy("http", "proxy.example.org", 3128)),
+        ({"ALL_PROXY": "http://proxy.example.org"}, Proxy("http", "proxy.example.org", 80)),
+        ({"HTTPS_PROXY": "https://proxy.example.org"}, Proxy("https", "proxy.example.org", 443)),
+        ({"HTTPS_PROXY": "http://[::1]:8080"}, Proxy("http", "::1", 8080)),
         (
             {"HTTPS_PROXY": "http://me:p%40ss@proxy.example.org:1"},
-            Proxy("proxy.example.org", 1, authorization=b"Basic " + base64.b64encode(b"me:p@ss")),
+            Proxy("http", "proxy.example.org", 1, (b"me", b"p@ss")),
         ),
-        ({"HTTPS_PROXY": "http://a:1", "ALL_PROXY": "socks5://b:2"}, Proxy("a", 1)),
+        ({"HTTPS_PROXY": "http://a:1", "ALL_PROXY": "socks5://b:2"}, Proxy("http", "a", 1)),
         ({"HTTP_PROXY": "http://a:1"}, None),  # it is for http:// only
         ({"HTTPS_PROXY": ""}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "example.org"}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": "nonsense://", "NO_PROXY": "grid.example.org"}, None),
-        ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "example.com"}, Proxy("a", 1)),
+        ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "example.com"}, Proxy("http", "a", 1)),
     ],
 )
 def test_which_proxy(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Proxy | None) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert proxy_for("grid.example.org") == expected
+    assert proxy_for("https://grid.example.org") == expected
 
 
 @pytest.mark.parametrize("value", ["socks5://me:the-secret@a:1", "http://me:the-secret@a:port", "http://", "ftp://a"])
@@ -77,7 +77,7 @@ async def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, grid
             async with session(address):
                 pass
     assert "the-secret" not in str(caught.value)
-    assert "p@ss" not in repr(Proxy("a", 1, authorization=b"p@ss"))
+    assert "p@ss" not in repr(Proxy("http", "a", 1, (b"me", b"p@ss")))
 
 
 # -- tunnels
@@ -102,7 +102,7 @@ class Tunnels:
         self.answer = answer
         self.requests: list[h11.Request] = []
 
-    async def serve(self, near: ByteStream | TlsStream) -> None:
+    async def serve(self, near: ByteStream | _TlsStream) -> None:
         http = h11.Connection(h11.SERVER)
         while (event := http.next_event()) is h11.NEED_DATA:
             http.receive_data(await near.receive())
@@ -136,8 +136,8 @@ async def tunnels(answer: bytes = ESTABLISHED, context: ssl.SSLContext | None = 
             if context is None:
                 await proxy.serve(raw)
             else:
-                stream = TlsStream(raw, context)
-                with suppress(ssl.SSLError):  # of a client that does not trust it
+                with suppress(ssl.SSLError, anyio.EndOfStream):  # of a client that does not trust it
+                    stream = _TlsStream(raw, context)
                     await stream.handshake()
                     await proxy.serve(stream)
 
@@ -188,10 +188,10 @@ async def test_a_proxy_that_is_spoken_to_by_tls(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "answered 407 Proxy Auth"),
-        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "answered 502 Bad Gateway"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407 Proxy Auth"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502 Bad Gateway"),
         (b"220 mail.example.org ESMTP\r\n\r\n", "illegal status line"),
-        (b"HTTP/1.1 2", "it closed the connection"),
+        (b"HTTP/1.1 2", "without sending a response"),
     ],
     ids=["password", "unreachable", "no HTTP", "cut"],
 )

@@ -287,8 +287,9 @@ async def test_sessions_of_two_users_do_not_mix(tmp_path: Path, authority: Autho
 async def test_a_renewed_certificate_drops_no_running_request(
     tmp_path: Path, authority: Authority, client: ClientFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomig._grid.renewal.LOOK_SECONDS", 0.0)
     async with served(tmp_path, authority) as (grid, url), session(url, client, authority.file) as mig:
+        mig._backend._client._reloader._seconds = 0.0  # type: ignore[attr-defined]
+        mig._backend._client._reloader._next_look = 0.0  # type: ignore[attr-defined]
         handle, running, renewed = grid.handle, anyio.Event(), anyio.Event()
 
         async def wait(request: Request) -> Response:

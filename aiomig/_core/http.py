@@ -1,0 +1,486 @@
+"""HTTP by httpx, for the grid and for URLs in local mode: transports, bounded answers, and the causes of failures.
+
+The one module that imports httpx and httpcore; it is imported when the first request is made.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import aclosing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+import anyio
+import httpcore
+import httpx
+
+from .errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError
+from .proxies import Proxy, proxy_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+
+HTTPX = f"httpx {httpx.__version__}"
+"""What makes the requests, for the User-Agent."""
+
+_IDLE_SECONDS = 10.0
+"""How long an unused connection is kept. Servers close theirs after 15 s: docs/protocol.md#connections."""
+
+_SLOWEST = 1024
+"""The bytes a second that must pass in the long run, either way."""
+
+_PIECE = 1 << 18
+"""The most bytes that are written at once, each within the write timeout."""
+
+_LARGE_BODY = 1 << 16
+"""Bytes of a request body from which the server is asked before the body is sent."""
+
+_CONTINUE_SECONDS = 1.0
+"""How long to wait for the server's word before a large body is sent; curl waits as long."""
+
+_DIAGNOSIS_SECONDS = 5.0
+
+_WEB_SECONDS = 30.0
+"""How long the server of a URL may say nothing."""
+
+_REFUSALS = {
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
+    "HANDSHAKE_FAILURE": "the server refused the handshake, as it does if the client certificate is missing",
+    "CERTIFICATE_EXPIRED": "the server says that the client certificate has expired; get a new one from the site",
+    "CERTIFICATE_REVOKED": "the server says that the client certificate was revoked; get a new one from the site",
+    "UNKNOWN_CA": "the server does not know the authority that signed the client certificate; use the site's own",
+    "BAD_CERTIFICATE": "the server cannot use the client certificate",
+    "ACCESS_DENIED": "the server denies access to this client certificate",
+}
+
+_NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Timeouts(NamedTuple):
+    """Seconds to connect, and to wait for the next bytes either way."""
+
+    connect: float
+    read: float
+    write: float
+    pool: float | None = None
+
+
+class Reply(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+# -- the network below httpcore
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """httpcore's own TCP and TLS by anyio, on both event loops, with streams as `_Stream` has them."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> _Stream:
+        return _Stream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A stream of httpcore's, with four differences.
+
+    It closes its socket if the TLS handshake is cancelled. It raises if TLS ends without the close_notify that proves
+    that nothing was cut off. It tells httpcore's pool not to use a connection again if the server sent more than the
+    answer. It waits for "100 Continue" after a head that asks for it.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._received = b""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._received or await self._receive(max_bytes, timeout)
+        # The last byte is held back until h11 asks for it. If h11 never does, the server sent more than its answer.
+        self._received = data[-1:] if len(data) > 1 else b""
+        return data[:-1] or data
+
+    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        if not data and (tls := self.get_extra_info("ssl_object")) is not None:
+            try:
+                tls.read(1)  # again the end of the stream; this time with the reason
+            except ssl.SSLZeroReturnError:
+                pass
+            except ssl.SSLError as error:
+                raise httpcore.ReadError("the connection was cut (no close_notify)") from error
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE):
+            await self._stream.write(buffer[start : start + _PIECE], timeout)
+        if buffer.endswith(b"\r\n\r\n") and b"\r\nExpect: 100-continue\r\n" in buffer:
+            with suppress(httpcore.ReadTimeout):  # a server that does not know the header
+                self._received += await self._receive(_PIECE, _CONTINUE_SECONDS)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> _Stream:
+        try:
+            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return bool(self._received) or self._has_decrypted_data() or self._stream.get_extra_info(info)
+        return self._stream.get_extra_info(info)
+
+    def _has_decrypted_data(self) -> bool:
+        """Return whether TLS holds anything that was never read. Takes a byte of it: the connection is closed then."""
+        tls = self._stream.get_extra_info("ssl_object")
+        try:
+            if tls is not None:
+                tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            return True  # it was closed
+        return tls is not None
+
+
+def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx.AsyncHTTPTransport:
+    """Return httpx's transport, over connections that a cancelled request closes.
+
+    It has no limit of connections: httpcore's limit loses a place with each request that is cancelled while it waits
+    for one (encode/httpcore#961).
+
+    Args:
+        context: the certificate, and which servers are trusted.
+        proxy: the proxy to go through.
+    """
+    transport = httpx.AsyncHTTPTransport(verify=context)
+    # httpx has no argument for the network backend, so the pool is made here.
+    transport._pool = httpcore.AsyncConnectionPool(
+        ssl_context=context,
+        proxy=_httpcore_proxy(proxy) if proxy is not None else None,
+        max_connections=None,
+        keepalive_expiry=_IDLE_SECONDS,
+        network_backend=_Network(),
+    )
+    return transport
+
+
+def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
+    # The proxy's certificate is checked with the system's store: the site's CA does not sign it.
+    context = ssl.create_default_context() if proxy.scheme == "https" else None
+    return httpcore.Proxy(f"{proxy.scheme}://{proxy.address}", auth=proxy.login, ssl_context=context)
+
+
+# -- requests to one server
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a request. httpx's own is a generator, which trio warns of if the request is cancelled."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, b""
+        if not content:
+            raise StopAsyncIteration
+        return content
+
+
+class Channel:
+    """Connections to one server with one certificate.
+
+    Args:
+        url: ``https://host[:port]`` of the server.
+        transport: what to send by.
+        proxy: the proxy that the transport goes through.
+
+    Attributes:
+        proxy: the proxy that the transport goes through.
+        is_usable: whether new requests may be sent. If not, the last of the others closes the connections.
+
+    Raises:
+        ConfigError: httpx cannot make sense of the URL.
+    """
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport, proxy: Proxy | None = None) -> None:
+        try:
+            httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"url: {url!r}: {error}; give https://host[:port]", field="url") from error
+        self._url = url
+        self._transport = transport
+        self._scopes: set[anyio.CancelScope] = set()
+        self.proxy = proxy
+        self.is_usable = True
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        limit: int,
+        timeouts: Timeouts,
+    ) -> Reply:
+        """Send one request, once, and read the answer. Cancellation closes its connection.
+
+        Raises:
+            ConnectionFailed: with ``sent`` False if the request cannot have reached the server.
+            AuthenticationFailed: the server refuses the certificate.
+            ProtocolError: the answer is longer than ``limit`` bytes.
+        """
+        if len(content or b"") > _LARGE_BODY:
+            # The server may ask for the certificate only now, and keeps little of a body meanwhile.
+            headers = {**headers, "Expect": "100-continue"}
+        progress = _Progress(self.proxy)
+        extensions = {"timeout": timeouts._asdict(), "trace": progress}
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope, translate_errors(self._url, progress):
+                url = self._url + path
+                request = httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+                request.stream = _Body(content or b"")
+                response = await self._begin(request, progress, timeouts)
+                try:
+                    body = await _read_body(response, limit, timeouts.read)
+                finally:
+                    await response.aclose()
+                if body is None:
+                    raise ProtocolError(f"{method} {request.url.path}: the answer is longer than {limit} bytes")
+                return Reply(response.status_code, response.headers, body)
+        except BaseException:
+            # httpcore may keep a connection that was made for this request and that no other will get.
+            self.is_usable = self.is_usable and not progress.is_connecting
+            raise
+        finally:
+            self._scopes.discard(scope)
+            await self._close_if_over()
+        problem = f"{self._url}: the session was closed during a request"
+        raise ConnectionFailed(problem, sent=not progress.is_connecting)
+
+    async def _begin(self, request: httpx.Request, progress: _Progress, timeouts: Timeouts) -> httpx.Response:
+        """Send, and read the head of the answer. httpx limits the time of each byte, this that of all."""
+        length = int(request.headers.get("Content-Length", 0))
+        seconds = timeouts.connect + 2 * timeouts.read + length / _SLOWEST
+        with anyio.move_on_after(seconds):
+            return await self._transport.handle_async_request(request)
+        problem = f"{self._url}: no answer had begun {seconds:g} s after the request"
+        raise ConnectionFailed(problem, sent=not progress.is_connecting)
+
+    async def diagnose(self) -> GridError | None:
+        """Return why the server refuses the certificate, if it says so to a connection that sends no request.
+
+        In TLS 1.3 a server says whether it takes the certificate after the client has begun to write. A client that
+        finds the connection broken while it writes does not get to read that.
+        """
+        extensions = {"trace": _Listener(self.proxy), "timeout": {"connect": _DIAGNOSIS_SECONDS}}
+        with anyio.move_on_after(_DIAGNOSIS_SECONDS):
+            try:
+                with translate_errors(self._url):
+                    await self._transport.handle_async_request(httpx.Request("GET", self._url, extensions=extensions))
+            except GridError as error:
+                return error if _tls_error(error.__cause__) is not None else None
+        return None
+
+    async def retire(self) -> None:
+        """Take no more requests; close when those that are under way are over."""
+        self.is_usable = False
+        await self._close_if_over()
+
+    async def close(self) -> None:
+        """Close the connections, also those in use: their requests get an error."""
+        self.is_usable = False
+        for scope in self._scopes:
+            scope.cancel()
+        await self._transport.aclose()
+
+    async def _close_if_over(self) -> None:
+        if not self.is_usable and not self._scopes:
+            with anyio.CancelScope(shield=True):
+                await self._transport.aclose()
+
+
+class _Progress:
+    """How far a request has come, by httpcore's trace events.
+
+    Attributes:
+        is_connecting: whether a connection is being made, so that nothing of the request was sent yet.
+        proxy: the proxy, until it has made the tunnel.
+    """
+
+    def __init__(self, proxy: Proxy | None) -> None:
+        self.is_connecting = False
+        self.proxy = proxy
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self.is_connecting = True
+        elif event == "proxy.start_tls.started":
+            self.proxy = None
+        elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
+            self.is_connecting = False
+            self.proxy = None
+
+
+class _Listener(_Progress):
+    """Listens on a new connection, and closes it before the request is sent."""
+
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
+        await super().__call__(event, info)
+        if event.endswith(".start_tls.complete") and self.proxy is None:
+            stream: httpcore.AsyncNetworkStream = info["return_value"]
+            try:
+                await stream.read(1, _DIAGNOSIS_SECONDS)
+                raise httpcore.ReadError("the server gave no reason")
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await stream.aclose()
+
+
+async def _read_body(response: httpx.Response, limit: int, patience: float) -> bytes | None:
+    """Return the body as it was sent; ``None`` if it is longer than ``limit`` bytes.
+
+    Raises:
+        ConnectionFailed: after ``patience`` seconds and more it drips so slowly that it might never end.
+    """
+    if response.is_stream_consumed:  # by a transport for tests
+        return response.content if len(response.content) <= limit else None
+    length = response.headers.get("Content-Length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
+        return None
+    pieces: list[bytes] = []
+    size = 0
+    began = anyio.current_time()
+    # A generator, though httpx does not say so, that is to be closed.
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as stream:
+        async for piece in stream:
+            size += len(piece)
+            if size > limit:
+                return None
+            pieces.append(piece)
+            if size < (anyio.current_time() - began - patience) * _SLOWEST:
+                problem = f"the answer comes at less than {_SLOWEST} bytes a second ({size} bytes so far)"
+                raise ConnectionFailed(problem, sent=True)
+    return b"".join(pieces)
+
+
+# -- URLs
+
+
+class _ByEnvironment(httpx.AsyncBaseTransport):
+    """Goes to each URL by the proxy that the environment names for it."""
+
+    def __init__(self) -> None:
+        self._transports: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
+        self._context = httpx.create_ssl_context()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = proxy_for(str(request.url))
+        if proxy not in self._transports:
+            self._transports[proxy] = make_transport(self._context, proxy)
+        return await self._transports[proxy].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+
+
+def make_web_client() -> httpx.AsyncClient:
+    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's."""
+    return httpx.AsyncClient(transport=_ByEnvironment(), trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS)
+
+
+# -- failures
+
+
+@contextmanager
+def translate_errors(url: str, progress: _Progress | None = None) -> Iterator[None]:
+    """Turn what httpx raises into errors of aiomig."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError) as error:
+        raise _explain(url, error, progress) from error
+
+
+def _explain(url: str, error: Exception, progress: _Progress | None) -> GridError:
+    is_unsent = (progress is not None and progress.is_connecting) or isinstance(
+        error,
+        (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, httpx.UnsupportedProtocol),
+    )
+    reason = _reason(error)
+    if is_unsent and progress is not None and progress.proxy is not None:
+        problem = f"{url} cannot be reached: the proxy {progress.proxy.address}: {reason}; check the proxy"
+        return ConnectionFailed(problem, sent=False)
+    if (tls := _tls_error(error)) is not None:
+        return _explain_tls(url, tls, sent=not is_unsent)
+    if is_unsent:
+        return ConnectionFailed(f"{url} cannot be reached: {reason}; check the URL and the network", sent=False)
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionFailed(f"{url} did not answer in time ({reason})", sent=True)
+    return ConnectionFailed(f"the connection to {url} broke: {reason}", sent=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the words of the system's error behind an error of httpx, or else its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.ConnectTimeout):
+        return "the connection timed out"
+    return str(error) or type(error).__name__
+
+
+def is_lasting(error: ConnectionFailed) -> bool:
+    """Return whether another try would fail in the same way: the two sides do not agree on TLS."""
+    return not error.sent and _tls_error(error.__cause__) is not None
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the error of TLS behind an error. That a connection ended, or a wait was cut, does not count."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ssl.SSLError) and not isinstance(error, _NO_REASON):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _explain_tls(url: str, error: ssl.SSLError, *, sent: bool) -> GridError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message or str(error)
+        remedy = (
+            "check the host name in the URL" if "ostname" in reason or "IP address" in reason else "give its CA as ca"
+        )
+        return ConnectionFailed(f"the certificate of {url} is not trusted: {reason}; {remedy}")
+    reason = error.reason or str(error)
+    for word, text in _REFUSALS.items():
+        if word in reason:
+            return AuthenticationFailed(f"{url}: {text} ({reason})")
+    return ConnectionFailed(f"TLS with {url} failed: {reason}; is it the https port of a MiG server?", sent=sent)
