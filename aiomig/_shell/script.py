@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 SYSTEM_FILES = ("givejob", "inputfiles_available", "system.outputfiles", "user.outputfiles")
 """Endings of the empty files that a grid has in a job directory besides (golden case ls)."""
 
-_GUARD = "    # MiG caught stray quotes in a command! #\"; (exit 255) #'; (exit 255) #"
-# A command with an unbalanced quote runs on into this line, which closes it and leaves 255; to any other command it
-# is a comment. The words are a grid's, for they come out on stdout (golden cases quote-double and quote-single).
+QUOTE_GUARD = "    # MiG caught stray quotes in a command! #\"; (exit 255) #'; (exit 255) #"
+"""The line after each command. It closes an unbalanced quote and sets 255; after any other command it is a comment.
+
+The words are those of a grid, because they come out on stdout."""
 
 
 def script(
@@ -106,7 +107,7 @@ def _accounted(command: str, status: str, log: str) -> list[str]:
         "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
         # Set in, as on a grid: the end mark of a here-document is not found (golden case heredoc).
         f"    {command}",
-        _GUARD,
+        QUOTE_GUARD,
         "__MiG_LAST_RET=$?",
         f"echo $__MiG_LAST_RET >>{status}",
         f"echo $__MiG_LAST_RET >>{log}",

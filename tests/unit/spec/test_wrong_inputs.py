@@ -132,9 +132,8 @@ class World:
         return await self._entered(session)
 
     async def _entered(self, session: Session) -> Session:
-        session._submitter._commands = CommandCheck(
-            math.inf
-        )  # bash takes its time, and the clock of the test would jump
+        # bash takes real time, and the clock of the test would jump.
+        session._submitter._commands = CommandCheck(seconds=math.inf)
         return await self.stack.enter_async_context(session)
 
 

@@ -261,7 +261,7 @@ SPECS = [
 ]
 
 COMMANDS = [
-    unreadable("a parenthesis too many", 1, "near unexpected token `)'", "mend it", commands=["true", "echo a )"]),
+    unreadable("a parenthesis too many", 1, "near unexpected token `)'", "correct it", commands=["true", "echo a )"]),
     unreadable("a parenthesis too few", 1, "syntax error", commands=["true", "( true", "true"]),
     unreadable("a brace too many", 0, "near unexpected token `}'", commands=["echo b; }"]),
     unreadable("a brace too few", 1, "unexpected end of file", commands=["true", "{ echo", "echo $x"]),
@@ -269,7 +269,7 @@ COMMANDS = [
     unreadable("a backtick too many", 0, "matching ``'", commands=["echo `"]),
     unreadable("a line that begins with a semicolon", 0, "near unexpected token `;'", commands=["; true"]),
     unreadable("Python's %(x)s", 0, "near unexpected token `('", commands=["echo %(x)s"]),
-    unreadable("a loop over several commands", 0, "stands on one line", commands=["for i in 1 2", "do", "./fit", "done"]),
+    unreadable("a loop over several commands", 0, "stand on one line", commands=["for i in 1 2", "do", "./fit", "done"]),
     unreadable("a here-document", 0, "here-document", "inputs=[(b'…', 'name')]", commands=["cat <<E", "text", "E"]),
     Wrong("a wrong command of many", lambda mig: mig.submit_many(["true", "echo ("]), SubmitErrors, ("2 of 2 jobs", "[1] commands='echo ('", "bash says")),
     Wrong("a wrong command in a sweep", swept, SpecError, ("commands='echo ('", "bash says"), fault="commands"),
