@@ -46,7 +46,9 @@ _MODERN = "a |& b &>> c\n"
 
 _WORD = r"""(?:[A-Za-z0-9_./:=@%,+~^*?-]+|'[^']*'|"[^"\\`$]*")"""
 _PLAIN = re.compile(rf"{_WORD}(?: (?:(?:&&|\|\||\||;|>>?|<) )?{_WORD})*")
-_RESERVED = frozenset("! [[ case coproc do done elif else esac fi for function if select then time until while".split())  # noqa: SIM905
+_RESERVED = frozenset(
+    "! [[ case coproc do done elif else esac fi for function if in select then time until while".split()
+)  # noqa: SIM905
 _COMPLAINT = re.compile(r"^.*?: line (\d+): (?!warning: )(.+)$", re.MULTILINE)
 _HERE_DOCUMENT = re.compile(r": line \d+: warning: here-document at line (\d+) (.*)$", re.MULTILINE)
 _NUMBER = re.compile(rb"(?<!exit )(?<![0-9])[0-9]+")

@@ -424,9 +424,9 @@ HOME = [
     home(
         "a home that is a file",
         lambda work: aiomig.local(work / "a.csv").__aenter__(),
-        FileExists,
+        LocalError,
         "a.csv",
-        "give another: aiomig.local(home=",
+        "aiomig.local(home=",
     ),
 ]
 
@@ -538,7 +538,7 @@ OPTIONS = [
     option("a failure ignored", "on_failure", lambda mig: mig.sweep("true", [], on_failure="ok"), "'ok'", "'raise'"),
     option("half a retry", "retries", lambda mig: mig.sweep("true", [], retries=0.5), "0.5", "a count"),
     option("a journal without a name", "journal", lambda mig: mig.sweep("true", [], journal=""), "a path, or None"),
-    option("a journal that is another file", "journal", lambda work, mig: mig.sweep("true", [], journal="a.csv"), "no journal of a sweep"),
+    option("a journal that is another file", "journal", lambda work, mig: mig.sweep("true", [], journal="a.csv"), "not the journal of a sweep"),
     option("newest of none", "newest", lambda mig: mig.jobs(newest=0), "0", "a count, or None"),
     option("no slots", "slots", lambda: aiomig.local("h", slots=0), "0", "positive whole number"),
     option("a queue with a dash", "name", lambda mig: mig.queue("my-queue"), "'my-queue'", "letters and digits"),
