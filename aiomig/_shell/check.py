@@ -46,9 +46,9 @@ _MODERN = "a |& b &>> c\n"
 
 _WORD = r"""(?:[A-Za-z0-9_./:=@%,+~^*?-]+|'[^']*'|"[^"\\`$]*")"""
 _PLAIN = re.compile(rf"{_WORD}(?: (?:(?:&&|\|\||\||;|>>?|<) )?{_WORD})*")
-_RESERVED = frozenset(
-    "! [[ case coproc do done elif else esac fi for function if in select then time until while".split()
-)  # noqa: SIM905
+_RESERVED = re.compile(
+    r"(?:^| )(?:!|\[\[|case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while)(?: |$)"
+)
 _COMPLAINT = re.compile(r"^.*?: line (\d+): (?!warning: )(.+)$", re.MULTILINE)
 _HERE_DOCUMENT = re.compile(r": line \d+: warning: here-document at line (\d+) (.*)$", re.MULTILINE)
 _NUMBER = re.compile(rb"(?<!exit )(?<![0-9])[0-9]+")
@@ -144,7 +144,7 @@ class CommandCheck:
 
 def is_plain(command: str) -> bool:
     """Return whether a command is simple commands of plain words only, which cannot be a syntax error."""
-    return _PLAIN.fullmatch(command) is not None and _RESERVED.isdisjoint(command.split(" "))
+    return _PLAIN.fullmatch(command) is not None and _RESERVED.search(command) is None
 
 
 def _fault(commands: Sequence[str], text: str, complaints: str) -> Fault | None:
