@@ -17,7 +17,7 @@ from ._jobs.watch import Completed, Waited, Watch, as_jobs, backend_of, cancel_a
 from ._session import Session, current_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Iterable
 
     import httpx
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._jobs.job import Job
     from ._jobs.sweep import Sweep
     from ._jobs.sweep_input import SweepFields, Template
+    from ._local.settings import LocalFields
     from ._spec.jobspec import JobSpec, SpecFields
 
 
@@ -276,20 +277,7 @@ def grid(
     )
 
 
-def local(
-    home: str | os.PathLike[str] | None = None,
-    *,
-    slots: int | None = None,
-    on_exit: Literal["wait", "cancel", "leave"] = "wait",
-    limits: bool = False,
-    default_retries: int = 0,
-    wall_time_grace: float = 90.0,
-    kill_grace: float = 0.0,
-    expire_after: float = 31_536_000.0,
-    vgrids: Iterable[str] = (),
-    runtime_environments: Mapping[str, Mapping[str, str]] | None = None,
-    pass_environment: Iterable[str] = (),
-) -> Session:
+def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[LocalFields]) -> Session:
     """Local mode: the same `Session` on this machine's cores, with no account and no network.
 
     Jobs are run by processes of their own, in sessions of their own, so that Ctrl-C in a terminal reaches the program
@@ -307,7 +295,9 @@ def local(
     Args:
         home: the emulated MiG home, a folder that is made where it is missing; default is a private folder of
             this user among the platform's state folders.
-        slots: how many cores' worth of jobs run at once; default is the cores that this process may use.
+        slots: how many cores' worth of jobs run at once; default is the cores that this process may use, by its
+            affinity and by the CPU quotas of its control groups.
+        shared_slots: count the running jobs of all processes of the home against ``slots``, not only this session's.
         on_exit: leaving the session normally waits for its jobs (frozen ones are left), cancels them, or leaves them
             to run on, queued ones to be run by the next session on the home.
         limits: set the limits of memory, CPU time, processes and file size that a MiG resource sets (``ulimit``).
@@ -327,39 +317,11 @@ def local(
         SpecError: a setting is out of its range.
         LocalError: there is no bash; when the session is opened: the home cannot be used.
     """
-    from ._local.backend import LocalBackend, settings_of
+    from ._local.backend import LocalBackend
+    from ._local.settings import LocalSettings
 
-    if on_exit not in ("wait", "cancel", "leave"):
-        raise SpecError([Fault("on_exit", on_exit, "not a way to leave", "use 'wait', 'cancel' or 'leave'")])
-    settings = settings_of(
-        home,
-        slots,
-        limits=limits,
-        default_retries=default_retries,
-        wall_time_grace=wall_time_grace,
-        kill_grace=kill_grace,
-        expire_after=expire_after,
-        vgrids=tuple(vgrids),
-        runtime_environments={name.upper(): dict(each) for name, each in (runtime_environments or {}).items()},
-        pass_environment=tuple(pass_environment),
-    )
-    return Session(LocalBackend(settings, on_exit))
-
-
-class LocalFields(TypedDict, total=False):
-    """The arguments of `local`, for `connect`."""
-
-    home: str | os.PathLike[str] | None
-    slots: int | None
-    on_exit: Literal["wait", "cancel", "leave"]
-    limits: bool
-    default_retries: int
-    wall_time_grace: float
-    kill_grace: float
-    expire_after: float
-    vgrids: Iterable[str]
-    runtime_environments: Mapping[str, Mapping[str, str]] | None
-    pass_environment: Iterable[str]
+    fields: dict[str, Any] = {"home": home, **settings}
+    return Session(LocalBackend(LocalSettings(**{name: value for name, value in fields.items() if value is not None})))
 
 
 def connect(

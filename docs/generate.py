@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiomig
+from aiomig._local.settings import LocalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,12 +51,14 @@ def generated() -> dict[Path, str]:
 
 def settings_table(documented: Any, section: str) -> str:
     """Return a table of the arguments or fields of a function or class, with their defaults."""
-    defaults = {name: each.default for name, each in inspect.signature(documented).parameters.items()}
+    source = LocalSettings if documented is aiomig.local else documented  # local() takes these as **settings
+    defaults = {name: each.default for name, each in inspect.signature(source).parameters.items()}
     sections = dict(SECTION.findall(docstring(documented)))
     rows = ["| setting | default | |", "|---|---|---|"]
     for name, text in entries(sections[section]):
         default = defaults[name]
         cell = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
+        cell = "" if cell == "`<factory>`" else cell  # the text says how it is found out
         rows.append(f"| `{name}` | {cell} | {text.replace('|', '&#124;')} |")
     return "\n".join(rows) + "\n"
 

@@ -1,23 +1,24 @@
-"""One attempt to run one job: stage in, run the script, wait, take the results home.
+"""One attempt to run one job: fetch the inputs, run the script, wait, store the results in the home.
 
-The steps are such that a crash of this program between any two of them loses nothing: see `Attempt.recover`.
+A crash of this program between any two steps loses nothing: see `aiomig._local.takeover.resume`.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
-import time
+import resource
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 
 from .._core.errors import LocalError
-from .._shell import process as _local_process
+from .._shell.process import spawn
 from .._shell.script import SYSTEM_FILES, script
 from .control_file import Control, HomeBroken
 from .settings import filled, job_environment
@@ -29,10 +30,20 @@ if TYPE_CHECKING:
     from .._shell.process import Process
     from .._spec.mrsl import Description
     from .settings import LocalSettings
-    from .store import Record
+
+logger = logging.getLogger("aiomig.local")
 
 _NOT_BEGUN = 125
-"""What a script exits with that could not make its control file."""
+"""The exit code of a script that could not make its control file."""
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+"""What a system says if it has no descriptor, process or memory left. That is not the fault of any job."""
+
+_SPARE_DESCRIPTORS = 8
+"""Descriptors that starting a job leaves for the rest of the program."""
+
+_ROOM_SECONDS = 0.2
+"""Seconds between two tries to get what the system was short of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +51,11 @@ class End:
     """How an attempt ended.
 
     Attributes:
-        verified: the outcome of VERIFYFILES, where it ended well; else ``None``.
+        verified: the outcome of VERIFYFILES if it ended well; else ``None``.
         reason: a grid's words for the failure.
-        detail: what we know beyond that.
-        begun: False where the attempt never began, and does not count.
-        at: when it ended, in seconds since 1970, where that was while nobody looked; else ``None``, for now.
+        detail: what local mode knows beyond that.
+        begun: False if the attempt never began, and does not count.
+        at: when it ended, in seconds since 1970, if no session was open then; else ``None``, for now.
     """
 
     verified: str | None = None
@@ -68,204 +79,230 @@ class Attempt:
     """One attempt.
 
     Args:
-        machine: what all attempts share.
-        record: the job, claimed.
+        machine: what all attempts of the session share.
+        job_id: the job.
+        local_name: MiG's name of the attempt, which no other attempt has.
+        description: what is to be done.
+
+    Attributes:
+        process: the shell, once it was started.
     """
 
-    __slots__ = (
-        "_control",
-        "_failure",
-        "_local_name",
-        "_machine",
-        "_process",
-        "_results",
-        "_staging",
-        "description",
-        "folder",
-        "job_id",
-        "plan",
-        "record",
-    )
-
-    def __init__(self, machine: Machine, record: Record) -> None:
-        self._machine = machine
-        self.record = record
-        self.job_id = record.job_id
-        self.plan = record.plan
-        self.description: Description = filled(self.plan.description, machine.settings)
-        self._local_name = record.local_name or ""
-        self.folder = f"{machine.settings.runs}/job-dir_{self._local_name}"
-        self._control = Control(machine.settings.runs, self._local_name, pidfd=machine.pidfd)
-        self._results = machine.settings.results(self.job_id)
-        self._staging = Staging(machine.settings.home, self.folder, self.job_id, self.description)
-        self._process: Process | None = None
+    def __init__(self, machine: Machine, job_id: str, local_name: str, description: Description) -> None:
+        self.machine = machine
+        self.job_id = job_id
+        self.description = filled(description, machine.settings) if "MAXFILL" in description.keywords else description
+        self.local_name = local_name
+        self.folder = f"{machine.settings.runs}/job-dir_{local_name}"
+        self.script_path = f"{self.folder}/{local_name}.job"
+        self.process: Process | None = None
         self._failure: BaseException | None = None
+        self._has_folder = False
+
+    @cached_property
+    def control(self) -> Control:
+        """The control file."""
+        return Control(self.machine.settings.runs, self.local_name, pidfd=self.machine.pidfd)
+
+    @cached_property
+    def staging(self) -> Staging:
+        """The files of the job on their way in and out."""
+        return Staging(self.machine.settings.home, self.folder, self.job_id, self.description)
 
     @property
-    def _script(self) -> str:
-        return f"{self.folder}/{self._local_name}.job"
+    def results(self) -> str:
+        """The folder that the results go to."""
+        return self.machine.settings.results(self.job_id)
 
-    def begin(self) -> None:
-        """Starts the job's shell now, where that takes no waiting: nothing to stage. Else `run` will do it.
+    @property
+    def _stages(self) -> bool:
+        return not self.description.keywords.keys().isdisjoint(("INPUTFILES", "EXECUTABLES", "MOUNT"))
 
-        What goes wrong is for `run` to tell, which is to be called in any case.
+    # -- from the beginning
+
+    def start_now(self) -> None:
+        """Start the shell if no input must be fetched first; else `run` does it.
+
+        `run`, which must be called in any case, reports what goes wrong.
         """
-        if self._stages or not self._machine.pidfd:
+        if self._stages:
             return
         try:
-            self._make_folder()
-            self._write_script([])
-            self._process = _local_process.spawn(
-                self._command, folder=self.folder, environment=self._environment(), null=self._machine.null
-            )
+            self._start([], "fetched 0 0")
         except BaseException as error:
             self._failure = error
             if not isinstance(error, Exception):
                 raise
 
     @property
-    def is_begun(self) -> bool:
-        """Whether `begin` did something, which `run` has to see to its end."""
-        return self._process is not None or self._failure is not None
+    def has_started(self) -> bool:
+        """Whether `start_now` did something that `run` must bring to an end."""
+        return self.process is not None or self._failure is not None
 
     async def run(self, exited: Callable[[], None]) -> End:
-        """Runs from the beginning. Cancellation leaves the process running: `kill` it, or `release` it.
+        """Run the attempt. If cancelled, the process runs on: `kill` it, or `release` it.
 
         Args:
-            exited: called when the job's shell has ended, before its results are taken home.
+            exited: called when the shell has ended, before the results are stored.
+
+        Raises:
+            LocalError: it could not begin, and that is not the fault of the job.
         """
         try:
-            if self._failure is not None:
-                raise self._failure
-            if self._process is None:
-                self._make_folder()
-                self._write_script(await self._staging.fetch() if self._stages else [])
-                self._process = await _local_process.start(
-                    self._command,
-                    folder=self.folder,
-                    environment=self._environment(),
-                    null=self._machine.null,
-                    pidfd=self._machine.pidfd,
-                )
-        except HomeBroken:
-            raise
-        except (OSError, LocalError) as error:
+            process = self.process or await self._start_in_time()
+        except OSError as error:
             return End(reason="RESOURCE DIED", detail=f"the job could not be started: {error}")
-        return await self._wait(self._process, exited)
+        return await self.supervise(process, exited)
 
-    @property
-    def _command(self) -> list[str]:
-        return [self._machine.settings.bash, f"./{self._local_name}.job"]
+    async def _start_in_time(self) -> Process:
+        """Start the shell, and wait as long as the system is short of something for it."""
+        failure, self._failure = self._failure, None
+        if failure is not None and not _is_shortage(failure):
+            raise failure
+        if not self._has_folder:
+            self._make_folder()
+        complaints = await self.staging.fetch() if self._stages else []
+        logged = False
+        while True:
+            try:
+                return self._start(complaints, self.staging.remark)
+            except OSError as error:
+                if not _is_shortage(error):
+                    raise
+                if not logged:
+                    logger.warning("job %s waits until the system has room for it: %s", self.job_id, error)
+                    logged = True
+            await anyio.sleep(_ROOM_SECONDS)
+
+    def _start(self, complaints: list[str], remark: str) -> Process:
+        if not self._has_folder:
+            self._make_folder()
+        self._write_script(complaints, remark)
+        self.process = self._spawn([self.machine.settings.bash, f"./{self.local_name}.job"], self._environment())
+        return self.process
+
+    def _spawn(self, command: list[str], environment: Mapping[str, str]) -> Process:
+        machine = self.machine
+        return spawn(command, folder=self.folder, environment=environment, null=machine.null, pidfd=machine.pidfd)
 
     def _environment(self) -> dict[str, str]:
-        return job_environment(
-            self._machine.base,
-            self.description,
-            self._machine.settings,
-            job_id=self.job_id,
-            local_name=self._local_name,
-        )
+        machine = self.machine
+        names = {"job_id": self.job_id, "local_name": self.local_name}
+        return job_environment(machine.base, self.description, machine.settings, **names)
 
     def _make_folder(self) -> None:
         try:
             os.mkdir(self.folder)
         except OSError as error:
             raise HomeBroken(self.folder, error) from error
+        self._has_folder = True
         # Some file systems are slow to make a file anew after many were removed, but not to make a link. Where there
         # are no links the script makes them.
         with suppress(OSError):
             for suffix in SYSTEM_FILES:
-                os.link(self._machine.settings.empty, f"{self.folder}/{self._local_name}.{suffix}")
+                os.link(self.machine.settings.empty, f"{self.folder}/{self.local_name}.{suffix}")
 
-    @property
-    def _stages(self) -> bool:
-        keywords = self.description.keywords
-        return "INPUTFILES" in keywords or "EXECUTABLES" in keywords or "MOUNT" in keywords
-
-    def _write_script(self, complaints: list[str]) -> None:
+    def _write_script(self, complaints: list[str], remark: str) -> None:
         text = script(
             self.description,
             job_id=self.job_id,
-            local_name=self._local_name,
-            control=self._control.path,
+            local_name=self.local_name,
+            control=f"{self.machine.settings.runs}/{self.local_name}.control",
             job_name=self.description.text("JOBNAME"),
-            limits=self._machine.settings.limits,
+            limits=self.machine.settings.limits,
             complaints=complaints,
-            remark=self._staging.remark,
+            remark=remark,
         )
         try:
-            descriptor = os.open(self._script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self.script_path, flags, 0o755)
             try:
                 _write_all(descriptor, text.encode("utf-8", "surrogateescape"))
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise HomeBroken(self._script, error) from error
+            if _is_shortage(error):
+                raise
+            raise HomeBroken(self.script_path, error) from error
+        # The lowest free number tells how many are in use.
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit != resource.RLIM_INFINITY and descriptor > limit - _SPARE_DESCRIPTORS:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    async def _wait(self, process: Process, exited: Callable[[], None]) -> End:
-        began = self.record.executing or time.time()
-        limit = self.description.number("CPUTIME") + self._machine.settings.wall_time_grace
+    # -- to the end
+
+    async def supervise(self, process: Process, exited: Callable[[], None], elapsed: float = 0.0) -> End:
+        """Wait for the shell, at most until its wall time is over, and store the results.
+
+        Args:
+            process: the shell.
+            exited: see `run`.
+            elapsed: seconds that it has run already.
+        """
+        wall_time, grace = self.description.number("CPUTIME"), self.machine.settings.wall_time_grace
         code = None
-        with anyio.move_on_after(began + limit - time.time()) as scope:
+        with anyio.move_on_after(wall_time + grace - elapsed) as scope:
             code = await process.wait()
+        # What a job leaves in the background ends with it, so that its results do not change any more.
+        await self.kill()
         if scope.cancelled_caught:
-            await self.kill()
             return End(
                 reason="JOB TIMEOUT",
-                detail=f"still running {limit:g} s after its start (wall time"
-                f" {self.description.number('CPUTIME')} s and {self._machine.settings.wall_time_grace:g} s of grace)",
+                detail=f"still running {wall_time + grace:g} s after its start (wall time {wall_time} s and {grace:g} s"
+                " of grace)",
             )
-        if code == _NOT_BEGUN and not self._control.has_begun() and not self._control.is_claim():
-            raise HomeBroken(self._control.path, OSError(errno.EIO, "the script could not write it"))
+        if code == _NOT_BEGUN and not self.control.has_begun() and not self.control.is_claim():
+            raise HomeBroken(self.control.path, OSError(errno.EIO, "the script could not write it"))
         exited()
-        return await self._conclude(code if code is not None else self._control.code())
+        return await self.conclude(code if code is not None else self.control.code())
 
-    async def _conclude(self, code: int | None) -> End:
+    async def conclude(self, code: int | None) -> End:
+        """Store the results of a shell that has ended.
+
+        Args:
+            code: its exit code; ``None`` if it is not known.
+        """
         if code == 0:
-            with anyio.CancelScope(shield=True):
-                try:
-                    await self._staging.send(self._results, alone=self._is_alone())
-                except SendFailed as error:
-                    return End(reason="JOB TIMEOUT", detail=str(error))
-                except (OSError, LocalError) as error:
-                    return End(reason="RESOURCE DIED", detail=f"the results could not be stored: {error}")
-                return End(verified=verify(self.description, self._machine.settings.home, self._results, self.job_id))
+            return await self._store_results()
         if code is None:
-            return End(
-                reason="RESOURCE DIED",
-                detail="the job's shell ended without a word while this program was away",
-            )
+            detail = "the job's shell ended without a word while this program was away"
+            return End(reason="RESOURCE DIED", detail=detail)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
         complaint = await self._syntax_error() if code > 0 else ""
         return End(reason="RESOURCE DIED", detail=f"the job's shell {how}{complaint and ': '}{complaint}")
 
-    def _is_alone(self) -> bool:
-        """Whether no process of the attempt is left: a job may leave some in the background."""
-        return self._process is not None and _local_process.group_is_empty(self._process.pid)
+    async def _store_results(self) -> End:
+        with anyio.CancelScope(shield=True):
+            while (error := await self._send()) is not None and _is_shortage(error):  # noqa: ASYNC110
+                await anyio.sleep(_ROOM_SECONDS)
+        if isinstance(error, SendFailed):
+            return End(reason="JOB TIMEOUT", detail=str(error))
+        if error is not None:
+            return End(reason="RESOURCE DIED", detail=f"the results could not be stored: {error}")
+        return End(verified=self.verify())
+
+    async def _send(self) -> Exception | None:
+        try:
+            await self.staging.send(self.results, alone=self.process is not None)
+        except (SendFailed, OSError, LocalError) as error:
+            return error
+        return None
+
+    def verify(self) -> str:
+        """Compare the stored results with the user's VERIFYFILES."""
+        return verify(self.description, self.machine.settings.home, self.results, self.job_id)
 
     async def _syntax_error(self) -> str:
-        """What bash says against the script, where it never came to run the commands."""
+        """Return what bash reports about the script if it could not read the commands."""
         if os.path.exists(self.stream("stdout")):
             return ""
-        answer = Path(self.folder, "syntax")
-        command = [
-            "/bin/sh",
-            "-c",
-            'exec "$0" -n "$1" 2>"$2"',
-            self._machine.settings.bash,
-            f"./{self._local_name}.job",
-        ]
+        report = Path(self.folder, f"{self.local_name}.syntax")
+        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self.machine.settings.bash]
         try:
-            process = await _local_process.start(
-                [*command, answer.name],
-                folder=self.folder,
-                environment=self._machine.base,
-                null=self._machine.null,
-                pidfd=self._machine.pidfd,
-            )
+            process = self._spawn([*command, f"./{self.local_name}.job", report.name], self.machine.base)
             with anyio.CancelScope(shield=True):  # it reads one file, and nobody else would wait for it
                 await process.wait()
-            text = answer.read_text("utf-8", "replace").strip()
+            text = report.read_text("utf-8", "replace").strip()
             if text:
                 Path(self.stream("stderr")).write_text(text + "\n", "utf-8")
         except OSError:
@@ -275,106 +312,63 @@ class Attempt:
     # -- ends from outside
 
     async def kill(self) -> None:
-        """Ends the whole process group, and waits for that."""
-        process = self._process
-        if process is None:
+        """End all processes of the attempt, and wait for that."""
+        if self.process is not None:
+            await self.process.end_session(self.machine.settings.kill_grace)
+
+    def kill_now(self) -> None:
+        """Send SIGKILL at once, unless a grace period is set. `kill` must follow."""
+        if self.process is not None and self.machine.settings.kill_grace <= 0:
+            self.process.kill()
+
+    def kill_elsewhere(self) -> None:
+        """Kill an attempt that another session runs; if it has not begun, it will not."""
+        if self.control.claim():
             return
-        grace = self._machine.settings.kill_grace
-        with anyio.CancelScope(shield=True):
-            if grace > 0:
-                process.terminate()
-                with anyio.move_on_after(grace):
-                    await process.wait()
-            process.kill()
-            await process.wait()
-
-    def strike(self) -> None:
-        """Kills at once, where no grace is asked for."""
-        if self._process is not None and self._machine.settings.kill_grace <= 0:
-            self._process.kill()
-
-    def release(self) -> None:
-        """Lets the process run on without us."""
-        if self._process is not None:
-            self._process.release()
-
-    def keep(self) -> tuple[Path, Path]:
-        """Keeps the output of a failed attempt for the user."""
-        kept = self._machine.settings.kept
-        stdout, stderr = kept / f"{self.record.number}.stdout", kept / f"{self.record.number}.stderr"
-        self._staging.keep(stdout, stderr)
-        return stdout, stderr
-
-    def discard_results(self) -> None:
-        """Takes back what was sent of an attempt that was canceled meanwhile."""
-        remove_tree(self._results)
-
-    def clean(self) -> None:
-        """Removes the job directory and the control file. A claim stays while there is someone whom it holds back."""
-        if not self._staging.is_moved:
-            remove_tree(self.folder)
-        self._control.remove()
-
-    # -- after a crash
-
-    async def recover(self, exited: Callable[[], None], *, same_boot: bool) -> End:
-        """Takes the attempt up where a program that died left it.
-
-        The control file tells how far it came: see `_local_control`.
-
-        Args:
-            exited: called when the job's shell has ended, if it still ran, before its results are taken home.
-            same_boot: the machine has not restarted since.
-        """
-        claimed = self._control.claim()
-        await self._control.settle()
-        if claimed or self._control.is_claim():
-            return End(begun=False)
-        if same_boot and not self._control.has_begun() and self._control.is_deserted():
-            return End(begun=False)  # the disk was full, or the script was killed, before its first command
-        self._staging.recall(Path(self._script))
-        at = self._control.written_at()
-        if os.path.exists(f"{self._results}/{self.job_id}.status"):
-            verified = verify(self.description, self._machine.settings.home, self._results, self.job_id)
-            return End(verified=verified, at=at)
-        if same_boot:
-            # One that has written its exit code may be about to do so again, and would leave a file behind.
-            self._process = self._control.shell()
-            if self._process is not None:
-                return await self._wait(self._process, exited)
-        code = self._control.code()
-        if code is None and not same_boot:
-            return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
-        return replace(await self._conclude(code), at=at if code is not None else None)
-
-    def strike_foreign(self) -> None:
-        """Kills an attempt that another session runs; one that has not begun will not."""
-        if self._control.claim():
-            return
-        shell = self._control.shell()
+        shell = self.control.shell()
         if shell is not None:
             shell.kill()
             shell.release()
 
-    async def hunt(self) -> None:
-        """Ends an attempt of which we may not even know whether its shell was started."""
-        if self._process is not None:
-            await self.kill()
-            return
-        claimed = self._control.claim()
-        await self._control.settle()
-        shell = None if claimed else self._control.shell()
-        if shell is not None:
-            shell.kill()
-            await shell.wait()
+    async def find_and_kill(self) -> None:
+        """End an attempt if it is not even known whether its shell was started."""
+        if self.process is None:
+            claimed = self.control.claim()
+            await self.control.settle()
+            self.process = None if claimed else self.control.shell()
+        await self.kill()
+
+    def release(self) -> None:
+        """Let the process run on without this program."""
+        if self.process is not None:
+            self.process.release()
+
+    def preserve_output(self, stdout: Path, stderr: Path) -> None:
+        """Keep the output of a failed attempt for the user."""
+        self.staging.keep(stdout, stderr)
+
+    def discard_results(self) -> None:
+        """Remove the results of an attempt that was canceled after they were stored."""
+        remove_tree(self.results)
+
+    def clean(self) -> None:
+        """Remove the job directory and the control file. A claim stays while there is someone whom it holds back."""
+        if not self.staging.is_moved:
+            remove_tree(self.folder)
+        self.control.remove()
 
     def has_begun(self) -> bool:
-        """Whether its shell has begun to run the commands; from then on it needs no session."""
-        return self._control.has_begun()
+        """Return whether the shell has begun to run the commands; from then on it needs no session."""
+        return self.control.has_begun()
 
     def stream(self, name: str) -> str:
-        """Where ``stdout`` or ``stderr`` is while the attempt runs."""
+        """Return where ``stdout`` or ``stderr`` is while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"
+
+
+def _is_shortage(error: BaseException) -> bool:
+    cause = error.__cause__ if isinstance(error, LocalError) else error
+    return isinstance(cause, OSError) and cause.errno in _SHORTAGES
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -1,105 +1,86 @@
-"""Local mode: a MiG of one resource, this machine, behind the same seam as the grid."""
+"""The backend of local mode: a MiG with one resource, this machine."""
 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import re
+import time
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
-import platformdirs
 
 from .._backend import KINDS
-from .._core.errors import JobNotFound, LocalError, MigError, NoSession, SpecError, SubmitRejected
-from .._core.models import CheckReport, Fault, JobState
+from .._core.errors import JobNotFound, LocalError, MigError, NoSession, SubmitRejected
+from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
-from .._core.validation import expanded, is_count
+from .._shell.process import has_pidfd
 from . import site as _local_site
-from .engine import Engine
+from .attempt import Machine
 from .home import LocalHome, make_home_folder
 from .queues import LocalQueues
-from .settings import LocalSettings, find_bash, usable_cores
-from .store import Store
+from .records import DamagedRecord, number_of
+from .runner import AttemptRunner
+from .scheduler import Scheduler
+from .settings import base_environment, default_home
+from .store import DatabaseLocked, Store, retry_while_locked
+from .takeover import Takeover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
-    from .._core.models import JobStatus, Outcome, Site, Unconfirmed
+    from .._core.models import Outcome, Site, Unconfirmed
     from .._spec.mrsl import Description
     from .._spec.plan import Plan
-    from .store import Record
+    from .records import Record
+    from .settings import LocalSettings
 
-OnExit = Literal["wait", "cancel", "leave"]
+logger = logging.getLogger("aiomig.local")
+
+T = TypeVar("T")
 
 _FIND_CHUNK = 500
 _SUBMIT_CHUNK = 100
-"""Jobs entered between two looks at the event loop."""
-
-
-def default_home() -> Path:
-    """This user's own emulated home: a private folder among the platform's state folders."""
-    return platformdirs.user_state_path("aiomig") / "home"
-
-
-def settings_of(home: str | os.PathLike[str] | None, slots: int | None, **others: object) -> LocalSettings:
-    """Checks what a user says of local mode.
-
-    Raises:
-        SpecError: a setting is out of its range.
-        LocalError: there is no bash.
-    """
-    faults: list[Fault] = []
-    if slots is not None and not is_count(slots):
-        faults.append(Fault("slots", slots, "not a positive whole number", "give the number of jobs to run at once"))
-    for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace"):
-        value = others[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
-    try:
-        path = expanded(home) if home is not None else default_home()
-    except (TypeError, ValueError) as error:
-        faults.append(Fault("home", home, str(error), "give the path of a folder"))
-        path = Path()
-    if faults:
-        raise SpecError(faults)
-    return LocalSettings(
-        home=Path(os.path.abspath(path)),
-        slots=slots if slots is not None else usable_cores(),
-        bash=find_bash(),
-        **others,  # type: ignore[arg-type]
-    )
+"""Jobs that are submitted between two turns of the event loop."""
 
 
 class LocalBackend:
-    """A home that is open.
+    """One session on a home.
 
     Args:
         settings: see `aiomig.local`.
-        on_exit: what becomes of unfinished jobs when the session is left normally.
+        interval: seconds between two looks at what other processes did to the jobs of the home.
+        lock_seconds: how long a call waits for a database that another process has locked.
     """
 
     mode: Literal["grid", "local"] = "local"
     look_again = 0.1
 
-    def __init__(self, settings: LocalSettings, on_exit: OnExit) -> None:
+    def __init__(self, settings: LocalSettings, *, interval: float = 0.1, lock_seconds: float = 60.0) -> None:
         self.settings = settings
         self.home: HomeBackend = LocalHome(settings.home)
         self.queues: QueueBackend = LocalQueues(settings.home, settings.folder, self._checkpoint)
         self.subscriptions = Subscriptions()
-        self._on_exit = on_exit
         self.tasks = SessionTasks()
+        self._interval = interval
+        self._lock_seconds = lock_seconds
         self._is_closed = False
+        self._null = -1
         self._store: Store
-        self._engine: Engine
+        self._runner: AttemptRunner
+        self._scheduler: Scheduler
+        self._takeover: Takeover
+
+    # -- opening and closing
 
     async def open(self) -> None:
-        """Makes the home if need be, opens its records and begins to run jobs.
+        """Make the home if it is missing, open its records, and begin to run jobs.
 
         Raises:
             LocalError: the home cannot be used.
@@ -111,95 +92,119 @@ class LocalBackend:
             make_home_folder(folder)
             if folder != home:
                 folder.chmod(0o700)
-        self._store = Store(self.settings.folder)
         _make_empty(self.settings.empty)
+        self._store = await self._unlocked(lambda: Store(self.settings.folder))
         try:
-            self._engine = Engine(self.settings, self._store, self.subscriptions, self.tasks)
+            await self._unlocked(lambda: self._store.begin_session(time.time()))
+            self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            self._compose(Machine(self.settings, base_environment(self.settings), self._null, has_pidfd()))
             await self.tasks.open()
             try:
-                self._engine.open()
+                await self._unlocked(self._takeover.open)
             except BaseException:
                 self.tasks.cancel()
                 await self.tasks.close()
                 raise
         except BaseException:
-            self._store.close()
+            self._release()
             raise
 
+    def _compose(self, machine: Machine) -> None:
+        runner = AttemptRunner(self.settings, self.tasks)
+        scheduler = Scheduler(machine, self._store, self.subscriptions, runner, lock_seconds=self._lock_seconds)
+        self._runner, self._scheduler = runner, scheduler
+        self._takeover = Takeover(
+            machine, self._store, self.subscriptions, self.tasks, scheduler, runner, interval=self._interval
+        )
+
     async def close(self, error: BaseException | None) -> None:
-        """Ends as `on_exit` says, or by cancelling where an error comes out of the session's block."""
+        """End as `on_exit` says, or by cancelling if an error leaves the session's block."""
         how: Literal["cancel", "leave"] = "leave"
         failure: BaseException | None = None
         try:
-            if error is not None or self._on_exit == "cancel":
+            if error is not None or self.settings.on_exit == "cancel":
                 how = "cancel"
-            elif self._on_exit == "wait":
-                await self._engine.drained()
+            elif self.settings.on_exit == "wait":
+                await self._scheduler.drained()
             else:
-                await self._begun()
+                await self._have_begun()
         except BaseException as cancelled:  # noqa: BLE001 - raised again below, once the jobs are dealt with
             how, failure = "cancel", cancelled
-        # From here on cancellation waits: what is begun is ended in order, and that takes no longer than a kill.
+        # From here on cancellation waits: this takes no longer than a kill.
         self.tasks.shield()
         try:
-            await self._engine.close(how)
+            with anyio.CancelScope(shield=True):
+                await self._scheduler.close(how)
+            self._takeover.close()
             self.tasks.cancel()
             await self.tasks.close()
         finally:
             self._is_closed = True
-            self._store.close()
+            self._release()
+        if self._runner.interrupt is not None:
+            raise self._runner.interrupt from None
         if failure is not None:
             raise failure
 
-    async def _begun(self) -> None:
-        """Waits until what has a slot runs by itself: what has not begun cannot be left to run on."""
-        while self._engine.is_open and self._engine.has_beginners():  # noqa: ASYNC110 - the jobs' shells write that
+    def _release(self) -> None:
+        self._store.close()
+        if self._null >= 0:
+            os.close(self._null)
+
+    async def _have_begun(self) -> None:
+        """Wait until every attempt runs by itself: one that has not begun cannot be left to run on."""
+        while self._scheduler.is_open and self._runner.has_beginners():  # noqa: ASYNC110 - the jobs' shells write that
             await anyio.sleep(0.01)
 
     async def _checkpoint(self) -> None:
-        """Where each operation may be cancelled, and finds out whether it can work at all."""
+        """Raise what ended the session, or that the caller is cancelled."""
         await anyio.lowlevel.checkpoint()
         if self._is_closed:
             raise NoSession("this session is closed; use its jobs inside its block, or open another on the same home")
-        self._engine.check()
+        self._scheduler.raise_if_stopped()
+
+    async def _unlocked(self, call: Callable[[], T]) -> T:
+        return await retry_while_locked(call, self._lock_seconds)
 
     # -- jobs
 
     async def review(self, description: Description) -> CheckReport:
-        """What `submit` would refuse; what is left this machine takes, whatever it asks for."""
+        """Return what `submit` would refuse; this machine takes everything else, whatever it asks for."""
         await self._checkpoint()
         return CheckReport(tuple(self._refusals(description)), offers=_local_site.offers(self.settings))
 
     async def site(self) -> Site:
-        """What the settings say."""
+        """Return what the settings say."""
         await self._checkpoint()
         return _local_site.describe(self.settings)
 
     async def feasibility(self, job_id: str) -> CheckReport:
-        """Whatever a job asks for, this machine takes it."""
-        await self._checkpoint()
-        self._record(job_id)
+        """Return no faults: whatever a job asks for, this machine takes it."""
+        await self._record(job_id)
         return CheckReport()
 
     async def submit(self, plan: Plan) -> str:
-        """Puts a job into the queue. Cancelled before, it makes none; afterwards it is not a checkpoint any more."""
-        self._accept(plan)
+        """Put a job into the queue. If cancelled, make none."""
+        self._raise_if_refused(plan)
         await self._checkpoint()
-        return self._engine.submit([plan])[0]
+        try:
+            return self._scheduler.submit([plan])[0]
+        except DatabaseLocked:
+            return (await self._unlocked(lambda: self._scheduler.submit([plan])))[0]
 
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
-        """Puts jobs into the queue, some at a time. Cancelled in between, it cancels what it made."""
+        """Put jobs into the queue, some at a time. If cancelled in between, cancel those that were made."""
         outcomes: list[str | MigError] = []
         try:
             for start in range(0, len(plans), _SUBMIT_CHUNK):
                 some = plans[start : start + _SUBMIT_CHUNK]
                 try:
                     await self._checkpoint()
-                    outcomes += self._submit_some(some)
-                except LocalError as error:  # those that were made by then are not to be lost
+                    outcomes += await self._unlocked(partial(self._submit_some, some))
+                except LocalError as error:  # those that were made by then must not be lost
                     outcomes += [error for _ in some]
         except anyio.get_cancelled_exc_class():
-            self._engine.act("cancel", [outcome for outcome in outcomes if isinstance(outcome, str)])
+            self.abandon([outcome for outcome in outcomes if isinstance(outcome, str)])
             raise
         return outcomes
 
@@ -208,35 +213,45 @@ class LocalBackend:
         accepted: list[Plan] = []
         for plan in plans:
             try:
-                self._accept(plan)
+                self._raise_if_refused(plan)
             except SubmitRejected as error:
                 outcomes.append(error)
             else:
                 outcomes.append("")
                 accepted.append(plan)
-        job_ids = iter(self._engine.submit(accepted))
+        job_ids = iter(self._scheduler.submit(accepted))
         return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
 
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
-        """The jobs that bear a mark."""
+        """Return the ids of the jobs that were submitted with a marker."""
         await self._checkpoint()
-        return [record.job_id for record in self._store.find_by_marker(marker)]
+        return [record.job_id for record in await self._unlocked(lambda: self._store.find_by_marker(marker))]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """None: a job is in the records, or there is none."""
+        """Return nothing: a job is in the records, or there is none."""
         await self._checkpoint()
         return []
 
     def confirm(self, markers: Iterable[str]) -> None:
-        """Nothing is ever in doubt here."""
+        """Do nothing: no submit is ever unconfirmed here."""
 
     def abandon(self, job_ids: Sequence[str]) -> None:
-        """Cancels jobs that nobody is interested in any more."""
-        if not self._is_closed and self._engine.is_open:
-            self._engine.act("cancel", job_ids)
+        """Cancel jobs that nobody is interested in any more."""
+        if not self._is_closed and self._scheduler.is_open:
+            try:
+                self._scheduler.act("cancel", job_ids)
+            except DatabaseLocked:
+                self.tasks.start(self._abandon_later, job_ids, name="local abandon")
 
-    def _accept(self, plan: Plan) -> None:
-        """Refuses what a grid refuses because of what it has."""
+    async def _abandon_later(self, job_ids: Sequence[str]) -> None:
+        with anyio.CancelScope(shield=True), suppress(LocalError):
+            await self._unlocked(lambda: self._scheduler.act("cancel", job_ids))
+
+    def _raise_if_refused(self, plan: Plan) -> None:
+        """Refuse what a grid refuses because of what it has."""
+        keywords = plan.description.keywords
+        if keywords.keys().isdisjoint(("VGRID", "RUNTIMEENVIRONMENT", "JOBTYPE")):
+            return
         if faults := self._refusals(plan.description):
             raise SubmitRejected([str(fault) for fault in faults], faults)
 
@@ -274,17 +289,40 @@ class LocalBackend:
         return faults
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """What the records say now."""
+        """Return what the records say now.
+
+        Raises:
+            DamagedRecord: the record of a job cannot be read.
+        """
         await self._checkpoint()
+        records = await self._unlocked(lambda: self._find_all(job_ids))
+        if any(record.state in _ACTIVE and not self._is_run(record) for record in records.values()):
+            await self._unlocked(self._takeover.adopt)
+            await self._takeover.observe(job_ids)
+            records = await self._unlocked(lambda: self._find_all(job_ids))
+        return {job_id: record.status() for job_id, record in records.items()}
+
+    def _find_all(self, job_ids: Sequence[str]) -> dict[str, Record]:
         if len(job_ids) == 1:
             record = self._store.find(job_ids[0])
-            return {} if record is None else {job_ids[0]: record.status()}
-        numbers = {number for job_id in job_ids if (number := self._store.number_of(job_id)) is not None}
-        found = {record.job_id: record.status() for record in self._store.records(sorted(numbers))}
-        return {job_id: found[job_id] for job_id in job_ids if job_id in found}
+            return {} if record is None else {job_ids[0]: record}
+        numbers = {number for job_id in job_ids if (number := number_of(job_id)) is not None}
+        records = {record.number: record for record in self._store.records(sorted(numbers))}
+        return {
+            job_id: record
+            for job_id in job_ids
+            if (record := records.get(number_of(job_id) or 0)) is not None and record.job_id == job_id
+        }
+
+    def _is_run(self, record: Record) -> bool:
+        """Return whether an open session runs a job, and knows whether its process still runs."""
+        if record.owner == self._store.session:
+            run = self._runner.runs.get(record.number)
+            return run is None or run.is_observed
+        return record.owner is not None and self._store.is_alive(record.owner)
 
     async def present(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """What the records say now; they know all jobs."""
+        """Return what the records say now; they know all jobs."""
         statuses = await self.statuses(job_ids)
         for job_id in job_ids:
             if job_id not in statuses:
@@ -292,31 +330,36 @@ class LocalBackend:
         return statuses
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
-        """Cancels, freezes or thaws, as a MiG server does, at once."""
+        """Cancel, freeze or thaw, as a MiG server does, at once."""
         await self._checkpoint()
-        return self._engine.act(action, job_ids)
+        return await self._unlocked(lambda: self._scheduler.act(action, job_ids))
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
-        """Looks through the records, newest first."""
+        """Look through the records, newest first. A job whose record is damaged is UNKNOWN."""
         match = _matcher(pattern)
-        found: list[JobStatus] = []
+        statuses: list[JobStatus] = []
         before: int | None = None
-        while newest is None or len(found) < newest:
+        while newest is None or len(statuses) < newest:
             await self._checkpoint()
-            records = self._store.newest(_FIND_CHUNK, before)
-            found += [record.status() for record in records if match(record.job_id)]
+            records = await self._unlocked(partial(self._store.newest, _FIND_CHUNK, before))
+            for record in records:
+                try:
+                    if match(record.job_id):
+                        statuses.append(_status_of(record))
+                except DamagedRecord as error:  # not even its id is known
+                    logger.error("%s", error)
             if len(records) < _FIND_CHUNK:
                 break
             before = records[-1].number
-        return found[:newest]
+        return statuses[:newest]
 
     async def plan_of(self, job_id: str) -> Plan:
-        """What the job was submitted with."""
-        await self._checkpoint()
-        return self._record(job_id).plan
+        """Return what the job was submitted with."""
+        return (await self._record(job_id)).plan()
 
-    def _record(self, job_id: str) -> Record:
-        record = self._store.find(job_id)
+    async def _record(self, job_id: str) -> Record:
+        await self._checkpoint()
+        record = await self._unlocked(lambda: self._store.find(job_id))
         if record is None:
             raise JobNotFound(job_id, f"no such job in {self.settings.home}")
         return record
@@ -324,32 +367,41 @@ class LocalBackend:
     # -- results
 
     async def results(self, status: JobStatus) -> dict[str, bytes]:
-        """The four files, or what is kept of a failed attempt."""
+        """Return the four files, or what is kept of a failed attempt."""
         await self._checkpoint()
         job_id = status.job_id
         if status.state is JobState.FINISHED:
             start = f"{self.settings.results(job_id)}/{job_id}."
             paths = {kind: start + kind for kind in KINDS}
         else:
-            number = self._store.number_of(job_id)
+            number = number_of(job_id)
             paths = {kind: f"{self.settings.kept}/{number}.{kind}" for kind in ("stdout", "stderr")}
         return {kind: content for kind, path in paths.items() if (content := _content(path)) is not None}
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
-        """What stands in ``stdout`` or ``stderr`` from an offset on: of the run under way, or of the last one."""
-        await self._checkpoint()
-        record = self._record(job_id)
+        """Return ``stdout`` or ``stderr`` from an offset on: of the attempt under way, or of the last one."""
+        record = await self._record(job_id)
         if record.state is JobState.FINISHED:
             path = f"{self.settings.results(job_id)}/{job_id}.{name}"
         elif record.state is JobState.EXECUTING:
-            path = self._engine.attempt_of(record).stream(name)
+            path = self._scheduler.attempt_of(record).stream(name)
         else:
             path = f"{self.settings.kept}/{record.number}.{name}"
         return _content(path, start) or b""
 
     def own_jobs(self) -> Iterable[str]:
-        """The ids of what waits or runs here."""
-        return [record.job_id for record in self._store.records(sorted(self._engine.unfinished))]
+        """Return the ids of what waits or runs here."""
+        return [record.job_id for record in self._store.records(sorted(self._scheduler.unfinished))]
+
+
+_ACTIVE = (JobState.QUEUED, JobState.EXECUTING, JobState.FROZEN)
+
+
+def _status_of(record: Record) -> JobStatus:
+    try:
+        return record.status()
+    except DamagedRecord as error:
+        return JobStatus(record.job_id, JobState.UNKNOWN, native=str(error))
 
 
 def _content(path: str, start: int = 0) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What a local session can be told, and what the machine it stands on offers."""
+"""The settings of local mode, and what the machine offers to jobs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-from .._core.errors import LocalError
+import platformdirs
+
+from .._core.errors import LocalError, SpecError
+from .._core.models import Fault
+from .._core.validation import expanded, is_count
 from .._spec.mrsl import Description
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 PRIVATE = ".aiomig"
 """Local mode's own folder in a home; no path of a user leads into it."""
@@ -28,28 +31,133 @@ _PASSED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER")
 """What a job sees of this program's environment; a grid has these and no others (golden case env)."""
 
 
+def _find_bash() -> str:
+    path = shutil.which("bash") or shutil.which("bash", path=os.defpath)
+    if path is None:
+        raise LocalError(
+            "local mode runs jobs by bash, and there is no bash on this machine's PATH",
+            remedy="install bash, or add its folder to PATH",
+        )
+    return path
+
+
 def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use: by its affinity, and by the CPU quotas of its control groups."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min([cores, *_cpu_quotas()])))
 
 
-@dataclass(frozen=True)
+def _cpu_quotas() -> Iterator[float]:
+    """Yield the CPU quotas, in cores, of the control groups of this process, of versions 1 and 2."""
+    for line in _lines_of("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            for mount in _cgroup_mounts(controllers):
+                # A container may see its own group as the root: then the rest of the path does not exist.
+                for folder in (Path(mount + path), *Path(mount + path).parents):
+                    if folder.is_relative_to(mount):
+                        yield from _cpu_quota(folder)
+
+
+def _cgroup_mounts(controllers: str) -> Iterator[str]:
+    for line in _lines_of("/proc/self/mountinfo"):
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        if kind == "cgroup" and "cpu" in options.split(",") if controllers else kind == "cgroup2":
+            yield fields.split(" ")[4]
+
+
+def _cpu_quota(folder: Path) -> Iterator[float]:
+    words = [word for line in _lines_of(folder / "cpu.max") for word in line.split()]
+    words = words or [*_lines_of(folder / "cpu.cfs_quota_us"), *_lines_of(folder / "cpu.cfs_period_us")]
+    if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
+        yield int(words[0]) / int(words[1])
+
+
+def _lines_of(path: str | Path) -> list[str]:
+    try:
+        return Path(path).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def default_home() -> Path:
+    """Return the home of this user if none is given: a private folder among the platform's state folders."""
+    return platformdirs.user_state_path("aiomig") / "home"
+
+
+OnExit = Literal["wait", "cancel", "leave"]
+
+
+class LocalFields(TypedDict, total=False):
+    """The arguments of `aiomig.local`, which describes them."""
+
+    home: str | os.PathLike[str] | None
+    slots: int | None
+    shared_slots: bool
+    on_exit: OnExit
+    limits: bool
+    default_retries: int
+    wall_time_grace: float
+    kill_grace: float
+    expire_after: float
+    vgrids: Iterable[str]
+    runtime_environments: Mapping[str, Mapping[str, str]] | None
+    pass_environment: Iterable[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalSettings:
-    """The settings of one local session, checked by whoever makes them."""
+    """The settings of one local session; `aiomig.local` describes them.
 
-    home: Path
-    slots: int = 1
+    Made from `LocalFields` whose value is not None. The types here are those after `__post_init__`.
+
+    Raises:
+        SpecError: a setting is out of its range.
+        LocalError: there is no bash.
+    """
+
+    home: Path = field(default_factory=default_home)
+    slots: int = field(default_factory=usable_cores)
+    shared_slots: bool = False
+    on_exit: OnExit = "wait"
     limits: bool = False
     default_retries: int = 0
     wall_time_grace: float = 90.0
-    expire_after: float = 31_536_000.0
     kill_grace: float = 0.0
-    pass_environment: tuple[str, ...] = ()
+    expire_after: float = 31_536_000.0
     vgrids: tuple[str, ...] = ()
-    runtime_environments: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
-    bash: str = "/bin/bash"
+    runtime_environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pass_environment: tuple[str, ...] = ()
+    bash: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        faults: list[Fault] = []
+        if not is_count(self.slots):
+            remedy = "give the number of jobs to run at once"
+            faults.append(Fault("slots", self.slots, "not a positive whole number", remedy))
+        if self.on_exit not in get_args(OnExit):
+            remedy = "use 'wait', 'cancel' or 'leave'"
+            faults.append(Fault("on_exit", self.on_exit, "not a way to leave", remedy))
+        for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
+        home = Path()
+        try:
+            home = Path(os.path.abspath(expanded(self.home)))
+        except (TypeError, ValueError) as error:
+            faults.append(Fault("home", self.home, str(error), "give the path of a folder"))
+        if faults:
+            raise SpecError(faults)
+        environments = {name.upper(): dict(values) for name, values in self.runtime_environments.items()}
+        self.__dict__.update(  # the dataclass is frozen
+            home=home,
+            vgrids=tuple(self.vgrids),
+            pass_environment=tuple(self.pass_environment),
+            runtime_environments=environments,
+            bash=_find_bash(),
+        )
 
     @cached_property
     def folder(self) -> Path:
@@ -74,21 +182,6 @@ class LocalSettings:
     def results(self, job_id: str) -> str:
         """The folder of a job's results."""
         return f"{self.home}/job_output/{job_id}"
-
-
-def find_bash() -> str:
-    """The path of bash.
-
-    Raises:
-        LocalError: there is none.
-    """
-    found = shutil.which("bash") or shutil.which("bash", path=os.defpath)
-    if found is None:
-        raise LocalError(
-            "local mode runs jobs by bash, and there is no bash on this machine's PATH",
-            remedy="install bash, or add its folder to PATH",
-        )
-    return found
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:

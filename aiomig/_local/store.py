@@ -2,33 +2,34 @@
 
 Each job has an *owner*, the session that runs it. A change that a session makes to a job is one SQL statement that
 also says from which state and for which owner, so that two sessions, or a session and its successor after a crash,
-never run one job twice. A session is alive while it holds a lock on its file; the system releases that lock with
-the process, however it ends.
+never run one job twice.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import re
 import sqlite3
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
 
 from .._core.errors import LocalError
-from .._core.models import Attempt, JobState, JobStatus
-from .._spec.mrsl import Description
-from .._spec.plan import Plan, PlannedOutput
+from .._core.models import JobState
+from .liveness import Origin, SessionLocks
+from .records import COLUMNS, Record, encode_plan, job_id_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from .._spec.plan import Plan
+    from .liveness import Place
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
-SERVER = "local.0"
 
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -52,127 +53,34 @@ CREATE TABLE signals (session INTEGER NOT NULL, job INTEGER NOT NULL) STRICT;
 """
 
 _UNFINISHED = "state IN ('QUEUED', 'EXECUTING', 'FROZEN')"
-_COLUMNS = "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified"
 _CHUNK = 500
 """How many values one statement names."""
 
-_JOB_ID = re.compile(r"([1-9]\d{0,17})_\d+_\d+_\d+__\d+_\d+_\d+_" + re.escape(SERVER))
+_BUSY_SECONDS = 0.02
+"""How long SQLite itself waits for a lock, which blocks the event loop. `retry_while_locked` waits for longer ones."""
+
+_ADDED_COLUMNS = {"cores": "INTEGER NOT NULL DEFAULT 1"}
+"""Columns of the job table that earlier versions do not have; they read and write the table all the same."""
 
 
-def boot_id() -> str:
-    """A text that changes when the machine restarts; empty where the system has none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
+class DatabaseLocked(LocalError):
+    """Another process holds the lock of the database."""
 
 
-def job_id_of(number: int, received: float) -> str:
-    """A job id in MiG's form: counter, UTC time stamp without padding, server."""
-    at = datetime.fromtimestamp(received, UTC)
-    return f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{SERVER}"
+async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
+    """Return what a function of the store returns, called again while another process holds the database's lock.
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row of the job table."""
-
-    number: int
-    state: JobState
-    owner: int | None
-    plan_text: str
-    received: float
-    queued: float
-    executing: float | None
-    ended: float | None
-    attempt: int
-    local_name: str | None
-    attempts_text: str | None
-    verified: str | None
-
-    @property
-    def job_id(self) -> str:
-        """The job's id."""
-        return job_id_of(self.number, self.received)
-
-    @property
-    def plan(self) -> Plan:
-        """What is to be done."""
-        return decode_plan(self.plan_text)
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """The failed attempts so far."""
-        return decode_attempts(self.attempts_text)
-
-    def status(self) -> JobStatus:
-        """The record as a user sees it."""
-        ended = moment(self.ended)
-        return JobStatus(
-            job_id=self.job_id,
-            state=self.state,
-            native=self.state.value,
-            received_at=moment(self.received),
-            queued_at=moment(self.queued),
-            executing_at=moment(self.executing),
-            finished_at=ended if self.state is JobState.FINISHED else None,
-            failed_at=ended if self.state is JobState.FAILED else None,
-            canceled_at=ended if self.state is JobState.CANCELED else None,
-            attempts=self.attempts,
-            verified=self.verified,
-            resource=RESOURCE if self.executing is not None else None,
-        )
-
-
-RESOURCE = "localhost_exe"
-
-
-def moment(seconds: float | None) -> datetime | None:
-    """Seconds since the epoch as an aware time."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def encode_plan(plan: Plan) -> str:
-    """A plan as JSON text; uploads are done by then and left out."""
-    data: dict[str, Any] = {"k": dict(plan.description.keywords)}
-    if plan.outputs:
-        data["o"] = [[each.name, each.path, each.destination] for each in plan.outputs]
-    if plan.folder is not None:
-        data["f"] = plan.folder
-    if plan.marker:
-        data["m"] = plan.marker
-    if plan.prologue_lines or plan.epilogue_lines:
-        data["l"] = [plan.prologue_lines, plan.epilogue_lines]
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-
-
-def decode_plan(text: str) -> Plan:
-    """The plan of `encode_plan`."""
-    data = json.loads(text)
-    before, after = data.get("l", (0, 0))
-    return Plan(
-        Description({keyword: tuple(lines) for keyword, lines in data["k"].items()}),
-        outputs=tuple(PlannedOutput(*each) for each in data.get("o", ())),
-        folder=data.get("f"),
-        marker=data.get("m", ""),
-        prologue_lines=before,
-        epilogue_lines=after,
-    )
-
-
-def encode_attempts(attempts: Iterable[tuple[float, float | None, float, str, str]]) -> str:
-    """Failed attempts as JSON: queued, executing, failed, reason, detail."""
-    return json.dumps(list(attempts), ensure_ascii=False, separators=(",", ":"))
-
-
-def decode_attempts(text: str | None) -> tuple[Attempt, ...]:
-    """The attempts of `encode_attempts`."""
-    if not text:
-        return ()
-    return tuple(
-        Attempt(moment(queued), moment(executing), moment(failed), reason, detail, RESOURCE)
-        for queued, executing, failed, reason, detail in json.loads(text)
-    )
+    Raises:
+        DatabaseLocked: the lock was held for longer.
+    """
+    deadline = anyio.current_time() + seconds
+    while True:
+        try:
+            return call()
+        except DatabaseLocked:
+            if anyio.current_time() > deadline:
+                raise
+        await anyio.sleep(_BUSY_SECONDS)
 
 
 class _Transaction:
@@ -216,20 +124,25 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "jobs.sqlite"
-        self._locks = folder / "sessions"
-        self._lock: int | None = None
+        self._locks = SessionLocks(folder / "sessions")
         self.session = 0
         if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
             # Before SQLite gives the files beside it the same permissions.
             raise LocalError(f"{self._path} is not writable", path=str(self._path), remedy="chmod u+rw it")
-        with self._translated():
-            self._database = sqlite3.connect(self._path, timeout=20, isolation_level=None)
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
-        self._version = self._data_version()
+        try:
+            self._database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        # Damaged text must be read to be named.
+        self._database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        try:
+            self._prepare()
+            self._version = self._data_version()
+        except BaseException as error:
+            self._database.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._explain(error) from error
+            raise
 
     def _prepare(self) -> None:
         run = self._database.execute
@@ -240,26 +153,29 @@ class Store:
         # Few pages are used again and again; the rest of a long history need not be in memory.
         run("PRAGMA cache_size=-512")
         version = run("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with self.transaction():
-                if run("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in _SCHEMA.split(";\n"):
-                        if statement.strip():
-                            run(statement)
-                    run(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
+        if version not in (0, SCHEMA_VERSION):
             raise LocalError(
                 f"{self._path} was made by another version of aiomig (format {version}, this one is {SCHEMA_VERSION})",
                 path=str(self._path),
                 remedy="use that version, or another home",
             )
+        if version == 0 or self._missing_columns():
+            with self.transaction():
+                self._create_tables()
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
+    def _create_tables(self) -> None:
+        run = self._database.execute
+        if run("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    run(statement)
+            run(f"PRAGMA user_version={SCHEMA_VERSION}")
+        for column in self._missing_columns():
+            run(f"ALTER TABLE jobs ADD COLUMN {column} {_ADDED_COLUMNS[column]}")
+
+    def _missing_columns(self) -> list[str]:
+        present = {row[1] for row in self._database.execute("PRAGMA table_info(jobs)")}
+        return [column for column in _ADDED_COLUMNS if column not in present]
 
     def _explain(self, error: sqlite3.Error) -> LocalError:
         path = str(self._path)
@@ -272,68 +188,41 @@ class Store:
                 path=path,
                 remedy="move it away to begin with empty records; the results in job_output are not affected",
             )
-        if name.startswith("SQLITE_BUSY"):
-            return LocalError(
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return DatabaseLocked(
                 f"{path} is locked by another process", path=path, remedy="see what holds it (lsof), or wait"
             )
         return LocalError(f"{path}: {error}", path=path, remedy="check that the home is a local, writable folder")
 
     def transaction(self) -> _Transaction:
-        """Several statements as one; rolled back by an error."""
+        """Return a block whose statements are carried out as one; an error undoes them."""
         return _Transaction(self._database, self._explain)
-
-    def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        try:
-            return self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
 
     # -- sessions
 
     def begin_session(self, now: float) -> None:
-        """Enters this session, with its lock."""
+        """Enter this session, with its lock."""
         with self.transaction():
-            cursor = self._run("INSERT INTO sessions (boot, opened) VALUES (?, ?)", (boot_id(), now))
-            self.session = cursor.lastrowid or 0
-            try:
-                self._locks.mkdir(mode=0o700, exist_ok=True)
-                path = self._locks / str(self.session)
-                self._lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LocalError(
-                    f"{self._locks} cannot be used: {error.strerror}",
-                    path=str(self._locks),
-                    remedy="make it a folder that you may write to, with room on its disk",
-                ) from error
+            values = (Origin.here().encode(), now)
+            self.session = self._run("INSERT INTO sessions (boot, opened) VALUES (?, ?)", values).lastrowid or 0
+            self._locks.acquire(self.session)
 
     def is_alive(self, session: int) -> bool:
-        """Whether a session is still open, in whatever process."""
-        if session == self.session:
-            return True
-        try:
-            descriptor = os.open(self._locks / str(session), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        """Return whether a session is open, in whatever process."""
+        return self._locks.is_alive(session)
 
-    def same_boot(self, session: int | None) -> bool:
-        """Whether a session began after the last start of this machine."""
+    def place_of(self, session: int | None) -> Place:
+        """Return where a session ran, as seen from this process."""
         row = self._run("SELECT boot FROM sessions WHERE number IS ?", (session,)).fetchone()
-        return row is not None and row[0] == boot_id()
+        return "before restart" if row is None else Origin.decode(row[0]).place(self._path.parent)
 
     def names_in_use(self, names: Iterable[str]) -> set[str]:
-        """Which of these local names are of attempts under way, or of another open session, which cleans up itself."""
-        wanted = list(names)
+        """Return those local names that belong to a running attempt, or to a job of another open session.
+
+        An open session removes what its own jobs left.
+        """
         used: set[str] = set()
-        for start in range(0, len(wanted), _CHUNK):
-            some = wanted[start : start + _CHUNK]
+        for some in _chunks(list(names)):
             marks = ",".join("?" * len(some))
             rows = self._run(f"SELECT local_name, state, owner FROM jobs WHERE local_name IN ({marks})", some)
             for name, state, owner in rows.fetchall():
@@ -341,29 +230,45 @@ class Store:
                     used.add(name)
         return used
 
+    def dead_owners(self) -> list[int | None]:
+        """Return the sessions that have unfinished jobs and are not open.
+
+        Raises:
+            LocalError: one of them ran on another machine, and it cannot be known whether it still does.
+        """
+        owners = [owner for (owner,) in self._run(f"SELECT DISTINCT owner FROM jobs WHERE {_UNFINISHED}").fetchall()]
+        dead = [owner for owner in owners if owner is None or not self.is_alive(owner)]
+        for owner in dead:
+            if self.place_of(owner) == "other machine":
+                raise LocalError(
+                    f"session {owner} on another machine has jobs in this home; it cannot be seen from here whether"
+                    " it still runs them",
+                    path=str(self._path),
+                    remedy=f"open the home there; if that machine is gone for good: sqlite3 {self._path}"
+                    f' "DELETE FROM sessions WHERE number = {owner}"',
+                )
+        return dead
+
     def adopt(self) -> list[Record]:
-        """Makes the unfinished jobs of dead sessions ours; in the order of the queue."""
-        owners = self._run(f"SELECT DISTINCT owner FROM jobs WHERE {_UNFINISHED}").fetchall()
-        if all(owner is not None and self.is_alive(owner) for (owner,) in owners):
+        """Make the unfinished jobs of dead sessions jobs of this session; return them in the order of the queue."""
+        if not self.dead_owners():
             return []
         adopted: list[Record] = []
         with self.transaction():
-            for (owner,) in self._run(f"SELECT DISTINCT owner FROM jobs WHERE {_UNFINISHED}").fetchall():
-                if owner is not None and self.is_alive(owner):
-                    continue
+            for owner in self.dead_owners():
                 adopted += self._select(f"WHERE {_UNFINISHED} AND owner IS ? ORDER BY rank", (owner,))
                 self._run(f"UPDATE jobs SET owner = ? WHERE {_UNFINISHED} AND owner IS ?", (self.session, owner))
         return sorted(adopted, key=lambda record: record.queued)
 
     def signaled(self) -> list[int]:
-        """Jobs of ours that another process put back into the queue."""
+        """Return the jobs of this session that another process put back into the queue."""
         if self._run("SELECT 1 FROM signals WHERE session = ? LIMIT 1", (self.session,)).fetchone() is None:
             return []
         rows = self._run("DELETE FROM signals WHERE session = ? RETURNING job", (self.session,)).fetchall()
         return [number for (number,) in rows]
 
     def changed_elsewhere(self) -> bool:
-        """Whether another connection wrote since the last call."""
+        """Return whether another connection wrote since the last call."""
         before, self._version = self._version, self._data_version()
         return before != self._version
 
@@ -371,62 +276,81 @@ class Store:
         return int(self._run("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Ends the session: what is unfinished is free for others."""
+        """End the session: other sessions may take its unfinished jobs."""
         self._database.close()
-        if self._lock is not None:
-            (self._locks / str(self.session)).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+        self._locks.release()
 
     # -- jobs
 
-    def insert(self, plans: Iterable[str], now: float, rank: int) -> list[int]:
-        """New QUEUED jobs of ours; their numbers."""
-        return [
-            self._run(
-                "INSERT INTO jobs (state, owner, rank, plan, received, queued) VALUES ('QUEUED', ?, ?, ?, ?, ?)",
-                (self.session, rank + offset, plan, now, now),
-            ).lastrowid
-            or 0
-            for offset, plan in enumerate(plans)
-        ]
+    def insert(self, jobs: Sequence[tuple[Plan, int]], now: float) -> list[tuple[int, str]]:
+        """Enter QUEUED jobs of this session, plans and cores; return their numbers and ids."""
+        with self.transaction() if len(jobs) > 1 else nullcontext():
+            return [self._insert_one(plan, cores, now, offset) for offset, (plan, cores) in enumerate(jobs)]
 
-    def claim(self, number: int, now: float, local_name: str) -> Record | None:
-        """Makes a QUEUED job of ours EXECUTING; ``None`` where it is not that any more."""
+    def _insert_one(self, plan: Plan, cores: int, now: float, offset: int) -> tuple[int, str]:
+        cursor = self._run(
+            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued) VALUES ('QUEUED', ?, ?, ?, ?, ?, ?)",
+            (self.session, int(now * 1e6) + offset, encode_plan(plan), cores, now, now),
+        )
+        number = cursor.lastrowid or 0
+        return number, job_id_of(number, now)
+
+    def claim(self, number: int, now: float, local_name: str, shared: int | None = None) -> Record | None:
+        """Make a QUEUED job of this session EXECUTING.
+
+        Args:
+            number: the job.
+            now: the time.
+            local_name: the name of its new attempt.
+            shared: how many cores the running jobs of all sessions may take together.
+
+        Returns:
+            The record; ``None`` if the job is not QUEUED any more, or not enough cores are left.
+        """
+        # The index of unfinished jobs is used only if its own condition is repeated.
+        room = (
+            f" AND cores + (SELECT coalesce(sum(cores), 0) FROM jobs WHERE {_UNFINISHED} AND state = 'EXECUTING')"
+            f" <= max(cores, {shared})"
+        )
         return self._one(
-            self._run(
-                "UPDATE jobs SET state = 'EXECUTING', executing = ?, attempt = attempt + 1, local_name = ?"
-                f" WHERE number = ? AND state = 'QUEUED' AND owner = ? RETURNING {_COLUMNS}",
-                (now, local_name, number, self.session),
-            )
+            "UPDATE jobs SET state = 'EXECUTING', executing = ?, attempt = attempt + 1, local_name = ?"
+            f" WHERE number = ? AND state = 'QUEUED' AND owner = ?{room if shared else ''} RETURNING {COLUMNS}",
+            (now, local_name, number, self.session),
         )
 
     def finish(self, number: int, attempt: int, now: float, verified: str) -> Record | None:
-        """An attempt ended well; ``None`` where it was canceled meanwhile."""
+        """Record that an attempt ended well; ``None`` if the job was canceled meanwhile."""
         return self._one(
-            self._run(
-                "UPDATE jobs SET state = 'FINISHED', ended = ?, verified = ?"
-                f" WHERE number = ? AND attempt = ? AND state = 'EXECUTING' RETURNING {_COLUMNS}",
-                (now, verified, number, attempt),
-            )
+            "UPDATE jobs SET state = 'FINISHED', ended = ?, verified = ?"
+            f" WHERE number = ? AND attempt = ? AND state = 'EXECUTING' RETURNING {COLUMNS}",
+            (now, verified, number, attempt),
         )
 
     def fail(self, number: int, attempt: int, now: float, attempts: str, *, again: bool) -> Record | None:
-        """An attempt failed: back to the end of the queue, or FAILED. ``None`` where it was canceled meanwhile."""
+        """Record that an attempt failed: the job goes to the end of the queue, or is FAILED.
+
+        Returns:
+            The record; ``None`` if the job was canceled meanwhile.
+        """
         if again:
             change, values = "state = 'QUEUED', queued = ?, executing = NULL, rank = ?", [now, int(now * 1e6)]
         else:
             change, values = "state = 'FAILED', ended = ?", [now]
         return self._one(
-            self._run(
-                f"UPDATE jobs SET {change}, attempts = ?"
-                f" WHERE number = ? AND attempt = ? AND state = 'EXECUTING' RETURNING {_COLUMNS}",
-                (*values, attempts, number, attempt),
-            )
+            f"UPDATE jobs SET {change}, attempts = ?"
+            f" WHERE number = ? AND attempt = ? AND state = 'EXECUTING' RETURNING {COLUMNS}",
+            (*values, attempts, number, attempt),
+        )
+
+    def reject(self, number: int, now: float, attempts: str) -> None:
+        """Make an unfinished job FAILED that cannot be run."""
+        self._run(
+            f"UPDATE jobs SET state = 'FAILED', ended = ?, attempts = ? WHERE number = ? AND {_UNFINISHED}",
+            (now, attempts, number),
         )
 
     def unclaim(self, number: int, local_name: str | None) -> bool:
-        """Puts a job whose attempt never began back where it was in the queue; False where that is done already."""
+        """Put a job whose attempt never began back to its place in the queue; False if that was done already."""
         changed = self._run(
             "UPDATE jobs SET state = 'QUEUED', executing = NULL, attempt = attempt - 1"
             " WHERE number = ? AND state = 'EXECUTING' AND local_name IS ?",
@@ -435,48 +359,33 @@ class Store:
         return changed.rowcount > 0
 
     def change(self, number: int, before: Iterable[JobState], after: JobState, now: float) -> Record | None:
-        """A user's transition; ``None`` where the job is in none of the states before."""
+        """Carry out what a user asked for; ``None`` if the job is in none of the states before."""
         states = ", ".join(f"'{state}'" for state in before)
         time = {JobState.QUEUED: "queued", JobState.FROZEN: None}.get(after, "ended")
         stamp = f", {time} = {now!r}" if time else ""
         return self._one(
-            self._run(
-                f"UPDATE jobs SET state = ?{stamp} WHERE number = ? AND state IN ({states}) RETURNING {_COLUMNS}",
-                (after, number),
-            )
+            f"UPDATE jobs SET state = ?{stamp} WHERE number = ? AND state IN ({states}) RETURNING {COLUMNS}",
+            (after, number),
         )
 
     def signal(self, session: int, number: int) -> None:
-        """Tells another session that one of its jobs is in the queue again."""
+        """Tell another session that one of its jobs is in the queue again."""
         self._run("INSERT INTO signals (session, job) VALUES (?, ?)", (session, number))
 
     def take(self, number: int) -> None:
-        """Makes a job ours."""
+        """Make a job one of this session."""
         self._run("UPDATE jobs SET owner = ? WHERE number = ?", (self.session, number))
 
-    def cancel_waiting(self, now: float, numbers: Sequence[int] | None) -> list[Record]:
-        """Cancels what of ours waits, or of these numbers."""
-        if numbers is None:
-            rows = self._run(
-                "UPDATE jobs SET state = 'CANCELED', ended = ? WHERE owner = ? AND state IN ('QUEUED', 'FROZEN')"
-                f" RETURNING {_COLUMNS}",
-                (now, self.session),
-            ).fetchall()
-            return [_record(row) for row in rows]
-        records = (self.change(n, (JobState.QUEUED, JobState.FROZEN), JobState.CANCELED, now) for n in numbers)
-        return [record for record in records if record is not None]
-
     def expire(self, queued_before: float, now: float) -> list[Record]:
-        """Ends what has waited for too long."""
-        rows = self._run(
+        """End what has waited for too long."""
+        return self._many(
             "UPDATE jobs SET state = 'EXPIRED', ended = ?"
-            f" WHERE owner = ? AND state IN ('QUEUED', 'FROZEN') AND queued < ? RETURNING {_COLUMNS}",
+            f" WHERE owner = ? AND state IN ('QUEUED', 'FROZEN') AND queued < ? RETURNING {COLUMNS}",
             (now, self.session, queued_before),
-        ).fetchall()
-        return [_record(row) for row in rows]
+        )
 
     def oldest_waiting(self) -> float | None:
-        """When the job of ours that waits longest was queued."""
+        """Return when the job of this session that waits longest was queued."""
         row = self._run(
             "SELECT min(queued) FROM jobs WHERE owner = ? AND state IN ('QUEUED', 'FROZEN')", (self.session,)
         ).fetchone()
@@ -484,52 +393,55 @@ class Store:
 
     # -- looking things up
 
-    def number_of(self, job_id: str) -> int | None:
-        """The number in a job id, if it has the form of ours."""
-        match = _JOB_ID.fullmatch(job_id)
-        return int(match[1]) if match else None
-
     def find(self, job_id: str) -> Record | None:
-        """The record of a job, by its whole id."""
-        number = self.number_of(job_id)
+        """Return the record of a job, by its whole id."""
+        number = number_of(job_id)
         if number is None:
             return None
-        record = self._one(self._run(f"SELECT {_COLUMNS} FROM jobs WHERE number = ?", (number,)))
+        record = self._one(f"SELECT {COLUMNS} FROM jobs WHERE number = ?", (number,))
         return record if record is not None and record.job_id == job_id else None
 
     def records(self, numbers: Sequence[int]) -> list[Record]:
-        """Several records, in no order."""
-        found: list[Record] = []
-        for start in range(0, len(numbers), _CHUNK):
-            some = numbers[start : start + _CHUNK]
-            found += self._select(f"WHERE number IN ({','.join('?' * len(some))})", some)
-        return found
+        """Return several records, in no order."""
+        records: list[Record] = []
+        for some in _chunks(numbers):
+            records += self._select(f"WHERE number IN ({','.join('?' * len(some))})", some)
+        return records
 
     def find_by_marker(self, marker: str, among: int = 10_000) -> list[Record]:
-        """The jobs that were submitted with a mark, among the newest."""
+        """Return the jobs that were submitted with a marker, among the newest."""
         return self._select(
             "WHERE number > (SELECT coalesce(max(number), 0) FROM jobs) - ? AND plan LIKE ? ORDER BY number",
             (among, f'%"m":"{marker}"%'),
         )
 
     def newest(self, limit: int | None, before: int | None = None) -> list[Record]:
-        """Records from the newest back, at most ``limit``, below a number."""
+        """Return records from the newest back, at most ``limit``, below a number."""
         return self._select(
             "WHERE number < ? ORDER BY number DESC LIMIT ?",
             (before if before is not None else 1 << 62, -1 if limit is None else limit),
         )
 
     def _select(self, clause: str, values: Sequence[Any]) -> list[Record]:
-        return [_record(row) for row in self._run(f"SELECT {_COLUMNS} FROM jobs {clause}", values).fetchall()]
+        return self._many(f"SELECT {COLUMNS} FROM jobs {clause}", values)
 
-    def _one(self, cursor: sqlite3.Cursor) -> Record | None:
+    def _one(self, statement: str, values: Sequence[Any]) -> Record | None:
+        records = self._many(statement, values)
+        return records[0] if records else None
+
+    def _many(self, statement: str, values: Sequence[Any]) -> list[Record]:
         try:
-            # fetchall, for a statement that returns rows is carried out and committed at its end only.
-            rows = cursor.fetchall()
+            # fetchall: a statement that returns rows is carried out and committed at its end only.
+            return [Record(*row) for row in self._database.execute(statement, values).fetchall()]
         except sqlite3.Error as error:
             raise self._explain(error) from error
-        return _record(rows[0]) if rows else None
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
 
 
-def _record(row: Sequence[Any]) -> Record:
-    return Record(row[0], JobState(row[1]), *row[2:])
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

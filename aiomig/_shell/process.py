@@ -1,50 +1,69 @@
-"""Processes of local mode: start a script in a session of its own, wait for its end, kill its group.
+"""Processes of local mode: start a shell in a session of its own, wait for its end, end all of its session.
 
 On Linux a process is waited for by a pidfd: no thread, no signal handler, and it works for a process that another
-process started. Elsewhere anyio's processes serve for children, and a look now and then for others.
+process started. Elsewhere, and if there is no descriptor left, the process is looked at again and again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-_LOOK_AGAIN = 0.1
-"""Seconds between two looks at a foreign process where there are no pidfds."""
+_SHORTEST_LOOK = 0.001
+_LONGEST_LOOK = 0.1
+"""Seconds between two looks at a process that has no pidfd."""
+
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_IGNORABLE = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+)
+"""The signals that programs ignore. SIGPIPE and SIGXFSZ, which Python itself ignores, are reset by `subprocess`."""
+
+_ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
+"""What enters the job directory for `os.posix_spawn`, which cannot."""
 
 
 class Process(Protocol):
-    """A process that can be waited for and killed."""
+    """The leader of a session, and the processes of that session."""
 
     pid: int
 
     async def wait(self) -> int | None:
-        """Waits for the end. The exit code, negative for a signal; ``None`` where it cannot be known.
+        """Wait for the end of the leader.
 
         May be cancelled and called again.
+
+        Returns:
+            The exit code, negative for a signal; ``None`` if it cannot be known.
         """
 
     def kill(self) -> None:
-        """Kills the whole process group at once."""
+        """Send SIGKILL to the leader's process group, now."""
 
-    def terminate(self) -> None:
-        """Asks the whole process group to end (SIGTERM)."""
+    async def end_session(self, grace: float = 0.0) -> None:
+        """End every process of the session and wait until all are gone.
+
+        Args:
+            grace: seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
+        """
 
     def release(self) -> None:
-        """Lets go of the process without ending it."""
+        """Stop looking at the process without ending it."""
 
 
 def has_pidfd() -> bool:
-    """Whether this system can wait for a process by a file descriptor."""
+    """Return whether this system can wait for a process by a file descriptor."""
     if not hasattr(os, "pidfd_open"):
         return False
     try:
@@ -54,193 +73,300 @@ def has_pidfd() -> bool:
     return True
 
 
-def _signal_group(pid: int, number: int) -> None:
-    # The group bears the number of its leader. It is used only while the leader is not reaped, so that the number
-    # cannot belong to anyone else.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+class _Stat(NamedTuple):
+    """The fields of ``/proc/PID/stat`` that are used here."""
+
+    state: str
+    parent: int
+    session: int
+    started: str
 
 
-def group_is_empty(pid: int) -> bool:
-    """Whether nothing is left of a process group whose leader has ended and was waited for."""
+def _stat(pid: int) -> _Stat | None:
     try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            words = file.read().rpartition(b")")[2].split()
+        return _Stat(words[0].decode(), int(words[1]), int(words[3]), words[19].decode())
+    except (OSError, IndexError, ValueError):
+        return None
 
 
-class PidfdProcess:
+def started_at(pid: int) -> str:
+    """Return when a running process started, in units of the kernel; empty if it has ended, or there is no /proc."""
+    stat = _stat(pid)
+    return "" if stat is None or stat.state in "ZX" else stat.started
+
+
+def running_pids() -> Iterator[int]:
+    """Yield the number of every process that can be seen; nothing on a system without ``/proc``."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return
+    yield from (int(name) for name in names if name.isdigit())
+
+
+class _Session:
+    """The processes of the session that a process leads.
+
+    The leader's number names the session. It is nobody else's while the leader is not reaped or any process of the
+    session is left.
+    """
+
+    pid: int
+    _is_reaped = False
+
+    def _signal_group(self, number: int) -> None:
+        if not self._is_reaped:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the leader's process group, now."""
+        self._signal_group(signal.SIGKILL)
+
+    def _members(self) -> list[int]:
+        """Return the processes of the session that run; reap those that have ended and are children of ours."""
+        members = []
+        for pid in running_pids():
+            stat = _stat(pid)
+            if stat is None or stat.session != self.pid:
+                continue
+            if pid == self.pid and self._is_reaped:
+                return []  # the number is that of a later process, so nothing was left of the session
+            if stat.state not in "ZX":
+                members.append(pid)
+            elif pid != self.pid and stat.parent == os.getpid():  # orphans are children of process 1
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        return members
+
+    def _signal_members(self, number: int) -> list[int]:
+        """Send a signal to each process of the session; return those that got it."""
+        self._signal_group(number)
+        reached = []
+        for pid in self._members():
+            with suppress(ProcessLookupError, PermissionError):
+                if (stat := _stat(pid)) is not None and stat.session == self.pid:
+                    os.kill(pid, number)
+                    reached.append(pid)
+        return reached
+
+    async def _session_ends(self) -> None:
+        pause = _SHORTEST_LOOK
+        while self._members():
+            await anyio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_LOOK)
+
+    def _is_session_empty(self) -> bool:
+        """Return whether nothing is left of the session of a leader that was reaped."""
+        return not self._members()
+
+    async def end_session(self, grace: float = 0.0) -> None:
+        """End every process of the session and wait until all are gone."""
+        with anyio.CancelScope(shield=True):
+            if self._is_reaped and self._is_session_empty():
+                return
+            if grace > 0:
+                self._signal_members(signal.SIGTERM)
+                with anyio.move_on_after(grace):
+                    await self._session_ends()
+            pause = _SHORTEST_LOOK
+            while self._signal_members(signal.SIGKILL):  # again, for what was forked meanwhile
+                await anyio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_LOOK)
+            await self.wait()
+
+    async def wait(self) -> int | None:
+        """Wait for the end of the leader."""
+        raise NotImplementedError
+
+
+class PidfdProcess(_Session):
     """A process that is waited for by its pidfd.
 
     Args:
-        pid: the process, which must be the leader of its group.
-        child: the `subprocess.Popen` of it, where it is ours.
+        pid: the leader of a session.
+        is_child: this program started it.
+
+    Raises:
+        ProcessLookupError: it has ended and was reaped.
     """
 
-    def __init__(self, pid: int, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, pid: int, *, is_child: bool = False) -> None:
         self.pid = pid
-        self._child = child
         self._descriptor = os.pidfd_open(pid)
+        self._code: int | None = None
+        self._is_number_free = False
+        if is_child:
+            try:
+                os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # a later process has the number
+                self.release()
+                raise ProcessLookupError(pid) from None
 
     async def wait(self) -> int | None:
-        """Waits for the end."""
+        """Wait for the end of the leader."""
         if self._descriptor >= 0:
             await anyio.wait_readable(self._descriptor)
-            code = self._reap()
+            self._reap()
             self.release()
-            return code
-        return None
+        return self._code
 
-    def _reap(self) -> int | None:
-        try:
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):  # not a child, or someone else in this program has waited for it
             info = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            return None  # not ours, or someone else in this program waited for it
-        if info is None:
-            return None
-        return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+            if info is not None:
+                self._code = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+        self._is_reaped = True
+        # `_members` tells whether anything is left, but looks at every process of the machine. This is quicker: Linux
+        # knows the number as long as a process, a process group or a session has it.
+        try:
+            fcntl.fcntl(self._descriptor, fcntl.F_SETOWN, self.pid)
+        except ProcessLookupError:
+            self._is_number_free = True
+        except OSError:
+            self._is_number_free = False
 
-    def kill(self) -> None:
-        """Kills the whole process group at once."""
-        if self._descriptor >= 0:
-            _signal_group(self.pid, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Asks the whole process group to end."""
-        if self._descriptor >= 0:
-            _signal_group(self.pid, signal.SIGTERM)
+    def _is_session_empty(self) -> bool:
+        return self._is_number_free or super()._is_session_empty()
 
     def release(self) -> None:
-        """Closes the descriptor."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        if self._child is not None:
-            # Otherwise Popen complains of a child that still runs, and would wait for it on its own.
-            self._child.returncode = 0
-            self._child = None
 
 
-class ForeignProcess:
-    """A process that is not ours, where there are no pidfds."""
+class PolledProcess(_Session):
+    """A process without a pidfd: on a system that has none, or if no descriptor is left.
+
+    Args:
+        pid: the leader of a session.
+        is_child: this program started it.
+    """
+
+    def __init__(self, pid: int, *, is_child: bool = False) -> None:
+        self.pid = pid
+        self._is_child = is_child
+        self._code: int | None = None
+
+    async def wait(self) -> int | None:
+        """Wait for the end of the leader."""
+        pause = _SHORTEST_LOOK
+        while not self._is_reaped:
+            self._is_reaped = self._reap() if self._is_child else not is_running(self.pid)
+            if not self._is_reaped:
+                await anyio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_LOOK)
+        return self._code
+
+    def _reap(self) -> bool:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid:
+            self._code = os.waitstatus_to_exitcode(status)
+        return bool(pid)
+
+    def release(self) -> None:
+        """Hold nothing, so do nothing."""
+
+
+class EndedProcess(_Session):
+    """A process that had ended, and was reaped by someone else, before it could be looked at."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._is_reaped = True
 
     async def wait(self) -> int | None:
-        """Waits for the end."""
-        while is_running(self.pid):  # noqa: ASYNC110 - nothing tells of the end of a foreign process
-            await anyio.sleep(_LOOK_AGAIN)
+        """Return at once; the exit code is not known."""
         return None
 
-    def kill(self) -> None:
-        """Kills the whole process group at once."""
-        _signal_group(self.pid, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Asks the whole process group to end."""
-        _signal_group(self.pid, signal.SIGTERM)
-
     def release(self) -> None:
-        """Nothing is held."""
+        """Hold nothing, so do nothing."""
 
 
-class AnyioProcess:
-    """A child of ours, where there are no pidfds."""
-
-    def __init__(self, process: anyio.abc.Process) -> None:
-        self._process = process
-        self.pid = process.pid
-
-    async def wait(self) -> int | None:
-        """Waits for the end."""
-        return await self._process.wait()
-
-    def kill(self) -> None:
-        """Kills the whole process group at once."""
-        if self._process.returncode is None:
-            _signal_group(self.pid, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Asks the whole process group to end."""
-        if self._process.returncode is None:
-            _signal_group(self.pid, signal.SIGTERM)
-
-    def release(self) -> None:
-        """Nothing is held."""
-
-
-def spawn(command: Sequence[str], *, folder: str, environment: Mapping[str, str], null: int) -> PidfdProcess:
-    """Starts a program as `start` does, where there are pidfds: vfork and exec, without waiting for anything else.
-
-    Raises:
-        OSError: it cannot be started.
-    """
-    child = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
-    )
-    try:
-        return PidfdProcess(child.pid, child)
-    except OSError:  # out of descriptors: a job that cannot be waited for must not run
-        _signal_group(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
-
-
-async def start(
-    command: Sequence[str], *, folder: str, environment: Mapping[str, str], null: int, pidfd: bool
+def spawn(
+    command: Sequence[str], *, folder: str, environment: Mapping[str, str], null: int, pidfd: bool = True
 ) -> Process:
-    """Starts a program in a new session, with ``null`` as its standard files.
+    """Start a program in a new session, with ``null`` as its standard files and all signals at their defaults.
 
     Raises:
         OSError: it cannot be started.
     """
-    if pidfd:
-        return spawn(command, folder=folder, environment=environment, null=null)
-    with anyio.CancelScope(shield=True):  # cancelled half-way it would leave a process that nobody knows
-        process = await anyio.open_process(
+    if _has_default_signals():
+        child = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
-    return AnyioProcess(process)
+        child.returncode = 0  # else Popen would wait for the child, too
+        pid = child.pid
+    else:
+        pid = _spawn_with_default_signals(command, folder, environment, null)
+    if pidfd:
+        try:
+            return PidfdProcess(pid, is_child=True)
+        except ProcessLookupError:  # this program ignores SIGCHLD, or reaps every child
+            return EndedProcess(pid)
+        except OSError:  # no descriptor is left
+            pass
+    return PolledProcess(pid, is_child=True)
+
+
+def _has_default_signals() -> bool:
+    return not signal.pthread_sigmask(signal.SIG_BLOCK, ()) and not any(
+        signal.getsignal(number) is signal.SIG_IGN for number in _IGNORABLE
+    )
+
+
+def _spawn_with_default_signals(command: Sequence[str], folder: str, environment: Mapping[str, str], null: int) -> int:
+    """Start a program as `spawn` does from a program that blocks or ignores signals, as one under nohup."""
+    files = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+    with suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if int(name) > 2 and os.get_inheritable(int(name)):
+                    files.append((os.POSIX_SPAWN_CLOSE, int(name)))  # type: ignore[arg-type]
+    return os.posix_spawn(
+        command[0],
+        [command[0], "-c", _ENTER, folder, *command],
+        environment,
+        file_actions=files,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_SIGNALS,
+    )
 
 
 def attach(pid: int, *, pidfd: bool) -> Process | None:
-    """A process that someone else started; ``None`` where it has ended."""
-    if not pidfd:
-        return ForeignProcess(pid) if is_running(pid) else None
-    try:
-        process = PidfdProcess(pid)
-    except ProcessLookupError:
-        return None
+    """Return a process that someone else started; ``None`` if it has ended."""
     if not is_running(pid):
-        process.release()
         return None
+    process: Process = PolledProcess(pid)
+    if pidfd:
+        with suppress(ProcessLookupError):
+            process = PidfdProcess(pid)
     return process
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):
-        return True  # a system without /proc: it answers to signal 0
-    return state not in (b"Z", b"X")
+    stat = _stat(pid)
+    return stat is None or stat.state not in "ZX"  # None: a system without /proc; the process answers to signal 0
 
 
 def belongs_to(pid: int, folder: str) -> bool:
-    """Whether a running process is the shell of the attempt in a job directory, and not a later user of its number.
+    """Return whether a running process is of the attempt in a job directory, not a later user of its number.
 
-    The directory's name is unique; it stands in the environment that the shell was started with, and is the
-    directory that it was started in.
+    The directory's name is unique. It stands in the environment of the attempt's shell, which starts in the directory.
     """
     process = Path(f"/proc/{pid}")
     try:
@@ -248,13 +374,11 @@ def belongs_to(pid: int, folder: str) -> bool:
             return True
         return os.path.realpath(process / "cwd").startswith(os.path.realpath(folder))
     except OSError:
-        return not process.parent.joinpath("self").exists()  # no /proc: nothing speaks against it
+        return not process.parent.joinpath("self").exists()  # without /proc nothing can be checked
 
 
 def anyone_in(folder: str) -> bool:
-    """Whether any process may be of the attempt in a job directory; True where that cannot be seen."""
-    try:
-        names = os.listdir("/proc")
-    except OSError:
+    """Return whether any process may be of the attempt in a job directory; True if that cannot be seen."""
+    if not os.path.exists("/proc/self"):
         return True
-    return any(name.isdigit() and belongs_to(int(name), folder) for name in names)
+    return any(belongs_to(pid, folder) for pid in running_pids())

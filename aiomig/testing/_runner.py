@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._backend import KINDS
-from .._core.models import JobState
 from .._local.attempt import Attempt, Machine
-from .._local.settings import LocalSettings, base_environment, find_bash
-from .._local.store import Record, encode_plan
-from .._shell import process as _local_process
-from .._spec.plan import Plan
+from .._local.settings import LocalSettings, base_environment
+from .._shell.process import has_pidfd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +23,6 @@ if TYPE_CHECKING:
 
     from .._local.attempt import End
     from ._jobs import Job, Jobs
-
-
-@dataclass(frozen=True, slots=True)
-class _Record(Record):
-    """A record of local mode that has the server's job id."""
-
-    grid_id: str = ""
-
-    @property
-    def job_id(self) -> str:
-        return self.grid_id
 
 
 class Runner:
@@ -111,7 +96,7 @@ class Runner:
             self._tasks.start_soon(self._attempt, job, name=f"aiomig.testing run {job.id}")
 
     async def _attempt(self, job: Job) -> None:
-        attempt = self._attempts[job.id] = Attempt(self._machine(job.user), self._record(job))
+        attempt = self._attempts[job.id] = self._new_attempt(job)
         end: End | None = None
         try:
             with self._running[job.id]:
@@ -143,30 +128,16 @@ class Runner:
         if user not in self._machines:
             settings = LocalSettings(
                 home=self._home(user),
-                bash=find_bash(),
                 runtime_environments={
                     name.upper(): values for name, values in self._jobs.site.runtime_environments.items()
                 },
             )
             for folder in (settings.folder, settings.runs, settings.kept):
                 Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._machines[user] = Machine(settings, base_environment(settings), self._null, _local_process.has_pidfd())
+            self._machines[user] = Machine(settings, base_environment(settings), self._null, has_pidfd())
         return self._machines[user]
 
-    def _record(self, job: Job) -> Record:
+    def _new_attempt(self, job: Job) -> Attempt:
         stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime(job.times["executing"]))
-        return _Record(
-            number=job.number,
-            state=JobState.EXECUTING,
-            owner=None,
-            plan_text=encode_plan(Plan(job.description)),
-            received=job.times["received"],
-            queued=job.times["queued"],
-            executing=time.time(),
-            ended=None,
-            attempt=len(job.histories) + 1,
-            local_name=f"{stamp}.{os.getpid()}{next(self._starts):05d}",
-            attempts_text=None,
-            verified=None,
-            grid_id=job.id,
-        )
+        local_name = f"{stamp}.{os.getpid()}{next(self._starts):05d}"
+        return Attempt(self._machine(job.user), job.id, local_name, job.description)

@@ -78,25 +78,28 @@ def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> 
 
 _ATTEMPT = "aiomig._local.attempt:Attempt"
 _STAGING = "aiomig._local.staging:Staging"
+_CONTROL = "aiomig._local.control_file:Control"
 _STORE = "aiomig._local.store:Store"
-_ENGINE = "aiomig._local.engine:Engine"
+_SCHEDULER = "aiomig._local.scheduler:Scheduler"
+_RUNNER = "aiomig._local.runner:AttemptRunner"
+_TAKEOVER = "aiomig._local.takeover"
 
 MOMENTS = (
     f"before:{_STORE}.insert:3",
     f"after:{_STORE}.insert:3",
     f"before:{_STORE}.claim:3",
     f"after:{_STORE}.claim:3",
-    f"before:{_ENGINE}._carry_out:3",
-    f"before:{_ENGINE}._vacate:3",
+    f"before:{_RUNNER}._attempt_task:3",
+    f"before:{_SCHEDULER}._exited:3",
     f"before:{_ATTEMPT}.run:3",
     f"before:{_STAGING}.fetch:3",
     f"after:{_STAGING}.fetch:3",
     f"before:{_ATTEMPT}._write_script:3",
     f"after:{_ATTEMPT}._write_script:3",
-    "before:aiomig._shell.process:spawn:3",
-    "after:aiomig._shell.process:spawn:3",
-    f"before:{_ATTEMPT}._wait:3",
-    f"before:{_ATTEMPT}._conclude:3",
+    "before:aiomig._local.attempt:spawn:3",
+    "after:aiomig._local.attempt:spawn:3",
+    f"before:{_ATTEMPT}.supervise:3",
+    f"before:{_ATTEMPT}.conclude:3",
     f"before:{_STAGING}.send:3",
     f"before:{_STAGING}._send_one:3",
     "after:os:link:3",
@@ -111,10 +114,10 @@ MOMENTS = (
     f"after:{_STAGING}._turn_into:3",
     f"after:{_STAGING}.send:3",
     "before:aiomig._local.attempt:verify:3",
-    f"before:{_ENGINE}._record:3",
+    f"before:{_SCHEDULER}._record:3",
     f"before:{_STORE}.finish:3",
     f"after:{_STORE}.finish:3",
-    f"before:{_ENGINE}._publish:5",
+    f"before:{_SCHEDULER}.publish:5",
     f"before:{_ATTEMPT}.clean:3",
     f"after:{_ATTEMPT}.clean:3",
 )
@@ -128,15 +131,15 @@ def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
 
 
 RECOVERIES = (
-    ("after:aiomig._shell.process:spawn:3", f"before:{_ATTEMPT}.recover:1"),
-    (f"after:{_ATTEMPT}._write_script:3", f"after:{_ATTEMPT}._claim_control:1"),
-    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.unclaim:1"),
-    (f"before:{_ENGINE}._carry_out:3", f"after:{_STORE}.unclaim:1"),
+    ("after:aiomig._local.attempt:spawn:3", f"before:{_TAKEOVER}:resume:1"),
+    (f"after:{_ATTEMPT}._write_script:3", f"after:{_CONTROL}.claim:1"),
+    (f"before:{_RUNNER}._attempt_task:3", f"before:{_STORE}.unclaim:1"),
+    (f"before:{_RUNNER}._attempt_task:3", f"after:{_STORE}.unclaim:1"),
     (f"before:{_STAGING}.send:3", f"before:{_STAGING}.send:1"),
     (f"before:{_STAGING}.send:3", f"after:{_STAGING}._send_one:1"),
     (f"after:{_STAGING}._report:3", "after:os:rename:1"),
     (f"after:{_STAGING}._turn_into:3", f"before:{_STORE}.finish:1"),
-    (f"before:{_ENGINE}._carry_out:3", f"before:{_STORE}.adopt:1"),
+    (f"before:{_RUNNER}._attempt_task:3", f"before:{_STORE}.adopt:1"),
 )
 
 
@@ -201,14 +204,14 @@ async def test_a_shell_that_has_written_its_code_and_still_ends_is_waited_for(
             job_id = await other.ask("submit", [last_words, "trap last EXIT", "echo done"], {})
             shell = await news.line()
             other.kill()
-        monkeypatch.setattr(Attempt, "_wait", noted("_wait"))
-        monkeypatch.setattr(Attempt, "_conclude", noted("_conclude"))
+        monkeypatch.setattr(Attempt, "supervise", noted("supervise"))
+        monkeypatch.setattr(Attempt, "conclude", noted("conclude"))
         with processes(shell):
             async with aiomig.local(home) as mig:
                 await stepped.wait()
                 gate.send()
                 assert (await mig.job(job_id)).stdout == "done\n"
-    assert steps == ["_wait", "_conclude"]
+    assert steps == ["supervise", "conclude"]
     assert _left_behind(home) == []
 
 
@@ -239,7 +242,7 @@ async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Pa
 
 async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local.attempt:Attempt._conclude:1")
+    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local.attempt:Attempt.conclude:1")
     _sql(home, "UPDATE sessions SET boot = 'before'")
     async with aiomig.local(home) as mig:
         result = await mig.job(ended.stdout.strip())
@@ -264,7 +267,7 @@ def _sql(home: Path, statement: str) -> None:
 async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_backend: str) -> None:
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
-        async with worker(home, anyio_backend, moment=f"before:{_ENGINE}._acted:1") as other:
+        async with worker(home, anyio_backend, moment=f"before:{_SCHEDULER}._apply:1") as other:
             job_id = await other.ask("submit", [f"sleep 1000 & {news.write('$$ $!')}", gate.wait], {})
             with processes(*(await news.line()).split()) as running:
                 other.tell("cancel", job_id)
@@ -278,7 +281,12 @@ async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_b
 
 @pytest.mark.parametrize(
     "moment",
-    [f"before:{_ATTEMPT}.keep:1", f"after:{_ATTEMPT}.keep:1", f"after:{_STORE}.fail:1", f"before:{_ATTEMPT}.clean:1"],
+    [
+        f"before:{_ATTEMPT}.preserve_output:1",
+        f"after:{_ATTEMPT}.preserve_output:1",
+        f"after:{_STORE}.fail:1",
+        f"before:{_ATTEMPT}.clean:1",
+    ],
 )
 @pytest.mark.parametrize(
     ("commands", "stdout", "stderr"),

@@ -17,7 +17,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState, Resources
-from aiomig._shell import process as _local_process
+from aiomig._local import backend as _local_backend
 from tests.programs.support import PATIENCE, command, environment, lines, pipes, processes, run, worker
 
 if TYPE_CHECKING:
@@ -107,24 +107,25 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
             assert program.process.returncode == 0
 
 
-_ENGINE = "aiomig._local.engine:Engine"
+_SCHEDULER = "aiomig._local.scheduler:Scheduler"
+_RUNNER = "aiomig._local.runner:AttemptRunner"
 _ATTEMPT = "aiomig._local.attempt:Attempt"
 
 
 @pytest.mark.parametrize(
     "moment",
     [
-        f"before:{_ENGINE}._attend:3",
-        f"before:{_ENGINE}._cycle:8",
-        f"after:{_ENGINE}._claim:8",
-        f"before:{_ENGINE}._record:3",
-        f"after:{_ENGINE}._record:3",
-        f"before:{_ENGINE}._publish:10",
+        f"before:{_RUNNER}._run_attempt:3",
+        f"before:{_SCHEDULER}.advance:8",
+        f"after:{_SCHEDULER}._take_candidates:8",
+        f"before:{_SCHEDULER}._record:3",
+        f"after:{_SCHEDULER}._record:3",
+        f"before:{_SCHEDULER}.publish:10",
         f"before:{_ATTEMPT}._write_script:3",
-        f"after:{_ATTEMPT}._wait:3",
-        f"before:{_ATTEMPT}._conclude:3",
+        f"after:{_ATTEMPT}.supervise:3",
+        f"before:{_ATTEMPT}.conclude:3",
         f"before:{_ATTEMPT}.clean:3",
-        "after:aiomig._shell.process:spawn:3",
+        "after:aiomig._local.attempt:spawn:3",
         "after:aiomig._local.store:Store.finish:3",
     ],
 )
@@ -311,7 +312,7 @@ def test_there_is_one_thread(tmp_path: Path, loop: str) -> None:
 
 @pytest.fixture
 def no_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_local_process, "has_pidfd", lambda: False)
+    monkeypatch.setattr(_local_backend, "has_pidfd", lambda: False)
 
 
 @pytest.mark.usefixtures("no_pidfd")

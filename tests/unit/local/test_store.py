@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig import JobState, LocalError
-from aiomig._local.store import Store, decode_attempts, decode_plan, encode_attempts, encode_plan, job_id_of, moment
+from aiomig._core.models import Attempt
+from aiomig._local.records import (
+    RESOURCE,
+    decode_attempts,
+    decode_plan,
+    encode_attempts,
+    encode_plan,
+    job_id_of,
+    moment,
+)
+from aiomig._local.store import Store
 from aiomig._spec.mrsl import Description
 from aiomig._spec.plan import Plan, PlannedOutput, Upload
 
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PLAN = encode_plan(Plan(Description({"EXECUTE": ("true",)})))
+JOB = (Plan(Description({"EXECUTE": ("true",)})), 1)
 NOW = 1_700_000_000.0
 
 
@@ -45,13 +55,17 @@ def store(opened: Callable[[], Store]) -> Store:
     return opened()
 
 
+def _numbers(store: Store, count: int) -> list[int]:
+    return [number for number, _ in store.insert([JOB] * count, NOW)]
+
+
 def _state(store: Store, number: int) -> JobState:
     (record,) = store.records([number])
     return record.state
 
 
 def test_from_the_queue_to_the_end(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     claimed = store.claim(number, NOW + 1, "name.1")
     assert claimed is not None
     assert (claimed.state, claimed.attempt, claimed.local_name) == (JobState.EXECUTING, 1, "name.1")
@@ -70,9 +84,15 @@ def test_from_the_queue_to_the_end(store: Store) -> None:
 
 
 def test_an_end_of_an_older_attempt_is_not_taken(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     store.claim(number, NOW, "name.1")
-    again = store.fail(number, 1, NOW + 5, encode_attempts([(NOW, NOW, NOW + 5, "JOB TIMEOUT", "late")]), again=True)
+    again = store.fail(
+        number,
+        1,
+        NOW + 5,
+        encode_attempts([Attempt(moment(NOW), moment(NOW), moment(NOW + 5), "JOB TIMEOUT", "late")]),
+        again=True,
+    )
     assert again is not None
     assert (again.state, again.queued, again.executing) == (JobState.QUEUED, NOW + 5, None)
     store.claim(number, NOW + 6, "name.2")
@@ -81,12 +101,12 @@ def test_an_end_of_an_older_attempt_is_not_taken(store: Store) -> None:
     ended = store.fail(number, 2, NOW + 7, again.attempts_text or "", again=False)
     assert ended is not None
     assert ended.status().failed_at == moment(NOW + 7)
-    (attempt,) = ended.attempts
+    (attempt,) = ended.attempts()
     assert (attempt.reason, attempt.detail, attempt.failed_at) == ("JOB TIMEOUT", "late", moment(NOW + 5))
 
 
 def test_a_canceled_job_takes_no_end(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     store.claim(number, NOW, "name.1")
     canceled = store.change(number, (JobState.EXECUTING,), JobState.CANCELED, NOW + 1)
     assert canceled is not None
@@ -98,7 +118,7 @@ def test_a_canceled_job_takes_no_end(store: Store) -> None:
 
 
 def test_an_attempt_that_never_began_does_not_count(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     store.claim(number, NOW + 1, "name.1")
     assert not store.unclaim(number, "name.0")
     assert store.unclaim(number, "name.1")
@@ -107,7 +127,7 @@ def test_an_attempt_that_never_began_does_not_count(store: Store) -> None:
 
 
 def test_freeze_and_thaw(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     assert store.change(number, (JobState.FROZEN,), JobState.QUEUED, NOW + 1) is None
     assert store.change(number, (JobState.QUEUED,), JobState.FROZEN, NOW + 1) is not None
     assert store.claim(number, NOW + 2, "name.1") is None
@@ -117,10 +137,11 @@ def test_freeze_and_thaw(store: Store) -> None:
 
 
 def test_a_transaction_is_all_or_nothing(store: Store) -> None:
-    (number,) = store.insert([PLAN], NOW, 1)
+    ((number, _),) = store.insert([JOB], NOW)
     with pytest.raises(ZeroDivisionError), store.transaction():
         store.claim(number, NOW, "name.1")
-        store.insert([PLAN, PLAN], NOW, 2)
+        store.insert([JOB], NOW)
+        store.insert([JOB], NOW)
         raise ZeroDivisionError
     assert _state(store, number) is JobState.QUEUED
     assert len(store.newest(None)) == 1
@@ -131,13 +152,13 @@ def test_a_transaction_is_all_or_nothing(store: Store) -> None:
 
 def test_numbers_are_never_given_twice(opened: Callable[[], Store]) -> None:
     one, two = opened(), opened()
-    numbers = [each for _ in range(5) for store in (one, two) for each in store.insert([PLAN], NOW, 1)]
+    numbers = [each for _ in range(5) for store in (one, two) for each in _numbers(store, 1)]
     assert numbers == list(range(1, 11))
 
 
 def test_only_the_owner_claims(opened: Callable[[], Store]) -> None:
     one, two = opened(), opened()
-    (number,) = one.insert([PLAN], NOW, 1)
+    ((number, _),) = one.insert([JOB], NOW)
     assert two.claim(number, NOW, "name.1") is None
     assert two.adopt() == []
     assert one.claim(number, NOW, "name.1") is not None
@@ -145,7 +166,7 @@ def test_only_the_owner_claims(opened: Callable[[], Store]) -> None:
 
 def test_what_a_closed_session_left_is_adopted_once_and_in_order(opened: Callable[[], Store]) -> None:
     one = opened()
-    numbers = one.insert([PLAN] * 4, NOW, 7)
+    numbers = _numbers(one, 4)
     one.claim(numbers[0], NOW, "name.1")
     one.change(numbers[1], (JobState.QUEUED,), JobState.FROZEN, NOW)
     one.change(numbers[2], (JobState.QUEUED,), JobState.CANCELED, NOW)
@@ -157,15 +178,15 @@ def test_what_a_closed_session_left_is_adopted_once_and_in_order(opened: Callabl
     assert three.is_alive(two.session)
     assert [record.number for record in two.adopt()] == [numbers[0], numbers[1], numbers[3]]
     assert three.adopt() == []
-    assert two.same_boot(owner)
-    assert not two.same_boot(None)
+    assert two.place_of(owner) == "here"
+    assert two.place_of(None) == "before restart"
 
 
 def test_another_session_is_told_of_a_change_and_of_its_jobs(opened: Callable[[], Store]) -> None:
     one, two = opened(), opened()
     one.changed_elsewhere()
     assert not one.changed_elsewhere()
-    one.insert([PLAN], NOW, 1)
+    one.insert([JOB], NOW)
     assert not one.changed_elsewhere()
     two.signal(one.session, 1)
     assert one.changed_elsewhere()
@@ -175,7 +196,7 @@ def test_another_session_is_told_of_a_change_and_of_its_jobs(opened: Callable[[]
 
 def test_names_in_use(opened: Callable[[], Store]) -> None:
     one = opened()
-    numbers = one.insert([PLAN] * 3, NOW, 1)
+    numbers = _numbers(one, 3)
     for number in numbers:
         one.claim(number, NOW, f"name.{number}")
     one.finish(numbers[1], 1, NOW, "NO")
@@ -190,8 +211,8 @@ def test_names_in_use(opened: Callable[[], Store]) -> None:
 
 
 def test_expiry(store: Store) -> None:
-    old, frozen, running = store.insert([PLAN] * 3, NOW, 1)
-    (new,) = store.insert([PLAN], NOW + 100, 1)
+    old, frozen, running = _numbers(store, 3)
+    ((new, _),) = store.insert([JOB], NOW + 100)
     store.change(frozen, (JobState.QUEUED,), JobState.FROZEN, NOW)
     store.claim(running, NOW, "name.1")
     assert store.oldest_waiting() == NOW
@@ -206,7 +227,7 @@ def test_expiry(store: Store) -> None:
 
 
 def test_looking_up(store: Store) -> None:
-    numbers = store.insert([PLAN] * 1200, NOW, 1)
+    numbers = _numbers(store, 1200)
     assert [record.number for record in store.newest(3)] == [1200, 1199, 1198]
     assert [record.number for record in store.newest(2, before=1199)] == [1198, 1197]
     assert {record.number for record in store.records(numbers)} == set(numbers)
@@ -232,7 +253,7 @@ def test_looking_up(store: Store) -> None:
     ],
 )
 def test_what_is_no_id_of_a_job_here(store: Store, job_id: str) -> None:
-    store.insert([PLAN] * 10, NOW, 1)
+    _numbers(store, 10)
     assert store.find(job_id) is None
 
 
@@ -278,16 +299,13 @@ def test_uploads_are_not_recorded() -> None:
     assert decode_plan(encode_plan(plan)).uploads == ()
 
 
-times = st.floats(0, 4e9)
+times = st.integers(0, 4_000_000_000).map(moment)
+failures = st.builds(Attempt, times, st.none() | times, times, texts, texts, st.just(RESOURCE))
 
 
-@given(st.lists(st.tuples(times, st.none() | times, times, texts, texts), max_size=3))
-def test_attempts_come_back(attempts: list[tuple[float, float | None, float, str, str]]) -> None:
-    decoded = decode_attempts(encode_attempts(attempts))
-    assert [(each.queued_at, each.executing_at, each.failed_at, each.reason, each.detail) for each in decoded] == [
-        (moment(queued), moment(executing), moment(failed), reason, detail)
-        for queued, executing, failed, reason, detail in attempts
-    ]
+@given(st.lists(failures, max_size=3).map(tuple))
+def test_attempts_come_back(attempts: tuple[Attempt, ...]) -> None:
+    assert decode_attempts(encode_attempts(attempts)) == attempts
 
 
 def test_no_attempts() -> None:

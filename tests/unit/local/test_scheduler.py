@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +11,6 @@ import pytest
 
 import aiomig
 from aiomig import JobState, Resources
-from aiomig._local import engine as _local_engine
 from tests.programs.support import pipes
 
 if TYPE_CHECKING:
@@ -94,20 +91,18 @@ async def test_a_job_that_goes_well_at_the_second_attempt(tmp_path: Path) -> Non
     assert len(result.status.attempts) == 1
 
 
-async def test_what_waits_for_too_long_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = SimpleNamespace(time=lambda: time.time() + 100, strftime=time.strftime, gmtime=time.gmtime)
+async def test_what_waits_for_too_long_expires(tmp_path: Path) -> None:
     with pipes(tmp_path, "news", "gate") as (news, gate):
-        async with aiomig.local(tmp_path / "home", slots=1, expire_after=60) as mig:
+        async with aiomig.local(tmp_path / "home", slots=1, expire_after=0.2) as mig:
             running = await mig.submit([news.write("up"), gate.wait])
             waiting = await mig.submit("true")
             await news.line()
-            monkeypatch.setattr(_local_engine, "time", later)
-            gate.send()
-            assert (await running.wait()).state is JobState.FINISHED
             status = await waiting.wait()
             assert status.state is JobState.EXPIRED
             with pytest.raises(aiomig.JobExpired):
                 await waiting
+            gate.send()
+            assert (await running.wait()).state is JobState.FINISHED
 
 
 async def test_leaving_normally_waits_but_not_for_frozen_jobs(tmp_path: Path) -> None:
@@ -204,27 +199,18 @@ async def test_descriptors_are_given_back(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_a_job_that_cannot_be_waited_for_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home, trace = tmp_path / "home", tmp_path / "trace"
-    async with aiomig.local(home) as mig:
-        open_one = os.pidfd_open
-        started: list[int] = []
+async def test_a_job_for_whose_process_no_descriptor_is_left_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int, flags: int = 0) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        def refuse(number: int, flags: int = 0) -> int:
-            started.append(open_one(number))
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
+    async with aiomig.local(tmp_path / "home") as mig:
         monkeypatch.setattr(os, "pidfd_open", refuse)
-        job = await mig.submit(f"sleep 1000; echo ran > {trace}")
-        status = await job.wait()
+        job = await mig.submit("echo ran")
+        assert (await job).stdout == "ran\n"
         monkeypatch.undo()
-        assert status.state is JobState.FAILED
-        assert "Too many open files" in status.attempts[0].detail
-        (descriptor,) = started
-        await anyio.wait_readable(descriptor)
-        os.close(descriptor)
         assert (await (await mig.submit("echo next"))).stdout == "next\n"
-    assert not trace.exists()
 
 
 async def test_only_frozen_jobs_and_those_that_wait_or_run_are_unfinished(tmp_path: Path) -> None:

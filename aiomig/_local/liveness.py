@@ -1,0 +1,157 @@
+"""Which sessions of a home are open: each holds a lock on a file of its own, and says on which machine it runs.
+
+The system releases a lock with the process, however that ends. A child of a fork shares the lock, so the file names
+the process, too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from .._core.errors import LocalError
+from .._shell.process import started_at
+
+Place = Literal["here", "other container", "before restart", "other machine"]
+
+_SHARED_FILE_SYSTEMS = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "beegfs_nodev", "pvfs2"),
+    *("9p", "virtiofs", "ocfs2", "gfs2", "orangefs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.lizardfs"),
+)
+"""File systems that several machines may write to, and where a lock may be unknown to the other machines."""
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+class Origin(NamedTuple):
+    """Where a session runs.
+
+    Attributes:
+        boot: changes when the machine restarts.
+        namespace: the PID namespace; each container has one.
+        host: the name of the machine or container.
+    """
+
+    boot: str
+    namespace: str = ""
+    host: str = ""
+
+    @classmethod
+    def here(cls) -> Origin:
+        """Return the origin of this process."""
+        return cls(_text_of("/proc/sys/kernel/random/boot_id"), _pid_namespace(), platform.node())
+
+    @classmethod
+    def decode(cls, text: str) -> Origin:
+        """Return the origin that `encode` wrote; earlier versions wrote the boot alone."""
+        boot, namespace, host = (*text.split(" "), "", "")[:3]
+        return cls(boot, namespace, host)
+
+    def encode(self) -> str:
+        """Return one line of text."""
+        return " ".join(self)
+
+    def place(self, home: Path) -> Place:
+        """Return where the session of this origin ran, as seen from this process.
+
+        Args:
+            home: where the session keeps its records. If only one machine can write there, another boot means a
+                restart.
+        """
+        here = Origin.here()
+        if self.boot == here.boot:
+            return "here" if self.namespace in ("", here.namespace) else "other container"
+        if self.host in ("", here.host) or not _is_shared(home):
+            return "before restart"
+        return "other machine"
+
+
+def _is_shared(folder: Path) -> bool:
+    device = os.stat(folder).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in _text_of("/proc/self/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        if fields.split(" ")[2] == number:
+            return rest.split(" ")[0] in _SHARED_FILE_SYSTEMS
+    return False
+
+
+class SessionLocks:
+    """The lock files of the sessions of a home.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[int, int] = {}
+
+    def acquire(self, session: int) -> None:
+        """Lock the file of a session of this process.
+
+        Raises:
+            LocalError: it cannot be made.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            path = self._folder / str(session)
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._held[session] = descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(descriptor, f"{os.getpid()} {started_at(os.getpid())} {_pid_namespace()}\n".encode())
+        except OSError as error:
+            raise LocalError(
+                f"{self._folder} cannot be used: {error.strerror}",
+                path=str(self._folder),
+                remedy="make it a folder that you may write to, with room on its disk",
+            ) from error
+
+    def is_alive(self, session: int) -> bool:
+        """Return whether a session is open, in whatever process."""
+        if session in self._held:
+            return True
+        try:
+            descriptor = os.open(self._folder / str(session), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return not _has_process_ended(os.read(descriptor, 200))
+        finally:
+            os.close(descriptor)
+        return False
+
+    def release(self) -> None:
+        """Unlock and remove the files of this process's sessions."""
+        for session, descriptor in self._held.items():
+            with suppress(OSError):
+                (self._folder / str(session)).unlink(missing_ok=True)
+            os.close(descriptor)
+        self._held.clear()
+
+
+def _has_process_ended(text: bytes) -> bool:
+    """Return whether a process is known to have ended, from the text in its lock file."""
+    try:
+        pid, started, namespace = text.decode("ascii").split()
+        return namespace == _pid_namespace() and started_at(int(pid)) != started
+    except ValueError:  # the file of an earlier version, or of a system without /proc
+        return False

@@ -1,0 +1,192 @@
+"""A job's row in the database of local mode: what it means, and how plans and failed attempts are written in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from .._core.errors import LocalError
+from .._core.models import Attempt, JobState, JobStatus
+from .._spec.mrsl import Description
+from .._spec.plan import Plan, PlannedOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SERVER = "local.0"
+RESOURCE = "localhost_exe"
+
+COLUMNS = "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified"
+
+_JOB_ID = re.compile(r"([1-9]\d{0,17})_\d+_\d+_\d+__\d+_\d+_\d+_" + re.escape(SERVER), re.ASCII)
+_STATES = {state.value: state for state in JobState}
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
+"""What decoding raises if someone else wrote the value, or the disk changed it."""
+
+
+class DamagedRecord(LocalError):
+    """The row of one job cannot be read. The other jobs of the home are not affected."""
+
+    def __init__(self, job: str, error: object) -> None:
+        super().__init__(
+            f"the record of {job} is damaged: {error}",
+            remedy="the other jobs of the home are not affected; submit this one again",
+        )
+
+
+def job_id_of(number: int, received: float) -> str:
+    """Return a job id in MiG's form: counter, UTC time stamp without padding, server."""
+    at = datetime.fromtimestamp(received, UTC)
+    return f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{SERVER}"
+
+
+def number_of(job_id: str) -> int | None:
+    """Return the number in the id of a local job; ``None`` if the id has another form."""
+    match = _JOB_ID.fullmatch(job_id)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of the job table. Its methods raise `DamagedRecord` for what cannot be decoded."""
+
+    number: int
+    state_text: str
+    owner: int | None
+    plan_text: str
+    received: float
+    queued: float
+    executing: float | None
+    ended: float | None
+    attempt: int
+    local_name: str | None
+    attempts_text: str | None
+    verified: str | None
+
+    @property
+    def state(self) -> JobState:
+        """The job's state; UNKNOWN if it is a word of another version."""
+        return _STATES.get(self.state_text, JobState.UNKNOWN)
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        try:
+            return job_id_of(self.number, self.received)
+        except _MALFORMED as error:
+            raise DamagedRecord(f"job number {self.number}", error) from error
+
+    def plan(self) -> Plan:
+        """Decode what is to be done."""
+        try:
+            return decode_plan(self.plan_text)
+        except _MALFORMED as error:
+            raise DamagedRecord(f"job {self.job_id}", f"its plan cannot be read ({error!r})") from error
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Decode the failed attempts so far."""
+        try:
+            return decode_attempts(self.attempts_text)
+        except _MALFORMED as error:
+            raise DamagedRecord(f"job {self.job_id}", f"its attempts cannot be read ({error!r})") from error
+
+    def status(self) -> JobStatus:
+        """Return the record as a user sees it."""
+        state = self.state
+        if state is JobState.UNKNOWN:
+            raise DamagedRecord(f"job {self.job_id}", f"{self.state_text!r} is not a state of a job")
+        try:
+            ended = moment(self.ended)
+            return JobStatus(
+                job_id=self.job_id,
+                state=state,
+                native=self.state_text,
+                received_at=moment(self.received),
+                queued_at=moment(self.queued),
+                executing_at=moment(self.executing),
+                finished_at=ended if state is JobState.FINISHED else None,
+                failed_at=ended if state is JobState.FAILED else None,
+                canceled_at=ended if state is JobState.CANCELED else None,
+                attempts=self.attempts(),
+                verified=self.verified,
+                resource=RESOURCE if self.executing is not None else None,
+            )
+        except _MALFORMED as error:
+            raise DamagedRecord(f"job {self.job_id}", error) from error
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return seconds since 1970 as an aware time."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def encode_plan(plan: Plan) -> str:
+    """Return a plan as JSON text, without its uploads, which are done by then."""
+    data: dict[str, Any] = {"k": dict(plan.description.keywords)}
+    if plan.outputs:
+        data["o"] = [[output.name, output.path, output.destination] for output in plan.outputs]
+    if plan.folder is not None:
+        data["f"] = plan.folder
+    if plan.marker:
+        data["m"] = plan.marker
+    if plan.prologue_lines or plan.epilogue_lines:
+        data["l"] = [plan.prologue_lines, plan.epilogue_lines]
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_plan(text: str) -> Plan:
+    """Return the plan that `encode_plan` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: the text is something else.
+    """
+    data = json.loads(text)
+    before, after = data.get("l", (0, 0))
+    return Plan(
+        Description({keyword: _texts(lines) for keyword, lines in data["k"].items()}),
+        outputs=tuple(PlannedOutput(name, path, place) for name, path, place in data.get("o", ())),
+        folder=data.get("f"),
+        marker=data.get("m", ""),
+        prologue_lines=before,
+        epilogue_lines=after,
+    )
+
+
+def _texts(values: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("not a list of texts")
+    return tuple(values)
+
+
+def encode_attempts(attempts: Iterable[Attempt]) -> str:
+    """Return failed attempts as JSON text: queued, executing, failed, reason, detail."""
+    rows = [
+        [
+            *(_seconds(at) for at in (attempt.queued_at, attempt.executing_at, attempt.failed_at)),
+            attempt.reason,
+            attempt.detail,
+        ]
+        for attempt in attempts
+    ]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+def decode_attempts(text: str | None) -> tuple[Attempt, ...]:
+    """Return the attempts that `encode_attempts` wrote.
+
+    Raises:
+        ValueError, TypeError, OverflowError: the text is something else.
+    """
+    if not text:
+        return ()
+    return tuple(
+        Attempt(moment(queued), moment(executing), moment(failed), str(reason), str(detail), RESOURCE)
+        for queued, executing, failed, reason, detail in json.loads(text)
+    )

@@ -1,0 +1,216 @@
+"""Runs the attempts of a session, each in a task of its own.
+
+A task is shielded from cancellation: a job ends because the user cancels it or because its commands end, not because
+a scope around the session is cancelled. No task raises: an error of the home or its database stops the scheduler,
+which tells everyone who waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import anyio
+
+from .._core.errors import LocalError
+from .attempt import End
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from .._core.tasks import SessionTasks
+    from .._spec.plan import Plan
+    from .attempt import Attempt
+    from .records import Record
+    from .settings import LocalSettings
+
+logger = logging.getLogger("aiomig.local")
+
+
+class Run:
+    """An attempt that has slots.
+
+    Args:
+        attempt: the attempt.
+        record: the job, claimed.
+        plan: what is to be done.
+        cores: the slots that it has.
+
+    Attributes:
+        scope: the cancel scope of its task, once the task has begun.
+        stopped: ``"kill"`` if the job must end, ``"leave"`` if it runs on without this session.
+        is_observed: whether it is known that its process still runs.
+        has_task: whether its task was made.
+    """
+
+    __slots__ = ("attempt", "cores", "has_task", "is_observed", "plan", "record", "scope", "stopped")
+
+    def __init__(self, attempt: Attempt, record: Record, plan: Plan, cores: int) -> None:
+        self.attempt = attempt
+        self.record = record
+        self.plan = plan
+        self.cores = cores
+        self.scope: anyio.CancelScope | None = None
+        self.stopped: Literal["", "kill", "leave"] = ""
+        self.is_observed = True
+        self.has_task = False
+
+    def stop(self, how: Literal["kill", "leave"]) -> None:
+        """End the task of this run, and with ``"kill"`` the job."""
+        if not self.stopped:
+            self.stopped = how
+            if how == "kill":
+                self.attempt.kill_now()
+            if self.scope is not None:
+                self.scope.cancel()
+
+
+class Reports(Protocol):
+    """What a runner tells its scheduler."""
+
+    def free_slots(self, run: Run) -> None:
+        """Take the slots of a run back: its shell has ended."""
+
+    def advance(self) -> None:
+        """Start what fits."""
+
+    async def record_end(self, run: Run, end: End) -> bool:
+        """Record how a run ended; False if that could not be done."""
+
+    def stop(self, error: LocalError) -> None:
+        """Stop, because of an error that concerns all jobs."""
+
+
+class AttemptRunner:
+    """The attempts of one session.
+
+    Args:
+        settings: of the session.
+        tasks: the task group of the session.
+
+    Attributes:
+        runs: the attempts under way, by the number of their job.
+        interrupt: a KeyboardInterrupt that was raised in one of the tasks.
+    """
+
+    reports: Reports
+
+    def __init__(self, settings: LocalSettings, tasks: SessionTasks) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._changed = anyio.Event()
+        self.runs: dict[int, Run] = {}
+        self.interrupt: KeyboardInterrupt | None = None
+
+    def start(self, run: Run, work: Callable[[], Awaitable[End]], *, start_now: bool = False) -> None:
+        """Begin a run.
+
+        Args:
+            run: the run.
+            work: carries its attempt out.
+            start_now: start the shell here and not only in the task.
+        """
+        self.runs[run.record.number] = run
+        if start_now:
+            run.attempt.start_now()
+        self._tasks.start(self._attempt_task, run, work, name=f"local {run.attempt.local_name}")
+        run.has_task = True
+
+    def notify(self) -> None:
+        """Wake those that wait for a change."""
+        self._changed.set()
+
+    async def wait_for_change(self) -> None:
+        """Wait until a run or the queue has changed."""
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def has_beginners(self) -> bool:
+        """Return whether some attempts cannot run on without this session yet: the shell has not begun."""
+        return not all(run.attempt.has_begun() for run in self.runs.values())
+
+    async def leave_all(self) -> None:
+        """End all tasks. Jobs that nobody has stopped run on."""
+        for number, run in list(self.runs.items()):
+            run.stop("leave")
+            if not run.has_task:  # an interrupt has come before it
+                del self.runs[number]
+                await self._end_interrupted(run)
+        while self.runs:
+            await self.wait_for_change()
+
+    def forward_interrupt(self, error: KeyboardInterrupt) -> None:
+        """Make the user's block of the session end with a KeyboardInterrupt that was raised in a task."""
+        # trio raises it in whatever task runs at the moment.
+        self.interrupt = error
+        self._tasks.cancel()
+
+    async def _attempt_task(self, run: Run, work: Callable[[], Awaitable[End]]) -> None:
+        number = run.record.number
+        if self.runs.get(number) is not run:
+            return  # the session was left meanwhile
+        try:
+            await self._run_attempt(run, work)
+        except KeyboardInterrupt as error:
+            self.forward_interrupt(error)
+            if self.runs.get(number) is run:
+                await self._end_interrupted(run)
+        finally:
+            if self.runs.get(number) is run:  # and not its next attempt
+                del self.runs[number]
+            self.notify()
+
+    async def _end_interrupted(self, run: Run) -> None:
+        with anyio.CancelScope(shield=True) as run.scope:
+            if not run.stopped:
+                await anyio.sleep_forever()  # until the session is left
+        with anyio.CancelScope(shield=True):
+            if run.stopped == "kill":
+                await run.attempt.find_and_kill()
+                run.attempt.discard_results()
+                run.attempt.clean()
+            else:
+                run.attempt.release()
+
+    async def _run_attempt(self, run: Run, work: Callable[[], Awaitable[End]]) -> None:
+        attempt = run.attempt
+        end: End | None = None
+        with anyio.CancelScope(shield=True) as run.scope:
+            if run.stopped:
+                run.scope.cancel()
+            try:
+                end = await work()
+            except LocalError as error:
+                self.reports.stop(error)
+                run.stopped = "leave"  # it has not begun: the next session on the home runs it
+            except Exception as error:  # a task of the session must not raise
+                logger.exception("job %s: aiomig failed", attempt.job_id)
+                await attempt.kill()
+                end = End(reason="RESOURCE DIED", detail=f"aiomig failed: {error!r}")
+        with anyio.CancelScope(shield=True):
+            await self._conclude(run, end)
+
+    async def _conclude(self, run: Run, end: End | None) -> None:
+        attempt = run.attempt
+        if run.stopped == "kill":
+            await attempt.kill()
+        elif end is None:
+            attempt.release()
+            return
+        self.reports.free_slots(run)
+        if end is not None:
+            if end.verified is None and end.begun:
+                attempt.preserve_output(*self._preserved(run))
+            if not await self.reports.record_end(run, end):
+                return
+        else:
+            self.reports.advance()
+        if run.stopped == "kill":
+            attempt.discard_results()
+        attempt.clean()
+
+    def _preserved(self, run: Run) -> tuple[Path, Path]:
+        kept, number = self._settings.kept, run.record.number
+        return kept / f"{number}.stdout", kept / f"{number}.stderr"

@@ -1,0 +1,466 @@
+"""The queue of local mode: which job runs when, what users do to jobs, and what happens when the session ends.
+
+Everything that decides is synchronous and ends in one database transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import anyio
+import anyio.lowlevel
+
+from .._core.errors import LocalError
+from .._core.job_log import JobLog
+from .._core.models import Attempt as FailedAttempt
+from .._core.models import JobState, Outcome
+from .attempt import Attempt
+from .records import DamagedRecord, encode_attempts, moment
+from .runner import Run
+from .store import DatabaseLocked, retry_while_locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .._backend import Action
+    from .._core.subscriptions import Subscriptions
+    from .._spec.plan import Plan
+    from .attempt import End, Machine
+    from .records import Record
+    from .runner import AttemptRunner
+    from .store import Store
+
+logger = logging.getLogger("aiomig.local")
+
+_FROM: dict[Action, tuple[JobState, ...]] = {
+    "cancel": (JobState.PARSE, JobState.QUEUED, JobState.RETRY, JobState.EXECUTING, JobState.FROZEN),
+    "freeze": (JobState.QUEUED, JobState.RETRY),
+    "thaw": (JobState.FROZEN,),
+}
+_TO: dict[Action, JobState] = {
+    "cancel": JobState.CANCELED,
+    "freeze": JobState.FROZEN,
+    "thaw": JobState.QUEUED,
+}
+_PLANS_IN_MEMORY = 100
+"""How many waiting jobs have their plan in memory; those behind them are read again when their turn comes."""
+
+_LOCKED_PAUSE = 0.05
+"""Seconds between two tries to record an end while another process holds the lock of the database."""
+
+
+class _Candidate(NamedTuple):
+    """A job that may start."""
+
+    number: int
+    now: float
+    local_name: str
+
+
+class Scheduler:
+    """The queue of one session.
+
+    Args:
+        machine: what its attempts share.
+        store: the records of the home.
+        subscriptions: who watches which job.
+        runner: runs the attempts.
+        lock_seconds: how long leaving the session waits for a database that another process has locked.
+
+    Attributes:
+        adopted: the jobs that another session had submitted.
+        must_advance_again: whether `advance` must be called soon although nothing happens here.
+        error: what stopped the scheduler.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: Store,
+        subscriptions: Subscriptions,
+        runner: AttemptRunner,
+        *,
+        lock_seconds: float,
+    ) -> None:
+        self._machine = machine
+        self._settings = machine.settings
+        self._store = store
+        self._subscriptions = subscriptions
+        self._runner = runner
+        self._lock_seconds = lock_seconds
+        self._queue: deque[int] = deque()
+        self._plans: dict[int, Plan] = {}
+        self._cores: dict[int, int] = {}  # of the waiting jobs that want more than one
+        self._free = machine.settings.slots
+        self._ends: dict[Run, End] = {}  # not yet in the records
+        self._held: set[int] = set()  # frozen
+        self._starts = 0
+        self._oldest: float | None = None
+        self._closing = False
+        self._locked_since: float | None = None
+        self._log = JobLog("local")
+        self.adopted: set[int] = set()
+        self.must_advance_again = False
+        self.error: LocalError | None = None
+        runner.reports = self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs can be acted on."""
+        return not self._closing and self.error is None
+
+    @property
+    def unfinished(self) -> set[int]:
+        """The numbers of the jobs of this session that wait or run."""
+        return {*self._runner.runs, *self._queue, *self._held}
+
+    def raise_if_stopped(self) -> None:
+        """Raise what stopped the scheduler."""
+        if self.error is not None:
+            raise self.error
+
+    def stop(self, error: LocalError) -> None:
+        """Stop, because of an error that concerns all jobs; everyone who waits is told."""
+        logger.error("local mode stops: %s", error)
+        self.error = error
+        self._subscriptions.fail(error)
+        self._runner.notify()
+
+    # -- the end of the session
+
+    async def drained(self) -> None:
+        """Wait until no job of this session is queued or runs. Frozen jobs are not waited for.
+
+        Raises:
+            LocalError: the scheduler had to stop.
+        """
+        while (self._runner.runs or self._queue) and self.error is None:
+            await self._runner.wait_for_change()
+        self.raise_if_stopped()
+
+    async def close(self, how: Literal["cancel", "leave"]) -> None:
+        """End: cancel what this session submitted, or leave it; what it adopted is always left."""
+        self._closing = True
+        if how == "cancel" and self.error is None:
+            try:
+                await retry_while_locked(self._cancel_all, self._lock_seconds)
+            except LocalError as error:
+                self.stop(error)
+        await self._runner.leave_all()
+        if self.error is None:
+            self.advance()  # an interrupt may have come before an end was recorded
+
+    def _cancel_all(self) -> None:
+        runs = {number: run for number, run in self._runner.runs.items() if number not in self.adopted}
+        now = time.time()
+        records: list[Record] = []
+        with self._store.transaction():
+            for number in self.unfinished - self.adopted:
+                states = _FROM["cancel"] if number in runs else (JobState.QUEUED, JobState.FROZEN)
+                record = self._store.change(number, states, JobState.CANCELED, now)
+                records += [record] if record is not None else []
+        for run in runs.values():
+            run.stop("kill")
+        self.publish(records)
+
+    # -- submitting and acting
+
+    def submit(self, plans: Sequence[Plan]) -> list[str]:
+        """Put jobs at the end of the queue, and start those that have a slot; return their ids."""
+        self.raise_if_stopped()
+        now = time.time()
+        cores = [self.cores_of(plan) for plan in plans]
+        jobs = self._store.insert(list(zip(plans, cores, strict=True)), now)
+        job_ids = [job_id for _, job_id in jobs]
+        self._log.submitted(job_ids)
+        for (number, _), plan, count in zip(jobs, plans, cores, strict=True):
+            self.enqueue(number, plan, count)
+        self._oldest = self._oldest or now
+        self.advance(start_now=True)
+        return job_ids
+
+    def cores_of(self, plan: Plan) -> int:
+        """Return how many slots a job takes."""
+        keywords = plan.description.keywords
+        if "CPUCOUNT" not in keywords and "NODECOUNT" not in keywords and "MAXFILL" not in keywords:
+            return 1
+        wanted = plan.description.number("CPUCOUNT") * plan.description.number("NODECOUNT")
+        # A job that wants more than there is has the machine to itself: the same program runs here and there.
+        return min(max(wanted, 1), self._settings.slots)
+
+    def enqueue(self, number: int, plan: Plan, cores: int) -> None:
+        """Put a job at the end of the queue."""
+        self._held.discard(number)
+        self._queue.append(number)
+        if len(self._plans) < _PLANS_IN_MEMORY:
+            self._plans[number] = plan
+        if cores > 1:
+            self._cores[number] = cores
+
+    def hold(self, number: int) -> None:
+        """Enter a job of this session that is frozen."""
+        self._held.add(number)
+
+    def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
+        """Cancel, freeze or thaw jobs."""
+        self.raise_if_stopped()
+        outcomes: dict[str, Outcome] = {}
+        changed: list[Record] = []
+        with self._store.transaction():
+            for job_id in job_ids:
+                before = self._store.find(job_id)
+                after = None
+                if before is not None:
+                    after = self._store.change(before.number, _FROM[action], _TO[action], time.time())
+                    changed += [after] if after is not None else []
+                outcomes[job_id] = _outcome(job_id, action, before, after)
+            if action == "thaw":
+                for record in changed:
+                    self._assign(record)
+        for record in changed:
+            self._apply(action, record)
+        self.publish(changed)
+        self.advance()
+        return outcomes
+
+    def _assign(self, record: Record) -> None:
+        """Give a job that was thawed to the session that runs it."""
+        if record.owner is None or not self._store.is_alive(record.owner):
+            self._store.take(record.number)
+            self.adopted.add(record.number)
+        elif record.owner != self._store.session:
+            self._store.signal(record.owner, record.number)
+
+    def _apply(self, action: Action, record: Record) -> None:
+        """Do to the jobs of this session what the records say."""
+        number, is_own = record.number, record.owner == self._store.session
+        if action == "freeze" and is_own:
+            self._held.add(number)
+        elif action == "thaw" and (is_own or number in self.adopted):
+            self.enqueue_record(record)
+        elif action == "cancel":
+            self._held.discard(number)
+            if number in self._runner.runs:
+                self._runner.runs[number].stop("kill")
+            elif record.executing is not None:
+                self.attempt_of(record).kill_elsewhere()
+
+    def enqueue_record(self, record: Record) -> None:
+        """Put a job at the end of the queue whose plan is in its record; end the job if that is damaged."""
+        try:
+            plan = record.plan()
+        except DamagedRecord as error:
+            self.reject(record, error)
+        else:
+            self.enqueue(record.number, plan, self.cores_of(plan))
+
+    def look_for_oldest(self) -> None:
+        """Find out again which job waits longest, after jobs were adopted."""
+        self._oldest = self._store.oldest_waiting()
+
+    def reject(self, record: Record, error: DamagedRecord) -> None:
+        """Make a job FAILED that can never run, because its record is damaged."""
+        logger.error("%s", error)
+        now = time.time()
+        failed = FailedAttempt(moment(now), None, moment(now), "RESOURCE DIED", str(error))
+        self._store.reject(record.number, now, encode_attempts([failed]))
+
+    def attempt_of(self, record: Record) -> Attempt:
+        """Return the attempt of a job that has begun."""
+        return Attempt(self._machine, record.job_id, record.local_name or "", record.plan().description)
+
+    # -- the queue
+
+    def advance(self, *, start_now: bool = False) -> None:
+        """Record what ended, and start what fits; one transaction.
+
+        Args:
+            start_now: start the shell of the first job here and not only in its task.
+        """
+        self.must_advance_again = False
+        ends = dict(self._ends)
+        candidates = self._take_candidates()
+        if not ends and not candidates:
+            return
+        try:
+            published, claims = self._record_and_claim(ends, candidates)
+        except LocalError as error:
+            self._queue.extendleft(candidate.number for candidate in reversed(candidates))
+            self._note_failure(error)
+            return
+        self._locked_since = None
+        for run in ends:  # not before: an interrupt may come at any moment, and then they are still to do
+            self._ends.pop(run, None)
+        again = bool(ends)
+        for candidate, record in zip(candidates, claims, strict=True):
+            if record is None:
+                again |= self._sort_out(candidate.number)
+            else:
+                published += self._begin(record, start_now=start_now)
+                start_now = False
+        self.publish(published)
+        self._runner.notify()
+        if again:
+            self.advance()  # for what failed and is tried again, and what is behind a job that was canceled meanwhile
+
+    def _record_and_claim(
+        self, ends: Mapping[Run, End], candidates: Sequence[_Candidate]
+    ) -> tuple[list[Record], list[Record | None]]:
+        published: list[Record] = []
+        claims: list[Record | None] = []
+        shared = self._settings.slots if self._settings.shared_slots else None
+        with self._store.transaction():
+            for run, end in ends.items():
+                published += self._record(run, end)
+            claims.extend(self._store.claim(*candidate, shared) for candidate in candidates)
+        return published, claims
+
+    def _take_candidates(self) -> list[_Candidate]:
+        """Take the jobs off the queue that have slots."""
+        candidates: list[_Candidate] = []
+        free = self._free
+        now = time.time()
+        while self.is_open and self._queue and (cores := self._cores.get(self._queue[0], 1)) <= free:
+            self._starts += 1
+            # MiG has a process id behind the time; one program may have several sessions on a home.
+            stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime(now))
+            local_name = f"{stamp}.{self._store.session}{self._starts:07d}"
+            candidates.append(_Candidate(self._queue.popleft(), now, local_name))
+            free -= cores
+        return candidates
+
+    def _begin(self, record: Record, *, start_now: bool) -> list[Record]:
+        """Start an attempt that was claimed; return what is to be published."""
+        plan = self._plans.pop(record.number, None)
+        cores = self._cores.pop(record.number, 1)
+        try:
+            plan = plan or record.plan()
+            attempt = Attempt(self._machine, record.job_id, record.local_name or "", plan.description)
+        except DamagedRecord as error:
+            self.reject(record, error)
+            return []
+        run = Run(attempt, record, plan, cores)
+        self._free -= cores
+        self._runner.start(run, partial(attempt.run, partial(self._exited, run)), start_now=start_now)
+        return [record]
+
+    def _sort_out(self, number: int) -> bool:
+        """Return whether a job that could not be claimed has left the queue; else other sessions have its slots."""
+        for row in self._store.records([number]):
+            if row.state is JobState.FROZEN:
+                self._held.add(number)
+            elif row.state is JobState.QUEUED:
+                self._queue.appendleft(number)
+                self.must_advance_again = True  # nothing reports that another session's job has ended
+                return False
+        return True
+
+    def _exited(self, run: Run) -> None:
+        """Give the slots of a run to the next job: its shell has ended, and no core should wait for results."""
+        self.free_slots(run)
+        self.advance(start_now=True)
+
+    def _note_failure(self, error: LocalError) -> None:
+        """Try again later if the database was locked, for a limited time once the session is left; else stop."""
+        if not isinstance(error, DatabaseLocked):
+            self.stop(error)
+            return
+        self.must_advance_again = True
+        now = anyio.current_time()
+        self._locked_since = self._locked_since or now
+        if self._closing and now - self._locked_since > self._lock_seconds:
+            self.stop(error)
+
+    def free_slots(self, run: Run) -> None:
+        """Take the slots of a run back."""
+        self._free += run.cores
+        run.cores = 0
+
+    def take_slots(self, cores: int) -> None:
+        """Give slots to a run that another session began, even if there are none."""
+        self._free -= cores
+
+    def expire(self) -> None:
+        """End the jobs of this session that have waited for too long."""
+        limit, now = self._settings.expire_after, time.time()
+        if limit <= 0 or self._oldest is None or self._oldest > now - limit:
+            return
+        expired = self._store.expire(now - limit, now)
+        self._oldest = self._store.oldest_waiting()
+        numbers = {record.number for record in expired}
+        self._queue = deque(number for number in self._queue if number not in numbers)
+        self._held -= numbers
+        self.publish(expired)
+
+    # -- ends
+
+    async def record_end(self, run: Run, end: End) -> bool:
+        """Record how a run ended; False if the scheduler had to stop before."""
+        self._ends[run] = end
+        # If others have ended by now, one transaction does for all.
+        await anyio.lowlevel.checkpoint()
+        self.advance()
+        while run in self._ends and self.error is None:
+            await anyio.sleep(_LOCKED_PAUSE)
+            self.advance()
+        return run not in self._ends
+
+    def _record(self, run: Run, end: End) -> list[Record]:
+        """Write an end into the records; return what is to be published."""
+        record = run.record
+        # Not before it began, even if the clock was set back meanwhile.
+        now = max(time.time() if end.at is None else min(end.at, time.time()), record.executing or 0.0)
+        if not end.begun:
+            if self._store.unclaim(record.number, record.local_name):
+                self._queue.appendleft(record.number)
+                self._cores[record.number] = self.cores_of(run.plan)
+            return []
+        if end.verified is not None:
+            after = self._store.finish(record.number, record.attempt, now, end.verified)
+        else:
+            after = self._fail(run, end, now)
+        if after is None:
+            if any(row.state is JobState.CANCELED for row in self._store.records([record.number])):
+                run.stopped = "kill"  # by another process meanwhile: no results
+            return []  # else it is recorded already
+        if after.state is JobState.QUEUED:
+            self.enqueue(after.number, run.plan, self.cores_of(run.plan))
+        return [after]
+
+    def _fail(self, run: Run, end: End, now: float) -> Record | None:
+        record = run.record
+        began = moment(record.executing or now)
+        failed = FailedAttempt(moment(record.queued), began, moment(now), end.reason, end.detail)
+        try:
+            attempts = (*record.attempts(), failed)
+        except DamagedRecord:
+            attempts = (failed,)
+        retries = run.plan.description.lines("RETRIES")
+        allowed = int(retries[-1]) if retries else self._settings.default_retries
+        again = record.attempt <= allowed
+        return self._store.fail(record.number, record.attempt, now, encode_attempts(attempts), again=again)
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Tell those that watch a job, and the log, how the job is."""
+        for record in records:
+            try:
+                job_id = record.job_id
+                if job_id in self._subscriptions:
+                    self._subscriptions.publish(record.status())
+            except DamagedRecord as error:
+                logger.error("%s", error)
+            else:
+                self._log.state(job_id, record.state, record.attempt)
+
+
+def _outcome(job_id: str, action: Action, before: Record | None, after: Record | None) -> Outcome:
+    if before is None:
+        return Outcome(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+    if after is None:
+        states = " or ".join(_FROM[action])
+        return Outcome(job_id, before.state, None, f"You can only {action} jobs with status: {states}.")
+    return Outcome(job_id, before.state, after.state)

@@ -1,0 +1,257 @@
+"""What other processes did to the jobs of a home: taking over the jobs of sessions that ended, following the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from .._core.errors import LocalError
+from .._core.models import JobState
+from .attempt import End
+from .control_file import Control
+from .records import DamagedRecord, number_of
+from .runner import Run
+from .staging import remove_tree
+from .store import DatabaseLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from .._core.subscriptions import Subscriptions
+    from .._core.tasks import SessionTasks
+    from .._shell.process import Process
+    from .attempt import Machine
+    from .liveness import Place
+    from .records import Record
+    from .runner import AttemptRunner
+    from .scheduler import Scheduler
+    from .store import Store
+
+logger = logging.getLogger("aiomig.local")
+
+_LOOKS_PER_CENSUS = 10
+"""How many looks at the records there are for each look at whether other sessions are still open."""
+
+_ELSEWHERE_SECONDS = 0.2
+"""Seconds between two looks at an attempt in another container."""
+
+
+class Takeover:
+    """Takes over jobs for one session, and follows the jobs of other sessions.
+
+    Args:
+        machine: what the attempts of the session share.
+        store: the records of the home.
+        subscriptions: who watches which job.
+        tasks: the task group of the session.
+        scheduler: the queue of the session.
+        runner: runs the attempts of the session.
+        interval: seconds between two looks at the records.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        store: Store,
+        subscriptions: Subscriptions,
+        tasks: SessionTasks,
+        scheduler: Scheduler,
+        runner: AttemptRunner,
+        *,
+        interval: float,
+    ) -> None:
+        self._machine = machine
+        self._store = store
+        self._subscriptions = subscriptions
+        self._tasks = tasks
+        self._scheduler = scheduler
+        self._runner = runner
+        self._interval = interval
+        self._scope = anyio.CancelScope(shield=True)
+
+    def open(self) -> None:
+        """Take over what sessions left that have ended, and begin to follow the others."""
+        self.adopt()
+        self._remove_leftovers()
+        self._tasks.start(self._follow, name="local follow")
+
+    def close(self) -> None:
+        """Stop following."""
+        self._scope.cancel()
+
+    # -- taking over
+
+    def adopt(self) -> None:
+        """Take over the unfinished jobs of sessions that have ended.
+
+        Raises:
+            LocalError: such a session may still run on another machine; or the database cannot be used.
+        """
+        for record in self._store.adopt():
+            self._scheduler.adopted.add(record.number)
+            if record.state is JobState.FROZEN:
+                self._scheduler.hold(record.number)
+            elif record.state is JobState.QUEUED:
+                self._scheduler.enqueue_record(record)
+            else:
+                self._resume(record)
+        self._scheduler.look_for_oldest()
+        self._scheduler.advance()
+
+    def _resume(self, record: Record) -> None:
+        try:
+            plan = record.plan()
+            run = Run(self._scheduler.attempt_of(record), record, plan, self._scheduler.cores_of(plan))
+        except DamagedRecord as error:
+            self._scheduler.reject(record, error)
+            return
+        run.is_observed = False
+        self._scheduler.take_slots(run.cores)
+        self._runner.start(run, partial(resume, run, self._exited, self._observed, self._store.place_of(record.owner)))
+
+    def _exited(self, run: Run) -> None:
+        self._observed(run)
+        self._scheduler.free_slots(run)
+        self._scheduler.advance()
+
+    def _observed(self, run: Run) -> None:
+        run.is_observed = True
+        self._runner.notify()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a program left that was killed between recording the end of a job and cleaning up."""
+        runs = self._machine.settings.runs
+        names = {name.removeprefix("job-dir_").removesuffix(".control") for name in os.listdir(runs)}
+        for name in names - self._store.names_in_use(names):
+            control = Control(runs, name, pidfd=self._machine.pidfd)
+            shell = control.shell()
+            if shell is None:
+                _remove_leftover(control, f"{runs}/job-dir_{name}")
+            else:
+                self._tasks.start(
+                    _end_leftover, control, shell, f"{runs}/job-dir_{name}", name=f"local leftover {name}"
+                )
+
+    # -- following
+
+    async def _follow(self) -> None:
+        looks = 0
+        with self._scope:
+            while True:
+                await anyio.sleep(self._interval)
+                looks += 1
+                try:
+                    self._look(census=looks % _LOOKS_PER_CENSUS == 0)
+                except DatabaseLocked:
+                    continue
+                except LocalError as error:
+                    self._scheduler.stop(error)
+                    return
+                except KeyboardInterrupt as error:
+                    self._runner.forward_interrupt(error)
+
+    def _look(self, *, census: bool) -> None:
+        if census and self._scheduler.is_open:
+            self._adopt_if_any()
+        self._scheduler.expire()
+        if self._scheduler.must_advance_again:
+            self._scheduler.advance()
+        if not self._store.changed_elsewhere():
+            return
+        signaled = self._store.signaled()
+        for record in self._store.records(signaled):
+            self._scheduler.enqueue_record(record)
+        watched = {number for job_id in self._subscriptions if (number := number_of(job_id)) is not None}
+        records = self._store.records(sorted(watched | set(self._runner.runs)))
+        for record in records:
+            if record.number in self._runner.runs and record.state is JobState.CANCELED:
+                self._runner.runs[record.number].stop("kill")
+        self._scheduler.publish(records)
+        self._scheduler.advance()
+
+    def _adopt_if_any(self) -> None:
+        try:
+            self.adopt()
+        except DatabaseLocked:
+            raise
+        except LocalError as error:
+            logger.warning("%s", error)
+
+    async def observe(self, job_ids: Collection[str]) -> None:
+        """Wait until it is known whether jobs still run that another session had begun and did not end."""
+        numbers = {number_of(job_id) for job_id in job_ids}
+        while (
+            any(number in numbers and not run.is_observed for number, run in self._runner.runs.items())
+            and self._scheduler.is_open
+        ):
+            await self._runner.wait_for_change()
+
+
+async def _end_leftover(control: Control, shell: Process, folder: str) -> None:
+    with anyio.CancelScope(shield=True):
+        await shell.end_session()
+        _remove_leftover(control, folder)
+
+
+def _remove_leftover(control: Control, folder: str) -> None:
+    remove_tree(folder)
+    control.is_claim()  # then it may have to stay
+    control.remove()
+
+
+async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Run], None], place: Place) -> End:
+    """Carry an attempt on that another program began.
+
+    The control file tells how far the attempt came: see `aiomig._local.control_file`.
+
+    Args:
+        run: the attempt, with its slots.
+        exited: called when the shell has ended, if it still ran, before the results are stored.
+        observed: called when it is known that the shell still runs.
+        place: where the other program ran.
+    """
+    attempt, control = run.attempt, run.attempt.control
+    claimed = control.claim()
+    await control.settle()
+    if claimed or control.is_claim():
+        return End(begun=False)
+    if place == "here" and not control.has_begun() and control.is_deserted():
+        return End(begun=False)  # the disk was full, or the script was killed, before its first command
+    attempt.staging.recall(Path(attempt.script_path))
+    at = control.written_at()
+    if os.path.exists(f"{attempt.results}/{attempt.job_id}.status"):
+        return End(verified=attempt.verify(), at=at)
+    if place == "here":
+        # One that has written its exit code may be about to do so again, and would leave a file behind.
+        attempt.process = control.shell()
+        if attempt.process is not None:
+            observed(run)
+            elapsed = max(0.0, time.time() - (run.record.executing or time.time()))
+            return await attempt.supervise(attempt.process, partial(exited, run), elapsed)
+    elif place == "other container":
+        observed(run)
+        return await _await_elsewhere(run)
+    code = control.code()
+    if code is None and place != "here":
+        return End(reason="RESOURCE DIED", detail="the machine restarted while the job ran")
+    return replace(await attempt.conclude(code), at=at if code is not None else None)
+
+
+async def _await_elsewhere(run: Run) -> End:
+    """Wait for an attempt in another container, which cannot be seen or killed from here."""
+    attempt = run.attempt
+    limit = attempt.description.number("CPUTIME") + attempt.machine.settings.wall_time_grace
+    deadline = (run.record.executing or time.time()) + limit
+    while (code := attempt.control.code()) is None:
+        if time.time() > deadline:
+            detail = f"it was begun in another container, and has not ended within {limit:g} s"
+            return End(reason="JOB TIMEOUT", detail=detail)
+        await anyio.sleep(_ELSEWHERE_SECONDS)
+    return replace(await attempt.conclude(code), at=attempt.control.written_at())
