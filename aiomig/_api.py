@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._core.models import JobStatus, Outcome
-    from ._grid.config import Password, Retry
+    from ._grid.config import Password, RequestLimits, Retry
     from ._grid.poller import Polling
     from ._jobs.job import Job
     from ._jobs.sweep import Sweep
@@ -213,6 +213,7 @@ def grid(
     *,
     polling: Polling | None = None,
     retry: Retry | None = None,
+    request_limits: RequestLimits | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     journal: str | os.PathLike[str] | bool | None = True,
     **fields: Unpack[ConfigFields],
@@ -233,6 +234,7 @@ def grid(
             ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
         polling: how often to ask for jobs that are watched.
         retry: how often, and after which pauses, a read that failed is sent again.
+        request_limits: how much a request carries, and how long cleaning up may take.
         transport: what to send by instead of the network, for tests.
         journal: where it is recorded what is submitted, before it is sent, so that `Session.unconfirmed` of this
             session or the next one can find out what became of a submit that was cut off. The path of a private
@@ -253,6 +255,7 @@ def grid(
         ConnectionFailed: when the session is opened: the server cannot be reached.
     """
     from ._grid.backend import GridBackend
+    from ._grid.config import RequestLimits
     from ._grid.http import HttpClient
     from ._grid.operations import OperationClient
     from ._grid.poller import Polling
@@ -273,7 +276,10 @@ def grid(
 
     records = SubmitJournal(folder, owner, required=required)
     return Session(
-        GridBackend(client, OperationClient(client, retry), polling or Polling(), records), lambda: client.credential
+        GridBackend(
+            client, OperationClient(client, retry), polling or Polling(), records, request_limits or RequestLimits()
+        ),
+        lambda: client.credential,
     )
 
 

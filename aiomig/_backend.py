@@ -58,6 +58,9 @@ class Backend(Protocol):
     async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | MigError]:
         """Make jobs of plans in as few requests as possible; return for each in order its id or the error."""
 
+    def disown(self, job_ids: Sequence[str]) -> None:
+        """Record that nobody will use these jobs: until they are canceled, `unconfirmed` lists them."""
+
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs soon, without waiting and without reporting; for use where nothing can be awaited."""
 
@@ -70,10 +73,10 @@ class Backend(Protocol):
         """
 
     async def unconfirmed(self) -> Sequence[Unconfirmed]:
-        """Return the submits, of this or an earlier session, that may or may not have made a job."""
+        """Return the submits of this session and of earlier ones whose jobs the user may not know."""
 
     def confirm(self, markers: Iterable[str]) -> None:
-        """Forget the submits with these markers."""
+        """Take submits for settled: the user knows what became of them, or has the handles of their jobs."""
 
     async def statuses(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """Return the present statuses of jobs; leave out unknown ones."""
@@ -103,6 +106,8 @@ class Backend(Protocol):
 async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: float) -> None:
     """Cancel jobs that nobody waits for any more, even if the caller is cancelled. Log a failure.
 
+    Until the jobs are known to be canceled, `Backend.unconfirmed` lists them.
+
     Args:
         backend: of the jobs.
         job_ids: the jobs; those that have ended stay as they are.
@@ -110,6 +115,7 @@ async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: flo
     """
     if not job_ids:
         return
+    backend.disown(job_ids)
     reason = f"no answer within {seconds:g} s"
 
     async def cancel() -> None:

@@ -11,7 +11,7 @@ import pickle
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from .display import html_output, html_rows, html_table, printable, short_repr
 
@@ -54,6 +54,38 @@ class JobState(StrEnum):
 
 
 _FINAL = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
+
+
+class Transition(NamedTuple):
+    """What an action does to a job.
+
+    Attributes:
+        sources: the states in which a job can be acted on.
+        target: its state afterwards.
+    """
+
+    sources: tuple[JobState, ...]
+    target: JobState
+
+
+TRANSITIONS: Mapping[str, Transition] = {
+    "cancel": Transition(
+        (JobState.PARSE, JobState.QUEUED, JobState.RETRY, JobState.EXECUTING, JobState.FROZEN), JobState.CANCELED
+    ),
+    "freeze": Transition((JobState.QUEUED, JobState.RETRY), JobState.FROZEN),
+    "thaw": Transition((JobState.FROZEN,), JobState.QUEUED),
+}
+
+_JOB_ID = re.compile(r"(?!ALL\Z)[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
+
+
+def is_job_id(text: str) -> bool:
+    """Return whether a text can be the id of one job.
+
+    A server takes ``*``, ``?`` and ``ALL`` for many jobs, and refuses a whole request for one character that it does
+    not accept (mig-live 5).
+    """
+    return _JOB_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +381,11 @@ class Outcome:
     def changed(self) -> bool:
         """Whether the action did something."""
         return self.after is not None
+
+    @classmethod
+    def unknown(cls, job_id: str) -> Self:
+        """Return the outcome for an id that no job has."""
+        return cls(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,21 @@
-"""The grid behind the seam: jobs of a MiG server over HTTPS."""
+"""Backend for a grid: jobs of a MiG server over HTTPS."""
 
 from __future__ import annotations
 
 import logging
-import math
 import re
-from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.lowlevel
 
-from .._backend import KINDS
-from .._core.errors import ConnectionFailed, JobNotFound, MigError, NoSession, ProtocolError, ServerError
+from .._backend import cancel_shielded
+from .._core.errors import ConnectionFailed, JobNotFound, NoSession, ProtocolError, ServerError
 from .._core.job_log import JobLog
-from .._core.models import JobState, Outcome
+from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks
+from .._core.tasks import SessionTasks, run_shielded
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .credential import warn_of_long_jobs
@@ -25,6 +24,7 @@ from .poller import Poller
 from .protocol import jobs
 from .protocol.answer import missing_jobs
 from .queues import GridQueues
+from .results import ResultReader
 from .site import describe, feasibility, review
 from .submit import NO_JOB, MarkedJobs, Submitter
 
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
-    from .._core.models import CheckReport, JobStatus, Site, Unconfirmed
+    from .._core.errors import MigError
+    from .._core.models import CheckReport, JobStatus, Site
     from .._spec.mrsl import Description
+    from .config import RequestLimits
     from .http import HttpClient
     from .operations import OperationClient
     from .poller import Polling
@@ -41,66 +43,53 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.grid")
 
-IDS_PER_REQUEST = 500
-"""Jobs asked for at once: see `Polling.jobs_a_request`."""
-
-LARGEST_RESULT = 256 << 20
-"""The most bytes of standard output or error that are taken into memory; a larger file can be downloaded."""
-
-_ACTION_IDS = 500  # mig-protocol 5.2
-_CLEAN_UP_SECONDS = 10.0
-
-_TARGET: Mapping[str, JobState] = {
-    "cancel": JobState.CANCELED,
-    "freeze": JobState.FROZEN,
-    "thaw": JobState.QUEUED,
-}
-_PLAIN = re.compile(r"(?!ALL$)[A-Za-z0-9._-]{1,255}")
-"""What may be a job id. A server takes ``*``, ``?`` and ``ALL`` for many jobs, and refuses a whole request for one
-character that it does not take (mig-live 5)."""
-
-_PATTERN = re.compile(r"(?!ALL$)[A-Za-z0-9._*?-]{1,255}")
+_PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
 _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
 
 class GridBackend:
-    """A grid that is open.
+    """A session on a grid.
 
     Args:
         client: the connections.
-        operations: the operations.
-        polling: how often to ask for the jobs that are watched.
-        journal: records what is submitted.
+        operations: the operations of the server.
+        polling: how often to ask for watched jobs.
+        journal: the journal of submits.
+        limits: how much a request carries.
     """
 
     mode: Literal["grid", "local"] = "grid"
-    look_again = 5.0
-    live_interval = 60.0
-    """Seconds between two requests for the live output of a job: a server takes no more (mig-protocol 5.8)."""
 
     def __init__(
-        self, client: HttpClient, operations: OperationClient, polling: Polling, journal: SubmitJournal
+        self,
+        client: HttpClient,
+        operations: OperationClient,
+        polling: Polling,
+        journal: SubmitJournal,
+        limits: RequestLimits,
     ) -> None:
         self._client = client
         self._operations = operations
-        self.home: HomeBackend = GridHome(operations)
-        self.queues: QueueBackend = GridQueues(operations)
         self._polling = polling
+        self._journal = journal
+        self._limits = limits
+        self.look_again = limits.output_interval
+        self.home: HomeBackend = GridHome(operations, limits)
+        self.queues: QueueBackend = GridQueues(operations)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
-        self._journal = journal
-        marked = MarkedJobs(operations, lambda count: self.find("*", count))
-        self._submitter = Submitter(operations, marked, self._cancel, journal)
-        self._is_open = False
+        marked = MarkedJobs(operations, lambda count: self.find("*", count), limits.descriptions_a_request)
+        self._submitter = Submitter(operations, marked, self._cancel, journal, limits)
+        self._results = ResultReader(self.home, operations, limits)
         self._poller: Poller
         self._log = JobLog("grid")
         self._changed = jobs.ChangedStatuses()
-        self._own: dict[str, None] = {}
-        self._live_requests: dict[str, float] = {}
+        self._own: dict[str, Unconfirmed] = {}  # the unfinished jobs of this session
+        self._is_open = False
 
     async def open(self) -> None:
-        """Reads the certificate and asks the server who we are.
+        """Read the certificate and find out whether the server knows the user.
 
         Raises:
             ConfigError: the configuration is wrong.
@@ -117,14 +106,13 @@ class GridBackend:
             await self.tasks.open()
         except BaseException:
             self._journal.close()
-            with anyio.CancelScope(shield=True):
-                await self._client.close()
+            await run_shielded(self._client.close)
             raise
         self._is_open = True
         self.tasks.start(self._poller.run, name="grid poller")
 
     async def _introduce(self) -> None:
-        """Asks for a job that there is not; a site that runs no jobs is asked for the home."""
+        """Ask for a job that does not exist or, on a site that runs no jobs, for the home."""
         try:
             await self.statuses([NO_JOB])
         except ServerError as error:
@@ -132,7 +120,7 @@ class GridBackend:
             logger.warning("jobs cannot be asked for: %s", error)
 
     async def close(self, error: BaseException | None) -> None:
-        """Leaves the jobs running on the grid."""
+        """Close the session. Its jobs go on running on the grid."""
         self._is_open = False
         self.tasks.shield()
         self.tasks.cancel()
@@ -140,93 +128,101 @@ class GridBackend:
             await self.tasks.close()
         finally:
             self._journal.close()
-            with anyio.CancelScope(shield=True):
-                await self._client.close()
+            await run_shielded(self._client.close)
 
     # -- submitting
 
     async def review(self, description: Description) -> CheckReport:
-        """What the server says of it, as far as it says so before there is a job."""
+        """Return what the server can say of a description before there is a job."""
         return await review(self._operations, description)
 
     async def site(self) -> Site:
-        """By ``docs`` and ``redb``."""
+        """Return what the server says of itself."""
         return await describe(self._operations)
 
     async def feasibility(self, job_id: str) -> CheckReport:
-        """By ``jobfeasible``."""
-        if not _PLAIN.fullmatch(job_id):
+        """Return whether some resource could run a job that waits."""
+        if not is_job_id(job_id):
             raise JobNotFound(job_id)
         return await feasibility(self._operations, job_id)
 
     async def submit(self, plan: Plan) -> str:
-        """Submits once. Its answer lost, the job is looked for; a task that is cancelled has the job canceled."""
+        """Submit once. If the response is lost, look for the job; if this is cancelled, cancel the job."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME")])
-        job_id = await self._submitter.one(plan)
-        self._own[job_id] = None
-        self._log.submitted([job_id])
+        job_id = await self._submitter.submit_one(plan)
+        self._made([plan], [job_id])
         return job_id
 
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
-        """The same for many, in few requests."""
+        """Submit many jobs in few requests, otherwise like `submit`."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
-        outcomes = await self._submitter.many(plans)
-        made = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        self._own.update(dict.fromkeys(made))
-        self._log.submitted(made)
+        outcomes = await self._submitter.submit_many(plans)
+        self._made(plans, outcomes)
         return outcomes
 
+    def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
+        for plan, job_id in zip(plans, outcomes, strict=True):
+            if isinstance(job_id, str):
+                self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
+                self._log.submitted([job_id])
+
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
-        """The jobs that bear the mark of a submit."""
+        """Return the ids of the jobs that carry the marker of a submit."""
         return await self._submitter.find_by_marker(marker, project)
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """What the journal does not know the outcome of."""
+        """Return the submits of the journal whose jobs the user may not know."""
         return await self._submitter.unconfirmed()
 
     def confirm(self, markers: Iterable[str]) -> None:
-        """Takes these for settled."""
-        self._journal.settle((marker, None) for marker in markers)
+        """Settle submits in the journal."""
+        self._journal.settle(markers)
+
+    def disown(self, job_ids: Sequence[str]) -> None:
+        """Keep jobs in the journal until they are known to be canceled."""
+        self._journal.reopen(self._own.get(job_id) or _unconfirmed(job_id) for job_id in job_ids)
 
     async def _cancel(self, job_ids: Sequence[str]) -> None:
-        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-            try:
-                await self.act("cancel", job_ids)
-            except MigError as error:
-                logger.warning("%d jobs could not be canceled: %s", len(job_ids), error)
+        await cancel_shielded(self, job_ids, self._limits.clean_up)
 
     def abandon(self, job_ids: Sequence[str]) -> None:
-        """Cancels in the background."""
+        """Cancel jobs in the background."""
         if self._is_open:
+            self.disown(job_ids)
             self.tasks.start(self._cancel, job_ids, name="grid cancel")
 
     # -- jobs
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """By ``jobstatus``, many ids a request."""
-        found: dict[str, JobStatus] = {}
-        plain = _plain(job_ids)
-        for start in range(0, len(plain), IDS_PER_REQUEST):
-            some = plain[start : start + IDS_PER_REQUEST]
+        """Ask by ``jobstatus``, many ids a request. Return the statuses of the jobs that exist."""
+        statuses: dict[str, JobStatus] = {}
+        for some in self._chunks(job_ids):
             fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
-            found |= jobs.statuses(await self._operations.query("jobstatus", fields)).found
-        self._log.learned(found.values())
-        return {job_id: found[job_id] for job_id in job_ids if job_id in found}
+            answered = jobs.statuses(await self._operations.query("jobstatus", fields)).found
+            statuses |= {job_id: answered[job_id] for job_id in some if job_id in answered}
+        self._log.learned(statuses.values())
+        return {job_id: statuses[job_id] for job_id in job_ids if job_id in statuses}
+
+    def _chunks(self, job_ids: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the ids that a server can have, as many as a request may carry."""
+        valid = [job_id for job_id in job_ids if is_job_id(job_id)]
+        size = self._limits.ids_a_request
+        return (valid[start : start + size] for start in range(0, len(valid), size))
 
     async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], Sequence[str]]:
         """Send one request for the poller. Return the changed statuses and the ids that the server does not know."""
-        plain = frozenset(_plain(job_ids))
-        unknown = [job_id for job_id in job_ids if job_id not in plain]
-        if not plain:
+        valid = [job_id for job_id in job_ids if is_job_id(job_id)]
+        asked, unknown = frozenset(valid), [job_id for job_id in job_ids if not is_job_id(job_id)]
+        if not valid:
             return [], unknown
-        fields = [("flags", "v"), *(("job_id", job_id) for job_id in job_ids if job_id in plain)]
+        fields = [("flags", "v"), *(("job_id", job_id) for job_id in valid)]
 
         async def send() -> tuple[Iterable[JobStatus], Sequence[str]]:
             reply = await self._operations.post("jobstatus", fields)
-            if reply.status == 200 and self._changed.is_repeated(plain, reply.body):
+            if reply.status == 200 and self._changed.is_repeated(asked, reply.body):
                 return [], unknown
             answer = self._operations.parse("jobstatus", reply)
-            return self._taken_in(self._changed.read(plain, reply.body, answer)), [*missing_jobs(answer), *unknown]
+            return self._taken_in(self._changed.read(asked, reply.body, answer)), [*missing_jobs(answer), *unknown]
 
         return await self._operations.retrying(send)
 
@@ -235,42 +231,48 @@ class GridBackend:
             self._log.learned([status])
             if status.state.is_final:
                 self._own.pop(status.job_id, None)
-                self._live_requests.pop(status.job_id, None)
+                self._results.forget([status.job_id])
             yield status
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """What the poller knows."""
+        """Return what the poller knows."""
         await anyio.lowlevel.checkpoint()
         if not self._is_open:
             raise NoSession("this session is closed; use its jobs inside its block, or open another")
         return self._poller.present(job_ids)
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
-        """By ``jobaction``. It is repeated where the answer is lost; what was changed by then counts as changed."""
+        """Act by ``jobaction``. Repeat it if the response is lost; jobs that it changed by then count as changed."""
         outcomes: dict[str, Outcome] = {}
-        plain = _plain(job_ids)
-        for start in range(0, len(plain), _ACTION_IDS):
-            some = plain[start : start + _ACTION_IDS]
+        target = TRANSITIONS[action].target
+        for some in self._chunks(job_ids):
             fields = [("action", action), *(("job_id", job_id) for job_id in some)]
             try:
                 outcomes |= jobs.changed(await self._operations.execute("jobaction", fields))
             except (ConnectionFailed, ProtocolError, ServerError):
-                answer = await self._operations.execute("jobaction", fields, repeatable=True)
-                again = jobs.changed(answer)
-                outcomes |= {each.job_id: _done_before(each, _TARGET[action]) for each in again.values()}
-        changed = [outcome.job_id for outcome in outcomes.values() if outcome.changed]
+                repeated = jobs.changed(await self._operations.execute("jobaction", fields, repeatable=True))
+                outcomes |= {job_id: _done_before(outcome, target) for job_id, outcome in repeated.items()}
+        outcomes = {job_id: outcomes.get(job_id) or Outcome.unknown(job_id) for job_id in job_ids}
+        await self._acted(action, outcomes)
+        return outcomes
+
+    async def _acted(self, action: Action, outcomes: Mapping[str, Outcome]) -> None:
+        """Note what an action changed."""
+        changed = [job_id for job_id, outcome in outcomes.items() if outcome.changed]
         for job_id in changed:
-            self._log.state(job_id, outcomes[job_id].after or _TARGET[action])
-            if action == "cancel":
+            self._log.state(job_id, outcomes[job_id].after or TRANSITIONS[action].target)
+        if action == "cancel":
+            ended = [job_id for job_id, outcome in outcomes.items() if outcome.before and outcome.before.is_final]
+            self._journal.settle_jobs([*changed, *ended])
+            for job_id in changed:
                 self._own.pop(job_id, None)
         if watched := [job_id for job_id in changed if job_id in self.subscriptions]:
             for status in (await self.statuses(watched)).values():
                 self._changed.forget([status.job_id])  # so that the next response is not taken for a repetition
                 self._poller.note(status)
-        return {job_id: outcomes.get(job_id) or _unknown(job_id) for job_id in job_ids}
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
-        """By ``jobstatus`` with a pattern; sorted here, for servers sort the wrong way round (mig-live 5)."""
+        """Ask by ``jobstatus`` with a pattern. Servers sort the wrong way round (mig-live 5), so sort here."""
         if not _PATTERN.fullmatch(pattern):
             return []
         fields = [("flags", "v"), ("job_id", pattern)]
@@ -279,8 +281,8 @@ class GridBackend:
         return newest_first[:newest]
 
     async def plan_of(self, job_id: str) -> Plan:
-        """By ``mrslview``, whose values are not escaped (mig-protocol 4.1)."""
-        if not _PLAIN.fullmatch(job_id):
+        """Return the plan of a job, as far as ``mrslview`` shows it; its values are not escaped (mig-protocol 4.1)."""
+        if not is_job_id(job_id):
             raise JobNotFound(job_id)
         texts = jobs.mrsl_texts(await self._operations.query("mrslview", [("job_id", job_id)]))
         if len(texts) != 1:
@@ -291,67 +293,28 @@ class GridBackend:
     # -- results
 
     async def results(self, status: JobStatus) -> dict[str, bytes]:
-        """The four files by ``cert_redirect``; a grid keeps none of a job that is not FINISHED."""
-        if status.state is not JobState.FINISHED:
-            return {}
-        files: dict[str, bytes] = {}
-        for kind in KINDS:
-            content = await self._content(f"job_output/{status.job_id}/{status.job_id}.{kind}", 0)
-            if content is not None:
-                files[kind] = content
-        return files
-
-    async def _content(self, path: str, start: int) -> bytes | None:
-        content = bytearray()
-        try:
-            async with aclosing(self.home.read(path, start)) as pieces:
-                async for piece in pieces:
-                    content += piece
-                    if len(content) > LARGEST_RESULT:
-                        raise ProtocolError(
-                            f"{path}: more than {LARGEST_RESULT >> 20} MiB, which is not taken into memory; "
-                            f"download it: session.files.get({path!r}, …)"
-                        )
-        except FileNotFoundError:
-            return None
-        return bytes(content)
+        """Return the result files of a job that has ended."""
+        return await self._results.results(status)
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
-        """The file in ``job_output``; while the job runs, that is asked for by ``liveio`` once a minute."""
+        """Return what a job has written. While the job runs, the server is asked for it once a minute."""
         status = (await self.statuses([job_id])).get(job_id)
         if status is None:
             raise JobNotFound(job_id)
-        if job_id in self.subscriptions and not any(
-            each.state.is_final for each in self._poller.present([job_id]).values()
-        ):
-            # Whoever follows the output is to know of which attempt it is.
-            self._poller.note(status)
+        if job_id in self.subscriptions:
+            self._poller.note(status)  # whoever follows the output must know which attempt wrote it
         if status.state is JobState.EXECUTING:
-            await self._request_live_output(job_id)
-        return await self._content(f"job_output/{job_id}/{job_id}.{name}", start) or b""
-
-    async def _request_live_output(self, job_id: str) -> None:
-        now = anyio.current_time()
-        if now - self._live_requests.get(job_id, -math.inf) < self.live_interval:
-            return
-        self._live_requests[job_id] = now
-        try:
-            answer = await self._operations.execute("liveio", [("action", "send"), ("job_id", job_id)])
-            jobs.live_requested(answer)
-        except ServerError as error:
-            logger.debug("no live output of %s: %s", job_id, error)
+            await self._results.request_live_output(job_id)
+        return await self._results.read(job_id, name, start) or b""
 
     def own_jobs(self) -> Iterable[str]:
-        """The ids of what was submitted here and is not known to have ended."""
+        """Return the ids of the jobs of this session that are not known to have ended."""
         return list(self._own)
 
 
-def _plain(job_ids: Sequence[str]) -> list[str]:
-    return [job_id for job_id in job_ids if _PLAIN.fullmatch(job_id)]
-
-
-def _unknown(job_id: str) -> Outcome:
-    return Outcome(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+def _unconfirmed(job_id: str) -> Unconfirmed:
+    """Return an entry for a job whose submit is not known."""
+    return Unconfirmed(job_id, "", "", datetime.now(UTC), (job_id,))
 
 
 def _done_before(outcome: Outcome, target: JobState) -> Outcome:
@@ -365,7 +328,7 @@ def _counter(status: JobStatus) -> tuple[float, int]:
 
 
 def _plan_from(description: Description) -> Plan:
-    """What can be told of a plan from the description that was sent: see `_lowering`."""
+    """Return what a description tells of the plan that it was made from."""
     outputs: list[PlannedOutput] = []
     folder: str | None = None
     commands = description.lines("EXECUTE")

@@ -356,3 +356,33 @@ class Retry:
         """Yield the pauses between the tries: each between half of its length and all of it."""
         for number in range(self.tries - 1):
             yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How much one request to a grid carries, and how long cleaning up may take.
+
+    Attributes:
+        jobs_a_submit: job descriptions in one request; 25 occupy a server for a quarter of a second (mig-live 5).
+        descriptions_a_request: job descriptions that are read in one request.
+        ids_a_request: job ids in one request; for watched jobs see `Polling.jobs_a_request`.
+        upload_chunk: bytes in one request of an upload; a server accepts at most 64 MiB (mig-protocol 6.3).
+        download_piece: bytes in one response of a download.
+        largest_result: the most bytes of standard output or error that are read into memory.
+        lookups: the pauses in seconds before each search for a job whose submit got no clear response.
+        clean_up: the most seconds that each step of cleaning up after a failure or a cancellation may take.
+        output_interval: seconds between two requests for the growing output of a job.
+        live_output: seconds between two requests that make the server fetch that output from the resource; a server
+            accepts one a minute (mig-protocol 5.8).
+    """
+
+    jobs_a_submit: int = 50
+    descriptions_a_request: int = 50
+    ids_a_request: int = 500
+    upload_chunk: int = 32 << 20
+    download_piece: int = 8 << 20
+    largest_result: int = 256 << 20
+    lookups: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0)
+    clean_up: float = 10.0
+    output_interval: float = 5.0
+    live_output: float = 60.0

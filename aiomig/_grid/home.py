@@ -28,18 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._core.http import Reply
+    from .config import RequestLimits
     from .operations import OperationClient
 
 logger = logging.getLogger("aiomig.grid")
 
-PIECE = 8 << 20
-"""The bytes of one request of a download. Each is a request of its own, so that no connection is held meanwhile."""
-
-CHUNK = 32 << 20
-"""The bytes of one request of an upload; a server takes at most 64 MiB (mig-protocol 6.3)."""
-
 _CACHE = ".upload-cache"
-_CLEAN_UP_SECONDS = 10.0
 _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
 
@@ -48,10 +42,12 @@ class GridHome:
 
     Args:
         operations: the operations of the server.
+        limits: how much a request carries.
     """
 
-    def __init__(self, operations: OperationClient) -> None:
+    def __init__(self, operations: OperationClient, limits: RequestLimits) -> None:
         self._operations = operations
+        self._limits = limits
 
     async def stat(self, path: str) -> FileInfo | None:
         """As `HomeBackend.stat`, by ``statpath``."""
@@ -97,7 +93,11 @@ class GridHome:
         version: _Version | None = None
         position = start
         while end is None or position < end:
-            stop = position + PIECE if end is None else min(end, position + PIECE)
+            stop = (
+                position + self._limits.download_piece
+                if end is None
+                else min(end, position + self._limits.download_piece)
+            )
             etag = version.etag if version is not None and not version.is_weak else None
             reply = await self._operations.fetch(path, first=position, last=stop - 1, etag=etag)
             if reply.status == 416 and (version is None or version.size is None):
@@ -165,10 +165,10 @@ class GridHome:
         waiting = bytearray()
         async for piece in content:
             waiting += piece
-            while len(waiting) >= CHUNK:
-                await self._send_chunk(name, bytes(waiting[:CHUNK]), position, size)
-                position += CHUNK
-                del waiting[:CHUNK]
+            while len(waiting) >= self._limits.upload_chunk:
+                await self._send_chunk(name, bytes(waiting[: self._limits.upload_chunk]), position, size)
+                position += self._limits.upload_chunk
+                del waiting[: self._limits.upload_chunk]
         if position + len(waiting) != size:
             raise ValueError(f"size={size!r}: the content has {position + len(waiting)} bytes; give their number")
         if waiting or not position:
@@ -206,7 +206,7 @@ class GridHome:
 
     async def _forget(self, path: str) -> None:
         """Removes what a broken operation left."""
-        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
+        with anyio.move_on_after(self._limits.clean_up, shield=True):
             try:
                 await self._operations.execute("rm", [("path", path), ("flags", "f")])
             except MigError:

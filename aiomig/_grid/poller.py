@@ -27,9 +27,6 @@ Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus"]
 """Sends one request for some jobs. Returns the statuses that differ from what it returned before, and the ids that the
 server does not know."""
 
-_ENDED_KEPT = 10_000
-"""How many final statuses are kept, so that a later waiter needs no request."""
-
 _SLOW = 4.0
 """A slow round is followed by a pause of this many times its length, but at most the ceiling or its own length."""
 
@@ -67,6 +64,7 @@ class Polling:
             that keeps to it.
         failures: after this many failed rounds in a row, with growing pauses between them, every waiter gets the
             error.
+        remembered: how many final statuses are kept, so that a later waiter needs no request.
 
     Raises:
         SpecError: a value is out of its range.
@@ -80,11 +78,12 @@ class Polling:
     jobs_a_request: int = 2000
     requests_a_minute: int = 60
     failures: int = 5
+    remembered: int = 10_000
 
     def __post_init__(self) -> None:
         faults = [
             Fault(name, getattr(self, name), "not a positive whole number", "give a count of at least 1")
-            for name in ("jobs_a_request", "requests_a_minute", "failures")
+            for name in ("jobs_a_request", "requests_a_minute", "failures", "remembered")
             if not is_count(getattr(self, name))
         ]
         for name in ("floor", "ceiling", "share", "jitter", "gather"):
@@ -189,7 +188,7 @@ class Poller:
         if status.state.is_final:
             self._watched.pop(job_id, None)
             self._ended[job_id] = status
-            if len(self._ended) > _ENDED_KEPT:
+            if len(self._ended) > self._polling.remembered:
                 self._ended.popitem(last=False)
         elif watched is not None:
             if watched.status != status:

@@ -1,7 +1,4 @@
-"""Submitting to a grid: once, also where the answer is lost.
-
-Finding jobs of a grid without their ids: by the marker that each submit gives its job.
-"""
+"""Submit to a grid exactly once, even if the response is lost: each submit gives its job a marker to find it by."""
 
 from __future__ import annotations
 
@@ -12,8 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from .._core.errors import ConnectionFailed, GridError, JobNotFound, MigError, ProtocolError, ServerError, SubmitUnknown
+from .._core.tasks import run_shielded, run_to_completion
 from .._spec import mrsl
 from .._spec.mrsl import Description
 from .._spec.plan import PRIVATE_FOLDER
@@ -25,38 +24,32 @@ if TYPE_CHECKING:
 
     from .._core.models import JobStatus, Unconfirmed
     from .._spec.plan import Plan
+    from .config import RequestLimits
     from .operations import OperationClient
     from .protocol.jobs import SubmitReply
     from .submit_journal import SubmitJournal
 
 logger = logging.getLogger("aiomig.grid")
 
-JOBS_PER_REQUEST = 50
-"""Descriptions sent at once; 25 cost a server a quarter of a second (mig-live 5)."""
-
-_LOOKS = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each look for a job whose submit was not answered."""
-
-_CLEAN_UP_SECONDS = 10.0
-
 _SWITCHED_OFF = "Job execution is not enabled"
-"""What a site says that runs no jobs, before it does anything."""
+"""The words of a site that runs no jobs; it says so before it does anything."""
 
 _DOUBTFUL = (ConnectionFailed, ServerError, ProtocolError)
-"""After these nobody knows whether the server did what it was told."""
+"""Errors after which the server may or may not have made the job."""
 
 
 class Submitter:
-    """Submits, and finds out what became of a submit.
+    """Submits jobs, and finds out what became of a submit whose response was lost.
 
-    Each job bears the marker of its plan in PROJECT; where the user sets that, in its environment. The journal has
-    the marker before the server gets it.
+    Each job carries the marker of its plan in PROJECT or, if the user sets that, in its environment. The marker is in
+    the journal before the server gets it, and stays there until the caller of aiomig has the handle of the job.
 
     Args:
         operations: the operations of the server.
         marked: finds jobs by their markers.
-        cancel: cancels jobs.
+        cancel: cancels jobs, shielded from cancellation.
         journal: of the session.
+        limits: how much a request carries.
     """
 
     def __init__(
@@ -65,132 +58,124 @@ class Submitter:
         marked: MarkedJobs,
         cancel: Callable[[Sequence[str]], Awaitable[object]],
         journal: SubmitJournal,
+        limits: RequestLimits,
     ) -> None:
         self._operations = operations
         self._marked = marked
         self._cancel = cancel
         self._journal = journal
+        self._limits = limits
 
-    async def one(self, plan: Plan) -> str:
-        """Submits by ``submitfields`` (mig-protocol 6.2). Its id."""
+    async def submit_one(self, plan: Plan) -> str:
+        """Submit by ``submitfields`` (mig-protocol 6.2). Return the job id."""
         await self._operations.prepare("submitfields")
-        outcome = (await self._to_its_end([plan], lambda: self._one(plan)))[0]
+        outcome = (await self._run([plan], lambda: self._send_one(plan)))[0]
         if isinstance(outcome, MigError):
             raise outcome
         return outcome
 
-    async def _one(self, plan: Plan) -> list[str | MigError]:
+    async def _send_one(self, plan: Plan) -> list[str | MigError]:
         try:
-            answer = await self._operations.execute("submitfields", fields_of(plan))
+            replies = jobs.submitted(await self._operations.execute("submitfields", fields_of(plan)), "submitfields")
         except _DOUBTFUL as error:
             return await self._find_out([plan], error)
-        try:
-            made = jobs.submitted(answer, "submitfields")
-        except ProtocolError as error:
-            return await self._find_out([plan], error)
-        if not made:
-            return await self._find_out([plan], ProtocolError("submitfields: the server says nothing of the job"))
-        return [_outcome(made[0])]
+        if not replies:
+            return await self._find_out([plan], ProtocolError("submitfields: the response does not mention the job"))
+        return [_outcome(replies[0])]
 
-    async def many(self, plans: Sequence[Plan]) -> list[str | MigError]:
-        """Submits by ``textarea``, many descriptions a request; of each its id or its error, in order."""
+    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        """Submit by ``textarea``, many descriptions a request. Return the id or the error of each, in order."""
         if not plans:
             return []
         await self._operations.prepare("textarea")
         folder = f"{PRIVATE_FOLDER}/submit-{secrets.token_hex(12)}"
         outcomes: list[str | MigError] = []
+        size = self._limits.jobs_a_submit
         try:
             try:
-                for start in range(0, len(plans), JOBS_PER_REQUEST):
-                    outcomes += await self._some(plans[start : start + JOBS_PER_REQUEST], folder)
+                for start in range(0, len(plans), size):
+                    outcomes += await self._submit_batch(plans[start : start + size], folder)
             finally:
-                with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-                    await self._remove(folder)
+                await run_shielded(lambda: self._remove(folder), seconds=self._limits.clean_up)
         except BaseException:
-            await self._withdraw([each for each in outcomes if isinstance(each, str)])
+            await self._cancel([outcome for outcome in outcomes if isinstance(outcome, str)])
             raise
         return outcomes
 
-    async def _some(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
+    async def _submit_batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
         try:
-            return await self._to_its_end(plans, lambda: self._batch(plans, folder))
+            return await self._run(plans, lambda: self._send_batch(plans, folder))
         except MigError as error:
-            # Those of earlier requests were made: nothing may keep their ids from the caller.
-            return [error for _ in plans]
+            return [error for _ in plans]  # the caller must get the ids of the jobs of earlier requests
 
-    async def _batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
-        files = [(f"{folder}/{plan.marker}.mRSL", mrsl.render(_marked(plan)).encode()) for plan in plans]
+    async def _send_batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
+        paths = {f"{folder}/{plan.marker}.mRSL": plan for plan in plans}
 
         def body(token: str) -> tuple[bytes, str]:
             fields = [("output_format", "json"), ("_csrf", token)]
-            for place, (path, _) in enumerate(files):
+            for place, path in enumerate(paths):
                 fields += [(f"remotefilename_{place}", path), (f"submitmrsl_{place}", "on")]
+            texts = (mrsl.render(_marked(plan)).encode() for plan in plans)
             return multipart(
-                fields, [(f"fileupload_{place}_0_0", "job.mRSL", text) for place, (_, text) in enumerate(files)]
+                fields, [(f"fileupload_{place}_0_0", "job.mRSL", text) for place, text in enumerate(texts)]
             )
 
         try:
-            answer = await self._operations.execute_raw("textarea", body)
-            made = {each.name.lstrip("/"): each for each in jobs.submitted(answer, "textarea")}
+            replies = jobs.submitted(await self._operations.execute_raw("textarea", body), "textarea")
         except _DOUBTFUL as error:
             return await self._find_out(plans, error)
-        told = {plan.marker: made[path] for plan, (path, _) in zip(plans, files, strict=True) if path in made}
-        untold = [plan for plan in plans if plan.marker not in told]
-        said = made[""].error if "" in made else None
-        silence = said if isinstance(said, GridError) else ProtocolError("textarea: nothing is said of some jobs")
-        found = await self._find_out(untold, silence) if untold else []
-        late = dict(zip((plan.marker for plan in untold), found, strict=True))
-        return [_outcome(told[plan.marker]) if plan.marker in told else late[plan.marker] for plan in plans]
+        outcomes = {paths[reply.name].marker: _outcome(reply) for reply in replies if reply.name in paths}
+        if left := [plan for plan in plans if plan.marker not in outcomes]:
+            general = next((reply.error for reply in replies if not reply.name), None)
+            silence = ProtocolError("textarea: the response does not mention some jobs")
+            late = await self._find_out(left, general if isinstance(general, GridError) else silence)
+            outcomes |= zip((plan.marker for plan in left), late, strict=True)
+        return [outcomes[plan.marker] for plan in plans]
 
-    async def _to_its_end(
+    async def _run(
         self, plans: Sequence[Plan], submit: Callable[[], Awaitable[list[str | MigError]]]
     ) -> list[str | MigError]:
-        """Submits; a cancellation waits until it is known what was made, and has that canceled.
+        """Submit to the end even if cancelled, then cancel the jobs that were made.
 
         Breaking the connection would not keep the server from making the job, only hide its id.
         """
-        scope, ended = anyio.CancelScope(shield=True), anyio.Event()
-        outcomes: list[str | MigError] = []
-        failures: list[Exception] = []
-
-        async def run() -> None:
-            try:
-                with scope:
-                    outcomes.extend(await submit())
-            except Exception as error:  # noqa: BLE001  # raised below, where no group wraps it
-                failures.append(error)
-            finally:
-                ended.set()
-
+        await anyio.lowlevel.checkpoint_if_cancelled()  # before the journal is told that something is sent
         with self._journal.sending(plans):
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(run, name="aiomig submit")
-                    try:
-                        await ended.wait()
-                    finally:
-                        scope.deadline = anyio.current_time() + _CLEAN_UP_SECONDS
-            except anyio.get_cancelled_exc_class():
-                self._note(plans, outcomes, failures)
-                await self._withdraw([each for each in outcomes if isinstance(each, str)])
-                if scope.cancelled_caught or any(isinstance(each, SubmitUnknown) for each in outcomes):
-                    await self._undo(plans)
-                raise
-            self._note(plans, outcomes, failures)
-        if failures:
-            raise failures[0]
+            return await run_to_completion(
+                lambda: self._record(plans, submit), lambda _: self._undo(plans), seconds=self._limits.clean_up
+            )
+
+    async def _record(
+        self, plans: Sequence[Plan], submit: Callable[[], Awaitable[list[str | MigError]]]
+    ) -> list[str | MigError]:
+        """Submit, and tell the journal what is known afterwards."""
+        try:
+            outcomes = await submit()
+        except MigError:  # an unknown outcome is returned, so this was refused before anything was done
+            self._journal.settle(plan.marker for plan in plans)
+            raise
+        ends = list(zip((plan.marker for plan in plans), outcomes, strict=True))
+        self._journal.made((marker, end) for marker, end in ends if isinstance(end, str))
+        self._journal.settle(marker for marker, end in ends if not isinstance(end, str | SubmitUnknown))
         return outcomes
 
-    def _note(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError], failures: Sequence[Exception]) -> None:
-        """Tells the journal what is known; what is not is left as it is there."""
-        if failures and isinstance(failures[0], MigError):
-            outcomes = [failures[0]] * len(plans)  # doubts come as outcomes: this was refused before anything was done
-        ends = ((plan.marker, end) for plan, end in zip(plans, outcomes, strict=False))
-        self._journal.settle((marker, end) for marker, end in ends if not isinstance(end, SubmitUnknown))
-
-    async def _withdraw(self, job_ids: Sequence[str]) -> None:
-        if job_ids:
-            await self._cancel(job_ids)
+    async def _undo(self, plans: Sequence[Plan]) -> None:
+        """Cancel the jobs that a cancelled submit made or may have made."""
+        entries = [entry for plan in plans if (entry := self._journal.find(plan.marker)) is not None]
+        unknown = {entry.marker: entry.project for entry in entries if not entry.job_ids}
+        try:
+            await self._cancel([job_id for entry in entries for job_id in entry.job_ids])
+            for marker, project in list(unknown.items()):
+                job_ids = await self._marked.find(marker, project)
+                self._journal.made((marker, job_id) for job_id in job_ids[:1])
+                await self._cancel(job_ids)
+                del unknown[marker]
+        except MigError as error:
+            logger.debug("jobs could not be looked for: %s", error)
+        finally:
+            if unknown:
+                markers = ", ".join(unknown)
+                logger.warning("a cancelled submit may have made jobs; session.unconfirmed() finds them: %s", markers)
 
     async def _remove(self, folder: str) -> None:
         try:
@@ -199,64 +184,57 @@ class Submitter:
             logger.warning("%s is left behind in the MiG home: %s", folder, error)
 
     async def _find_out(self, plans: Sequence[Plan], error: GridError) -> list[str | MigError]:
-        """What became of jobs whose submit was not answered: they are looked for some seconds long."""
+        """Look for jobs whose submit got no clear response, for some seconds. Return their ids or errors."""
         if isinstance(error, ConnectionFailed) and not error.sent:
             return [error for _ in plans]
-        if isinstance(error, ServerError) and any(_SWITCHED_OFF in said for said in error.messages):
+        if isinstance(error, ServerError) and any(_SWITCHED_OFF in message for message in error.messages):
             return [error for _ in plans]
         found: dict[str, str] = {}
         is_sure = False
-        for pause in _LOOKS:
+        for pause in self._limits.lookups:
             await anyio.sleep(pause)
             is_sure = await self._look([plan for plan in plans if plan.marker not in found], found)
             if len(found) == len(plans):
                 break
         if found:
-            logger.warning("a submit was not answered (%s), but %d of %d jobs were made", error, len(found), len(plans))
-        # A server that says that it failed, and shows no job, did fail.
+            logger.warning(
+                "a submit got no clear response (%s), but %d of %d jobs were made", error, len(found), len(plans)
+            )
+        # A server that reports a failure, and shows no job, did fail.
         failed = error if isinstance(error, ServerError) and is_sure else None
         return [found.get(plan.marker) or failed or SubmitUnknown(plan.marker, str(error)) for plan in plans]
 
     async def _look(self, plans: Sequence[Plan], found: dict[str, str]) -> bool:
-        """Enters the jobs that are there; whether the server could be asked for all."""
+        """Add the ids of the jobs that exist. Return whether the server could be asked for all."""
         try:
             for plan in plans:
-                if job_ids := await self._find(plan):
+                if job_ids := await self._marked.find(plan.marker, plan.description.text("PROJECT")):
                     found[plan.marker] = job_ids[0]
         except GridError as error:
             logger.debug("a job could not be looked for: %s", error)
             return False
         return True
 
-    async def _undo(self, plans: Sequence[Plan]) -> None:
-        """Cancels the jobs that a cancelled submit may have made."""
-        with anyio.move_on_after(_CLEAN_UP_SECONDS, shield=True):
-            try:
-                for plan in plans:
-                    if job_ids := await self._find(plan):
-                        self._journal.settle([(plan.marker, job_ids[0])])
-                        await self._cancel(job_ids)
-            except MigError as error:
-                logger.warning("a cancelled submit may have made jobs, with PROJECT %s: %s", plans[0].marker, error)
-
-    async def _find(self, plan: Plan) -> list[str]:
-        return await self._marked.find(plan.marker, plan.description.text("PROJECT"))
-
     # -- later
 
     async def find_by_marker(self, marker: str, project: str | None) -> list[str]:
-        """The jobs of a submit whose answer was lost; what is found is known from then on."""
-        given = self._journal.project_of(marker) if project is None else project
-        found = await self._marked.find(marker, given)
+        """Return the job of a submit whose response was lost, and settle the submit if there is one."""
+        entry = self._journal.find(marker)
+        if entry is not None and entry.job_ids:
+            found = list(entry.job_ids)
+        else:
+            found = await self._marked.find(marker, entry.project if entry and project is None else project)
         if found:
-            self._journal.settle([(marker, found[0])])
+            self._journal.settle([marker])
         return found
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """What the journal does not know the outcome of, with what the server shows of it now."""
+        """Return the open submits of the journal, with the jobs that the server shows of them now."""
         return [
-            replace(each, job_ids=tuple(await self._marked.find(each.marker, each.project)))
-            for each in self._journal.unconfirmed()
+            entry
+            if entry.job_ids
+            else replace(entry, job_ids=tuple(await self._marked.find(entry.marker, entry.project)))
+            for entry in self._journal.unconfirmed()
         ]
 
 
@@ -269,12 +247,12 @@ def _marked(plan: Plan) -> Description:
     return Description(keywords)
 
 
-def _outcome(made: SubmitReply) -> str | MigError:
-    return made.job_id or made.error or ProtocolError("submit: neither a job nor an error")
+def _outcome(reply: SubmitReply) -> str | MigError:
+    return reply.job_id or reply.error or ProtocolError("submit: neither a job nor an error")
 
 
 def fields_of(plan: Plan) -> list[tuple[str, str]]:
-    """The form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
+    """Return the form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
     return [(keyword, mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
 
 
@@ -282,17 +260,14 @@ NO_JOB = "0-aiomig"
 """An id that no job has."""
 
 NEWEST = 1000
-"""Jobs whose descriptions are read for a marker of which nothing else is known."""
-
-_DESCRIPTIONS = 50
-"""Descriptions that are read at once."""
+"""Jobs whose descriptions are read to find a marker if nothing else is known of it."""
 
 
 _VARIABLE = "AIOMIG_SUBMIT"
 
 
 def marker_line(marker: str) -> str:
-    """The line of ENVIRONMENT that bears a marker where PROJECT is the user's."""
+    """Return the line of ENVIRONMENT that carries a marker if the user has set PROJECT."""
     return f"{_VARIABLE}={marker}"
 
 
@@ -301,23 +276,27 @@ class MarkedJobs:
 
     Args:
         operations: the operations of the server.
-        newest: gives the statuses of so many jobs, the newest first.
+        newest: returns the statuses of this many jobs, the newest first.
+        size: how many descriptions are read in one request.
     """
 
-    def __init__(self, operations: OperationClient, newest: Callable[[int], Awaitable[Sequence[JobStatus]]]) -> None:
+    def __init__(
+        self, operations: OperationClient, newest: Callable[[int], Awaitable[Sequence[JobStatus]]], size: int
+    ) -> None:
         self._operations = operations
         self._newest = newest
+        self._size = size
 
     async def find(self, marker: str, project: str | None) -> list[str]:
-        """The jobs that bear a marker.
+        """Return the ids of the jobs that carry a marker.
 
-        A server finds jobs by PROJECT and by nothing else (mig-live 10). Where the user gave that, the marker is in
+        A server finds jobs by PROJECT and by nothing else (mig-live 10). If the user has set that, the marker is in
         the environment, which only the descriptions show.
 
         Args:
             marker: of a submit.
-            project: the PROJECT that the user gave, ``""`` for none; ``None`` where that is not known, and then the
-                descriptions of the newest jobs are read where no PROJECT is the marker.
+            project: the PROJECT that the user set, ``""`` for none, ``None`` if that is not known: then the
+                descriptions of the newest jobs are read if no PROJECT is the marker.
 
         Raises:
             GridError: the server could not be asked for all.
@@ -330,23 +309,23 @@ class MarkedJobs:
         return await self._showing(marker, [status.job_id for status in await self._newest(NEWEST)])
 
     async def _of_project(self, project: str) -> list[str]:
-        # Without an id that is not there, all jobs would be meant.
+        # Without a job id, the server would return all jobs.
         fields = [("project_name", project), ("job_id", NO_JOB)]
         return list(jobs.statuses(await self._operations.query("jobstatus", fields)).found)
 
     async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:
-        """Those of some jobs in whose environment the marker is, by ``mrslview``."""
-        # Servers keep names and values as pairs; how each shows them is not recorded, so any way will do.
-        bears = re.compile(rf"\b{_VARIABLE}\W{{1,6}}{re.escape(marker)}\b").search
-        for start in range(0, len(job_ids), _DESCRIPTIONS):
-            some = job_ids[start : start + _DESCRIPTIONS]
+        """Return those of some jobs that have the marker in their environment, by ``mrslview``."""
+        # Servers keep names and values as pairs; how each shows them is not recorded, so the pattern allows all ways.
+        has_marker = re.compile(rf"\b{_VARIABLE}\W{{1,6}}{re.escape(marker)}\b").search
+        for start in range(0, len(job_ids), self._size):
+            some = job_ids[start : start + self._size]
             texts = await self._texts(some)
-            if found := [job_id for job_id, text in zip(some, texts, strict=True) if bears(text)]:
+            if found := [job_id for job_id, text in zip(some, texts, strict=True) if has_marker(text)]:
                 return found
         return []
 
     async def _texts(self, job_ids: Sequence[str]) -> list[str]:
-        """The descriptions of jobs, in order; ``""`` for one that is not there."""
+        """Return the descriptions of jobs, in order; ``""`` for a job that does not exist."""
         try:
             fields = [("job_id", job_id) for job_id in job_ids]
             texts = jobs.mrsl_texts(await self._operations.query("mrslview", fields))

@@ -1,44 +1,44 @@
-"""The record of the submits of a session: what was sent, before it is sent, and what became of it.
+"""Write-ahead journal of submits: what is sent is recorded first, and what became of it afterwards.
 
-Each session keeps a file of its own, locked while it lives. The next session of the same user on the same grid takes
-over the files of those that are gone, so that no job whose submit was cut off by a crash is forgotten.
+Each session keeps a file of its own, locked while the session lives. The next session of the same user on the same
+grid takes over the files that dead sessions have left, so that no job is forgotten whose submit was cut off.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import secrets
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._core.errors import LocalError, SpecError
-from .._core.journal import AppendFile
+from .._core.journal import JsonLinesLog
 from .._core.models import Fault, Unconfirmed
 from .._core.validation import expanded
 from .._home.folders import make_private
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .._core.errors import MigError
     from .._spec.plan import Plan
+
+    Row = Mapping[str, object]
 
 logger = logging.getLogger("aiomig.grid")
 
 _NAMES = "submits-*.jsonl"
-_COMPACT_AT = 1 << 16
-"""Bytes of a file that are looked through for what still counts."""
-
 _REMEDY = "make room, give another folder as journal=, or do without: journal=False"
+_OLD_KEYS = {"m": "submit", "t": "at", "n": "name", "p": "project", "id": "job"}
+"""The keys that versions before 1.0 wrote; a row of ``m`` and ``id`` or ``x`` meant that the submit is settled."""
 
 
 def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | None, bool]:
-    """Where journals are kept, and whether the user said so.
+    """Return where journals are kept, and whether the user chose it.
 
     Raises:
         SpecError: it is neither a path nor a choice.
@@ -59,32 +59,43 @@ def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | Non
 
 
 class SubmitJournal:
-    """The submits of one session whose outcome is not known, in memory and, given a folder, on disk.
+    """The submits of one session whose jobs may be unknown to the user, in memory and, given a folder, on disk.
+
+    A submit is in the journal from before it is sent until it is settled: it made no job, the caller has the handle
+    of its job, or the job was canceled.
 
     Args:
         folder: where the files of all grids and users are; ``None`` to keep none.
-        owner: tells whose submits these are: the grid and the user.
-        required: whether a folder that cannot be used is an error; else it is a warning, and no file is kept.
+        owner: returns a text that names the grid and the user.
+        required: whether a folder that cannot be used is an error; otherwise aiomig logs a warning and keeps no file.
+        compact_at: the size in bytes from which a file is rewritten without its settled rows.
     """
 
     def __init__(
-        self, folder: Path | None = None, owner: Callable[[], str] = lambda: "", *, required: bool = False
+        self,
+        folder: Path | None = None,
+        owner: Callable[[], str] = lambda: "",
+        *,
+        required: bool = False,
+        compact_at: int = 1 << 16,
     ) -> None:
         self._parent = folder
         self._owner = owner
         self._required = required
+        self._compact_at = self._next_compact = compact_at
         self._folder: Path | None = None
-        self._file: AppendFile | None = None
-        self._pending: dict[str, Unconfirmed] = {}
+        self._log: JsonLinesLog | None = None
+        self._open: dict[str, Unconfirmed] = {}  # by marker
+        self._markers: dict[str, str] = {}  # by the ids of the jobs that are known
         self._in_flight: set[str] = set()
 
-    # -- the life of the file
+    # -- the file
 
     def open(self) -> None:
-        """Takes over what sessions have left that are gone.
+        """Take over the files of dead sessions.
 
         Raises:
-            LocalError: the folder was asked for and cannot be used.
+            LocalError: the user chose the folder, and it cannot be used.
         """
         if self._parent is None:
             return
@@ -99,50 +110,51 @@ class SubmitJournal:
                 raise _unusable(folder, error) from error
             logger.warning("no journal of submits is kept: %s cannot be used: %s; %s", folder, error, _REMEDY)
             self.close()
-            self._pending.clear()
+            self._open.clear()
             return
         self._folder = folder
-        if self._pending:
+        if self._open:
             logger.warning(
-                "of %d submits of earlier sessions it is not known whether they made jobs; "
-                "await session.unconfirmed() finds out",
-                len(self._pending),
+                "%d submits of earlier sessions may have made jobs that no program knows; "
+                "await session.unconfirmed() lists them",
+                len(self._open),
             )
 
     def _take_over(self, path: Path) -> None:
         try:
-            file = AppendFile.open(path, create=False)
+            log = JsonLinesLog.open(path, create=False)
         except FileNotFoundError:
             return
-        if file is None:
+        if log is None:
             return
-        left = _read(file.read())
+        left = read_rows(log.rows())
         if not left:
-            file.remove()
-        elif self._file is None:
-            self._file, self._pending = file, left
+            log.remove()
+        elif self._log is None:
+            self._log = log
         else:
-            self._file.append(_lines(left.values()), sync=True)
-            self._pending |= left
-            file.remove()
+            self._log.append(map(_row, left.values()), sync=True)
+            log.remove()
+        self._open |= left
+        self._markers |= {job_id: marker for marker, entry in left.items() for job_id in entry.job_ids}
 
     def close(self) -> None:
-        """Leaves the file to the next session, if anything in it counts."""
-        file, self._file = self._file, None
-        if file is not None:
+        """Leave the file to the next session if a submit in it is open; otherwise remove it."""
+        log, self._log = self._log, None
+        if log is not None:
             try:
-                file.close() if self._pending else file.remove()
+                log.close() if self._open else log.remove()
             except OSError as error:
-                logger.warning("the journal %s is left behind: %s", file.path, error)
+                logger.warning("the journal %s is left behind: %s", log.path, error)
 
     # -- what is recorded
 
     @contextmanager
     def sending(self, plans: Sequence[Plan]) -> Iterator[None]:
-        """Records, before anything is sent, what is about to be; while it is under way nobody else is told of it.
+        """Record submits before they are sent. Inside the block `unconfirmed` does not list them.
 
         Raises:
-            LocalError: it cannot be recorded; nothing may be sent.
+            LocalError: they cannot be recorded; they must not be sent.
         """
         now = datetime.now(UTC)
         new = {
@@ -153,63 +165,87 @@ class SubmitJournal:
         }
         if self._folder is not None:
             try:
-                self._file = self._file or _new_file(self._folder)
-                self._file.append(_lines(new.values()), sync=True)
+                self._log = self._log or _new_log(self._folder)
+                self._log.append(map(_row, new.values()), sync=True)
             except OSError as error:
                 raise _unusable(self._folder, error) from error
-        self._pending |= new
+        self._open |= new
         self._in_flight |= new.keys()
         try:
             yield
         finally:
             self._in_flight -= new.keys()
 
-    def settle(self, outcomes: Iterable[tuple[str, str | MigError | None]]) -> None:
-        """Records what became of submits: markers, with the id of the job, or why there is none."""
-        rows: list[dict[str, Any]] = []
-        for marker, outcome in outcomes:
-            if self._pending.pop(marker, None) is not None:
-                rows.append({"m": marker, "id": outcome} if isinstance(outcome, str) else {"m": marker, "x": 1})
-        if self._file is None or not rows:
+    def made(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Record the ids of jobs that submits made: pairs of marker and job id."""
+        rows: list[Row] = []
+        for marker, job_id in jobs:
+            if marker in self._open:
+                self._open[marker] = replace(self._open[marker], job_ids=(job_id,))
+                self._markers[job_id] = marker
+                rows.append({"made": marker, "job": job_id})
+        self._write(rows)
+
+    def settle(self, markers: Iterable[str]) -> list[Unconfirmed]:
+        """Record that submits need no more attention. Return those that were open."""
+        settled = [entry for marker in markers if (entry := self._open.pop(marker, None)) is not None]
+        for entry in settled:
+            for job_id in entry.job_ids:
+                self._markers.pop(job_id, None)
+        self._write([{"settled": entry.marker} for entry in settled])
+        return settled
+
+    def settle_jobs(self, job_ids: Iterable[str]) -> None:
+        """Record that jobs need no more attention."""
+        self.settle([marker for job_id in job_ids if (marker := self._markers.get(job_id)) is not None])
+
+    def reopen(self, entries: Iterable[Unconfirmed]) -> None:
+        """Record jobs that the user has no use for and that are not known to be canceled yet."""
+        new = [entry for entry in entries if self._markers.keys().isdisjoint(entry.job_ids)]
+        self._open |= {entry.marker: entry for entry in new}
+        self._markers |= {job_id: entry.marker for entry in new for job_id in entry.job_ids}
+        self._write(map(_row, new))
+
+    def _write(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        if not rows or self._folder is None:
             return
         try:
-            self._file.append(_dump(rows))
-            if self._file.size >= _COMPACT_AT:
-                self._compact(self._file)
+            self._log = self._log or _new_log(self._folder)
+            self._log.append(rows)
+            if self._log.size >= self._next_compact:
+                self._compact(self._log, self._folder)
         except OSError as error:
-            # The ids are known to whoever submitted; the next session only asks once more than it needs to.
-            logger.warning("the journal %s cannot be written: %s", self._file.path, error)
+            # At worst, the next session asks the server about submits that are settled.
+            logger.warning("the journal of submits in %s cannot be written: %s", self._folder, error)
 
-    def _compact(self, file: AppendFile) -> None:
-        if not self._pending:
-            file.clear()
-        elif self._folder is not None and len(left := _lines(self._pending.values())) < file.size / 2:
-            new = _new_file(self._folder)
-            try:
-                new.append(left, sync=True)
-            except OSError:
-                new.remove()
-                raise
-            self._file = new
-            file.remove()
+    def _compact(self, log: JsonLinesLog, folder: Path) -> None:
+        new = _new_log(folder)
+        try:
+            new.append(map(_row, self._open.values()), sync=True)
+        except OSError:
+            new.remove()
+            raise
+        self._log = new
+        self._next_compact = max(self._compact_at, 2 * new.size)
+        log.remove()
 
-    def project_of(self, marker: str) -> str | None:
-        """The PROJECT that the user gave a job; ``None`` where nothing is known of the marker."""
-        known = self._pending.get(marker)
-        return None if known is None else known.project
+    def find(self, marker: str) -> Unconfirmed | None:
+        """Return what is known of a submit that is not settled."""
+        return self._open.get(marker)
 
     def unconfirmed(self) -> list[Unconfirmed]:
-        """What was sent, by this session or those before it, and has no known outcome; the oldest first."""
-        left = [each for marker, each in self._pending.items() if marker not in self._in_flight]
-        return sorted(left, key=lambda each: each.sent_at)
+        """Return the open submits of this session and of earlier ones, the oldest first."""
+        left = [entry for marker, entry in self._open.items() if marker not in self._in_flight]
+        return sorted(left, key=lambda entry: entry.sent_at)
 
 
-def _new_file(folder: Path) -> AppendFile:
+def _new_log(folder: Path) -> JsonLinesLog:
     while True:
-        # Between its making and its locking another session may take it for a leftover, and remove it.
-        file = AppendFile.open(folder / _NAMES.replace("*", secrets.token_hex(8)))
-        if file is not None:
-            return file
+        # Before the new file is locked, another session may take it for a leftover and remove it.
+        log = JsonLinesLog.open(folder / _NAMES.replace("*", secrets.token_hex(8)))
+        if log is not None:
+            return log
 
 
 def _unusable(folder: Path, error: OSError) -> LocalError:
@@ -217,29 +253,37 @@ def _unusable(folder: Path, error: OSError) -> LocalError:
     return LocalError(f"the journal of submits in {folder} cannot be used: {reason}", path=str(folder), remedy=_REMEDY)
 
 
-def _lines(entries: Iterable[Unconfirmed]) -> bytes:
-    return _dump(
-        {"m": each.marker, "t": each.sent_at.timestamp(), "n": each.name, "p": each.project} for each in entries
-    )
+def _row(entry: Unconfirmed) -> Row:
+    row = {
+        "submit": entry.marker,
+        "at": entry.sent_at.timestamp(),
+        "name": entry.name,
+        "project": entry.project,
+    }
+    return {**row, "job": entry.job_ids[0]} if entry.job_ids else row
 
 
-def _dump(rows: Iterable[dict[str, Any]]) -> bytes:
-    # A line that a crash cut off is ended by the next one's beginning.
-    return "".join("\n" + json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode("ascii")
-
-
-def _read(data: bytes) -> dict[str, Unconfirmed]:
-    """What has no outcome; lines that a crash has cut off, or that mean nothing, are passed over."""
-    pending: dict[str, Unconfirmed] = {}
-    for line in data.splitlines():
+def read_rows(rows: Iterable[Row]) -> dict[str, Unconfirmed]:
+    """Return the submits that are open after these rows. Rows that make no sense are skipped."""
+    entries: dict[str, Unconfirmed] = {}
+    for row in rows:
+        row = _translated(row)
         try:
-            row = json.loads(line)
-            marker = str(row["m"])
-            if "t" in row:
-                at = datetime.fromtimestamp(row["t"], UTC)
-                pending[marker] = Unconfirmed(marker, str(row["n"]), str(row["p"]), at)
-            elif "id" in row or "x" in row:
-                pending.pop(marker, None)
-        except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
+            if "submit" in row:
+                marker, job_ids = str(row["submit"]), (str(row["job"]),) if "job" in row else ()
+                at = datetime.fromtimestamp(row["at"], UTC)  # type: ignore[arg-type]
+                entries[marker] = Unconfirmed(marker, str(row["name"]), str(row["project"]), at, job_ids)
+            elif "made" in row and (marker := str(row["made"])) in entries:
+                entries[marker] = replace(entries[marker], job_ids=(str(row["job"]),))
+            elif "settled" in row:
+                entries.pop(str(row["settled"]), None)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError):
             continue
-    return pending
+    return entries
+
+
+def _translated(row: Row) -> Row:
+    """Return a row of an older version as this version writes it."""
+    if "m" in row and "t" not in row:
+        return {"settled": row["m"]}
+    return {_OLD_KEYS.get(key, key): value for key, value in row.items()} if "m" in row else row

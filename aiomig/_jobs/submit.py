@@ -154,6 +154,8 @@ class JobSubmitter:
         """Return the handle on a job that was submitted, now or before, and add it to the open scope, if any."""
         job = Job(self, job_id, spec=spec, plan=plan and replace(plan, uploads=()))
         add_to_open_scope(job)
+        if plan is not None:
+            self.backend.confirm([plan.marker])
         return job
 
     async def review(self, spec: JobSpec) -> CheckReport:

@@ -235,6 +235,9 @@ class LocalBackend:
     def confirm(self, markers: Iterable[str]) -> None:
         """Do nothing: no submit is ever unconfirmed here."""
 
+    def disown(self, job_ids: Sequence[str]) -> None:
+        """Do nothing: the home has a record of every job."""
+
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs that nobody is interested in any more."""
         if not self._is_closed and self._scheduler.is_open:

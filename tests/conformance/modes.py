@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiomig
 from aiomig import Config
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiomig._grid.backend import GridBackend
     from aiomig.testing import Authority
 
 SLOTS = 2
@@ -61,10 +60,8 @@ class FakeSettings(Settings):
 
     def session(self, **fields: Any) -> aiomig.Session:
         transport = self.grid.transport() if self.in_memory else None
-        session = aiomig.grid(self.config, polling=QUICK, transport=transport)
-        backend = cast("GridBackend", session._backend)
-        backend.look_again, backend.live_interval = 0.02, 0.0
-        return session
+        limits = aiomig.RequestLimits(output_interval=0.02, live_output=0.0)
+        return aiomig.grid(self.config, polling=QUICK, request_limits=limits, transport=transport)
 
 
 @asynccontextmanager

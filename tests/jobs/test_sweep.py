@@ -12,7 +12,6 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, JobState
-from aiomig._grid import poller as _poller
 from aiomig.testing import Site
 from tests.clocks import anyio_backend
 from tests.virtual import REAL_TIME, left_in, session_on, tasks, world
@@ -392,16 +391,15 @@ async def test_an_outage_ends_a_sweep_and_cancels_what_can_be_cancelled() -> Non
         assert [job.state for job in grid.jobs] == ["CANCELED"] * 3
 
 
-async def test_memory_does_not_grow_with_the_number_of_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_does_not_grow_with_the_number_of_parameters() -> None:
     def objects() -> Counter[str]:
         gc.collect()
         kinds = Counter(type(each) for each in gc.get_objects())
         ours = {kind: kinds[kind] for kind in kinds if str(kind.__module__).startswith("aiomig._")}
         return Counter({kind.__name__: number for kind, number in ours.items()})
 
-    monkeypatch.setattr(_poller, "_ENDED_KEPT", 50)
     counted = []
-    async with world(Site(expire_after=0)) as (grid, session):
+    async with world(Site(expire_after=0), remembered=50) as (grid, session):
         grid.script(lambda job: job.fail(after=10))
         done = 0
         async for _ in session.sweep(spec, range(5000), in_flight=250):

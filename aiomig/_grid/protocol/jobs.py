@@ -385,7 +385,7 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
     )
 
 
-def live_requested(answer: Answer, operation: str = "liveio") -> None:
+def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
     """Raises where a request for the output of a running job did not reach it.
 
     The server says so in plain text only: the job is not being executed, or asked for too often (mig-live 2).

@@ -34,11 +34,7 @@ SIZE = 6000
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiomig._grid.submit._LOOKS", (0.001, 0.002, 0.004))
-    monkeypatch.setattr("aiomig._grid.submit._CLEAN_UP_SECONDS", 0.3)
     monkeypatch.setattr("aiomig._core.http._DIAGNOSIS_SECONDS", 0.05)
-    monkeypatch.setattr("aiomig._grid.home.CHUNK", SIZE // 3)
-    monkeypatch.setattr("aiomig._grid.home.PIECE", SIZE // 3)
 
 
 class World:
@@ -59,6 +55,9 @@ class World:
             "ca": address.ca,
             "retry": aiomig.Retry(first=0.001, longest=0.01),
             "polling": aiomig.Polling(floor=0.01, ceiling=0.02, gather=0.0, requests_a_minute=100_000),
+            "request_limits": aiomig.RequestLimits(
+                upload_chunk=SIZE // 3, download_piece=SIZE // 3, lookups=(0.001, 0.002, 0.004), clean_up=0.3
+            ),
             "journal": folder / "journal",
         }
         self._known: set[str] = set()

@@ -17,12 +17,11 @@ from aiomig import (
     JobNotFound,
     JobState,
     ProtocolError,
+    RequestLimits,
     ResultsMissing,
     ServerError,
     Session,
 )
-from aiomig._grid import home as home_module
-from aiomig._grid.backend import IDS_PER_REQUEST
 from aiomig.testing import FakeGrid, Site
 from tests.clocks import anyio_backend
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["anyio_backend"]
 
 BYTES = bytes(range(256))
+IDS = RequestLimits().ids_a_request
 PASSING: list[tuple[str, dict[str, Any]]] = [
     ("slow", {"seconds": 30}),
     ("error", {}),
@@ -75,7 +75,8 @@ async def grid(tmp_path: Path) -> AsyncIterator[FakeGrid]:
 
 @pytest.fixture
 async def mig(grid: FakeGrid) -> AsyncIterator[Session]:
-    async with session(grid) as opened:
+    limits = RequestLimits(upload_chunk=100, download_piece=100)
+    async with session(grid, request_limits=limits) as opened:
         yield opened
 
 
@@ -112,10 +113,7 @@ async def test_watch_and_results(grid: FakeGrid, mig: Session, kind: Kind, detai
 
 
 @passing
-async def test_download(
-    grid: FakeGrid, mig: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, details: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(home_module, "PIECE", 100)
+async def test_download(grid: FakeGrid, mig: Session, tmp_path: Path, kind: Kind, details: dict[str, Any]) -> None:
     (grid.home / "f").write_bytes(BYTES)
     grid.faults.add("cert_redirect", kind, skip=1, times=3, **details)
     assert await mig.files.get("f", tmp_path / "f") == (tmp_path / "f",)
@@ -123,10 +121,7 @@ async def test_download(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "home"]
 
 
-async def test_a_download_that_breaks_for_good_leaves_nothing(
-    grid: FakeGrid, mig: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(home_module, "PIECE", 100)
+async def test_a_download_that_breaks_for_good_leaves_nothing(grid: FakeGrid, mig: Session, tmp_path: Path) -> None:
     (grid.home / "f").write_bytes(BYTES)
     (tmp_path / "f").write_text("before")
     grid.faults.add("cert_redirect", "truncate", skip=1, times=None, size=10)
@@ -138,10 +133,7 @@ async def test_a_download_that_breaks_for_good_leaves_nothing(
 
 
 @passing
-async def test_upload(
-    grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch, kind: Kind, details: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(home_module, "CHUNK", 100)
+async def test_upload(grid: FakeGrid, mig: Session, kind: Kind, details: dict[str, Any]) -> None:
     for operation in ("mkdir", "uploadchunked", "mv", "statpath"):
         grid.faults.add(operation, kind, **details)
     await mig.files.write_bytes("d/e/f", BYTES)
@@ -150,10 +142,7 @@ async def test_upload(
 
 
 @pytest.mark.parametrize("kind", ["drop", "error", "html", "truncate"])
-async def test_no_truncated_file_ever_has_the_final_name(
-    grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch, kind: Kind
-) -> None:
-    monkeypatch.setattr(home_module, "CHUNK", 100)
+async def test_no_truncated_file_ever_has_the_final_name(grid: FakeGrid, mig: Session, kind: Kind) -> None:
     for operation in ("uploadchunked", "mv"):
         grid.faults.add(operation, kind, times=None, skip=2 if operation == "uploadchunked" else 0)
         with pytest.raises(GridError):
@@ -366,11 +355,11 @@ async def test_nonsense_is_a_protocol_error(grid: FakeGrid, nonsense: object) ->
             await job.status()
 
 
-@pytest.mark.parametrize("ids", [1, IDS_PER_REQUEST, IDS_PER_REQUEST + 1])
+@pytest.mark.parametrize("ids", [1, IDS, IDS + 1])
 async def test_many_statuses_in_few_requests(grid: FakeGrid, mig: Session, ids: int) -> None:
     before = grid.count("jobstatus")
     assert await mig.statuses([f"{number}_1_1_2026__1_1_1_localhost.0" for number in range(ids)]) == {}
-    assert grid.count("jobstatus") - before == -(-ids // IDS_PER_REQUEST)
+    assert grid.count("jobstatus") - before == -(-ids // IDS)
 
 
 async def test_a_job_is_asked_for_by_nothing_after_its_session_is_closed(grid: FakeGrid) -> None:

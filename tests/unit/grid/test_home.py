@@ -11,8 +11,16 @@ import anyio
 import httpx
 import pytest
 
-from aiomig import Config, ConnectionFailed, FileExists, FileNotFound, PathRefused, ProtocolError, ServerError
-from aiomig._grid import home as module
+from aiomig import (
+    Config,
+    ConnectionFailed,
+    FileExists,
+    FileNotFound,
+    PathRefused,
+    ProtocolError,
+    RequestLimits,
+    ServerError,
+)
 from aiomig._grid.home import GridHome
 from aiomig._grid.http import HttpClient
 from aiomig._grid.operations import OperationClient
@@ -46,16 +54,27 @@ async def grid(root: Path) -> AsyncIterator[FakeGrid]:
         yield opened
 
 
-async def home_of(transport: httpx.AsyncBaseTransport) -> tuple[HttpClient, GridHome]:
+SMALL = RequestLimits(upload_chunk=100, download_piece=100)
+
+
+async def home_of(transport: httpx.AsyncBaseTransport, limits: RequestLimits = SMALL) -> tuple[HttpClient, GridHome]:
     config = Config("https://grid.example.org", certificate="c.pem", key="k.pem")  # type: ignore[arg-type]
     client = HttpClient(config, "1", transport)
     await client.open()
-    return client, GridHome(OperationClient(client))
+    return client, GridHome(OperationClient(client), limits)
 
 
 @pytest.fixture
-async def remote(grid: FakeGrid) -> AsyncIterator[GridHome]:
-    client, home = await home_of(grid.transport())
+def limits() -> RequestLimits:
+    return RequestLimits()
+
+
+small_pieces = pytest.mark.parametrize("limits", [SMALL], ids=["small"])
+
+
+@pytest.fixture
+async def remote(grid: FakeGrid, limits: RequestLimits) -> AsyncIterator[GridHome]:
+    client, home = await home_of(grid.transport(), limits)
     yield home
     await client.close()
 
@@ -63,12 +82,6 @@ async def remote(grid: FakeGrid) -> AsyncIterator[GridHome]:
 @pytest.fixture(params=["local", "grid"])
 def home(request: pytest.FixtureRequest, root: Path, remote: GridHome) -> HomeBackend:
     return LocalHome(root) if request.param == "local" else remote
-
-
-@pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PIECE", 100)
-    monkeypatch.setattr(module, "CHUNK", 100)
 
 
 async def of(*pieces: bytes) -> AsyncGenerator[bytes, None]:
@@ -136,7 +149,7 @@ async def test_make_directories(home: HomeBackend, root: Path) -> None:
         assert caught.value.path == "file"
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 200, 256])
 async def test_what_is_written_is_read(home: HomeBackend, root: Path, size: int) -> None:
     content = BYTES[:size]
@@ -148,7 +161,7 @@ async def test_what_is_written_is_read(home: HomeBackend, root: Path, size: int)
     assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["f"]
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize(
     ("start", "end"),
     [(0, None), (0, 0), (0, 1), (0, 100), (1, 101), (50, 250), (100, None), (255, None), (256, None), (300, 400)],
@@ -368,14 +381,14 @@ async def test_new_names_that_mig_cannot_carry_are_refused(home: HomeBackend, gr
 # -- of a grid only: downloads
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 async def test_a_download_asks_for_each_byte_once(remote: GridHome, grid: FakeGrid, root: Path) -> None:
     (root / "f").write_bytes(BYTES)
     assert await read(remote, "f") == BYTES
     assert grid.count("cert_redirect") == 3
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize("kind", ["truncate", "drop", "error", "unavailable", "html"])
 async def test_a_download_that_breaks_is_resumed(remote: GridHome, grid: FakeGrid, root: Path, kind: str) -> None:
     (root / "f").write_bytes(BYTES)
@@ -384,7 +397,7 @@ async def test_a_download_that_breaks_is_resumed(remote: GridHome, grid: FakeGri
     assert grid.count("cert_redirect") == 5
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize(
     "content", [b"another", bytes(256), bytes(300), b"", None], ids=["cut", "same", "longer", "empty", "gone"]
 )
@@ -424,7 +437,6 @@ class Files206:
         return httpx.Response(206, content=part, headers={"ETag": '"1"', "Content-Range": told, **self.headers})
 
 
-@pytest.mark.usefixtures("small_pieces")
 async def test_a_weak_tag_is_not_sent_back_and_may_become_a_strong_one() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         server.headers = {"ETag": '"1"' if server.ranges else 'W/"1"'}
@@ -437,7 +449,6 @@ async def test_a_weak_tag_is_not_sent_back_and_may_become_a_strong_one() -> None
     await client.close()
 
 
-@pytest.mark.usefixtures("small_pieces")
 async def test_without_tags_a_change_is_seen_by_the_time_of_it() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         server.headers = {"ETag": "", "Last-Modified": f"Mon, 23 Nov 2026 05:06:2{len(server.ranges)} GMT"}
@@ -451,7 +462,6 @@ async def test_without_tags_a_change_is_seen_by_the_time_of_it() -> None:
     await client.close()
 
 
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize("told", ["bytes 1-99/256", "", "nonsense"])
 async def test_a_part_that_was_not_asked_for_is_not_taken(told: str) -> None:
     client, home = await home_of(httpx.MockTransport(Files206(BYTES, **{"Content-Range": told})))
@@ -460,7 +470,6 @@ async def test_a_part_that_was_not_asked_for_is_not_taken(told: str) -> None:
     await client.close()
 
 
-@pytest.mark.usefixtures("small_pieces")
 @pytest.mark.parametrize(("start", "end"), [(0, None), (0, 10), (30, 40), (30, None), (500, None)])
 async def test_a_server_that_gives_whole_files_only(start: int, end: int | None) -> None:
     answer = httpx.MockTransport(lambda request: httpx.Response(200, content=BYTES, headers={"ETag": '"1"'}))
@@ -469,7 +478,6 @@ async def test_a_server_that_gives_whole_files_only(start: int, end: int | None)
     await client.close()
 
 
-@pytest.mark.usefixtures("small_pieces")
 async def test_a_server_that_does_not_say_how_long_a_file_is() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         reply = server(request)
@@ -487,7 +495,7 @@ async def test_a_server_that_does_not_say_how_long_a_file_is() -> None:
 # -- of a grid only: uploads
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 async def test_an_upload_goes_in_chunks_under_a_name_of_its_own(remote: GridHome, grid: FakeGrid) -> None:
     async with anyio.create_task_group() as group:
         for number in range(5):
@@ -502,7 +510,7 @@ async def test_an_upload_goes_in_chunks_under_a_name_of_its_own(remote: GridHome
     assert list((grid.home / ".upload-cache").iterdir()) == []
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", ["drop", "error", "unavailable", "crash", "html", "csrf"])
 async def test_a_chunk_that_fails_is_sent_again(remote: GridHome, grid: FakeGrid, kind: str, when: str) -> None:
@@ -524,7 +532,7 @@ async def test_putting_an_upload_in_place_survives_a_lost_answer(
     assert grid.count("mv") == 2
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize("operation", ["uploadchunked", "mv"])
 async def test_an_upload_that_fails_for_good_leaves_nothing(remote: GridHome, grid: FakeGrid, operation: str) -> None:
     (grid.home / "f").write_text("before")
@@ -535,7 +543,7 @@ async def test_an_upload_that_fails_for_good_leaves_nothing(remote: GridHome, gr
     assert list((grid.home / ".upload-cache").iterdir()) == []
 
 
-@pytest.mark.usefixtures("small_pieces")
+@small_pieces
 @pytest.mark.parametrize("chunks", [0, 1, 2])
 async def test_a_cancelled_upload_leaves_nothing(remote: GridHome, grid: FakeGrid, chunks: int) -> None:
     (grid.home / "f").write_text("before")

@@ -29,6 +29,7 @@ from aiomig import (
     MigError,
     PathRefused,
     ProtocolError,
+    RequestLimits,
     ResultsMissing,
 )
 from aiomig._grid.backend import _plan_from
@@ -77,9 +78,11 @@ class Server:
 
 
 @asynccontextmanager
-async def opened(server: Server) -> AsyncIterator[Session]:
+async def opened(server: Server, **fields: Any) -> AsyncIterator[Session]:
     transport = httpx.MockTransport(server)
-    async with aiomig.grid(url="https://grid.example.org", certificate="c", key="k", transport=transport) as session:
+    async with aiomig.grid(
+        url="https://grid.example.org", certificate="c", key="k", transport=transport, **fields
+    ) as session:
         yield session
 
 
@@ -89,8 +92,13 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def mig(server: Server) -> AsyncIterator[Session]:
-    async with opened(server) as session:
+def limits() -> RequestLimits:
+    return RequestLimits()
+
+
+@pytest.fixture
+async def mig(server: Server, limits: RequestLimits) -> AsyncIterator[Session]:
+    async with opened(server, request_limits=limits) as session:
         yield session
 
 
@@ -492,9 +500,8 @@ async def test_a_finished_job_without_results_is_no_success(server: Server, mig:
     assert caught.value.missing == (f"{JOB}.status",)
 
 
-async def test_output_without_end_is_not_taken_into_memory(
-    server: Server, mig: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("limits", [RequestLimits(largest_result=1000, download_piece=300)])
+async def test_output_without_end_is_not_taken_into_memory(server: Server, mig: Session) -> None:
     def endless(request: httpx.Request) -> httpx.Response:
         first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
         given.append(last)
@@ -502,13 +509,11 @@ async def test_output_without_end_is_not_taken_into_memory(
         return httpx.Response(206, headers=headers, content=bytes(last - first + 1))
 
     given: list[int] = []
-    monkeypatch.setattr("aiomig._grid.backend.LARGEST_RESULT", 1000)
-    monkeypatch.setattr("aiomig._grid.home.PIECE", 300)
     server.says("jobstatus", {"object_type": "job_list", "jobs": [{"job_id": JOB, "status": "FINISHED"}]})
     server.answers["cert_redirect"] = endless
     job = mig.job(JOB)
     for attempt in (job.result, job.stdout):
-        with pytest.raises(ProtocolError, match=r"not taken into memory; download it: session.files.get\('job_output/"):
+        with pytest.raises(ProtocolError, match=r"too much for memory; download it: session.files.get\('job_"):
             await attempt()
         assert max(given) < 1300
 

@@ -57,7 +57,7 @@ PARSERS: dict[str, Callable[[Answer, str], Any]] = {
     "jobfeasible": jobs.feasible,
     "jobobjsubmit": jobs.submitted,
     "jobstatus": jobs.statuses,
-    "liveio": jobs.live_requested,
+    "liveio": jobs.raise_unless_live,
     "ls": files.listing,
     "mqueue": queue,
     "mrslview": jobs.mrsl_texts,

@@ -9,8 +9,16 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig import ConnectionFailed, ProtocolError, ServerError, Session, SubmitErrors, SubmitRejected, SubmitUnknown
-from aiomig._grid import submit as module
+from aiomig import (
+    ConnectionFailed,
+    ProtocolError,
+    RequestLimits,
+    ServerError,
+    Session,
+    SubmitErrors,
+    SubmitRejected,
+    SubmitUnknown,
+)
 from aiomig._grid.protocol import jobs as _protocol_jobs
 from aiomig._grid.protocol.jobs import SubmitReply
 from aiomig.testing import FakeGrid, Site
@@ -28,8 +36,19 @@ if TYPE_CHECKING:
 __all__ = ["anyio_backend"]
 
 
-def session(grid: FakeGrid) -> Session:
-    return aiomig.grid(url="https://grid.example.org", certificate="c.pem", key="k.pem", transport=grid.transport())
+def session(grid: FakeGrid, limits: RequestLimits | None = None) -> Session:
+    return aiomig.grid(
+        url="https://grid.example.org",
+        certificate="c.pem",
+        key="k.pem",
+        transport=grid.transport(),
+        request_limits=limits,
+    )
+
+
+@pytest.fixture
+def limits() -> RequestLimits:
+    return RequestLimits()
 
 
 @pytest.fixture
@@ -40,8 +59,8 @@ async def grid(tmp_path: Path) -> AsyncIterator[FakeGrid]:
 
 
 @pytest.fixture
-async def mig(grid: FakeGrid) -> AsyncIterator[Session]:
-    async with session(grid) as opened:
+async def mig(grid: FakeGrid, limits: RequestLimits) -> AsyncIterator[Session]:
+    async with session(grid, limits) as opened:
         yield opened
 
 
@@ -234,8 +253,8 @@ async def test_a_submit_cancelled_at_any_moment_gives_a_job_or_none(
 # -- many
 
 
-async def test_many_in_few_requests(grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "JOBS_PER_REQUEST", 10)
+@pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=10)])
+async def test_many_in_few_requests(grid: FakeGrid, mig: Session) -> None:
     jobs = await mig.submit_many(specs(25))
     assert [grid.job(job.id).commands for job in jobs] == [(f"echo {number}",) for number in range(25)]
     assert grid.count("textarea") == 3
@@ -249,17 +268,16 @@ async def test_many_of_none_asks_nothing(grid: FakeGrid, mig: Session) -> None:
     assert len(grid.requests) == before
 
 
+@pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=2)])
 @pytest.mark.parametrize("project", [None, "mine"])
 @pytest.mark.parametrize(("kind", "when"), LOST)
 async def test_jobs_whose_answer_was_lost_are_found(
     grid: FakeGrid,
     mig: Session,
-    monkeypatch: pytest.MonkeyPatch,
     kind: Kind,
     when: When,
     project: str | None,
 ) -> None:
-    monkeypatch.setattr(module, "JOBS_PER_REQUEST", 2)
     grid.faults.add("textarea", kind, when=when, skip=1)
     jobs = await mig.submit_many(specs(5, **({"project": project} if project else {})))
     assert [grid.job(job.id).commands for job in jobs] == [(f"echo {number}",) for number in range(5)]
@@ -267,11 +285,11 @@ async def test_jobs_whose_answer_was_lost_are_found(
     assert grid.count("textarea") == 3
 
 
+@pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=2)])
 @pytest.mark.parametrize(("kind", "error"), UNDONE)
 async def test_of_many_those_that_were_not_made_are_told(
-    grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch, kind: Kind, error: type[Exception]
+    grid: FakeGrid, mig: Session, kind: Kind, error: type[Exception]
 ) -> None:
-    monkeypatch.setattr(module, "JOBS_PER_REQUEST", 2)
     grid.faults.add("textarea", kind, when="before", skip=1)
     with pytest.raises(SubmitErrors) as caught:
         await mig.submit_many(specs(6))
@@ -281,10 +299,8 @@ async def test_of_many_those_that_were_not_made_are_told(
     assert grid.count("textarea") == 3
 
 
-async def test_of_many_a_login_page_in_the_middle_loses_no_job(
-    grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "JOBS_PER_REQUEST", 2)
+@pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=2)])
+async def test_of_many_a_login_page_in_the_middle_loses_no_job(grid: FakeGrid, mig: Session) -> None:
     grid.faults.add("textarea", "login", when="before", skip=1)
     with pytest.raises(SubmitErrors) as caught:
         await mig.submit_many(specs(4))
@@ -302,11 +318,9 @@ async def test_of_many_one_that_is_refused(grid: FakeGrid, mig: Session) -> None
     assert "1 of 3 jobs were not made, 2 were" in str(caught.value)
 
 
+@pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=2)])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_many_cancelled_leave_no_job(
-    grid: FakeGrid, mig: Session, monkeypatch: pytest.MonkeyPatch, when: When
-) -> None:
-    monkeypatch.setattr(module, "JOBS_PER_REQUEST", 2)
+async def test_many_cancelled_leave_no_job(grid: FakeGrid, mig: Session, when: When) -> None:
     grid.faults.add("textarea", "slow", seconds=3, when=when, skip=1)
     with anyio.move_on_after(1) as scope:
         await mig.submit_many(specs(6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import stat
@@ -16,8 +18,7 @@ import httpx
 import pytest
 
 import aiomig
-from aiomig import JobSpec, LocalError, SpecError, SubmitErrors, SubmitUnknown
-from aiomig._grid import submit as _grid_find
+from aiomig import JobSpec, LocalError, RequestLimits, SpecError, SubmitErrors, SubmitUnknown
 from aiomig._grid import submit_journal as module
 from aiomig._grid.submit_journal import SubmitJournal, folder_of
 from aiomig._spec.mrsl import Description
@@ -42,8 +43,10 @@ def plan(marker: str, **keywords: str) -> Plan:
     )
 
 
-def journal(folder: Path | None, owner: str = "me", *, required: bool = True) -> SubmitJournal:
-    opened = SubmitJournal(folder, lambda: owner, required=required)
+def journal(
+    folder: Path | None, owner: str = "me", *, required: bool = True, compact_at: int = 1 << 16
+) -> SubmitJournal:
+    opened = SubmitJournal(folder, lambda: owner, required=required, compact_at=compact_at)
     opened.open()
     return opened
 
@@ -54,14 +57,14 @@ def files(folder: Path) -> list[Path]:
 
 def send(records: SubmitJournal, *markers: str, settled: Iterable[str] = ()) -> None:
     with records.sending([plan(marker) for marker in markers]):
-        records.settle((marker, f"{marker}-id") for marker in settled)
+        records.settle(settled)
 
 
 def die(records: SubmitJournal) -> None:
     """What becomes of the file of a program that is killed."""
-    assert records._file is not None
-    records._file.close()
-    records._file = None
+    assert records._log is not None
+    records._log.close()
+    records._log = None
 
 
 def markers(records: SubmitJournal) -> list[str]:
@@ -119,14 +122,14 @@ def test_the_next_session_takes_over_what_the_dead_have_left(tmp_path: Path, cap
     caplog.clear()
     records = journal(tmp_path / "0")
     assert markers(records) == ["m0", "m1", "m2"]
-    assert "of 3 submits of earlier sessions" in caplog.text
+    assert "3 submits of earlier sessions" in caplog.text
     assert len(files(tmp_path)) == 1
-    records.settle([("m1", None)])
+    records.settle(["m1"])
     send(records, "m3")
     records.close()
     again = journal(tmp_path / "0")
     assert markers(again) == ["m0", "m2", "m3"]
-    again.settle((marker, None) for marker in markers(again))
+    again.settle(markers(again))
     again.close()
     assert files(tmp_path) == []
 
@@ -155,20 +158,23 @@ def test_each_grid_and_user_has_its_own(tmp_path: Path) -> None:
 def test_wherever_a_crash_cuts_the_file_off_what_is_whole_counts(tmp_path: Path) -> None:
     records = journal(tmp_path)
     send(records, "m1", "m2", settled=["m1"])
+    records.made([("m2", "7_1")])
     send(records, "m3")
     (path,) = files(tmp_path)
     data = path.read_bytes()
     die(records)
+    ends = [data.index(part) + len(part) for part in (b'"m1","at"', b'"m2","at"', b'"settled":"m1"', b'"made":"m2"')]
+    ends = [data.index(b"\n", end) for end in ends]
+    third = data.index(b"\n", data.index(b'"m3"'))
     for size in range(len(data) + 1):
-        kept = data[:size]
-        whole = [each for each in ("m1", "m2", "m3") if f'"m":"{each}","t"'.encode() in kept]
-        expected = [
-            each for each in whole if any(line.endswith(b"}") and each.encode() in line for line in kept.split(b"\n"))
-        ]
-        if b'"m1-id"}' in kept:
-            expected.remove("m1")
-        assert list(module._read(kept)) == expected, size
-    # The next line is not spoilt by the rest of one that was cut off.
+        path.write_bytes(data[:size])
+        records = journal(tmp_path)
+        expected = ["m1"] * (ends[0] <= size < ends[2]) + ["m2"] * (ends[1] <= size) + ["m3"] * (third <= size)
+        assert markers(records) == expected, size
+        assert all(entry.job_ids == (("7_1",) if ends[3] <= size else ()) for entry in records.unconfirmed()[:1]), size
+        if records._log is not None:
+            die(records)
+    # A line that was cut off does not spoil the next one.
     path.write_bytes(data[: data.index(b'"m3"') + 2])
     after = journal(tmp_path)
     assert markers(after) == ["m2"]
@@ -179,31 +185,75 @@ def test_wherever_a_crash_cuts_the_file_off_what_is_whole_counts(tmp_path: Path)
     last.close()
 
 
+ROW = '{"submit":"m1","at":1,"name":"","project":""}'
+
+
 @pytest.mark.parametrize(
     "line",
-    ["", "7", "null", "[]", "{}", '{"m":1}', '{"m":"x","t":1e99,"n":"","p":""}', '{"m":"x","t":"y"}', "[" * 10_000],
+    ["{}", '{"m":1}', '{"submit":"x","at":1e99,"name":"","project":""}', '{"submit":"x","at":"y"}', '{"made":"m1"}'],
 )
 def test_lines_that_mean_nothing_are_passed_over(line: str) -> None:
-    assert module._read(f'{line}\n{{"m":"m1","t":1,"n":"","p":""}}\n'.encode() + b"\xff\x00") == {
-        "m1": aiomig.Unconfirmed("m1", "", "", datetime.fromtimestamp(1, UTC))
-    }
+    first = aiomig.Unconfirmed("m1", "", "", datetime.fromtimestamp(1, UTC))
+    assert module.read_rows(map(json.loads, [ROW, line])) == {"m1": first}
 
 
-def test_the_file_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_COMPACT_AT", 4096)
+def test_files_of_older_versions_are_read() -> None:
+    lines = [
+        '{"m":"m1","t":1,"n":"fit","p":"mine"}',
+        '{"m":"m2","t":2,"n":"","p":""}',
+        '{"m":"m3","t":3,"n":"","p":""}',
+        '{"m":"m2","id":"7_1"}',
+        '{"m":"m3","x":1}',
+    ]
+    first = aiomig.Unconfirmed("m1", "fit", "mine", datetime.fromtimestamp(1, UTC))
+    assert module.read_rows(map(json.loads, lines)) == {"m1": first}
+
+
+def test_a_job_is_in_the_journal_until_it_is_confirmed_or_canceled(tmp_path: Path) -> None:
     records = journal(tmp_path)
+    with records.sending([plan("m1"), plan("m2")]):
+        records.made([("m1", "7_1"), ("m2", "8_1")])
+    first, second = records.unconfirmed()
+    assert (first.job_ids, second.job_ids) == (("7_1",), ("8_1",))
+    assert records.settle(["m1"]) == [first]
+    records.settle_jobs(["8_1", "9_1"])
+    assert records.unconfirmed() == []
+    records.reopen([first])
+    records.reopen([first])
+    die(records)
+    records = journal(tmp_path)
+    assert records.unconfirmed() == [first]
+    records.settle_jobs(["7_1"])
+    records.close()
+    assert files(tmp_path) == []
+
+
+def test_the_file_stays_small(tmp_path: Path) -> None:
+    records = journal(tmp_path, compact_at=4096)
     send(records, "lost")
     for number in range(200):
         send(records, f"m{number}", settled=[f"m{number}"])
         assert sum(path.stat().st_size for path in files(tmp_path)) < 5000
     assert len(files(tmp_path)) == 1
     die(records)
-    records = journal(tmp_path)
+    records = journal(tmp_path, compact_at=4096)
     assert markers(records) == ["lost"]
-    records.settle([("lost", None)])
+    records.settle(["lost"])
     for number in range(100):
         send(records, f"m{number}", settled=[f"m{number}"])
         assert sum(path.stat().st_size for path in files(tmp_path)) < 5000
+    records.close()
+
+
+def test_a_file_of_open_submits_is_not_rewritten_all_the_time(tmp_path: Path) -> None:
+    records = journal(tmp_path, compact_at=1000)
+    names = set()
+    for number in range(1000):
+        with records.sending([plan(f"m{number}")]):
+            records.made([(f"m{number}", f"{number}_1")])
+        names |= {path.name for path in files(tmp_path)}
+    assert len(names) < 12
+    records.settle(f"m{number}" for number in range(1000))
     records.close()
 
 
@@ -240,7 +290,7 @@ def test_an_id_is_not_lost_over_a_full_disk(
     records = journal(tmp_path)
     with records.sending([plan("m1")]), monkeypatch.context() as patch:
         full(patch)
-        records.settle([("m1", "7_1")])
+        records.settle(["m1"])
     assert "cannot be written" in caplog.text
     assert markers(records) == []
     records.close()
@@ -294,7 +344,7 @@ class Spying(httpx.AsyncBaseTransport):
 
 
 def session(
-    grid: FakeGrid, folder: Path | None, transport: Any = None, url: str = "https://grid.example.org"
+    grid: FakeGrid, folder: Path | None, transport: Any = None, url: str = "https://grid.example.org", **limits: Any
 ) -> Session:
     return aiomig.grid(
         url=url,
@@ -302,6 +352,7 @@ def session(
         key="none.pem",
         transport=transport or grid.transport(),
         journal=folder,
+        request_limits=RequestLimits(**limits),
     )
 
 
@@ -363,11 +414,8 @@ async def test_what_is_known_is_not_reported(tmp_path: Path) -> None:
         assert [job.commands[0] for job in grid.jobs] == ["echo 1", "echo 5", "echo 6", "echo 7"]
 
 
-async def test_a_job_of_a_project_is_found_by_whoever_knows_its_marker_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_grid_find, "_DESCRIPTIONS", 3)
-    async with opened(tmp_path) as grid, session(grid, None) as mig:
+async def test_a_job_of_a_project_is_found_by_whoever_knows_its_marker_only(tmp_path: Path) -> None:
+    async with opened(tmp_path) as grid, session(grid, None, descriptions_a_request=3) as mig:
         jobs = await mig.submit_many([JobSpec(f"echo {number}", project="mine") for number in range(8)])
         other = await mig.submit("echo other")
         for number in (0, 7):
@@ -450,16 +498,15 @@ def act(mig: Session, many: bool) -> Callable[[], Any]:
 @pytest.mark.parametrize("lost", [False, True], ids=["answered", "lost"])
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 async def test_a_submit_that_is_cancelled_wherever_it_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cancel: Any, lost: bool, many: bool
+    tmp_path: Path, cancel: Any, lost: bool, many: bool
 ) -> None:
-    monkeypatch.setattr("aiomig._grid.submit.JOBS_PER_REQUEST", 2)
     number, reached = 0, True
     async with opened(tmp_path) as grid:
         while reached:
             grid.faults.clear()
             if lost:
                 grid.faults.add("textarea" if many else "submitfields", "drop", when="after")
-            async with session(grid, tmp_path / "journal") as mig:
+            async with session(grid, tmp_path / "journal", jobs_a_submit=2) as mig:
                 reached, jobs = await cancel(number, act(mig, many))
                 await known_or_canceled(grid, mig, jobs)
                 unknown = await mig.unconfirmed()  # of what was refused, where the answer is lost, and nothing else
@@ -467,7 +514,7 @@ async def test_a_submit_that_is_cancelled_wherever_it_waits(
                 mig.confirm(*unknown)
                 await mig.cancel([job.id for job in grid.jobs])
             number += 1
-        assert number > 8
+        assert number > 5
         assert files(tmp_path / "journal") == []
 
 
@@ -481,7 +528,7 @@ async def test_a_resubmit_that_is_cancelled_wherever_it_waits(tmp_path: Path, ca
             await known_or_canceled(grid, mig, [first, job] if job is not None else [first])
             await mig.cancel([each.id for each in grid.jobs if each.id != first.id])
             number, returned = number + 1, returned + (job is not None)
-        assert number > 8
+        assert number > 5
         assert len([path for path in files(grid.home) if path.name == "in.txt"]) == 1 + returned
 
 
@@ -536,6 +583,77 @@ async def test_a_local_submit_that_is_cancelled_wherever_it_waits(
         assert number > 2
 
 
+async def alive_and_known(grid: FakeGrid, mig: Session) -> tuple[set[str], set[str]]:
+    """The ids of the jobs that have not ended, and of those that `unconfirmed` lists."""
+    alive = {job.id for job in grid.jobs if not job.is_final}
+    return alive, {job_id for entry in await mig.unconfirmed() for job_id in entry.job_ids}
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_a_cancelled_submit_whose_job_cannot_be_canceled_is_remembered(tmp_path: Path, many: bool) -> None:
+    async with opened(tmp_path) as grid:
+        async with session(grid, tmp_path / "journal") as mig:
+            grid.faults.add("textarea" if many else "submitfields", "slow", seconds=2)
+            grid.faults.add("jobaction", "error", times=None)
+            with anyio.move_on_after(1):
+                await act(mig, many)()
+            grid.faults.clear()
+            alive, known = await alive_and_known(grid, mig)
+            assert alive == known != set()
+        async with session(grid, tmp_path / "journal") as mig:
+            assert await alive_and_known(grid, mig) == (alive, alive)
+            await mig.cancel(list(alive))
+            assert await alive_and_known(grid, mig) == (set(), set())
+        assert files(tmp_path / "journal") == []
+
+
+@pytest.mark.parametrize("scoped", [False, True], ids=["submit", "scope"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_nothing_is_forgotten_however_often_a_task_is_cancelled(
+    tmp_path: Path, scoped: bool, times: int, anyio_backend_name: str
+) -> None:
+    async def block(mig: Session) -> None:
+        if not scoped:
+            await mig.submit("true")
+            return
+        async with mig.scope() as scope:
+            await scope.submit("true")
+            await anyio.sleep_forever()
+
+    async with opened(tmp_path) as grid, session(grid, tmp_path / "journal") as mig:
+        grid.faults.add("submitfields", "slow", seconds=0 if scoped else 4)
+        grid.faults.add("jobaction", "slow", seconds=3)
+        if anyio_backend_name == "asyncio":
+            task = asyncio.ensure_future(block(mig))
+            for _ in range(times):
+                await anyio.sleep(2)
+                task.cancel()
+            await asyncio.wait([task])
+        else:
+            with anyio.move_on_after(2):
+                await block(mig)
+        assert len(grid.jobs) == 1
+        alive, known = await alive_and_known(grid, mig)
+        assert alive <= known
+
+
+async def test_a_job_of_a_scope_that_cannot_be_canceled_is_remembered(tmp_path: Path) -> None:
+    async with opened(tmp_path) as grid:
+        async with session(grid, tmp_path / "journal") as mig:
+            grid.faults.add("jobaction", "error", times=None)
+            with anyio.move_on_after(1):
+                async with mig.scope() as scope:
+                    job = await scope.submit("true", name="fit", project="mine")
+                    await anyio.sleep_forever()
+            (entry,) = await mig.unconfirmed()
+            assert (entry.name, entry.project, entry.job_ids) == ("fit", "mine", (job.id,))
+        grid.faults.clear()
+        async with session(grid, tmp_path / "journal") as mig:
+            assert [each.job_ids for each in await mig.unconfirmed()] == [(job.id,)]
+            assert [found.id for found in await mig.find_submitted(entry.marker)] == [job.id]
+            assert await mig.unconfirmed() == []
+
+
 # -- killed
 
 KILLED = """
@@ -572,4 +690,38 @@ async def test_the_job_of_a_program_that_was_killed_is_known_to_the_next(
                 assert lost.job_ids == tuple(job.id for job in grid.jobs)
                 assert len(grid.jobs) == 1
                 mig.confirm(lost)
+        assert files(tmp_path / "state") == []
+
+
+KILLED_MANY = """
+import sys, anyio, aiomig
+url, certificate, key, ca = sys.argv[1:]
+async def main():
+    limits = aiomig.RequestLimits(jobs_a_submit=5)
+    async with aiomig.grid(url=url, certificate=certificate, key=key, ca=ca, request_limits=limits) as mig:
+        await mig.submit_many(["true"] * 20)
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_no_job_of_a_bulk_submit_is_forgotten_before_the_caller_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made = anyio.Event()
+    async with FakeGrid(tmp_path / "home") as grid, grid.serve() as address:
+        grid.script(lambda job: made.set() if len(grid.jobs) == 15 else None)
+        grid.faults.add("textarea", "slow", when="after", seconds=600, skip=2)
+        paths = (address.url, str(address.certificate), str(address.key), str(address.ca))
+        with anyio.fail_after(60):
+            async with await anyio.open_process([sys.executable, "-c", KILLED_MANY, *paths], stderr=None) as process:
+                await made.wait()
+                process.send_signal(signal.SIGKILL)
+                await process.wait()
+            url, certificate, key, ca = paths
+            async with aiomig.grid(url=url, certificate=certificate, key=key, ca=ca) as mig:
+                lost = await mig.unconfirmed()
+                assert {job_id for entry in lost for job_id in entry.job_ids} == {job.id for job in grid.jobs}
+                mig.confirm(*lost)
         assert files(tmp_path / "state") == []
