@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 TABLES = {
+    "jobs.md": {"SweepOptions": "Attributes"},
     "sessions.md": {"Config": "Attributes", "Retry": "Attributes", "Polling": "Attributes"},
     "local-mode.md": {"local": "Args"},
 }
