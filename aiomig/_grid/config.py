@@ -6,21 +6,20 @@ import dataclasses
 import logging
 import os
 import random
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - for those who ask for the types of the fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from .._core.display import short_repr
-from .._core.errors import AuthenticationFailed, ConfigError, SpecError
+from .._core.errors import ConfigError, SpecError
 from .._core.models import Fault
 from .._core.validation import expanded, is_count
 from .credential import Credential
-from .miguser import UserFile, content
+from .miguser import UserFile, has_comment, unreadable
 
 if TYPE_CHECKING:
     import ssl
@@ -29,8 +28,6 @@ logger = logging.getLogger("aiomig")
 
 Password: TypeAlias = str | Callable[[], str]
 """The passphrase of a key, or what gives it when it is needed."""
-
-_HALF = re.compile("[\ud800-\udfff]")
 
 _MOST_DAYS = 36_500
 
@@ -91,16 +88,25 @@ class Config:
 
     @staticmethod
     def find() -> Path | None:
-        """The configuration file of this user, if there is one.
+        """Return the path of this user's configuration file, if there is one.
 
         Returns:
-            What ``$AIOMIG_CONFIG`` names, whether it is there or not; else ``~/.mig/miguser.conf`` where it
+            The path in ``$AIOMIG_CONFIG``, whether the file exists or not; else ``~/.mig/miguser.conf`` if it
             exists; else ``None``.
+
+        Raises:
+            ConfigError: ``~/.mig`` cannot be searched.
         """
-        if named := os.environ.get(ENVIRONMENT_VARIABLE):
-            return _path(ENVIRONMENT_VARIABLE, named, "a miguser.conf")
-        usual = Path("~/.mig/miguser.conf").expanduser()
-        return usual if usual.is_file() else None
+        if text := os.environ.get(ENVIRONMENT_VARIABLE):
+            return _path(ENVIRONMENT_VARIABLE, text, "a miguser.conf")
+        try:
+            path = expanded("~/.mig/miguser.conf")
+        except ValueError:
+            return None  # there is no home directory
+        try:
+            return path if path.is_file() else None
+        except OSError as error:
+            raise unreadable("config", path, error) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
@@ -122,19 +128,27 @@ class Config:
         Raises:
             ConfigError: the file is missing, unreadable or wrong; names the file, the line and the key.
         """
-        found = cls.find() if path is None else _path("config", path, "a miguser.conf")
-        if found is None:
+        file_path = cls.find() if path is None else _path("config", path, "a miguser.conf")
+        if file_path is None:
             raise ConfigError(
                 "no configuration: there is no ~/.mig/miguser.conf, and AIOMIG_CONFIG is not set; write one, "
                 "give Config(url=…, certificate=…, key=…), or use local mode"
             )
-        file = UserFile.read(found)
+        file = UserFile.read(file_path)
         if file.password:
-            _check_secrecy("password", found)
+            _warn_if_readable("password", file_path)
+        fields = file.fields()
         try:
-            return cls(**file.fields())
+            config = cls(**fields)
         except ConfigError as error:
             raise file.blame(error) from None
+        if has_comment(file.password):
+            from .tls import opens
+
+            if not opens(config.key, file.password):
+                problem = "the text with the # in it does not open the key; a comment needs a line of its own"
+                raise file.blame(ConfigError(f"password: {problem}", field="password"))
+        return config
 
     def replace(self, **fields: Any) -> Config:
         """A copy with other fields.
@@ -142,14 +156,14 @@ class Config:
         Raises:
             ConfigError: there is no such field, or its value is wrong.
         """
-        known = [each.name for each in dataclasses.fields(self)]
+        names = [field.name for field in dataclasses.fields(self)]
         for name in fields:
-            if name not in known:
-                raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(known)}", field=name)
+            if name not in names:
+                raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(names)}", field=name)
         return dataclasses.replace(self, **fields)
 
     def credential(self) -> Credential:
-        """What the user's certificate says of itself; reads the files.
+        """Return what the user's certificate says; reads the files.
 
         Raises:
             ConfigError: a file cannot be read, or holds no certificate.
@@ -158,7 +172,7 @@ class Config:
             return Credential.read(self.certificate, self.key)
         except OSError as error:
             name = "key" if error.filename == str(self.key) != str(self.certificate) else "certificate"
-            raise _unreadable(name, getattr(self, name), error) from error
+            raise unreadable(name, getattr(self, name), error) from error
         except ValueError as error:
             raise ConfigError(
                 f"certificate: {self.certificate} {error}; give the cert.pem of the site, or make one of its "
@@ -167,7 +181,7 @@ class Config:
             ) from error
 
     def ssl_context(self) -> ssl.SSLContext:
-        """What TLS needs: the user's certificate and key, and the authorities of the server; reads the files.
+        """Return what TLS needs: the user's certificate and key, and the authorities of the server; reads the files.
 
         The server is always verified, with TLS 1.2 at least. The terminal is never asked for a passphrase.
 
@@ -176,80 +190,12 @@ class Config:
             ConfigError: a file cannot be read or is of another kind, or the key is another's.
             Exception: whatever a callable ``password`` raises.
         """
-        import ssl  # only who reaches a grid pays for it
+        from .tls import make_context  # takes 20 ms to import, which only users of a grid need
 
         self.credential().check()
-        context = self._trust()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.post_handshake_auth = True  # for servers that ask for a certificate in some folders only
-        passphrase = _Passphrase(self.password, self.key)
-        try:
-            context.load_cert_chain(self.certificate, self.key, passphrase)
-        except ssl.SSLError as error:
-            raise self._key_error(error, asked=passphrase.asked) from error
-        except OSError as error:
-            raise _unreadable("key", self.key, error) from error
-        _check_secrecy("key", self.key)
+        context = make_context(self)
+        _warn_if_readable("key", self.key)
         return context
-
-    def _trust(self) -> ssl.SSLContext:
-        import ssl
-
-        if self.ca is None:
-            return ssl.create_default_context()
-        try:
-            if self.ca.is_dir():
-                return ssl.create_default_context(capath=self.ca)
-            content(self.ca)
-            return ssl.create_default_context(cafile=self.ca)
-        except ssl.SSLError as error:
-            raise ConfigError(
-                f"ca: {self.ca} holds no certificate in PEM format; give the cacert.pem of the site, or "
-                "leave it out for the system's store",
-                field="ca",
-            ) from error
-        except OSError as error:
-            raise _unreadable("ca", self.ca, error) from error
-
-    def _key_error(self, error: ssl.SSLError, *, asked: bool) -> AuthenticationFailed | ConfigError:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            message = (
-                f"key: {self.key} is not the key of {self.certificate}; give the two that belong together; "
-                "of several certificates in a file the user's comes first"
-            )
-            return ConfigError(message, field="key")
-        if asked:
-            return AuthenticationFailed(f"key: the password does not open {self.key}; give the one it was made with")
-        return ConfigError(
-            f"key: {self.key} holds no private key in PEM format; give the key.pem of the site, or make one "
-            "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
-            field="key",
-        )
-
-
-class _Passphrase:
-    """Gives OpenSSL the passphrase of a key, so that it never asks the terminal for it.
-
-    Attributes:
-        asked: whether the key is encrypted.
-    """
-
-    def __init__(self, password: Password | None, key: Path) -> None:
-        self.asked = False
-        self._password = password
-        self._key = key
-
-    def __call__(self) -> str:
-        self.asked = True
-        password: object = self._password() if callable(self._password) else self._password
-        if not password:
-            raise AuthenticationFailed(
-                f"key: {self._key} is encrypted and no password was given; set password, "
-                "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
-            )
-        if not isinstance(password, str) or len(password.encode("utf-8", "replace")) > 1023 or _HALF.search(password):
-            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes in UTF-8")
-        return password
 
 
 def _url(value: object) -> str:
@@ -304,16 +250,11 @@ def _days(name: str, value: object) -> float:
     raise ConfigError(f"{name}: {short_repr(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
 
 
-def _unreadable(name: str, path: Path, error: OSError) -> ConfigError:
-    reason = error.strerror or type(error).__name__
-    return ConfigError(f"{name}: {path} cannot be read: {reason}; correct the path or its permissions", field=name)
-
-
-def _check_secrecy(what: str, path: Path) -> None:
+def _warn_if_readable(what: str, path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # whoever reads the file says so
+        return  # reading the file will say why
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         logger.warning(
             "%s: others can read %s; run: chmod 600 %s",

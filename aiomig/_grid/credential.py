@@ -99,7 +99,7 @@ class Credential:
             serial=first.serial,
             not_before=first.not_before,
             not_after=first.not_after,
-            key_encrypted=_ENCRYPTED_KEY.search(content(key)) is not None,
+            key_encrypted=is_encrypted(content(key)),
             is_proxy=first.is_proxy,
             user=next((certificate.subject for certificate in chain if not certificate.is_proxy), chain[-1].issuer),
         )
@@ -220,6 +220,32 @@ def _extensions(certificate: x509.Certificate) -> set[str]:
         return {extension.oid.dotted_string for extension in certificate.extensions}
     except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of damage
         return set()
+
+
+def is_encrypted(key: bytes) -> bool:
+    """Return whether a key in PEM format has a passphrase."""
+    return _ENCRYPTED_KEY.search(key) is not None
+
+
+def describe_weakness(path: Path, reason: str) -> str:
+    """Return what of the certificates in a file is too weak.
+
+    Args:
+        path: the file.
+        reason: OpenSSL's word: ``CA_MD_TOO_WEAK``, ``EE_KEY_TOO_SMALL`` and the like.
+    """
+    from cryptography import x509
+
+    weaknesses: list[str] = []
+    for pem in _CERTIFICATE.findall(content(path)):
+        with suppress(Exception):
+            certificate = x509.load_pem_x509_certificate(pem)
+            algorithm, key = certificate.signature_hash_algorithm, certificate.public_key()
+            if "MD" in reason and algorithm is not None and algorithm.name in ("md5", "sha1"):
+                weaknesses.append(f"is signed with {algorithm.name.replace('sha1', 'SHA-1').replace('md5', 'MD5')}")
+            if "KEY" in reason:
+                weaknesses.append(f"has a key of {key.key_size} bit")  # type: ignore[union-attr]
+    return weaknesses[0] if weaknesses else f"is not acceptable ({reason})"
 
 
 # -- reloading

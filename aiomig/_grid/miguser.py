@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -118,10 +119,12 @@ class UserFile:
             path = expanded(os.path.expandvars(text))
         except ValueError as error:
             raise self._error(key, f"{text!r} {error}") from error
-        if path.is_file() or (key == "cacertfile" and path.is_dir()):
-            return path
-        remedy = "a comment needs a line of its own" if " #" in text else "correct the path"
-        raise self._error(key, f"there is no file {str(path)!r}; {remedy}")
+        try:
+            if path.is_file() or (key == "cacertfile" and path.is_dir()):
+                return path
+        except OSError as error:
+            raise self._error(key, f"{str(path)!r} cannot be read: {error.strerror}; {_remedy(text)}") from error
+        raise self._error(key, f"there is no file {str(path)!r}; {_remedy(text)}")
 
     def _number(self, key: str, text: str) -> float:
         try:
@@ -134,16 +137,33 @@ class UserFile:
         return ConfigError(f"{key}: {problem}", path=str(self.path), line=line, field=key)
 
 
+def has_comment(value: str) -> bool:
+    """Return whether a part of a value looks like a comment."""
+    return value.startswith("#") or " #" in value or "\t#" in value
+
+
+def _remedy(text: str) -> str:
+    return "a comment needs a line of its own" if has_comment(text) else "correct the path"
+
+
+def unreadable(field: str, path: Path, error: OSError) -> ConfigError:
+    """Return the error about a file that cannot be read."""
+    reason = error.strerror or type(error).__name__
+    return ConfigError(f"{field}: {path} cannot be read: {reason}; correct the path or its permissions", field=field)
+
+
 def content(path: Path) -> bytes:
-    """The bytes of a small file.
+    """Return the bytes of a small file. Never waits for them, as reading a fifo would.
 
     Raises:
-        OSError: it cannot be read, or is too big to be what it should be, such as a device without end.
+        OSError: it cannot be read, is not a regular file, or is too big to be what it should be.
     """
-    with path.open("rb") as stream:
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "Is not a regular file", str(path))
         data = stream.read(_LARGEST + 1)
     if len(data) > _LARGEST:
-        raise OSError(errno.EFBIG, f"it has more than {_LARGEST} bytes", str(path))
+        raise OSError(errno.EFBIG, f"Has more than {_LARGEST} bytes", str(path))
     return data
 
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import datetime
 import logging
+import os
 import pickle
 import ssl
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+import aiomig
 from aiomig._core.errors import AuthenticationFailed, ConfigError
 from aiomig._grid.config import Config
 from aiomig._grid.credential import _Certificate, _read_certificate, _read_chain
@@ -51,10 +53,10 @@ def key_text(key: ec.EllipticCurvePrivateKey, encryption: serialization.KeySeria
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-def encrypted(key: bytes) -> bytes:
+def encrypted(key: bytes, password: str = SECRET) -> bytes:
     loaded = serialization.load_pem_private_key(key, None)
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-    return key_text(loaded, serialization.BestAvailableEncryption(SECRET.encode()))
+    return key_text(loaded, serialization.BestAvailableEncryption(password.encode()))
 
 
 @pytest.fixture
@@ -129,9 +131,65 @@ def test_all_forms_of_the_usual_file(load: Callable[[str], Config], folder: Path
 
 def test_values_keep_what_they_may_hold(load: Callable[[str], Config], folder: Path) -> None:
     (folder / "my # ca.pem").write_text("")
+    (folder / "key.pem").write_bytes(encrypted((folder / "key.pem").read_bytes(), "a # b  $HOME"))
     loaded = load(USUAL + "password  a # b  $HOME \ncacertfile ~/.mig/my # ca.pem\n")
     assert loaded.password == "a # b  $HOME"
     assert loaded.ca == folder / "my # ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("password PASSWORD # password of the private key", "password"),
+        ("password PASSWORD\t# password", "password"),
+        ("cacertfile # path to the CA certificate - leave this unset", "cacertfile"),
+        ("cacertfile ~/.mig/cert.pem # the authority", "cacertfile"),
+    ],
+)
+def test_a_comment_behind_a_value(load: Callable[[str], Config], folder: Path, line: str, field: str) -> None:
+    """As the documentation of grid.dk showed it: shell scripts took the first word only."""
+    (folder / "key.pem").write_bytes(encrypted((folder / "key.pem").read_bytes(), "PASSWORD"))
+    with pytest.raises(ConfigError, match="a comment needs a line of its own") as caught:
+        load(f"{USUAL}{line}\n")
+    assert (caught.value.line, caught.value.field) == (4, field)
+    assert "PASSWORD" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["certfile", "keyfile", "cacertfile"])
+def test_a_path_that_is_too_long(load: Callable[[str], Config], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: '/x+' cannot be read: File name too long; correct the path"):
+        load(f"{key} /{'x' * 300}\n{USUAL}")
+
+
+def test_a_home_that_cannot_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOMIG_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", "/" + "x" * 300)  # root may search every directory
+    for call in (Config.find, Config.load, aiomig.grid, aiomig.connect):
+        with pytest.raises(ConfigError, match="config: .*miguser.conf cannot be read: File name too long"):
+            call()
+
+
+def test_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOMIG_CONFIG", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user without passwd entry and HOME
+    assert Config.find() is None
+    with pytest.raises(ConfigError, match="no configuration: there is no ~/.mig/miguser.conf"):
+        Config.load()
+
+
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem", "ca.pem", "miguser.conf"])
+def test_files_that_are_not_regular_are_refused_at_once(load: Callable[[str], Config], folder: Path, name: str) -> None:
+    load(USUAL)
+    (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ConfigError, match="cannot be read: Is not a regular file|there is no file"):
+        Config.load(folder / "miguser.conf").replace(ca=folder / "ca.pem").ssl_context()
+    with pytest.raises(ConfigError, match="cannot be read: Is not a regular file"):
+        if name == "miguser.conf":
+            Config.load(folder / name)
+        else:
+            config(folder, ca=folder / "ca.pem").ssl_context()
 
 
 def test_no_shell_is_asked(load: Callable[[str], Config], folder: Path) -> None:
@@ -183,6 +241,7 @@ def test_faults_name_line_and_key(
         field,
     )
     assert SECRET not in str(caught.value)
+    assert str(caught.value).count("miguser.conf") == 1
 
 
 def test_not_utf_8(load: Callable[[bytes], Config]) -> None:
@@ -349,6 +408,73 @@ def test_wrong_files(folder: Path, name: str, content: bytes | None, field: str,
     with pytest.raises(ConfigError, match=words) as caught:
         made.ssl_context()
     assert caught.value.field == field
+
+
+def weak_certificate(*, bits: int, sha1: bool) -> tuple[bytes, bytes]:
+    """What old authorities signed; the signature itself is not valid."""
+    key = rsa.generate_private_key(65537, bits)
+    name, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Jens", "Authority"))
+    builder = x509.CertificateBuilder(issuer, name, key.public_key(), 7, NOW - DAY, NOW + DAY)
+    der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    if sha1:
+        der = der.replace(bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105"))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return ssl.DER_cert_to_PEM_cert(der).encode(), pem
+
+
+@pytest.mark.parametrize(
+    ("bits", "sha1", "words"), [(2048, True, "is signed with SHA-1"), (1024, False, "has a key of 1024 bit")]
+)
+def test_certificates_that_openssl_thinks_too_weak(folder: Path, bits: int, sha1: bool, words: str) -> None:
+    made, key = weak_certificate(bits=bits, sha1=sha1)
+    (folder / "cert.pem").write_bytes(made)
+    (folder / "key.pem").write_bytes(key)
+    rest = "which this machine's OpenSSL refuses as too weak; get a new one from the site"
+    with pytest.raises(ConfigError, match=f"certificate: .*cert.pem {words}, {rest}") as caught:
+        config(folder).ssl_context()
+    assert caught.value.field == "certificate"
+
+
+def test_a_key_of_another_kind(folder: Path) -> None:
+    _, key = weak_certificate(bits=2048, sha1=False)
+    (folder / "key.pem").write_bytes(key)
+    with pytest.raises(ConfigError, match="key: .*key.pem is not the key of .*cert.pem") as caught:
+        config(folder).ssl_context()
+    assert caught.value.field == "key"
+
+
+OLD_KEYS = {
+    "RC2 (PKCS#8)": """-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGxMBwGCiqGSIb3DQEMAQYwDgQIj0OaKdRcI4kCAggABIGQbFcVckUwIGBXkj00
+ptsiH0IqNIlfxYzqSE7mdLhUS8pWOOD2WDnvlY0dPRK70iWsHC0SZaapz2H7TZF/
+CslR93+KWcYbOkaItMmfVZzHbGolvLSltLcALrPuQTM+47mxTHs7VRHssqoIC3CT
+QO+Lk3bivVonkivkIPKu9/uHly73p5CpJ8KgUiokWyM7SQPa
+-----END ENCRYPTED PRIVATE KEY-----
+""",
+    "DES (OpenSSL's old form)": """-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: DES-CBC,4279E1FF61A41A3C
+
+JeuYHMOpS49URgpTZtAN+SPcUbDQStzDGNe8NPqYJH6EXnRdNc1ASgZNW8ir/KbR
+s1EXvjdoLPbGn4TypDrrlHIfP10yYH511ZjpbAd7bWcM88n0eMxY4YEnf9TbNkw3
+vBLfTyijGmLBcVgcFpYoOLfvu4cbpXdKijmZZVHYqUY=
+-----END EC PRIVATE KEY-----
+""",
+    "a cipher that nobody knows": """-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: ROT13,4279E1FF61A41A3C
+
+JeuYHMOpS49URgpTZtAN+SPcUbDQStzDGNe8NPqYJH6EXnRdNc1ASgZNW8ir/KbR
+-----END EC PRIVATE KEY-----
+""",
+}
+
+
+@pytest.mark.parametrize("key", OLD_KEYS.values(), ids=OLD_KEYS)
+def test_a_key_with_an_old_cipher(folder: Path, key: str) -> None:
+    (folder / "key.pem").write_text(key)
+    with pytest.raises(ConfigError, match="is encrypted with an old cipher.*; encrypt it anew .*: openssl pkcs8"):
+        config(folder, password="xyz").ssl_context()
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ async def test_what_the_server_refuses(
         "other authority": lambda: stranger.client(USER),
     }[which]()
     if which == "none":
-        monkeypatch.setattr(Config, "ssl_context", Config._trust)
+        monkeypatch.setattr(Config, "ssl_context", lambda config: ssl.create_default_context(cafile=config.ca))
     words = {
         "none": "certificate",
         "expired": "expired; get a new one from the site",

@@ -1,0 +1,150 @@
+"""The TLS context of a session, and why OpenSSL refuses a certificate or a key."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import TYPE_CHECKING
+
+from .._core.errors import AuthenticationFailed, ConfigError
+from .credential import describe_weakness, is_encrypted
+from .miguser import content, unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .config import Config
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+_WRONG_PAIR = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""What OpenSSL says if the key does not belong to the certificate; the last for keys of another kind."""
+
+
+def make_context(config: Config) -> ssl.SSLContext:
+    """Read the files of a configuration, as `Config.ssl_context` describes.
+
+    Raises:
+        AuthenticationFailed: the key cannot be decrypted.
+        ConfigError: OpenSSL refuses a file.
+        Exception: whatever a callable ``password`` raises.
+    """
+    context = _trust(config.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.post_handshake_auth = True  # for servers that ask for a certificate in some directories only
+    passphrase = _Passphrase(config)
+    try:
+        context.load_cert_chain(config.certificate, config.key, passphrase)
+    except ssl.SSLError as error:
+        raise _explain(config, error, passphrase) from error
+    except OSError as error:
+        raise unreadable("key", config.key, error) from error
+    return context
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    if ca is None:
+        return ssl.create_default_context()
+    try:
+        if ca.is_dir():
+            return ssl.create_default_context(capath=ca)
+        content(ca)
+        return ssl.create_default_context(cafile=ca)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"ca: {ca} holds no certificate in PEM format; give the cacert.pem of the site, or "
+            "leave it out for the system's store",
+            field="ca",
+        ) from error
+    except OSError as error:
+        raise unreadable("ca", ca, error) from error
+
+
+class _Passphrase:
+    """Gives OpenSSL the passphrase of a key, so that it never asks the terminal for it.
+
+    Attributes:
+        text: the passphrase; ``None`` until OpenSSL asks for it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.text: str | None = None
+        self._config = config
+
+    def __call__(self) -> str:
+        password: object = self._config.password
+        if callable(password):
+            password = password()
+        if not password:
+            raise AuthenticationFailed(
+                f"key: {self._config.key} is encrypted and no password was given; set password, "
+                "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
+            )
+        if (
+            not isinstance(password, str)
+            or len(password.encode("utf-8", "replace")) > 1023
+            or _HALF_CHARACTER.search(password)
+        ):
+            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes in UTF-8")
+        self.text = password
+        return password
+
+
+def _explain(config: Config, error: ssl.SSLError, passphrase: _Passphrase) -> AuthenticationFailed | ConfigError:
+    """Return the error that says which file OpenSSL refuses, and why."""
+    reason = error.reason or ""
+    if reason.endswith(("MD_TOO_WEAK", "KEY_TOO_SMALL")):
+        problem = f"{config.certificate} {describe_weakness(config.certificate, reason)}, which this machine's OpenSSL "
+        return ConfigError(
+            f"certificate: {problem}refuses as too weak; get a new one from the site", field="certificate"
+        )
+    if reason in _WRONG_PAIR:
+        message = (
+            f"key: {config.key} is not the key of {config.certificate}; give the two that belong together; "
+            "of several certificates in a file the user's comes first"
+        )
+        return ConfigError(message, field="key")
+    match _key_problem(config.key, passphrase.text):
+        case "cipher":
+            problem = f"{config.key} is encrypted with an old cipher, which this machine's OpenSSL refuses"
+            remedy = "encrypt it anew on a machine that reads it: openssl pkcs8 -topk8 -v2 aes256 -in KEY -out NEWKEY"
+            return ConfigError(f"key: {problem}; {remedy}", field="key")
+        case "password":
+            problem = f"the password does not open {config.key}"
+            return AuthenticationFailed(f"key: {problem}; give the one it was made with")
+    return ConfigError(
+        f"key: {config.key} holds no private key in PEM format; give the key.pem of the site, or make one "
+        "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
+        field="key",
+    )
+
+
+def _key_problem(path: Path, passphrase: str | None) -> str:
+    """Return what OpenSSL has against a key: its ``"cipher"``, its ``"password"``, or its ``"format"``."""
+    pem = content(path)
+    try:
+        _load_key(pem, passphrase)
+    except ValueError as error:
+        if is_encrypted(pem) and "cipher" in str(error):
+            return "cipher"
+        return "password" if passphrase is not None else "format"
+    except TypeError:  # it wants a password, and OpenSSL did not come to ask for it
+        return "cipher"
+    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of key
+        return "format"
+    return "cipher" if passphrase is not None else "format"  # cryptography reads ciphers that OpenSSL does not
+
+
+def opens(key: Path, passphrase: str) -> bool:
+    """Return whether a passphrase opens a key."""
+    try:
+        _load_key(content(key), passphrase)
+    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of key
+        return False
+    return True
+
+
+def _load_key(pem: bytes, passphrase: str | None) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    load_pem_private_key(pem, None if passphrase is None else passphrase.encode())
