@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .errors import ConfigError
+
 
 def is_count(value: object) -> bool:
     """Return whether a value is a whole number of at least 1. ``True`` is not."""
@@ -29,3 +31,20 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError("begins with the home of a user who does not exist here; write the whole path") from error
+
+
+def state_directory() -> Path:
+    """Return the directory for what aiomig keeps for this user.
+
+    Raises:
+        ConfigError: there is no home directory, as in containers that run as an arbitrary user.
+    """
+    import platformdirs
+
+    try:
+        return platformdirs.user_state_path("aiomig")
+    except RuntimeError as error:
+        raise ConfigError(
+            "there is no home directory for aiomig's files; set HOME or XDG_STATE_HOME, or name a place: "
+            "aiomig.local(home=…), AIOMIG_HOME or --home for local mode, aiomig.grid(journal=…) for a grid"
+        ) from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .._core.errors import LocalError, SpecError
 from .._core.journal import JsonLinesLog
 from .._core.models import Fault, Unconfirmed
-from .._core.validation import expanded
+from .._core.validation import expanded, state_directory
 from .._home.folders import make_private
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | Non
     if journal is None or journal is False:
         return None, False
     if journal is True:
-        import platformdirs  # only who reaches a grid pays for it
-
-        return platformdirs.user_state_path("aiomig") / "submits", False
+        return state_directory() / "submits", False
     try:
         if not journal:
             raise ValueError("is empty")

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from .._backend import KINDS
-from .._core.errors import JobNotFound, LocalError, MigError, NoSession, SubmitRejected
+from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
@@ -86,8 +86,9 @@ class LocalBackend:
             LocalError: the home cannot be used.
         """
         home = self.settings.home
-        if home == default_home():
-            make_home_folder(home.parent)
+        with suppress(ConfigError):  # without a home directory, this is not the default home
+            if home == default_home():
+                make_home_folder(home.parent)
         for folder in (home, self.settings.folder, self.settings.runs, self.settings.kept):
             make_home_folder(folder)
             if folder != home:

@@ -11,11 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-import platformdirs
-
 from .._core.errors import LocalError, SpecError
 from .._core.models import Fault
-from .._core.validation import expanded, is_count
+from .._core.validation import expanded, is_count, state_directory
 from .._spec.mrsl import Description
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def _lines_of(path: str | Path) -> list[str]:
 
 def default_home() -> Path:
     """Return the home of this user if none is given: a private folder among the platform's state folders."""
-    return platformdirs.user_state_path("aiomig") / "home"
+    return state_directory() / "home"
 
 
 OnExit = Literal["wait", "cancel", "leave"]
@@ -208,7 +206,7 @@ def base_environment(settings: LocalSettings) -> dict[str, str]:
     user = _user_name()
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment.setdefault("PATH", os.defpath)
-    environment.setdefault("HOME", str(Path.home()))
+    environment.setdefault("HOME", _user_home(settings))
     environment["SHELL"] = settings.bash
     environment["USER"] = environment["LOGNAME"] = user
     for name in settings.pass_environment:
@@ -227,6 +225,13 @@ def base_environment(settings: LocalSettings) -> dict[str, str]:
         "MIG_USER": user,
     }
     return environment
+
+
+def _user_home(settings: LocalSettings) -> str:
+    try:
+        return str(Path.home())
+    except RuntimeError:  # a container that runs as an arbitrary user
+        return str(settings.home)
 
 
 def _user_name() -> str:

@@ -169,12 +169,37 @@ def test_a_home_that_cannot_be_searched(monkeypatch: pytest.MonkeyPatch) -> None
             call()
 
 
-def test_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AIOMIG_CONFIG", raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user without passwd entry and HOME
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a user without an entry in passwd."""
+
+    def missing(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_STATE_HOME", "USER", "LOGNAME", "AIOMIG_CONFIG", "AIOMIG_HOME", "AIOMIG_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", missing)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_no_home_directory() -> None:
     assert Config.find() is None
-    with pytest.raises(ConfigError, match="no configuration: there is no ~/.mig/miguser.conf"):
-        Config.load()
+    loads: list[Any] = [Config.load, aiomig.grid]
+    for load in loads:
+        with pytest.raises(ConfigError, match="no configuration: there is no ~/.mig/miguser.conf"):
+            load()
+    loads = [aiomig.local, aiomig.connect, lambda: aiomig.grid(url="https://h", certificate="c", key="k")]
+    for make in loads:
+        with pytest.raises(ConfigError, match="there is no home directory for aiomig's files; set HOME .*, or name"):
+            make()
+    with pytest.raises(ConfigError, match="begins with the home of a user who does not exist here"):
+        aiomig.grid("~/miguser.conf")
+
+
+@pytest.mark.usefixtures("homeless")
+async def test_local_mode_without_a_home_directory(tmp_path: Path) -> None:
+    async with aiomig.local(tmp_path / "home") as mig:
+        assert (await (await mig.submit("echo $HOME"))).stdout == f"{tmp_path / 'home'}\n"
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem", "ca.pem", "miguser.conf"])
