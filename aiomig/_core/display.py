@@ -46,20 +46,23 @@ def short_repr(value: object) -> str:
 
 # -- exit codes
 
-_EXIT_CODES: Mapping[int, str] = {
-    124: "ended by the timeout command",
-    126: "found, but not executable: executables=[…] sends files that are",
-    127: "command not found: executables=[…] sends your own",
-    255: "unbalanced quotes, or an error of ssh and the like",
-}
+_EXIT_CODES = (  # code, words of standard error, meaning; the first that fits
+    (124, "", "ended by the timeout command"),
+    (126, "Argument list too long", "arguments or environment too long: write them to a file, and make it an input"),
+    (126, "Exec format error", "built for another processor"),
+    (126, "Is a directory", "a directory, not a program"),
+    (126, "", "found, but not executable: executables=[…] sends files that are; a disk mounted noexec refuses all"),
+    (127, "", "command not found: executables=[…] sends your own"),
+    (255, "", "unbalanced quotes, or an error of ssh and the like"),
+)
 _SIGNALS: Mapping[int, str] = {
     signal.SIGILL: "illegal instruction, often built for another processor",
     signal.SIGABRT: "aborted, often by a failed assertion",
-    signal.SIGKILL: "killed, often out of memory, or over the CPU time that wall_time allows",
+    signal.SIGKILL: "killed, often for lack of memory (memory_mb), or over the CPU time that wall_time allows",
     signal.SIGSEGV: "segmentation fault",
     signal.SIGTERM: "told to end",
     signal.SIGXCPU: "over the CPU time that wall_time allows",
-    signal.SIGXFSZ: "over the file size that disk_gb allows",
+    signal.SIGXFSZ: "over the file size that disk_gb or ulimit -f allows",
 }
 
 
@@ -71,10 +74,16 @@ def signal_name(exit_code: int) -> str | None:
         return None
 
 
-def explain_exit_code(exit_code: int) -> str:
-    """Return what an exit code usually means, in brackets after a blank; empty if it has no usual meaning."""
-    if exit_code in _EXIT_CODES:
-        return f" ({_EXIT_CODES[exit_code]})"
+def explain_exit_code(exit_code: int, stderr: str = "") -> str:
+    """Return what an exit code usually means, in brackets after a blank; empty if it has no usual meaning.
+
+    Args:
+        exit_code: of a command.
+        stderr: the end of what the command wrote to standard error.
+    """
+    for code, words, explanation in _EXIT_CODES:
+        if code == exit_code and words in stderr:
+            return f" ({explanation})"
     name = signal_name(exit_code)
     if name is None:
         return ""

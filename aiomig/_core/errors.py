@@ -294,8 +294,10 @@ class CommandFailed(JobError):
         self.command = command
         self.exit_code = exit_code
         self.staging: tuple[str, ...] = tuple(staging)
-        code = f"{short_repr(command)} exited with {exit_code}{explain_exit_code(exit_code)}"
-        message = "\n".join([code, *self.staging, *_last_lines(result.stderr_bytes)])
+        lines = _last_lines(result.stderr_bytes)
+        meaning = explain_exit_code(exit_code, "\n".join(lines))
+        code = f"{short_repr(command)} exited with {exit_code}{meaning}"
+        message = "\n".join([code, *self.staging, *lines])
         super().__init__(job_id, message, status=status, result=result)
 
     @property

@@ -184,6 +184,7 @@ class JobResult:
         notes: the ``system:`` lines of MiG's accounting, such as ``"system: chmod 1"``.
         transfers: MiG's account of the staging: pairs of step and code, such as ``("get_input_files", 22)``.
         reported: whether exit codes arrived at all.
+        staging: words on inputs that did not arrive and outputs that were not made, a line each; empty if all is well.
     """
 
     status: JobStatus
@@ -193,6 +194,7 @@ class JobResult:
     notes: tuple[str, ...] = ()
     transfers: tuple[tuple[str, int], ...] = ()
     reported: bool = False
+    staging: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         commands = html_table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
@@ -11,7 +12,7 @@ from .._core.errors import ActionRefused, FileNotFound, JobNotFound, MigError, P
 from .._core.models import JobState
 from .._home.transfer import Meter
 from .._spec.values import Remote
-from .results import raise_for, result, staging_faults
+from .results import job_result, raise_for
 from .tail import Tail
 from .watch import Watch, final_status
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan, PlannedOutput
     from .tail import Stream
+
+logger = logging.getLogger("aiomig")
 
 
 class JobOwner(Protocol):
@@ -157,15 +160,15 @@ class Job:
         """
         outcome = self._result or await self._download_result()
         if check:
-            raise_for(self.id, outcome, (await self.plan()).description)
+            raise_for(self.id, outcome, await self.plan())
         return outcome
 
     async def _download_result(self) -> JobResult:
         status = await self.wait()
         files = await self._usable_backend.results(status)
-        plan = await self.plan()
-        commands = plan.description.lines("EXECUTE")
-        outcome = result(status, files, commands, before=plan.prologue_lines, after=plan.epilogue_lines)
+        outcome = await job_result(status, files, await self.plan())
+        for words in outcome.staging:
+            logger.warning("job %s: %s", self.id, words, extra={"event_name": "job_staging", "job_id": self.id})
         if outcome.reported or status.state is not JobState.FINISHED:  # else its files may still arrive
             self._result = outcome
         return outcome
@@ -342,13 +345,13 @@ class Job:
         outputs = plan.outputs if outcome.status.state is JobState.FINISHED else ()
         fetched = await fetch_outputs(self._owner.files, outputs, Path(folder), progress)
         if check:
-            raise_for(self.id, outcome, plan.description)
+            raise_for(self.id, outcome, plan)
             if fetched.missing:
                 raise ResultsMissing(
                     self.id,
                     fetched.missing,
                     arrived=fetched.arrived,
-                    staging=staging_faults(outcome, plan.description),
+                    staging=outcome.staging,
                     status=outcome.status,
                     result=outcome,
                 )

@@ -1,10 +1,14 @@
-"""What a job left behind: MiG's accounting files, and what a result means for the caller. Pure, no I/O."""
+"""What a job left behind: MiG's accounting files, and what a result means for the caller. No I/O."""
 
 from __future__ import annotations
 
+import io
 import re
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import anyio.lowlevel
 
 from .._core.display import short_repr
 from .._core.errors import CommandFailed, JobCanceled, JobExpired, JobFailed, ResultsMissing
@@ -12,108 +16,146 @@ from .._core.models import CommandResult, JobResult, JobState
 from .._shell.lint import endings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from .._core.models import Attempt, JobStatus
-    from .._spec.mrsl import Description
-
+    from .._spec.plan import Plan
 
 _CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _TRANSFER = re.compile(r"(\S+) (-?[0-9]{1,9})", re.ASCII)
 _MOST_NAMED = 20
+_MOST_ROWS = 20_000
+_LONGEST_IO_STATUS = 65_536
+_LINES_AT_ONCE = 2_000  # then other tasks run
 
 
-class Report(NamedTuple):
-    """What a ``.status`` file says.
+async def job_result(
+    status: JobStatus, files: Mapping[str, bytes], plan: Plan, *, longest_status: int = 16 << 20
+) -> JobResult:
+    """Return what a job left behind, whatever happened to it. See `raise_for`.
 
-    Attributes:
-        commands: one `CommandResult` for each time a command reported, in order, then those that never did.
-        notes: the other lines, such as ``"system: chmod 1"``.
-        reported: whether the file held anything.
-    """
-
-    commands: tuple[CommandResult, ...]
-    notes: tuple[str, ...]
-    reported: bool
-
-
-def parse_status(data: bytes, commands: Sequence[str], *, before: int = 0, after: int = 0) -> Report:
-    """Reads a ``.status`` file (mig-protocol 5.4, seen in the golden runs).
-
-    A line is the command with each ``'`` shown as a backtick, a blank and the exit code. Loops repeat
-    lines, a shell that ended itself leaves its last line without a code, and a job can write into the file
-    as it likes.
+    A ``.status`` file of many lines is read in pieces, and other tasks run in between.
 
     Args:
-        data: the content of the file; empty where it did not arrive.
-        commands: the EXECUTE lines of the job as they were given, unescaped; empty where they are unknown,
-            and then the commands are what the file shows.
-        before: how many of the first lines of ``commands`` are aiomig's own and are left out of the report.
-        after: how many of the last lines are.
-
-    Returns:
-        The report. A line with a code that belongs to none of the commands is kept under its own text, so
-        that no failure is lost.
+        status: its last status.
+        files: the content of its files that exist, by suffix: see `KINDS`.
+        plan: how it was submitted.
+        longest_status: how much of a ``.status`` file is read, in bytes. If it has more, the exit codes count as
+            not reported.
     """
-    accounts = _Accounts(commands)
-    lines = [line for line in data.decode("utf-8", "replace").split("\n") if line.strip()]
-    for line in lines:
-        accounts.add(line)
-    accounts.settle()
-    users = range(before, max(before, len(commands) - after))
-    results = [
-        CommandResult(text if index is None else commands[index], code)
-        for index, text, code in accounts.rows
-        if index is None or index in users
-    ]
-    silent = sorted(set(users) - {index for index, _, _ in accounts.rows})
-    results += [CommandResult(commands[index], None) for index in silent]
-    return Report(tuple(results), tuple(accounts.notes), bool(lines))
+    data = files.get("status", b"")
+    parser = StatusFileParser(plan.description.lines("EXECUTE"))
+    lines = lines_of(data[:longest_status])
+    while batch := list(islice(lines, _LINES_AT_ONCE)):
+        parser.feed(batch)
+        await anyio.lowlevel.checkpoint()
+    transfers = parse_io_status(files.get("io-status", b""))
+    staging = staging_words(transfers, plan)
+    if len(data) > longest_status:
+        staging += (f"staging: the .status file has {len(data)} bytes: exit codes are not known",)
+    return JobResult(
+        status=status,
+        commands=parser.finish(plan.prologue_lines, plan.epilogue_lines),
+        stdout_bytes=files.get("stdout", b""),
+        stderr_bytes=files.get("stderr", b""),
+        notes=tuple(parser.notes),
+        transfers=transfers,
+        reported=parser.count > 0 and len(data) <= longest_status,
+        staging=staging if status.state is JobState.FINISHED else (),
+    )
 
 
-class _Accounts:
-    """Finds the command behind each line of a ``.status`` file.
+def lines_of(data: bytes) -> Iterator[str]:
+    """Return the lines of an accounting file that are not blank."""
+    texts = (line.removesuffix(b"\n").decode("utf-8", "replace") for line in io.BytesIO(data))
+    return (text for text in texts if text.strip())
+
+
+class StatusFileParser:
+    """Finds the command behind each line of a ``.status`` file. See docs/protocol.md#exit-codes.
+
+    A line shows a command, with each ``'`` as a backtick, and its exit code. Loops repeat lines, a shell that ended
+    itself leaves its last line without a code, and a job can write into the file:
+
+    ==================== ================================================================================
+    line                 meaning
+    ==================== ================================================================================
+    ``COMMAND CODE``     the command ended
+    ``COMMAND``          the command ended the shell
+    ``CODE``             the code of the command before it, which wrote into the file in between, or else of
+                         the command before the next one that reports: it removed the file
+    ``system: …``        a note
+    ``COMMAND …``        the command wrote into the file before its code came
+    ``… CODE``           kept under its own text, so that no failure is lost
+    anything else        a note; if no command is known, a command
+    ==================== ================================================================================
+
+    Args:
+        commands: the EXECUTE lines of the job, unescaped; empty if they are not known.
 
     Attributes:
-        rows: index of the command or ``None``, text and exit code of each line about a command.
-        notes: the other lines.
+        notes: the lines that are not about a command.
+        count: how many lines there were.
     """
 
     def __init__(self, commands: Sequence[str]) -> None:
-        self.rows: list[tuple[int | None, str, int | None]] = []
         self.notes: list[str] = []
-        self._count = len(commands)
+        self.count = 0
+        self._commands = commands
+        self._rows: list[tuple[int | None, str, int | None]] = []  # position of the command, its text, exit code
         self._places: dict[str, list[int]] = {}
-        for index, command in enumerate(commands):
-            self._places.setdefault(command.strip().replace("'", "`"), []).append(index)
-        self._lengths = sorted({len(text) for text in self._places if text}, reverse=True)
+        for position, command in enumerate(commands):
+            self._places.setdefault(command.strip().replace("'", "`"), []).append(position)
+        self._beginnings = sorted(f"{text} " for text in self._places if text)
+        self._shorter = _longest_beginnings(self._beginnings)
         self._cursor = -1
         self._latest = -1  # the last row that has a command
         self._orphan: int | None = None
+        self._left_out = 0
 
-    def add(self, line: str) -> None:
+    def feed(self, lines: Iterable[str]) -> None:
+        """Read lines that are not blank."""
+        for line in lines:
+            self.count += 1
+            self._add(line)
+
+    def finish(self, prologue: int = 0, epilogue: int = 0) -> tuple[CommandResult, ...]:
+        """Return a `CommandResult` for each time a command reported, in order, then those that never did.
+
+        Args:
+            prologue: how many of the first commands belong to aiomig and are left out.
+            epilogue: how many of the last ones.
+        """
+        self._adopt(len(self._commands))  # a code that still has no command belongs to the last one
+        if self._left_out:
+            self.notes.append(f"{self._left_out} reports with exit code 0 are left out")
+        users = range(prologue, max(prologue, len(self._commands) - epilogue))
+        results = [
+            CommandResult(text if position is None else self._commands[position], code)
+            for position, text, code in self._rows
+            if position is None or position in users
+        ]
+        silent = sorted(set(users) - {position for position, _, _ in self._rows})
+        return tuple(results + [CommandResult(self._commands[position], None) for position in silent])
+
+    def _add(self, line: str) -> None:
         text, _, word = line.rpartition(" ")
         code = int(word) if _CODE.fullmatch(word) else None
         if code is not None and not text:
             self._lone_code(code)
-        elif code is not None and (index := self._find(text)) is not None:
-            self._match(index, text, code)
-        elif (index := self._find(line.strip())) is not None:
-            self._match(index, line.strip(), None)
+        elif code is not None and (position := self._find(text)) is not None:
+            self._match(position, text, code)
+        elif (position := self._find(line.strip())) is not None:
+            self._match(position, line.strip(), None)
         elif line.startswith("system: "):
-            self.notes.append(line)
-        elif (index := self._begun(line)) is not None:
-            # The command itself wrote into the file before its code came, which follows as a line of its own.
-            self._match(index, line, code)
-        elif code is not None or not self._count:
-            self.rows.append((None, line.strip() if code is None else text, code))
+            self._note(line)
+        elif (position := self._begun(line)) is not None:
+            self._match(position, line, code)
+        elif code is not None or not self._commands:
+            self._append(None, line.strip() if code is None else text, code)
         else:
-            self.notes.append(line)
-
-    def settle(self) -> None:
-        """Ends the reading: a code that still has no command belongs to the last one."""
-        self._adopt(self._count)
+            self._note(line)
 
     def _find(self, text: str) -> int | None:
         places = self._places.get(text)
@@ -123,123 +165,116 @@ class _Accounts:
         return places[later if later < len(places) else 0]
 
     def _begun(self, line: str) -> int | None:
-        for length in self._lengths:
-            if line[length : length + 1] == " " and line[:length] in self._places:
-                return self._find(line[:length])
+        """Return the longest command that the line begins with."""
+        at = bisect_right(self._beginnings, line) - 1
+        while at >= 0:
+            if line.startswith(self._beginnings[at]):
+                return self._find(self._beginnings[at][:-1])
+            at = self._shorter[at]
         return None
 
-    def _match(self, index: int, text: str, code: int | None) -> None:
-        self._adopt(index)
-        self._cursor = index
-        self._latest = len(self.rows)
-        self.rows.append((index, text, code))
+    def _match(self, position: int, text: str, code: int | None) -> None:
+        self._adopt(position)
+        self._cursor = position
+        if self._append(position, text, code):
+            self._latest = len(self._rows) - 1
+
+    def _append(self, position: int | None, text: str, code: int | None) -> bool:
+        if len(self._rows) >= _MOST_ROWS and (code == 0 or len(self._rows) >= 2 * _MOST_ROWS):
+            self._left_out += 1
+            return False
+        self._rows.append((position, text, code))
+        return True
+
+    def _note(self, line: str) -> None:
+        if len(self.notes) < _MOST_ROWS:
+            self.notes.append(line)
 
     def _adopt(self, following: int) -> None:
         if self._orphan is not None:
-            self.rows.append((following - 1 if following else None, "", self._orphan))
+            self._append(following - 1 if following else None, "", self._orphan)
             self._orphan = None
 
     def _lone_code(self, code: int) -> None:
-        at = self._latest if self._count else len(self.rows) - 1
+        at = self._latest if self._commands else len(self._rows) - 1
         if at < 0:
-            # A command removed the file before its code came: it is the one before the next that reports.
             self._orphan = code
             return
-        index, text, _ = self.rows[at]
-        # What stands between a command and its code was written by that command.
-        self.notes += [f"{shown} {between}" for _, shown, between in self.rows[at + 1 :]]
-        self.rows[at:] = [(index, text, code)]
+        position, text, _ = self._rows[at]
+        # The command wrote what stands between itself and its code.
+        for _, written, number in self._rows[at + 1 :]:
+            self._note(f"{written} {number}")
+        self._rows[at:] = [(position, text, code)]
+
+
+def _longest_beginnings(texts: Sequence[str]) -> list[int]:
+    """Return for each of some sorted texts the position of the longest other text that it begins with, or -1."""
+    shorter: list[int] = []
+    for at, text in enumerate(texts):
+        candidate = at - 1
+        while candidate >= 0 and not text.startswith(texts[candidate]):
+            candidate = shorter[candidate]
+        shorter.append(candidate)
+    return shorter
 
 
 def parse_io_status(data: bytes) -> tuple[tuple[str, int], ...]:
-    """Reads an ``.io-status`` file: one step of the staging and its code a line (mig-protocol 5.4).
+    """Return the steps of the staging and their codes. See docs/protocol.md#io-status.
 
     Args:
-        data: the content of the file; empty where it did not arrive.
+        data: the content of an ``.io-status`` file; empty if it did not arrive. Its last 64 KiB are read.
 
     Returns:
         Pairs such as ``("get_input_files", 22)``, in order; a step that was tried again is there again. Lines
         of another form are left out.
     """
-    lines = data.decode("utf-8", "replace").split("\n")
+    lines = data[-_LONGEST_IO_STATUS:].decode("utf-8", "replace").split("\n")
     return tuple((match[1], int(match[2])) for line in lines if (match := _TRANSFER.fullmatch(line.strip())))
-
-
-def result(
-    status: JobStatus,
-    files: Mapping[str, bytes],
-    commands: Sequence[str] = (),
-    before: int = 0,
-    after: int = 0,
-) -> JobResult:
-    """Puts together what a job left behind.
-
-    Args:
-        status: its last status.
-        files: the content of what is there of its four files, by suffix: see `KINDS`.
-        commands: its EXECUTE lines, where they are known.
-        before: how many of the first of them are aiomig's own.
-        after: how many of the last are.
-
-    Returns:
-        The result, whatever came of the job: see `raise_for`.
-    """
-    report = parse_status(files.get("status", b""), commands, before=before, after=after)
-    return JobResult(
-        status=status,
-        commands=report.commands,
-        stdout_bytes=files.get("stdout", b""),
-        stderr_bytes=files.get("stderr", b""),
-        notes=report.notes,
-        transfers=parse_io_status(files.get("io-status", b"")),
-        reported=report.reported,
-    )
 
 
 _STEPS = {"get_input_files": "INPUTFILES", "get_executables": "EXECUTABLES"}
 _SENDING = ("send_output_files", "send_io_files")
 
 
-def staging_faults(result: JobResult, description: Description | None = None) -> tuple[str, ...]:
-    """What an ``.io-status`` file says went wrong with the files of a job, a line each.
+def staging_words(transfers: Iterable[tuple[str, int]], plan: Plan) -> tuple[str, ...]:
+    """Return what went wrong with the files of a job, a line each. See docs/protocol.md#io-status.
 
-    A resource says only that something of a step failed, not what, and runs the job all the same (golden
-    ``in-missing``): so all files of the step are named.
-
-    Args:
-        result: what the job left behind.
-        description: what it was submitted with, where that is known.
+    A resource says only that a file of a step failed, not which one, and runs the job all the same. So all files of
+    the step are named.
     """
-    last = dict(result.transfers)  # a step that was tried again stands there again, and its last try counts
+    last = dict(transfers)  # the last try of a step counts
     lines = []
     for step, keyword in _STEPS.items():
         if code := last.get(step, 0):
-            files = description.transfers(keyword) if description is not None else ()
-            told = ", ".join(f"{each.destination} (from {each.source})" for each in files[:_MOST_NAMED])
-            more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+            files = [f"{file.destination} (from {file.source})" for file in plan.description.transfers(keyword)]
             lines.append(
                 f"staging: {step} failed with {code}, so some of {keyword} may have been missing while it ran: "
-                f"{told or 'see the description of the job'}{more}"
+                f"{_listed(files) or 'see the description of the job'}"
             )
     if missing := last.get("output_files_missing", 0):
-        lines.append(f"staging: {missing} of the outputs were not there when the commands had ended")
+        names = list(dict.fromkeys(output.name for output in plan.outputs))
+        names = names or [file.source for file in plan.description.transfers("OUTPUTFILES")]
+        which = f" of {len(names)} ({_listed(names)})" if names else ""
+        lines.append(
+            f"staging: {missing} of the outputs{which} were not files when the commands had ended: not made, or "
+            "a folder, or a symbolic link with a relative target, of which a grid takes the link only: cp -L it"
+        )
     lines += [f"staging: {step} failed with {last[step]}" for step in _SENDING if last.get(step, 0)]
     return tuple(lines)
 
 
-def raise_for(job_id: str, result: JobResult, description: Description | None = None) -> None:
-    """Raises what a result means; nothing where the job went well, or has not come to an end.
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _MOST_NAMED} more" if len(words) > _MOST_NAMED else ""
+    return ", ".join(words[:_MOST_NAMED]) + more
 
-    Args:
-        job_id: the job.
-        result: what it left behind.
-        description: what it was submitted with, where that is known: an error names the inputs that may have
-            been missing.
+
+def raise_for(job_id: str, result: JobResult, plan: Plan) -> None:
+    """Raise if a job did not end well. Does nothing if it ended well, or has not ended.
 
     Raises:
         CommandFailed: it is FINISHED, and a command exited with something other than 0.
-        ResultsMissing: it is FINISHED, but no exit codes arrived. A server that loses uploads shows so
-            (mig-protocol 11), and it is not known whether such a job went well.
+        ResultsMissing: it is FINISHED, but no exit codes arrived, so aiomig does not know whether it went well.
+            See docs/protocol.md#python-3-servers.
         JobFailed: every attempt failed.
         JobCanceled: it was canceled.
         JobExpired: it waited for too long.
@@ -247,9 +282,9 @@ def raise_for(job_id: str, result: JobResult, description: Description | None = 
     status = result.status
     match status.state:
         case JobState.FINISHED:
-            _raise_for_finished(job_id, result, description)
+            _raise_for_finished(job_id, result)
         case JobState.FAILED:
-            raise JobFailed(job_id, _failure(status, description), status=status, result=result)
+            raise JobFailed(job_id, _failure(status, plan), status=status, result=result)
         case JobState.CANCELED:
             when = f" at {_time(status.canceled_at)}" if status.canceled_at else ""
             raise JobCanceled(job_id, f"canceled{when}", status=status, result=result)
@@ -258,76 +293,65 @@ def raise_for(job_id: str, result: JobResult, description: Description | None = 
             raise JobExpired(job_id, message, status=status, result=result)
 
 
-def _raise_for_finished(job_id: str, result: JobResult, description: Description | None) -> None:
-    status = result.status
+def _raise_for_finished(job_id: str, result: JobResult) -> None:
     if not result.reported:
+        contents = {"stdout": result.stdout_bytes, "stderr": result.stderr_bytes, "io-status": result.transfers}
         raise ResultsMissing(
             job_id,
             (f"{job_id}.status",),
-            arrived=[f"{job_id}.{kind}" for kind, content in _contents(result) if content],
-            staging=staging_faults(result, description),
-            remedy="whether the commands went well is not known: result(check=False) gives what there is, "
+            arrived=[f"{job_id}.{kind}" for kind, content in contents.items() if content],
+            staging=result.staging,
+            remedy="aiomig does not know whether the commands went well: result(check=False) gives what there is, "
             "resubmit() runs them again",
-            status=status,
+            status=result.status,
             result=result,
         )
-    for command, code in ((each.command, each.exit_code) for each in result.commands):
-        if code:
+    for command in result.commands:
+        if command.exit_code:
             raise CommandFailed(
                 job_id,
-                command=command,
-                exit_code=code,
-                status=status,
+                command=command.command,
+                exit_code=command.exit_code,
+                status=result.status,
                 result=result,
-                staging=staging_faults(result, description),
+                staging=result.staging,
             )
 
 
-def _contents(result: JobResult) -> tuple[tuple[str, object], ...]:
-    return ("stdout", result.stdout_bytes), ("stderr", result.stderr_bytes), ("io-status", result.transfers)
-
-
-def _failure(status: JobStatus, description: Description | None) -> str:
-    attempts = status.attempts
-    if not attempts:
-        return f"the grid gave it up at {_time(status.failed_at)}, without saying why"
-    tried = "its only attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    reasons = {attempt.reason for attempt in attempts}
-    # Where all attempts ended alike and nothing more is known of them, the job itself is the likely cause.
-    alone = "" if len(reasons) > 1 or any(each.detail for each in attempts) else reasons.pop()
-    lines = [f"the grid gave it up after {tried}:"]
-    lines += [f"- … and {len(attempts) - _MOST_NAMED} before"] if len(attempts) > _MOST_NAMED else []
-    lines += [f"- {_told(attempt)}" for attempt in attempts[-_MOST_NAMED:]]
-    lines += [_HINTS[alone]] if alone in _HINTS else []
-    if attempts[-1].reason == _DIED and description is not None:
-        suspects = [short_repr(each.value) for each in endings(description.lines("EXECUTE"))]
-        lines += [f"these commands may have done it: {', '.join(suspects[:_MOST_NAMED])}"] if suspects else []
-    return "\n".join(lines)
-
-
 _DIED = "RESOURCE DIED"
-
-
+# docs/protocol.md#retries-and-timeouts
 _HINTS = {
-    # golden.md, failed attempts.
     "JOB TIMEOUT": "JOB TIMEOUT: over its wall time (raise resources.wall_time), or its results could not be sent: an "
     "output that cannot be read or has no place in the home, or a job that removed its own files",
     _DIED: "RESOURCE DIED: the resource failed, or the job's shell did: a command that ends it with a failure (exit 3, "
-    "set -e, exec), a syntax error, or its own use of memory or CPU time loses all results",
+    "set -e, exec), a syntax error, or the kernel killing it for its use of memory or CPU time loses all results",
 }
 
 
-def _told(attempt: Attempt) -> str:
-    parts = [attempt.reason or "no reason given"]
-    parts += [attempt.detail] if attempt.detail else []
-    parts += [f"on {attempt.resource}"] if attempt.resource else []
-    times = (
-        ("queued", attempt.queued_at),
-        ("executing", attempt.executing_at),
-        ("failed", attempt.failed_at),
-    )
-    parts += [f"{word} {_time(when)}" for word, when in times if when]
-    return ", ".join(parts)
+def _failure(status: JobStatus, plan: Plan) -> str:
+    attempts = status.attempts
+    if not attempts:
+        return f"the grid gave it up at {_time(status.failed_at)}, without saying why"
+    count = "its only attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
+    reasons = {attempt.reason for attempt in attempts}
+    # If all attempts ended alike and nothing more is known about them, the job itself is the likely cause.
+    reason = "" if len(reasons) > 1 or any(attempt.detail for attempt in attempts) else reasons.pop()
+    lines = [f"the grid gave it up after {count}:"]
+    lines += [f"- … and {len(attempts) - _MOST_NAMED} before"] if len(attempts) > _MOST_NAMED else []
+    lines += [f"- {_attempt_words(attempt)}" for attempt in attempts[-_MOST_NAMED:]]
+    lines += [_HINTS[reason]] if reason in _HINTS else []
+    if attempts[-1].reason == _DIED:
+        suspects = [short_repr(fault.value) for fault in endings(plan.description.lines("EXECUTE"))]
+        lines += [f"these commands may have done it: {_listed(suspects)}"] if suspects else []
+    return "\n".join(lines)
+
+
+def _attempt_words(attempt: Attempt) -> str:
+    words = [attempt.reason or "no reason given"]
+    words += [attempt.detail] if attempt.detail else []
+    words += [f"on {attempt.resource}"] if attempt.resource else []
+    times = {"queued": attempt.queued_at, "executing": attempt.executing_at, "failed": attempt.failed_at}
+    return ", ".join(words + [f"{word} {_time(when)}" for word, when in times.items() if when])
 
 
 def _time(when: datetime | None) -> str:

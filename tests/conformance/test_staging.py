@@ -235,6 +235,21 @@ async def test_a_missing_output_is_told_and_the_others_come(job: aiomig.Job, tmp
     assert await job.fetch(tmp_path / "g", check=False) == [tmp_path / "g/x"]
 
 
+@pytest.mark.job(["echo x > epoch-1", "ln -s epoch-1 latest"], outputs=["latest", "epoch-1"])
+async def test_an_output_that_is_a_relative_link_is_told(
+    job: aiomig.Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "aiomig"):
+        result = await job
+    (words,) = result.staging
+    assert "1 of the outputs of 2 (latest, epoch-1)" in words
+    assert "symbolic link" in words
+    assert words in [record.getMessage().partition(": ")[2] for record in caplog.records]
+    with pytest.raises(aiomig.ResultsMissing, match="symbolic link") as caught:
+        await job.fetch(tmp_path)
+    assert (caught.value.missing, caught.value.arrived) == (("latest",), ("epoch-1",))
+
+
 @pytest.mark.job("mkdir d", outputs=["d"])
 async def test_an_output_that_is_a_directory_is_told(job: aiomig.Job, tmp_path: Path) -> None:
     with pytest.raises(ResultsMissing):

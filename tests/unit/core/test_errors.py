@@ -49,9 +49,9 @@ from aiomig import (
 )
 from aiomig._core.display import explain_exit_code, short_repr
 from aiomig._core.errors import ActionRefused
-from aiomig._jobs.results import raise_for, result, staging_faults
 from aiomig._spec.mrsl import Description
 from aiomig.testing import USER, Authority, FakeGrid
+from tests.unit.jobs.accounts import raise_for, result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,8 +188,9 @@ def grid_session(grid: FakeGrid, **fields: Any) -> aiomig.Session:
 # -- what failures say
 
 
-def finished(**files: bytes) -> JobResult:
-    return result(STATUS, {name.replace("_", "-"): content for name, content in files.items()}, ["./fit"])
+def finished(description: Description | None = None, **files: bytes) -> JobResult:
+    contents = {name.replace("_", "-"): content for name, content in files.items()}
+    return result(STATUS, contents, ["./fit"], description=description)
 
 
 def failure(made: JobResult, description: Description | None = None) -> Any:
@@ -253,7 +254,7 @@ BAD_INPUT = b"get_special_input_files 0\nget_input_files 22\nget_executables 0\n
 
 
 def test_staging_faults_name_the_files() -> None:
-    error = failure(finished(status=b"./fit 1\n", io_status=BAD_INPUT, stderr=b"no data.csv\n"), STAGED)
+    error = failure(finished(STAGED, status=b"./fit 1\n", io_status=BAD_INPUT, stderr=b"no data.csv\n"))
     assert isinstance(error, CommandFailed)
     assert error.staging == (
         "staging: get_input_files failed with 22, so some of INPUTFILES may have been missing while it ran: "
@@ -264,27 +265,28 @@ def test_staging_faults_name_the_files() -> None:
 
 def test_staging_faults_of_every_step() -> None:
     steps = b"get_input_files 0\nget_executables 22\noutput_files_missing 2\nsend_output_files 7\nsend_io_files 0\n"
-    assert staging_faults(finished(io_status=steps), STAGED) == (
+    assert finished(STAGED, io_status=steps).staging == (
         "staging: get_executables failed with 22, so some of EXECUTABLES may have been missing while it ran: bin/fit "
         + "(from tools/fit)",
-        "staging: 2 of the outputs were not there when the commands had ended",
+        "staging: 2 of the outputs were not files when the commands had ended: not made, or a folder, or a symbolic "
+        + "link with a relative target, of which a grid takes the link only: cp -L it",
         "staging: send_output_files failed with 7",
     )
-    assert "see the description of the job" in staging_faults(finished(io_status=BAD_INPUT))[0]
+    assert "see the description of the job" in finished(io_status=BAD_INPUT).staging[0]
 
 
 def test_a_step_that_worked_in_the_end_is_no_fault() -> None:
-    assert staging_faults(finished(io_status=BAD_INPUT + b"get_input_files 0\n"), STAGED) == ()
+    assert finished(STAGED, io_status=BAD_INPUT + b"get_input_files 0\n").staging == ()
 
 
 def test_many_files_are_not_all_named() -> None:
     many = Description({"INPUTFILES": tuple(f"in/{number}" for number in range(500))})
-    (line,) = staging_faults(finished(io_status=BAD_INPUT), many)
+    (line,) = finished(many, io_status=BAD_INPUT).staging
     assert line.endswith("in/19 (from in/19) and 480 more")
 
 
 def test_results_missing_says_what_came() -> None:
-    error = failure(finished(stdout=b"x", io_status=BAD_INPUT), STAGED)
+    error = failure(finished(STAGED, stdout=b"x", io_status=BAD_INPUT))
     assert (error.missing, error.arrived) == ((f"{JOB}.status",), (f"{JOB}.stdout", f"{JOB}.io-status"))
     assert "data.csv" in str(error)
     nothing = failure(finished())
@@ -331,6 +333,21 @@ def test_commands_that_may_have_ended_the_shell_are_named() -> None:
 def test_exit_codes_are_explained_with_what_to_do(code: int, words: str) -> None:
     assert words in explain_exit_code(code)
     assert f"exited with {code} (" in str(failure(finished(status=b"./fit %d\n" % code)))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        (b"x: line 9: /bin/echo: Argument list too long\n", "make it an input"),
+        (b"bash: ./fit: cannot execute binary file: Exec format error\nmore\n", "another processor"),
+        (b"bash: ./fit: Is a directory\n", "a directory, not a program"),
+        (b"bash: ./fit: Permission denied\n", "noexec"),
+    ],
+)
+def test_exit_code_126_is_explained_by_what_bash_says(stderr: bytes, words: str) -> None:
+    text = str(failure(finished(status=b"./fit 126\n", stderr=stderr)))
+    assert words in text
+    assert ("not executable" in text) == (b"denied" in stderr)
 
 
 def test_missing_outputs_are_told_with_what_came_and_what_to_look_for() -> None:

@@ -7,14 +7,21 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig._core.errors import CommandFailed, JobCanceled, JobError, JobExpired, JobFailed, ResultsMissing
 from aiomig._core.models import Attempt, CommandResult, JobState, JobStatus
-from aiomig._jobs.results import parse_io_status, parse_status, raise_for, result
+from aiomig._jobs.results import StatusFileParser, job_result, parse_io_status
+from aiomig._spec.jobspec import JobSpec
+from aiomig._spec.mrsl import Description
+from aiomig._spec.plan import Plan
 from tests.recordings import EXCHANGES, FOLDER
+from tests.steps import steps
+from tests.unit.jobs.accounts import parse_status, raise_for, result
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((FOLDER / "golden-status.json").read_text("utf-8"))
 JOB = "7_11_23_2026__5_4_49_localhost.0"
@@ -232,3 +239,76 @@ def test_a_plain_run_comes_back(run: list[tuple[str, int]]) -> None:
     run = [(command.strip(), code) for command, code in run if command.strip()]
     data = "".join(f"{command.replace(chr(39), '`')} {code}\n" for command, code in run).encode()
     assert pairs(data, [command for command, _ in run]) == run
+
+
+# -- bounds
+
+
+@pytest.mark.parametrize(
+    ("line", "commands"),
+    [
+        ("true 0", ["true"]),
+        ("zzz", ["true"]),
+        ("zzz zzz zzz zzz", ["c" * length + " x" for length in range(1, 300)]),
+        ("c c c c c c c", [("c " * length).strip() for length in range(1, 300)]),
+        ("7", ["true"]),
+        ("7", []),
+    ],
+)
+def test_reading_takes_linear_time(line: str, commands: list[str]) -> None:
+    def read(count: int) -> None:
+        StatusFileParser(commands).feed([line] * count)
+
+    assert steps(read, 2000) <= 2.5 * steps(read, 1000)
+
+
+async def test_other_tasks_run_while_many_lines_are_read() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    data = b"true 0\n" * 100_000
+    async with anyio.create_task_group() as group:
+        group.start_soon(count_turns)
+        made = await job_result(status(JobState.FINISHED), {"status": data}, Plan(Description({"EXECUTE": ("true",)})))
+        group.cancel_scope.cancel()
+    assert turns >= 40
+    assert made.ok
+    assert len(made.commands) == 20_000
+    assert made.notes == ("80000 reports with exit code 0 are left out",)
+
+
+def test_a_failure_after_many_reports_is_kept() -> None:
+    report = parse_status(b"true 0\n" * 30_000 + b"true 3\n", ["true"])
+    assert report.commands[-1] == CommandResult("true", 3)
+
+
+async def test_a_status_file_that_is_too_long_is_no_report() -> None:
+    plan = Plan(Description({"EXECUTE": ("true",)}))
+    made = await job_result(status(JobState.FINISHED), {"status": b"true 0\n" * 100}, plan, longest_status=350)
+    assert not made.reported
+    assert made.staging == ("staging: the .status file has 700 bytes: exit codes are not known",)
+    with pytest.raises(ResultsMissing, match="700 bytes"):
+        raise_for(JOB, made)
+
+
+def test_of_a_long_io_status_the_end_is_read() -> None:
+    transfers = parse_io_status(b"get_input_files 22\n" * (1 << 16) + b"get_input_files 0\n")
+    assert len(transfers) < 4000
+    assert transfers[-1] == ("get_input_files", 0)
+
+
+# -- staging, in words
+
+
+def test_staging_in_words() -> None:
+    plan = JobSpec("true", outputs=["a.txt", ("latest", "x")]).plan("t")
+    made = anyio.run(job_result, status(JobState.FINISHED), {"io-status": b"output_files_missing 1\n"}, plan)
+    (words,) = made.staging
+    assert "1 of the outputs of 2 (a.txt, latest)" in words
+    assert "symbolic link" in words
+    assert result(status(JobState.FINISHED), {"io-status": b"output_files_missing 0\n"}).staging == ()
