@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from aiomig._spec.plan import PRIVATE_FOLDER
 from aiomig.testing import ServerProcess
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Grid:
 
     def left_behind(self) -> list[str]:
         """Return the names of the private folders of jobs in the home."""
-        return sorted(path.name for path in (self.home / PRIVATE_FOLDER).glob("*"))
+        return sorted(path.name for path in (self.home / "aiomig_jobs").glob("*"))
 
 
 def write_config(folder: Path, server: ServerProcess) -> Path:

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 import aiomig
-from aiomig._spec.mrsl import Description
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ async def world(site: Site | None = None, **rule: Any) -> AsyncIterator[tuple[Fa
 
 def seeded(grid: FakeGrid, count: int) -> list[str]:
     """Add jobs to the grid without a submit. Return their ids."""
-    return [grid._jobs.make(grid.user, Description({"EXECUTE": ("true",)})).id for _ in range(count)]
+    return [job.id for job in grid.add_jobs(count)]
 
 
 def asked(grid: FakeGrid) -> list[tuple[float, int]]:

@@ -181,8 +181,12 @@ class GridJob:
         return self._later(after, change)
 
     def forget(self) -> None:
-        """Remove it from the server, which then answers that there is no such job."""
+        """Remove it from the server, which then answers that there is no such job; `remember` brings it back."""
         self._jobs.records.pop(self.id, None)
+
+    def remember(self) -> None:
+        """Undo `forget`."""
+        self._jobs.records[self.id] = self._job
 
     def _later(self, after: float, act: Callable[[], object]) -> GridJob:
         if after < 0:

@@ -66,7 +66,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def call(work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """Runs a command line in this process."""
-    from aiomig.cli._app import run
+    from aiomig.cli import run
 
     def do(*arguments: object, stdin: bytes = b"") -> Done:
         out, err = io.BytesIO(), io.BytesIO()

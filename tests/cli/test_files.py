@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomig.cli._exit_codes import ExitCode
+from aiomig.cli import ExitCode
 
 from .conftest import PROGRAM
 from .screens import Screen

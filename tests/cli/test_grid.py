@@ -6,7 +6,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from aiomig.cli._exit_codes import ExitCode
+from aiomig.cli import ExitCode
 
 from .conftest import LONGEST, PROGRAM
 

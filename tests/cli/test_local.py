@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiomig import Session, Unconfirmed
-from aiomig.cli._exit_codes import ExitCode
+from aiomig.cli import ExitCode
 
 from .conftest import LONGEST, PROGRAM
 
@@ -168,7 +168,7 @@ def test_looking_at_jobs(local: Cli) -> None:
     assert local("tail", "-n", 1, "--stderr", bad).out.startswith("ls: ")
     assert local("tail", "-f", good).lines == ["good"]
     assert [line.split()[-1] for line in local("watch", good).lines] == ["FINISHED"]
-    assert "no job that has not ended" in local("watch").stderr
+    assert "all jobs have ended" in local("watch").stderr
     assert (local("wait").code, local("wait").out) == (0, "")
 
 

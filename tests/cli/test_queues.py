@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomig.cli._exit_codes import ExitCode
+from aiomig.cli import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiomig.cli._exit_codes import ExitCode
+from aiomig.cli import ExitCode
 
 from .conftest import PROGRAM
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiomig import Config
-from aiomig.cli._app import SECTIONS, app
-from aiomig.cli._exit_codes import MEANINGS, ExitCode
+from aiomig.cli import ExitCode
 
 from .conftest import LONGEST, PROGRAM, ROOT
 from .screens import Screen
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     Cli = Callable[..., Done]
 
 PASSWORD = "correct horse"
-COMMANDS = {name: text for section in SECTIONS.values() for name, (_, text) in section.items()}
 
 
 @pytest.fixture
@@ -211,27 +209,6 @@ def test_doctor_knows_a_key_that_others_can_read(call: Cli, server: Server, work
 # -- help, completion
 
 
-def test_help_names_all_commands_and_exit_codes(spawn: Cli) -> None:
-    done = spawn("--help")
-    assert (done.code, done.stderr) == (0, "")
-    for name, text in COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(text)}", done.out, re.MULTILINE)
-    for code in MEANINGS:
-        assert re.search(rf"^  {int(code)} +\w", done.out, re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_help_that_agrees(call: Cli, name: str) -> None:
-    done = call(name, "--help")
-    assert done.code == 0
-    assert done.out.startswith(f"Usage: aiomig {name} ")
-    command = app.get_command(None, name)  # type: ignore[arg-type]
-    assert command is not None
-    assert command.name == name
-    assert command.help is not None
-    assert command.help.split("\n")[0].count(".") >= 1
-
-
 def test_no_command_says_what_to_do(call: Cli) -> None:
     done = call()
     assert (done.code, done.stderr.startswith("Usage: aiomig")) == (ExitCode.USAGE, True)
@@ -241,13 +218,6 @@ def test_version(call: Cli) -> None:
     from aiomig import __version__
 
     assert call("--version").out == f"aiomig, version {__version__}\n"
-
-
-def test_nothing_heavy_is_loaded_for_help(work: Path) -> None:
-    program = "import sys; from aiomig.cli._app import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONGEST, check=True)
-    heavy = {"rich", "httpx", "ssl", "sqlite3", "cryptography", "matplotlib", "asyncio", "aiomig.cli._run"}
-    assert not heavy & set(done.stderr.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -265,13 +235,6 @@ def test_what_completion_answers(work: Path, words: str, wanted: str) -> None:
     }
     done = subprocess.run([*PROGRAM], env=environment, capture_output=True, text=True, timeout=LONGEST, check=False)
     assert f"plain,{wanted}" in done.stdout.split()
-
-
-def test_completion_of_files(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from click.shell_completion import ShellComplete
-
-    found = ShellComplete(app, {}, "aiomig", "_AIOMIG_COMPLETE").get_completions(["run", "-i"], "da")
-    assert [(item.type, item.value) for item in found] == [("file", "da")]
 
 
 def test_the_installed_script(work: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+import posixpath
 import re
 import secrets
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -25,10 +26,6 @@ import pytest
 
 import aiomig
 from aiomig import JobSpec, JobState, Session
-from aiomig._core.paths import folder_of
-from aiomig._jobs.uploads import SHARED_FOLDER
-from aiomig._spec.mrsl import Description
-from aiomig._spec.plan import PRIVATE_FOLDER
 
 from .modes import Settings
 
@@ -36,9 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from aiomig._backend import Backend
-    from aiomig._spec.plan import Plan
+    Backend = Any
+    Plan = Any
 
+PRIVATE_FOLDER = "aiomig_jobs"
+SHARED_FOLDER = f"{PRIVATE_FOLDER}/shared"
 CONFIG = os.environ.get("AIOMIG_LIVE_CONFIG")
 LONGEST = 1200.0
 """The longest time of one test, in seconds. Jobs that no resource takes wait for ever."""
@@ -155,7 +154,7 @@ class Careful:
     """A `Backend` that asks for few resources, records its jobs, and skips tests of what a site does not offer."""
 
     def __init__(self, backend: Backend, run: Run) -> None:
-        self._backend = backend
+        self._backend: Any = backend
         self._run = run
 
     def __getattr__(self, name: str) -> Any:
@@ -163,20 +162,21 @@ class Careful:
 
     async def submit(self, plan: Plan) -> str:
         with skipping():
-            job_id = await self._backend.submit(_modest(plan))
+            job_id: str = await self._backend.submit(_modest(plan))
         self._run.made[job_id] = plan.folder
         return job_id
 
     async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | aiomig.MigError]:
-        outcomes = await self._backend.submit_many([_modest(plan) for plan in plans])
-        sources = (each.source for plan in plans for each in plan.description.transfers("INPUTFILES"))
-        self._run.shared.update(folder_of(source) for source in sources if source.startswith(f"{SHARED_FOLDER}/"))
+        outcomes: Sequence[str | aiomig.MigError] = await self._backend.submit_many([_modest(plan) for plan in plans])
+        for source in (transfer.source for plan in plans for transfer in plan.description.transfers("INPUTFILES")):
+            if source.startswith(f"{SHARED_FOLDER}/"):
+                self._run.shared.add(posixpath.dirname(source))
         made = zip(outcomes, plans, strict=True)
         self._run.made.update({job_id: plan.folder for job_id, plan in made if isinstance(job_id, str)})
         return outcomes
 
     async def results(self, status: aiomig.JobStatus) -> Mapping[str, bytes]:
-        files = await self._backend.results(status)
+        files: Mapping[str, bytes] = await self._backend.results(status)
         if status.state is JobState.FINISHED and files.get("status") == b"":
             pytest.skip("the site loses results: they arrive empty (docs/protocol.md#python-3-servers)")
         return files
@@ -189,7 +189,7 @@ def _modest(plan: Plan) -> Plan:
             keywords[keyword] = (line,)
     if "VGRID" not in keywords and (vgrid := os.environ.get("AIOMIG_LIVE_VGRID")):
         keywords["VGRID"] = (vgrid,)
-    return replace(plan, description=Description(keywords))
+    return replace(plan, description=replace(plan.description, keywords=keywords))
 
 
 @dataclass(frozen=True, kw_only=True)

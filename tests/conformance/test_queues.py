@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import pytest
 
 import aiomig
 from aiomig import FileExists, FileNotFound, NoSession, Queue, SpecError
-from aiomig._spec.keywords import KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -125,7 +125,7 @@ async def test_a_closed_session_has_no_queues(settings: Settings) -> None:
 async def test_a_site_documents_its_keywords(mig: aiomig.Session) -> None:
     site = await mig.site()
     assert {"EXECUTE", "CPUTIME", "RUNTIMEENVIRONMENT"} <= set(site.keywords)
-    assert set(site.keywords) <= set(KEYWORDS)
+    assert all(re.fullmatch("[A-Z]+", name) for name in site.keywords)
     assert all(each.name == name and each.text for name, each in site.keywords.items())
     assert "batch" in site.job_types
     assert str(site.keywords["JOBTYPE"]).startswith("JOBTYPE\n  ")

@@ -9,7 +9,6 @@ import pytest
 
 import aiomig
 from aiomig import Remote, ResultsMissing, SpecError
-from aiomig._spec.plan import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -301,9 +300,9 @@ async def test_an_output_is_the_next_jobs_input(mig: aiomig.Session) -> None:
 
 async def private_folders(mig: aiomig.Session) -> set[str]:
     """What aiomig keeps in the home for jobs."""
-    if not await mig.files.exists(PRIVATE_FOLDER):
+    if not await mig.files.exists("aiomig_jobs"):
         return set()
-    return {info.path for info in await mig.files.ls(PRIVATE_FOLDER)}
+    return {info.path for info in await mig.files.ls("aiomig_jobs")}
 
 
 async def test_clean_removes_what_was_left_in_the_home(mig: aiomig.Session, top: str) -> None:

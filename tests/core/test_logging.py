@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import aiomig
-from aiomig import JobState
-from aiomig._core.job_log import JobLog
-from aiomig._grid.operations import ClockSkew
 from tests.clocks import anyio_backend
-from tests.virtual import EPOCH, REAL_TIME, world
+from tests.virtual import REAL_TIME, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,31 +123,6 @@ async def test_a_job_of_another_program_is_told_as_it_is_learned(tmp_path: Path,
         assert 1 <= len(ends) <= 2  # each session tells what it learned, once
 
 
-def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = JobLog("grid")
-    for state, attempt in (
-        (JobState.QUEUED, 1),
-        (JobState.QUEUED, 1),
-        (JobState.EXECUTING, 1),
-        (JobState.EXECUTING, 2),
-        (JobState.EXECUTING, 2),
-        (JobState.FINISHED, 1),
-        (JobState.EXECUTING, 2),  # an answer from before
-        (JobState.FINISHED, 1),
-    ):
-        jobs.state("7", state, attempt)
-    assert [(extra(record)["state"], extra(record)["attempt"]) for record in log.records] == [
-        ("QUEUED", None),
-        ("EXECUTING", 1),
-        ("EXECUTING", 2),
-        ("FINISHED", None),
-    ]
-    monkeypatch.setattr("aiomig._core.job_log._TOLD", 3)
-    for number in range(10):
-        jobs.state(str(number), JobState.FINISHED)
-    assert list(jobs._told) == ["7", "8", "9"]  # memory has a bound
-
-
 async def test_nothing_is_done_where_nobody_listens() -> None:
     async with world() as (grid, mig):
         job = await mig.submit("true")
@@ -208,39 +180,6 @@ async def test_what_an_answer_holds_is_not_told(log: pytest.LogCaptureFixture) -
 
 
 # -- the clock of the server
-
-
-@pytest.mark.parametrize(
-    ("ahead", "took", "words"),
-    [
-        (0.0, 0.0, None),
-        (59.0, 0.0, None),
-        (-59.0, 0.0, None),
-        (200.0, 300.0, None),  # it may have been set at any time in between
-        (61.0, 0.0, "0:01:01 ahead of"),
-        (-62.0, 0.0, "0:01:01 behind"),
-        (7384.0, 1.0, "2:03:03 ahead of"),
-        (-86400.0 * 3, 0.0, "2 days, 23:59:59 behind"),
-    ],
-)
-def test_clock_skew(caplog: pytest.LogCaptureFixture, ahead: float, took: float, words: str | None) -> None:
-    from email.utils import formatdate
-
-    skew = ClockSkew()
-    for _ in range(3):
-        skew.note(formatdate(EPOCH + ahead, usegmt=True), EPOCH, EPOCH + took)
-    assert len(caplog.records) == (words is not None)  # once
-    if words is not None:
-        (record,) = caplog.records
-        assert record.levelname == "WARNING"
-        assert f"the server's clock is {words} this machine's, which spoils times of jobs" in record.getMessage()
-        assert extra(record)["skew"] == pytest.approx(ahead, abs=1.0)
-
-
-@pytest.mark.parametrize("date", [None, "", "yesterday", "Thu, 99 Nov 2026 10:00:00 GMT"])
-def test_a_date_that_is_none(caplog: pytest.LogCaptureFixture, date: str | None) -> None:
-    ClockSkew().note(date, EPOCH, EPOCH)
-    assert caplog.records == []
 
 
 async def test_a_session_tells_of_clock_skew_once(log: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from aiomig.testing import USER, FakeGrid, Site
+from aiomig.testing import FakeGrid, Site
 from tests.testing.fake_grid_calls import call, client, one, state, submit
 
 if TYPE_CHECKING:
@@ -179,13 +179,12 @@ async def test_wrong_use_is_explained(grid: FakeGrid, tmp_path: Path) -> None:
 
 
 async def test_live_output(tmp_path: Path) -> None:
-    site = Site(parse_time=0, liveio_time=0)
+    site = Site(parse_time=0, liveio_time=0, liveio_interval=0)
     async with FakeGrid(tmp_path / "home", site=site) as grid, client(grid) as http:
         grid.script(lambda job: job.executing().writes("half\n"))
         job_id = await submit(http, grid, EXECUTE="true")
         path = grid.home / "job_output" / job_id / f"{job_id}.stdout"
         for program in ("wsgi-bin", "cgi-bin"):
-            grid._jobs.records[job_id].live_asked = None
             await http.post(
                 f"/{program}/liveio.py",
                 data={"job_id": job_id, "action": "send", "_csrf": grid.token("liveio")},
@@ -208,11 +207,8 @@ async def test_project_finds_a_job_again(grid: FakeGrid) -> None:
 
 
 async def test_more_than_500_jobs_are_not_canceled_at_once(grid: FakeGrid) -> None:
-    from aiomig._spec.mrsl import Description
-
     grid.hold()
-    for _ in range(501):
-        grid._jobs.make(USER, Description({"EXECUTE": ("true",)}))
+    grid.add_jobs(501)
     async with client(grid) as http:
         answer = await call(http, "jobaction", job_id="*", action="cancel", _csrf=grid.token("jobaction"))
     assert one(answer, "error_text")["text"] == "Too many matching jobs (501)!"

@@ -21,7 +21,6 @@ import pytest
 
 import aiomig
 from aiomig import JobState
-from aiomig._shell.check import CommandCheck, Verdict
 from tests.golden.runs import Ending, Run, local_ending, put_before, recordings, run_of, snapshot
 
 if TYPE_CHECKING:
@@ -315,21 +314,6 @@ async def refused(run: Run, field: str, folder: Path) -> None:
         assert field in {fault.field.partition("[")[0] for fault in caught.value.faults}
         assert all(fault.problem and fault.remedy for fault in caught.value.faults)
         assert await mig.jobs() == []
-
-
-async def test_commands_are_refused_where_bash_cannot_read_them() -> None:
-    """And nowhere else, however odd they are. What ends the shell is warned of: these lost all, or were lucky."""
-    found: dict[str, Verdict] = {}
-    for name, recording in RECORDINGS.items():
-        with suppress(aiomig.SpecError):
-            found[name] = await CommandCheck().verdict(aiomig.JobSpec.from_mrsl(run_of(recording, {}).mrsl).commands)
-    wrong = {name for name, verdict in found.items() if verdict.faults}
-    assert wrong == {name for name, (what, _) in DIFFERENT.items() if what == "refused commands"}
-    warned = {name: run_of(RECORDINGS[name], {}).final["status"] for name, verdict in found.items() if verdict.warnings}
-    lucky = {"exec-true", "retry-then-ok", "set-e-ok", "quote-double", "quote-last", "quote-single"}
-    lost = {"exit3-early", "missing-plus-retry", "out-exit3", "output-before-fail", "retry-default", "retry-exit3"}
-    lost |= {"set-e-false", "set-u", "hash-raw"}
-    assert warned == {**dict.fromkeys(lucky, "FINISHED"), **dict.fromkeys(lost, "FAILED")}
 
 
 async def test_cpu_limit(place: Path) -> None:

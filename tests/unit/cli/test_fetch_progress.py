@@ -11,7 +11,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Done
+    from tests.cli.conftest import Done
 
     Cli = Callable[..., Done]
 

@@ -24,7 +24,7 @@ from aiomig.cli._timeline import Span, spans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Done
+    from tests.cli.conftest import Done
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -324,7 +324,7 @@ def test_spans_of_a_timeline() -> None:
 
 def test_an_unreachable_grid_has_its_jobs_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(mode="grid", config=Path("my conf"), jobs=["1_2"])
-    assert _app._ended_by(settings, ExceptionGroup("x", [ConnectionFailed("no answer")])) == ExitCode.UNAVAILABLE
+    assert _app._report_failure(settings, ExceptionGroup("x", [ConnectionFailed("no answer")])) == ExitCode.UNAVAILABLE
     assert capsys.readouterr().err.splitlines() == [
         "aiomig: no answer",
         "aiomig: the grid has its jobs all the same; later: aiomig --grid --config 'my conf' wait 1_2",

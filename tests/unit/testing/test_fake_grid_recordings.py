@@ -19,7 +19,7 @@ import pytest
 from aiomig.testing import USER, FakeGrid, Request, Response, Site
 from tests.recordings import EXCHANGES, Exchange
 from tests.testing.fake_grid_calls import client, one
-from tests.testing.fake_grid_world import JOB_ID, arrange_files, arrange_jobs
+from tests.unit.testing.fake_grid_world import JOB_ID, arrange_files, arrange_jobs
 
 OTHER = "/C=DK/ST=NA/L=NA/O=Test Org/OU=NA/CN=Other User/emailAddress=other@example.org"
 CLIENTS = {
@@ -56,7 +56,7 @@ class Recorded:
 
 
 def _recorded() -> list[Recorded]:
-    path = Path(__file__).parents[1] / "data" / "fake_grid" / "requests.jsonl"
+    path = Path(__file__).parents[2] / "data" / "fake_grid" / "requests.jsonl"
     rows = (json.loads(line) for line in path.read_text("utf-8").splitlines())
     return [Recorded(row["name"], EXCHANGES[row["name"]], row) for row in rows]
 
