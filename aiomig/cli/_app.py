@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import GridError, __version__
+from .._core.display import printable
 from ._exit_codes import MEANINGS, ExitCode, exit_code_of, sentence
-from ._output import say
-from ._settings import SHARED_NAMES, Settings, shared_options
+from ._output import OutputFailed, say, to_json, write_error
+from ._settings import Settings, shared_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,33 +126,6 @@ class Program(click.Group):
             formatter.write_dl([(str(int(code)), meaning) for code, meaning in MEANINGS.items()])
 
 
-class ReaderGone(Exception):
-    """Whoever reads our standard output went away. Not an `OSError`: click ends programs by those on its own."""
-
-
-class Command(click.Command):
-    """A command; its help keeps the options that all have apart from its own."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs it."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ReaderGone from error
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Two lists of options."""
-        own: list[tuple[str, str]] = []
-        shared: list[tuple[str, str]] = []
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None:
-                (shared if parameter.name in SHARED_NAMES else own).append(record)
-        for title, records in (("Options", own), ("Options of all commands, which may stand before its name", shared)):
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
-
-
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -170,10 +142,10 @@ def app() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line.
+    """Run a command line.
 
     Args:
-        arguments: without the name of the program; default are those of this process.
+        arguments: without the name of the program; the default are those of this process.
 
     Returns:
         The exit code.
@@ -183,42 +155,43 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code: Any = app.main(arguments, prog_name="aiomig", standalone_mode=False, obj=settings)
         return int(code or 0)
     except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
+        write_error(f"{error.format_message()}\n")
         return ExitCode.USAGE
     except click.ClickException as error:
-        _tell(settings, error, error.format_message(), ExitCode(error.exit_code))
+        _report(settings, error, error.format_message(), ExitCode(error.exit_code))
         if isinstance(error, click.UsageError) and error.ctx is not None and not settings.json:
-            sys.stderr.write(f"Try '{error.ctx.command_path} --help'.\n")
+            write_error(f"Try '{error.ctx.command_path} --help'.\n")
         return error.exit_code
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
-        return _ended_by(settings, error)
+    except SystemExit:
+        return ExitCode.BROKEN_PIPE  # click ends the program so if the reader of its help is gone
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, the user gets a sentence
+        return _report_failure(settings, error)
 
 
-def _ended_by(settings: Settings, error: BaseException) -> int:
+def _report_failure(settings: Settings, error: BaseException) -> int:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ReaderGone):
-        # Nothing more is written, not even when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, OutputFailed) and error.reader_gone:
         return ExitCode.BROKEN_PIPE
-    code = exit_code_of(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        _tell(settings, error, "interrupted", ExitCode.INTERRUPTED)
+        _report(settings, error, "interrupted", ExitCode.INTERRUPTED)
         return ExitCode.INTERRUPTED
     if settings.debug:
-        traceback.print_exception(error)
-    _tell(settings, error, sentence(error), code)
-    if isinstance(error, GridError) and settings.jobs and not settings.quiet:
+        write_error(printable("".join(traceback.format_exception(error)), keep="\n"))
+    code = exit_code_of(error)
+    _report(settings, error, sentence(error), code)
+    if settings.jobs and not settings.quiet and not settings.json:
         names = " ".join(settings.jobs[:3])
-        say(f"the grid has its jobs all the same; later: aiomig {settings.switches}wait {names}")
+        if isinstance(error, GridError):
+            say(f"the grid has its jobs all the same; later: aiomig {settings.switches}wait {names}")
+        elif isinstance(error, OutputFailed):
+            say(f"its jobs are not affected: {names}")
     return code
 
 
-def _tell(settings: Settings, error: BaseException, text: str, code: ExitCode) -> None:
+def _report(settings: Settings, error: BaseException, text: str, code: ExitCode) -> None:
     if not settings.json:
         say(text)
         return
-    import json
-
     value = {"error": {"type": type(error).__name__, "message": text, "exit_code": int(code)}}
-    sys.stderr.write(json.dumps(value, ensure_ascii=False) + "\n")
+    write_error(f"{to_json(value)}\n")

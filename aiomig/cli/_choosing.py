@@ -1,4 +1,4 @@
-"""Which jobs are meant: ids, patterns, or the last one."""
+"""Finds the jobs that a command line names: by ids, patterns, or "last"."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ LAST = "last"
 
 
 def jobs_argument(*, required: bool = True) -> Callable[[_F], _F]:
-    """The argument that names jobs."""
+    """Return the decorator for the argument that names jobs."""
     return click.argument("names", nargs=-1, required=required, metavar="JOB..." if required else "[JOB]...")
 
 
-async def chosen_or_unfinished(mig: Session, names: Sequence[str]) -> list[Job]:
-    """The jobs that are meant, as `chosen`; without any name all that have not ended."""
+async def jobs_named_or_unfinished(mig: Session, names: Sequence[str]) -> list[Job]:
+    """Return the jobs that are named, as `jobs_named`; without a name all jobs that have not ended."""
     if names:
-        return await chosen(mig, names)
+        return await jobs_named(mig, names)
     jobs = await mig.jobs()
     statuses = await mig.statuses(jobs) if jobs else {}
     unfinished = [job for job in jobs if job.id in statuses and not statuses[job.id].state.is_final]
     current().jobs += [job.id for job in unfinished]
     if not unfinished and not current().quiet:
-        say("there is no job that has not ended")
+        say("all jobs have ended" if jobs else "there are no jobs")
     return unfinished
 
 
-async def chosen(mig: Session, names: Sequence[str]) -> list[Job]:
-    """The jobs that are meant: each once, in order; of patterns the newest first.
+async def jobs_named(mig: Session, names: Sequence[str]) -> list[Job]:
+    """Return the jobs that are named: each once, in order; those of a pattern newest first.
 
     Raises:
         JobNotFound: a pattern matches nothing, or there is no last job.
@@ -47,13 +47,13 @@ async def chosen(mig: Session, names: Sequence[str]) -> list[Job]:
     jobs: dict[str, Job] = {}
     for name in names:
         if name == LAST:
-            found = await mig.jobs(newest=1)
+            matches = await mig.jobs(newest=1)
         elif "*" in name or "?" in name:
-            found = await mig.jobs(name)
+            matches = await mig.jobs(name)
         else:
-            found = [mig.job(name)]
-        if not found:
+            matches = [mig.job(name)]
+        if not matches:
             raise JobNotFound(name, "there is no job yet" if name == LAST else "no job's id matches")
-        jobs |= {job.id: job for job in found}
+        jobs |= {job.id: job for job in matches}
     current().jobs += jobs
     return list(jobs.values())

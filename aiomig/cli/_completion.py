@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from ._app import Command, app
+from ._app import app
+from ._command import command
 from ._output import write
 
 
-@click.command(cls=Command)
+@command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes a shell complete the commands and options of aiomig.

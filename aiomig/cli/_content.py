@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._exit_codes import ExitCode
+from ._output import read_bytes, write_bytes, write_json, write_table
 from ._output import write as print_line
-from ._output import write_bytes, write_json, write_table
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from .. import Session
@@ -23,10 +21,8 @@ _COUNTS = {"LINES": "right", "WORDS": "right", "BYTES": "right", "PATH": "left"}
 _paths = click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 
 
-@click.command(cls=Command)
+@command("cat")
 @_paths
-@shared_options
-@with_session
 async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     """Print files of the MiG home, byte for byte."""
     for path in paths:
@@ -47,7 +43,7 @@ async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
             return
 
 
-@click.command(cls=Command)
+@command("head")
 @_paths
 @click.option(
     "--lines",
@@ -58,8 +54,6 @@ async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
     show_default=True,
     help="So many at most.",
 )
-@shared_options
-@with_session
 async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
     """Print the first lines of files of the MiG home. See also: aiomig tail."""
     for path in paths:
@@ -71,11 +65,9 @@ async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
             print_line(line, content=True)
 
 
-@click.command(cls=Command)
+@command("grep")
 @click.argument("pattern")
 @_paths
-@shared_options
-@with_session
 async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
     """Print the lines of files in which a regular expression (of Python) is found. Exits with 1 where none is."""
     any_found = False
@@ -90,10 +82,8 @@ async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
     return ExitCode.WELL if any_found else ExitCode.NOT_WELL
 
 
-@click.command(cls=Command)
+@command("wc")
 @_paths
-@shared_options
-@with_session
 async def wc(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     """Count lines, words and bytes of files of the MiG home."""
     counts = {path: await mig.files.word_count(path) for path in paths}
@@ -104,11 +94,9 @@ async def wc(mig: Session, /, *, paths: tuple[str, ...]) -> None:
         write_table(_COUNTS, rows)
 
 
-@click.command(cls=Command)
+@command("checksum")
 @_paths
 @click.option("--algorithm", "-a", default="sha256", show_default=True, help="sha256, sha512, md5, …")
-@shared_options
-@with_session
 async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -> None:
     """Print checksums of files of the MiG home, as sha256sum does."""
     for path in paths:
@@ -119,7 +107,7 @@ async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -
             print_line(f"{digest}  {path}")
 
 
-@click.command(cls=Command)
+@command("read")
 @click.argument("path", metavar="FILE")
 @click.option(
     "--start", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The first byte, counted from 0."
@@ -127,8 +115,6 @@ async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -
 @click.option(
     "--end", type=click.IntRange(0), metavar="N", help="The byte after the last; default is the end of the file."
 )
-@shared_options
-@with_session
 async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> None:
     """Print a range of the bytes of a file of the MiG home."""
     if end is not None and end < start:
@@ -136,7 +122,7 @@ async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> No
     await _copy(mig, path, start, end)
 
 
-@click.command(cls=Command)
+@command("write")
 @click.argument("path", metavar="FILE")
 @click.option(
     "--start",
@@ -144,11 +130,9 @@ async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> No
     metavar="N",
     help="Write into the file from this byte on, instead of replacing it.",
 )
-@shared_options
-@with_session
 async def write(mig: Session, /, *, path: str, start: int | None) -> None:
     """Write standard input into a file of the MiG home: make or replace it, or with --start change a part of it."""
-    data = sys.stdin.buffer.read()
+    data = read_bytes()
     if start is None:
         await mig.files.write_bytes(path, data)
     else:

@@ -12,11 +12,12 @@ import anyio
 import click
 
 from .. import Config, JobState, MigError
-from ._app import Command
+from .._core.display import printable
+from ._command import command
 from ._exit_codes import ExitCode, sentence
 from ._output import duration, local_time, terminal, write, write_json
 from ._running import attended, run_async
-from ._settings import Settings, current, shared_options
+from ._settings import Settings, current
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +60,7 @@ class Report:
             write_json(finding._asdict())
         elif self._console is not None:
             self._console.print(f"{outcome:<8}", style=_STYLES[outcome], end="")
-            self._console.print(f"{check:<14} {detail}", soft_wrap=True)
+            self._console.print(printable(f"{check:<14} {detail}"), soft_wrap=True)
         else:
             write(f"{outcome:<8}{check:<14} {detail}")
 
@@ -73,7 +74,7 @@ class Report:
         return not any(finding.outcome == "FAILED" for finding in self.findings)
 
 
-@click.command(cls=Command)
+@command("doctor")
 @click.option("--no-job", is_flag=True, help="Run no job.")
 @click.option(
     "--patience",
@@ -83,7 +84,6 @@ class Report:
     metavar="SECONDS",
     help="How long a job may take.",
 )
-@shared_options
 def doctor(no_job: bool, patience: int) -> None:
     """Check everything that jobs need, and say what to do about what is wrong. Exits with 1 where something is.
 

@@ -20,6 +20,7 @@ from .. import (
     SubmitErrors,
     SubmitRejected,
 )
+from ._output import OutputFailed
 
 
 class ExitCode(IntEnum):
@@ -51,7 +52,7 @@ MEANINGS = {
     ExitCode.UNAVAILABLE: "the grid cannot be reached or failed, or local mode cannot work here",
     ExitCode.SOFTWARE: "a fault in aiomig: --debug shows where",
     ExitCode.IN_THE_WAY: "a file is in the way",
-    ExitCode.INPUT_OUTPUT: "a file of this machine cannot be read or written",
+    ExitCode.INPUT_OUTPUT: "a file of this machine, or standard output, cannot be read or written",
     ExitCode.REFUSED: "certificate or key were refused, or a path is",
     ExitCode.CONFIGURATION: "the configuration is missing or wrong",
     ExitCode.NO_EXIT_CODE: "run: the job has no exit code, for it FAILED, EXPIRED, was CANCELED, or lost its results",
@@ -74,6 +75,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (LocalError, ExitCode.UNAVAILABLE),
     (NoSession, ExitCode.UNAVAILABLE),
     (JobError, ExitCode.NOT_WELL),
+    (OutputFailed, ExitCode.INPUT_OUTPUT),
     (FileNotFoundError, ExitCode.NOT_FOUND),
     (FileExistsError, ExitCode.IN_THE_WAY),
     (OSError, ExitCode.INPUT_OUTPUT),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import Config, ConfigError
-from ._app import Command
+from ._command import command
 from ._output import local_time, say, write, write_json
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ _PEM_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _CERTIFICATE, _KEY, _CA, _CONFIG = "cert.pem", "key.pem", "cacert.pem", "miguser.conf"
 
 
-@click.command(cls=Command)
+@command("init")
 @click.option("--url", required=True, help="The certificate host of the site: https://HOST[:PORT].")
 @click.option("--p12", type=_PEM_FILE, help="The certificate and key as a PKCS#12 file, as browsers save it.")
 @click.option("--certificate", type=_PEM_FILE, help="The certificate as a PEM file; with --key.")
@@ -42,7 +42,6 @@ _CERTIFICATE, _KEY, _CA, _CONFIG = "cert.pem", "key.pem", "cacert.pem", "miguser
     help="Where the files are made.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-@shared_options
 def init(
     url: str,
     p12: Path | None,
@@ -64,7 +63,7 @@ def init(
     """
     if p12 is not None and (certificate or key):
         raise click.UsageError("--p12 has certificate and key already; leave out --certificate and --key")
-    folder = folder.expanduser()
+    folder = _expanded(folder)
     if p12 is not None:
         files = _from_pkcs12(p12, _password(password_file), encrypted=encrypt_key)
     elif certificate is not None and key is not None:
@@ -121,6 +120,13 @@ def _from_pkcs12(path: Path, password: bytes | None, *, encrypted: bool) -> dict
     }
 
 
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home folder; set HOME, or give --folder") from error
+
+
 def _configuration(url: str, folder: Path, *, with_ca: bool) -> bytes:
     place = Path(os.path.abspath(folder))  # noqa: PTH100 - links in it are the user's to change
     lines = [
@@ -164,7 +170,7 @@ def _check(path: Path) -> None:
         write_json({"config": path, "subject": credential.subject, "not_after": credential.not_after})
         return
     write(f"{path}: {credential.subject}, valid until {local_time(credential.not_after)}")
-    usual = Path("~/.mig/miguser.conf").expanduser()
+    usual = Path(os.path.expanduser("~/.mig/miguser.conf"))  # noqa: PTH111 - there may be no home folder
     option = "" if path == usual else f" --config {path}"
     if not current().quiet:
         say(f"next: aiomig doctor{option}")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import JobError, JobNotFound, JobState
-from ._app import Command
-from ._choosing import chosen, chosen_or_unfinished, jobs_argument
+from ._choosing import jobs_argument, jobs_named, jobs_named_or_unfinished
+from ._command import command
 from ._exit_codes import ExitCode
 from ._output import ended_at, local_time, result_value, say, short_time, write, write_bytes, write_json, write_table
 from ._progress import progress_bar
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left", "ENDED": "left", "RESOURCE": "left"}
 
 
-@click.command(cls=Command)
+@command("jobs")
 @click.argument("pattern", default="*")
 @click.option(
     "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="At most so many."
@@ -39,8 +38,6 @@ _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left
     help="Only these.",
 )
 @click.option("--ids", is_flag=True, help="Print ids only.")
-@shared_options
-@with_session
 async def jobs(
     mig: Session, /, *, pattern: str, newest: int, everything: bool, states: tuple[str, ...], ids: bool
 ) -> None:
@@ -63,13 +60,11 @@ def _row(status: JobStatus) -> list[str]:
     return [status.job_id, str(status.state), *map(short_time, times), status.resource or "-"]
 
 
-@click.command(cls=Command)
+@command("status")
 @jobs_argument()
-@shared_options
-@with_session
 async def status(mig: Session, /, *, names: tuple[str, ...]) -> None:
     """Show all that is known of jobs: times, attempts, reasons. JOB is an id, a pattern, or "last"."""
-    wanted = await chosen(mig, names)
+    wanted = await jobs_named(mig, names)
     known = await mig.statuses(wanted)
     for job in wanted:
         if job.id not in known:
@@ -107,11 +102,9 @@ def _lines(status: JobStatus) -> list[str]:
     return [f"{name:<10} {fact}" for name, fact in told.items()]
 
 
-@click.command(cls=Command)
+@command("wait")
 @jobs_argument(required=False)
 @click.option("--any", "first", is_flag=True, help="Come back when one of them has ended.")
-@shared_options
-@with_session
 async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
     """Wait until jobs have ended, whatever their end.
 
@@ -120,7 +113,7 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
     to the jobs.
     """
     code = ExitCode.WELL
-    async for job in mig.as_completed(await chosen_or_unfinished(mig, names)):
+    async for job in mig.as_completed(await jobs_named_or_unfinished(mig, names)):
         result = await job.result(check=False)
         if not result.ok:
             code = ExitCode.NOT_WELL
@@ -134,13 +127,11 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
     return code
 
 
-@click.command(cls=Command)
+@command("output")
 @jobs_argument()
 @click.option("--stdout", "only_stdout", is_flag=True, help="Standard output only.")
 @click.option("--stderr", "only_stderr", is_flag=True, help="Standard error only, on standard output.")
 @click.option("--no-wait", is_flag=True, help="What there is by now.")
-@shared_options
-@with_session
 async def output(
     mig: Session, /, *, names: tuple[str, ...], only_stdout: bool, only_stderr: bool, no_wait: bool
 ) -> None:
@@ -150,7 +141,7 @@ async def output(
     """
     if only_stdout and only_stderr:
         raise click.UsageError("--stdout and --stderr are both given; leave both out for both")
-    for job in await chosen(mig, names):
+    for job in await jobs_named(mig, names):
         stdout = b"" if only_stderr else await job.stdout_bytes(wait=not no_wait)
         stderr = b"" if only_stdout else await job.stderr_bytes(wait=not no_wait)
         if current().json:
@@ -160,20 +151,18 @@ async def output(
         write_bytes(stderr, to_stderr=not only_stderr)
 
 
-@click.command(cls=Command)
+@command("fetch")
 @jobs_argument()
 @click.option(
     "--to", type=click.Path(path_type=Path, file_okay=False), default=".", help="The folder; default: this one."
 )
-@shared_options
-@with_session
 async def fetch(mig: Session, /, *, names: tuple[str, ...], to: Path) -> int:
     """Wait for the end of jobs, and download their outputs. JOB is an id, a pattern, or "last".
 
     Of several jobs the outputs go into a folder each, named by the job. What there is of a job that failed is
     downloaded, too. In local mode this runs what waits in the home.
     """
-    wanted = await chosen(mig, names)
+    wanted = await jobs_named(mig, names)
     code = ExitCode.WELL
     for job in wanted:
         await job.wait()

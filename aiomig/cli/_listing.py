@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._exit_codes import ExitCode
 from ._output import local_time, size, write, write_json, write_table
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,26 +19,22 @@ if TYPE_CHECKING:
 _LONG = {"SIZE": "right", "MODIFIED": "left", "PATH": "left"}
 
 
-@click.command(cls=Command)
+@command("ls")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--long", "-l", is_flag=True, help="With sizes and times.")
 @click.option("--recursive", "-R", is_flag=True, help="All below, too.")
 @click.option("--all", "-a", "hidden", is_flag=True, help="Dot names, too.")
-@shared_options
-@with_session
 async def ls(mig: Session, /, *, paths: tuple[str, ...], long: bool, recursive: bool, hidden: bool) -> None:
     """List directories of the MiG home, or what a quoted pattern of * and ? matches."""
     for path in paths or (".",):
         _show(await mig.files.ls(path, recursive=recursive, hidden=hidden), long=long)
 
 
-@click.command(cls=Command)
+@command("find")
 @click.argument("pattern")
 @click.argument("path", default=".")
 @click.option("--long", "-l", is_flag=True, help="With sizes and times.")
 @click.option("--all", "-a", "hidden", is_flag=True, help="Dot names, too.")
-@shared_options
-@with_session
 async def find(mig: Session, /, *, pattern: str, path: str, long: bool, hidden: bool) -> int:
     """Find files below PATH whose name matches a quoted PATTERN of * and ?. Exits with 1 where none does."""
     found = await mig.files.find(pattern, path, hidden=hidden)
@@ -65,20 +60,16 @@ def _row(info: FileInfo) -> list[str]:
     return ["-" if info.is_dir else size(info.size), local_time(info.modified_at), _name(info)]
 
 
-@click.command(cls=Command)
+@command("stat")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@shared_options
-@with_session
 async def stat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     """Show size and time of files of the MiG home."""
     _show([await mig.files.stat(path) for path in paths], long=True)
 
 
-@click.command(cls=Command)
+@command("du")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--bytes", "-b", "exact", is_flag=True, help="In bytes.")
-@shared_options
-@with_session
 async def du(mig: Session, /, *, paths: tuple[str, ...], exact: bool) -> None:
     """Add up the sizes of all files below directories of the MiG home."""
     for path in paths or (".",):

@@ -1,15 +1,21 @@
-"""What a command says: data on standard output; all else on standard error, as sentences."""
+"""What a command writes: data on standard output; everything else on standard error, as sentences."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
+import re
+import select
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypedDict
 
 from .. import JobState
+from .._core.display import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,39 +33,63 @@ _STYLES = {
     JobState.CANCELED: "yellow",
     JobState.FROZEN: "blue",
 }
+_LINES = "\n\t"
+
+
+class OutputFailed(Exception):
+    """Standard output cannot be written. Not an `OSError`: click ends the program itself for some of those."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror or error}")
+        self.reader_gone = isinstance(error, BrokenPipeError)
 
 
 def say(text: str) -> None:
-    """A sentence for the user, on standard error."""
-    sys.stderr.write(f"aiomig: {printable(text)}\n")
-    sys.stderr.flush()
+    """Write a sentence for the user on standard error."""
+    write_error(f"aiomig: {printable(text, keep=_LINES)}\n")
+
+
+def write_error(text: str) -> None:
+    """Write text on standard error. If that fails there is nobody to tell, and the command goes on."""
+    _send_error(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
 def write(text: str, *, content: bool = False) -> None:
-    """A line of the answer, on standard output.
+    """Write a line of the answer on standard output.
 
     Args:
-        text: the line.
-        content: it is what a file or a job holds, and shown as it is; else a terminal gets what it cannot obey.
+        text: the line. On a terminal, characters that it would obey are written as escapes.
+        content: whether it is a line of a file or of a job's output, in which a tab is kept.
     """
-    sys.stdout.write(f"{printable(text) if not content and sys.stdout.isatty() else text}\n")
-    sys.stdout.flush()
+    if sys.stdout.isatty():
+        text = printable(text, keep="\t" if content else _LINES)
+    _send(sys.stdout, f"{text}\n".encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"))
 
 
 def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
-    """Bytes as they are, on standard output or standard error."""
+    """Write the content of a file or the output of a job: byte for byte, or on a terminal as `write` does."""
     stream = sys.stderr if to_stderr else sys.stdout
-    stream.flush()
-    left = memoryview(data)
-    while left:  # under PYTHONUNBUFFERED it takes as much as it likes
-        left = left[stream.buffer.write(left) :]
-    stream.buffer.flush()
+    if stream.isatty():
+        data = printable(data.decode("utf-8", "backslashreplace").replace("\r\n", "\n"), keep=_LINES).encode()
+    if to_stderr:
+        _send_error(data)
+    else:
+        _send(stream, data)
 
 
 def write_json(value: object) -> None:
-    """A value as one line of JSON, on standard output."""
-    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    """Write a value as one line of JSON on standard output."""
+    _send(sys.stdout, f"{to_json(value)}\n".encode())
+
+
+def to_json(value: object) -> str:
+    """Return a value as one line of JSON, in which what a terminal would obey is escaped."""
+    text = json.dumps(value, default=_plain, ensure_ascii=False)
+    return text if text.isprintable() else re.sub(r"\W", _escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
 
 
 def _plain(value: Any) -> object:
@@ -74,13 +104,57 @@ def _plain(value: Any) -> object:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def printable(text: str) -> str:
-    """A text without what a terminal would obey: names of files and words of a server may hold that."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
-    )
+def _send(stream: TextIO, data: bytes) -> None:
+    try:
+        _send_all(stream, data)
+    except OSError as error:
+        raise OutputFailed(error) from error
+
+
+def _send_error(data: bytes) -> None:
+    with suppress(OSError):
+        _send_all(sys.stderr, data)
+
+
+def _send_all(stream: TextIO, data: bytes) -> None:
+    """Write all bytes at once: what stays in a buffer would fail when the program ends."""
+    stream.flush()
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:  # not a file, in tests
+        stream.buffer.write(data)
+        return
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # another program set the pipe to this mode
+            select.select([], [descriptor], [])
+
+
+def read_bytes() -> bytes:
+    """Return what standard input holds.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise OSError(f"standard input cannot be read: {error.strerror}") from error
+
+
+def read_text() -> str:
+    """Return what standard input holds.
+
+    Raises:
+        ValueError: it is not text in UTF-8.
+        OSError: it cannot be read.
+    """
+    try:
+        return read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input is not text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
 class ResultValue(TypedDict):
@@ -95,7 +169,7 @@ class ResultValue(TypedDict):
 
 
 def result_value(result: JobResult) -> ResultValue:
-    """A result in JSON."""
+    """Return a result as a JSON value."""
     return {
         "job_id": result.status.job_id,
         "state": str(result.status.state),
@@ -107,7 +181,7 @@ def result_value(result: JobResult) -> ResultValue:
 
 
 def terminal(*, stderr: bool = False) -> Console | None:
-    """What draws on a terminal; ``None`` where there is none, and plain lines are wanted."""
+    """Return a console to draw on; ``None`` if the stream is not a terminal and plain lines are wanted."""
     if not (sys.stderr if stderr else sys.stdout).isatty():
         return None
     from rich.console import Console
@@ -116,7 +190,7 @@ def terminal(*, stderr: bool = False) -> Console | None:
 
 
 def write_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> None:
-    """A table: on a terminal in colours and in its width, else as lines of aligned words.
+    """Write a table: on a terminal in colours and as wide as that, else as lines of aligned words.
 
     Args:
         columns: the heading and the alignment (``"left"`` or ``"right"``) of each.
@@ -135,14 +209,14 @@ def write_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> No
 
 
 def rich_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> Table:
-    """The same for rich; states are coloured."""
+    """Return a table for rich, with coloured states."""
     from rich.table import Table
     from rich.text import Text
 
     lines = [[printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, (heading, align) in enumerate(columns.items()):
-        # Where there is too little room, the last column gives way: ids are there to be copied.
+        # If there is too little room, the last column becomes shorter: ids are there to be copied.
         widest = max(len(heading), *(len(line[number]) for line in lines)) if lines else len(heading)
         least = widest if number < len(columns) - 1 else len(heading)
         side: Literal["left", "right"] = "right" if align == "right" else "left"
@@ -153,7 +227,7 @@ def rich_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> Tab
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``3.2 s``, ``4m05s``, ``2h07m``, ``3d04h``."""
+    """Return seconds as people write them: ``3.2s``, ``4m05s``, ``2h07m``, ``3d04h``."""
     if seconds < 60:
         return f"{max(seconds, 0):.1f}s"
     whole = round(seconds)
@@ -165,7 +239,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: ``17 B``, ``4.2 KiB``."""
+    """Return bytes as people write them: ``17 B``, ``4.2 KiB``."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -175,17 +249,17 @@ def size(count: int) -> str:
 
 
 def local_time(when: datetime | None) -> str:
-    """A time on this machine's clock; ``-`` where it is not known."""
+    """Return a time in the time zone of this machine, or ``-``."""
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when is not None else "-"
 
 
 def ended_at(status: JobStatus) -> datetime | None:
-    """When a job ended, if it did and the grid says so."""
+    """Return when a job ended, if it did and the grid reports it."""
     return status.finished_at or status.failed_at or status.canceled_at if status.state.is_final else None
 
 
 def short_time(when: datetime | None) -> str:
-    """A time for a table: on a terminal without what goes without saying."""
+    """Return a time for a table: on a terminal without the date if that is today."""
     if when is None or not sys.stdout.isatty():
         return local_time(when)
     here = when.astimezone()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._exit_codes import ExitCode
-from ._output import write, write_json
-from ._running import with_session
+from ._output import read_text, write, write_json
 from ._settings import current, shared_options
 
 if TYPE_CHECKING:
@@ -34,27 +32,23 @@ def queue() -> None:
     """
 
 
-@queue.command(cls=Command)
+@command("create", queue)
 @_name
 @click.option("--exist-ok", is_flag=True, help="It may be there already.")
-@shared_options
-@with_session
 async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
     """Make a queue."""
     await mig.queue(name).create(exist_ok=exist_ok)
 
 
-@queue.command(cls=Command)
+@command("send", queue)
 @_name
 @click.argument("message", required=False)
-@shared_options
-@with_session
 async def send(mig: Session, /, *, name: str, message: str | None) -> None:
     """Send a message, or what standard input holds but for its last line break; and print the id of the message.
 
     A message is text without < and >.
     """
-    text = message if message is not None else sys.stdin.read().removesuffix("\n")
+    text = message if message is not None else read_text().removesuffix("\n")
     message_id = await mig.queue(name).send(text)
     if current().json:
         write_json({"queue": name, "id": message_id})
@@ -62,11 +56,9 @@ async def send(mig: Session, /, *, name: str, message: str | None) -> None:
         write(message_id)
 
 
-@queue.command(cls=Command)
+@command("receive", queue)
 @_name
 @click.option("--keep", is_flag=True, help="Leave it in the queue.")
-@shared_options
-@with_session
 async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
     """Print the next message of a queue, and remove it there. Exits with 1 where the queue is empty.
 
@@ -81,10 +73,8 @@ async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
     return ExitCode.NOT_WELL if message is None else ExitCode.WELL
 
 
-@queue.command("list", cls=Command)
+@command("list", queue)
 @click.argument("name", metavar="[QUEUE]", required=False)
-@shared_options
-@with_session
 async def list_(mig: Session, /, *, name: str | None) -> None:
     """List all queues, or the ids of the messages in one, the next one first."""
     found = [each.name for each in await mig.queues()] if name is None else await mig.queue(name).list()
@@ -95,11 +85,9 @@ async def list_(mig: Session, /, *, name: str | None) -> None:
         write(each)
 
 
-@queue.command(cls=Command)
+@command("remove", queue)
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
 @click.option("--force", "-f", is_flag=True, help="It need not be there.")
-@shared_options
-@with_session
 async def remove(mig: Session, /, *, names: tuple[str, ...], force: bool) -> None:
     """Remove queues with the messages in them."""
     for name in names:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from .. import CheckReport, JobSpec, JobState, SpecError
-from ._app import Command
+from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
-from ._output import duration, ended_at, result_value, say, terminal, write, write_bytes, write_json
+from ._output import duration, ended_at, read_text, result_value, say, terminal, write, write_bytes, write_json
 from ._progress import progress_bar
-from ._running import with_session
-from ._settings import current, local_files, shared_options
+from ._settings import current, local_files
 
 if TYPE_CHECKING:
     from .. import Job, JobResult, Session
 
-_WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
-
-@click.command(cls=Command, context_settings=_WORDS)
+@command("run", options_first=True)
 @describing_options
 @click.option(
     "--fetch-to",
@@ -38,8 +34,6 @@ _WORDS = {"ignore_unknown_options": False, "allow_interspersed_args": False}
     type=click.Choice(["leave", "cancel"]),
     help="What Ctrl-C does to the job: by default it is canceled in local mode, and left on a grid.",
 )
-@shared_options
-@with_session
 async def run(
     mig: Session,
     /,
@@ -123,10 +117,8 @@ async def _follow(job: Job) -> None:
         group.start_soon(lines, "stderr")
 
 
-@click.command(cls=Command, context_settings=_WORDS)
+@command("submit", options_first=True)
 @describing_options
-@shared_options
-@with_session
 async def submit(mig: Session, /, **options: Any) -> None:
     """Submit a job, and print its id.
 
@@ -138,23 +130,22 @@ async def submit(mig: Session, /, **options: Any) -> None:
     await _told(mig, [await mig.submit(job_spec(**options))])
 
 
-@click.command("submit-mrsl", cls=Command)
+@command("submit-mrsl")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=local_files)
-@shared_options
-@with_session
 async def submit_mrsl(mig: Session, /, *, files: tuple[str, ...]) -> None:
     """Submit job descriptions written by hand in mRSL (- is standard input), and print their ids.
 
     Their INPUTFILES lie in the MiG home, their OUTPUTFILES go there. In local mode jobs run as aiomig submit says.
     """
     for file in files:
-        submitted = mig.submit(JobSpec.from_mrsl(sys.stdin.read())) if file == "-" else mig.submit_mrsl(file)
+        submitted = mig.submit(JobSpec.from_mrsl(read_text())) if file == "-" else mig.submit_mrsl(file)
         await _told(mig, [await submitted])
 
 
 async def _told(mig: Session, jobs: list[Job]) -> None:
     """Prints the ids of new jobs; says where one has to wait for somebody to run it."""
     settings = current()
+    settings.jobs += [job.id for job in jobs]
     for job in jobs:
         if settings.json:
             write_json({"job_id": job.id})
@@ -167,9 +158,8 @@ async def _told(mig: Session, jobs: list[Job]) -> None:
             say(f"all cores are in use: {status.job_id} runs while aiomig {settings.switches}wait {status.job_id} does")
 
 
-@click.command(cls=Command, context_settings=_WORDS)
+@command("mrsl", options_first=True)
 @describing_options
-@shared_options
 def mrsl(**options: Any) -> None:
     """Show the job description that would be sent, and send nothing. "example" stands for the job's own folder."""
     text = job_spec(**options).mrsl_text()
@@ -179,11 +169,9 @@ def mrsl(**options: Any) -> None:
         write(text.rstrip("\n"))
 
 
-@click.command(cls=Command, context_settings=_WORDS)
+@command("check", options_first=True)
 @describing_options
 @click.option("--job", "job_id", metavar="JOB", help="Ask of a job that waits, instead of one described here.")
-@shared_options
-@with_session
 async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
     """Ask whether the grid would take a job, and some resource could run it. Nothing is made or changed."""
     try:

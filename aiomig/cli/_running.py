@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import anyio
 import click
 
+from .._core.display import printable
 from ._exit_codes import ExitCode
-from ._output import say
+from ._output import OutputFailed, say
 from ._settings import current
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _ASKING_LASTS = 10.0
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 
-def with_session(
+def in_session(
     function: Callable[Concatenate[Session, _P], Awaitable[int | None]],
 ) -> Callable[_P, None]:
     """Makes a command of a function that works in an open session.
@@ -62,7 +63,7 @@ def run_async(function: Callable[[], Coroutine[Any, Any, int]], settings: Settin
 
 
 async def attended(settings: Settings, work: Callable[[Session], Awaitable[int | None]]) -> int:
-    """Works in an open session, with an eye on signals: see `with_session`."""
+    """Works in an open session, with an eye on signals: see `in_session`."""
     return await _Attended(settings, work).run()
 
 
@@ -100,12 +101,18 @@ class _Attended:
 
     async def _in_session(self) -> int | None:
         code: int | None = None
+        failure: OutputFailed | None = None
         async with self._settings.session() as session:
             with anyio.CancelScope() as self._part:
-                code = await self._work(session)
+                try:
+                    code = await self._work(session)
+                except OutputFailed as error:
+                    failure = error  # raised below: the session would cancel its jobs for an error
             self._part = self._whole
             if self._received is not None:
                 await self._tell(session)
+        if failure is not None:
+            raise failure
         return code
 
     async def _tell(self, session: Session) -> None:
@@ -130,6 +137,13 @@ def _farewell(settings: Settings, mode: str, left: list[str], known: int) -> str
     return f"interrupted; {jobs} {place}: {named}; see {program}wait {left[0]}, or end it by {program}cancel {left[0]}"
 
 
+class _Formatter(logging.Formatter):
+    """Writes what a terminal would obey as escapes: log lines hold words of servers and jobs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
+
+
 @contextmanager
 def _logging(settings: Settings) -> Iterator[None]:
     """Log lines of aiomig on standard error, warnings at least."""
@@ -138,7 +152,7 @@ def _logging(settings: Settings) -> Iterator[None]:
         level = logging.DEBUG if settings.debug or settings.verbose > 1 else logging.INFO
     logger = logging.getLogger("aiomig")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("aiomig: %(levelname)s: %(message)s"))
+    handler.setFormatter(_Formatter("aiomig: %(levelname)s: %(message)s"))
     handler.setLevel(level)
     before = logger.level
     logger.setLevel(level)

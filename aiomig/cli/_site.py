@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._output import write, write_json
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from .. import Keyword, Session, Site
 
 
-@click.command(cls=Command)
-@shared_options
-@with_session
+@command("site")
 async def site(mig: Session, /) -> None:
     """Show what the grid offers jobs: architectures, job types, runtime environments, and more that it lists."""
     found = await mig.site()
@@ -36,10 +33,8 @@ async def site(mig: Session, /) -> None:
         write(f"{name:<20}  {', '.join(values) or '-'}")
 
 
-@click.command(cls=Command)
+@command("docs")
 @click.argument("names", nargs=-1, metavar="[KEYWORD]...")
-@shared_options
-@with_session
 async def docs(mig: Session, /, *, names: tuple[str, ...]) -> None:
     """Show what the grid says of the keywords of job descriptions (mRSL), such as CPUTIME; default is all of them."""
     found = await mig.site()

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
 from ._output import duration, result_value, say, terminal, write, write_bytes, write_json
 from ._parameters import Parameter, combined, filled, parse, placeholders, read
-from ._running import with_session
-from ._settings import current, local_files, shared_options
+from ._settings import current, local_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _INTERVAL = 0.2
 
 
-@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@command("sweep", options_first=True)
 @describing_options
 @click.option(
     "--parameter", "-p", "given", multiple=True, metavar="NAME=VALUES", help="1:10, 0:1:0.25 or a,b,c; may be repeated."
@@ -58,8 +57,6 @@ _INTERVAL = 0.2
 @click.option("--retry-failed", is_flag=True, help="With --journal: run again what failed in earlier runs.")
 @click.option("--fetch-to", type=click.Path(path_type=Path, file_okay=False), help="A folder for the outputs.")
 @click.option("--print", "printed", is_flag=True, help="Print what each job wrote, instead of a line about it.")
-@shared_options
-@with_session
 async def sweep(
     mig: Session,
     /,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ._app import Command
-from ._choosing import LAST, chosen
+from ._choosing import LAST, jobs_named
+from ._command import command
 from ._output import write, write_json
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from .. import Session
@@ -20,7 +19,7 @@ _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
 """Counter, date, time and server (mig-protocol, job ids)."""
 
 
-@click.command(cls=Command)
+@command("tail")
 @click.argument("target", metavar="JOB|FILE")
 @click.option(
     "--lines",
@@ -33,8 +32,6 @@ _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
 )
 @click.option("--follow", "-f", is_flag=True, help="Print what the job writes from its beginning, until it ends.")
 @click.option("--stderr", "of_stderr", is_flag=True, help="Standard error of the job instead of standard output.")
-@shared_options
-@with_session
 async def tail(mig: Session, /, *, target: str, lines: int, follow: bool, of_stderr: bool) -> None:
     """Print the last lines of a job's output, running or ended, or of a file of the MiG home.
 
@@ -48,7 +45,7 @@ async def tail(mig: Session, /, *, target: str, lines: int, follow: bool, of_std
         for line in await mig.files.tail(target, lines) if lines else ():
             _print(line)
         return
-    (job,) = await chosen(mig, [target])
+    (job,) = await jobs_named(mig, [target])
     if follow:
         async for line in job.tail(stream):
             _print(line)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from .. import JobState
-from ._app import Command
-from ._choosing import chosen, jobs_argument
+from ._choosing import jobs_argument, jobs_named
+from ._command import command
 from ._exit_codes import ExitCode
 from ._output import ended_at, say, write
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +41,7 @@ class Span(NamedTuple):
     end: datetime
 
 
-@click.command(cls=Command)
+@command("timeline")
 @jobs_argument(required=False)
 @click.option(
     "--output",
@@ -56,8 +55,6 @@ class Span(NamedTuple):
 @click.option(
     "--newest", "-n", type=click.IntRange(1), metavar="N", default=50, show_default=True, help="Without JOB: so many."
 )
-@shared_options
-@with_session
 async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newest: int) -> int:
     """Draw when jobs waited and ran, each in a line, to an SVG or PNG file. Needs pip install 'aiomig[plot]'.
 
@@ -65,7 +62,7 @@ async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newes
     """
     if file.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise click.BadParameter(f"{file}: give a name that ends in .svg, .png or .pdf", param_hint="--output")
-    jobs = await (chosen(mig, names) if names else mig.jobs(newest=newest))
+    jobs = await (jobs_named(mig, names) if names else mig.jobs(newest=newest))
     statuses = list((await mig.statuses(jobs)).values()) if jobs else []
     if not statuses:
         say("there are no jobs to draw")

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._output import write, write_json
 from ._progress import progress_bar
-from ._running import with_session
-from ._settings import current, local_files, shared_options
+from ._settings import current, local_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
     from .. import Session
 
 
-@click.command(cls=Command)
+@command("put")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE... DESTINATION", shell_complete=local_files)
-@shared_options
-@with_session
 async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     """Upload files and directories of this machine into the MiG home.
 
@@ -34,10 +31,8 @@ async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     _show(paths)
 
 
-@click.command(cls=Command)
+@command("get")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE... DESTINATION", shell_complete=local_files)
-@shared_options
-@with_session
 async def get(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     """Download files and directories of the MiG home, or what a quoted pattern of * and ? matches.
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._app import Command
+from ._command import command
 from ._output import local_time, write_json, write_table
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from .. import Session
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
 _COLUMNS = {"MARKER": "left", "SENT": "left", "NAME": "left", "JOB": "left"}
 
 
-@click.command(cls=Command)
+@command("unconfirmed")
 @click.argument("markers", nargs=-1, metavar="[MARKER]...")
 @click.option("--confirm", "-y", is_flag=True, help="Report those with a MARKER no more; without any, all.")
-@shared_options
-@with_session
 async def unconfirmed(mig: Session, /, *, markers: tuple[str, ...], confirm: bool) -> None:
     """List submits whose answer was lost, or that were cut off: each with the job that it made, or -.
 

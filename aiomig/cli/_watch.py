@@ -5,22 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from ._app import Command
-from ._choosing import chosen_or_unfinished, jobs_argument
+from ._choosing import jobs_argument, jobs_named_or_unfinished
+from ._command import command
 from ._output import local_time, terminal, write, write_json
-from ._running import with_session
-from ._settings import current, shared_options
+from ._settings import current
 
 if TYPE_CHECKING:
     from .. import JobStatus, Session
 
 
-@click.command(cls=Command)
+@command("watch")
 @jobs_argument(required=False)
-@shared_options
-@with_session
 async def watch(mig: Session, /, *, names: tuple[str, ...]) -> None:
     """Follow jobs until they have ended: with their ages, times and resources, in a table that changes.
 
@@ -28,7 +23,7 @@ async def watch(mig: Session, /, *, names: tuple[str, ...]) -> None:
     with --json, each change is a line. In local mode this runs what waits in the home. Ctrl-C ends the watching, and
     does nothing to the jobs.
     """
-    jobs = await chosen_or_unfinished(mig, names)
+    jobs = await jobs_named_or_unfinished(mig, names)
     console = None if current().json else terminal()
     if console is None or not jobs:
         async for status in mig.watch(jobs):
