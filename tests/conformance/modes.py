@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiomig
-from aiomig import Config
-from aiomig._grid.poller import Polling
+from aiomig import Config, Polling
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
