@@ -75,6 +75,11 @@ def test_citations_resolve() -> None:
     assert broken == []
 
 
+def test_no_citation_names_a_page_that_is_not_there() -> None:
+    old = re.compile(r"mig-protocol|mig-live|golden\.md|golden case")
+    assert [str(path.relative_to(ROOT)) for path in SOURCES if old.search(path.read_text("utf-8"))] == []
+
+
 def test_generated_parts_are_up_to_date() -> None:
     generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
     stale = [path.name for path, text in generated.items() if path.read_text("utf-8") != text]

@@ -83,7 +83,7 @@ def is_job_id(text: str) -> bool:
     """Return whether a text can be the id of one job.
 
     A server takes ``*``, ``?`` and ``ALL`` for many jobs, and refuses a whole request for one character that it does
-    not accept (mig-live 5).
+    not accept (docs/protocol.md#mrsl-syntax).
     """
     return _JOB_ID.fullmatch(text) is not None
 

@@ -272,7 +272,7 @@ class GridBackend:
                 self._poller.note(status)
 
     async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
-        """Ask by ``jobstatus`` with a pattern. Servers sort the wrong way round (mig-live 5), so sort here."""
+        """Ask by ``jobstatus`` with a pattern. Servers sort oldest first (docs/protocol.md#jobstatus), so sort here."""
         if not _PATTERN.fullmatch(pattern):
             return []
         fields = [("flags", "v"), ("job_id", pattern)]
@@ -281,7 +281,7 @@ class GridBackend:
         return newest_first[:newest]
 
     async def plan_of(self, job_id: str) -> Plan:
-        """Return the plan of a job, as far as ``mrslview`` shows it; its values are not escaped (mig-protocol 4.1)."""
+        """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
         texts = jobs.mrsl_texts(await self._operations.query("mrslview", [("job_id", job_id)]))

@@ -110,7 +110,7 @@ class Config:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
-        """Read a ``miguser.conf`` (mig-protocol 1).
+        """Read a ``miguser.conf`` (docs/protocol.md#miguserconf).
 
         The file has one ``key value`` a line, white space between them. The first of several lines with one
         key counts, unknown keys are ignored. The rest of the line is the value, blanks in it included. ``#``
@@ -304,17 +304,18 @@ class RequestLimits:
     """How much one request to a grid carries, and how long cleaning up may take.
 
     Attributes:
-        jobs_a_submit: job descriptions in one request; 25 occupy a server for a quarter of a second (mig-live 5).
+        jobs_a_submit: job descriptions in one request; 25 occupy a server for a quarter of a second
+        (docs/protocol.md#submit-operations).
         descriptions_a_request: job descriptions that are read in one request.
         ids_a_request: job ids in one request; for watched jobs see `Polling.jobs_a_request`.
-        upload_chunk: bytes in one request of an upload; a server accepts at most 64 MiB (mig-protocol 6.3).
+        upload_chunk: bytes in one request of an upload; a server accepts at most 64 MiB (docs/protocol.md#uploads).
         download_piece: bytes in one response of a download.
         largest_result: the most bytes of standard output or error that are read into memory.
         lookups: the pauses in seconds before each search for a job whose submit got no clear response.
         clean_up: the most seconds that each step of cleaning up after a failure or a cancellation may take.
         output_interval: seconds between two requests for the growing output of a job.
         live_output: seconds between two requests that make the server fetch that output from the resource; a server
-            accepts one a minute (mig-protocol 5.8).
+            accepts one a minute (docs/protocol.md#live-output).
     """
 
     jobs_a_submit: int = 50

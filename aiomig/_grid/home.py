@@ -130,8 +130,8 @@ class GridHome:
     async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
         """As `HomeBackend.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
 
-        The server's cache goes by base name and does not cut what it finds (mig-protocol 6.3), hence the name. As
-        ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
+        The server's cache goes by base name and does not cut what it finds (docs/protocol.md#uploads), hence the name.
+        As ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
         aiomig fills.
         """
         if not path.startswith(f"{PRIVATE_FOLDER}/"):

@@ -1,4 +1,4 @@
-"""The ``miguser.conf`` that MiG users have, in all the forms that the old readers took (mig-protocol 1)."""
+"""Reads the ``miguser.conf`` of MiG users, in all forms of the older readers (docs/protocol.md#miguserconf)."""
 
 from __future__ import annotations
 

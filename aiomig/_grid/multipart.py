@@ -1,4 +1,4 @@
-"""Forms with files, as bytes: MiG servers take no body without a length (mig-live 1). Pure."""
+"""Forms with files, as bytes: MiG servers take no body without a length (docs/protocol.md#connections). Pure."""
 
 from __future__ import annotations
 

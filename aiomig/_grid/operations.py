@@ -36,8 +36,8 @@ logger = logging.getLogger("aiomig.grid")
 
 _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
-_CRASHED = "A critical internal error occurred"  # told with HTTP 200 (mig-live 2)
-_CGI_ONLY = frozenset({"liveio"})  # mig-live 5
+_CRASHED = "A critical internal error occurred"  # told with HTTP 200 (docs/protocol.md#crashes)
+_CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
 _PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
 _FILES = "/cert_redirect/"
 _FORM = "application/x-www-form-urlencoded"
@@ -153,7 +153,7 @@ class OperationClient:
         return await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
 
     async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """Sends to ``wsgi-bin``, or where a server has none, to ``cgi-bin``; found out once (mig-protocol 7.4)."""
+        """Send to ``wsgi-bin``, or to ``cgi-bin`` if a server has no other (docs/protocol.md#endpoints)."""
         folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
         reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers)
         if not self._folder_known and folder == "wsgi-bin":
@@ -221,7 +221,7 @@ class OperationClient:
             raise
 
     async def _token(self, operation: str, *, renew: bool = False) -> str:
-        """The token of an operation: all are fetched with the first that is needed (mig-protocol 7.2)."""
+        """The token of an operation: all are fetched with the first that is needed (docs/protocol.md#csrf-tokens)."""
         known = self._tokens.get(operation)
         if known is not None and not renew:
             return known
@@ -246,7 +246,7 @@ class OperationClient:
     # -- plain files
 
     async def fetch(self, path: str, *, first: int, last: int, etag: str | None = None) -> Reply:
-        """A piece of a file of the home, by ``cert_redirect`` (mig-protocol 6.4).
+        """A piece of a file of the home, by ``cert_redirect`` (docs/protocol.md#downloads).
 
         Args:
             path: the path in the home.

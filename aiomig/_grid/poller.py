@@ -58,8 +58,9 @@ class Polling:
         jitter: how far a pause may differ from that, as a share of the pause.
         gather: how long a new watcher waits for others, so that one request asks for all of them.
         jobs_a_request: the most jobs in one request. A request costs a server 13 ms, and each job 0.22 ms more
-            (mig-live 7): 2,000 jobs occupy one of its ten worker processes for half a second. A server accepted
-            3,000 ids (mig-live 1). If a server refuses or breaks, aiomig asks for fewer jobs at once.
+            (docs/protocol.md#cost-of-polling): 2,000 jobs occupy one of its ten worker processes for half a second. A
+            server accepted 3,000 ids (docs/protocol.md#connections). If a server refuses or breaks, aiomig asks for
+            fewer jobs at once.
         requests_a_minute: the most requests, whatever the rest says: a round of many requests is followed by a pause
             that keeps to it.
         failures: after this many failed rounds in a row, with growing pauses between them, every waiter gets the

@@ -1,4 +1,4 @@
-"""The message queues of a grid, by ``mqueue`` (mig-protocol 5.9)."""
+"""The message queues of a grid, by ``mqueue`` (docs/protocol.md#message-queues)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def describe(operations: OperationClient) -> Site:
-    """What ``docs`` and ``redb`` say (mig-protocol 2.3): three requests, all of them read-only.
+    """What ``docs`` and ``redb`` say (docs/protocol.md#discovery): three requests, all of them read-only.
 
     Raises:
         GridError: the server could not be asked, or has no answer.
@@ -32,14 +32,14 @@ async def describe(operations: OperationClient) -> Site:
 
 _OF_ALL = frozenset({"Generic", "ANY"})
 _LISTED = ("ARCHITECTURE", "JOBTYPE")
-"""The keywords whose values a server lists in its documentation (mig-protocol 2.3)."""
+"""The keywords whose values a server lists in its documentation (docs/protocol.md#discovery)."""
 
 
 async def review(operations: OperationClient, description: Description) -> CheckReport:
     """What a server says of a description before it is submitted: read-only, two requests at most.
 
-    Which resources there are, and which vgrids are the user's, no operation tells (mig-protocol 9); of a job that is
-    in the queue, `feasibility` does.
+    Which resources there are, and which vgrids are the user's, no operation tells (docs/protocol.md#discovery); of a
+    job that is in the queue, `feasibility` does.
 
     Raises:
         ConnectionFailed: the server could not be asked.

@@ -67,7 +67,7 @@ class Submitter:
         self._limits = limits
 
     async def submit_one(self, plan: Plan) -> str:
-        """Submit by ``submitfields`` (mig-protocol 6.2). Return the job id."""
+        """Submit by ``submitfields`` (docs/protocol.md#submit-operations). Return the job id."""
         await self._operations.prepare("submitfields")
         outcome = (await self._run([plan], lambda: self._send_one(plan)))[0]
         if isinstance(outcome, MigError):
@@ -252,7 +252,7 @@ def _outcome(reply: SubmitReply) -> str | MigError:
 
 
 def fields_of(plan: Plan) -> list[tuple[str, str]]:
-    """Return the form of ``submitfields``: a field for each line, escaped as in a file (mig-protocol 6.2)."""
+    """Return the form of ``submitfields``: a field for each line, escaped (docs/protocol.md#submit-operations)."""
     return [(keyword, mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
 
 
@@ -290,8 +290,8 @@ class MarkedJobs:
     async def find(self, marker: str, project: str | None) -> list[str]:
         """Return the ids of the jobs that carry a marker.
 
-        A server finds jobs by PROJECT and by nothing else (mig-live 10). If the user has set that, the marker is in
-        the environment, which only the descriptions show.
+        A server finds jobs by PROJECT and by nothing else (docs/protocol.md#finding-a-submit). If the user has set
+        that, the marker is in the environment, which only the descriptions show.
 
         Args:
             marker: of a submit.

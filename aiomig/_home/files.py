@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["FileInfo", "Files", "HomeBackend", "WordCount"]
 
 _PIECE = 1 << 20
-_MOST_LINES = 1_000_000  # mig-protocol 2.3, head and tail
+_MOST_LINES = 1_000_000  # docs/protocol.md#head-and-tail
 _ALGORITHMS = frozenset(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))
 
 
@@ -340,7 +340,7 @@ class Files:
     async def pack(self, source: HomePath, archive: HomePath) -> None:
         """Make an archive of one file or directory; the names in it begin with the name of the source.
 
-        One source, because a MiG server that is given several keeps only the last (mig-protocol 2.3): copy
+        One source, because a MiG server that is given several keeps only the last (docs/protocol.md#archives): copy
         what belongs together into one directory.
 
         Args:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .._backend import QueueBackend
 
 FOLDER = "message_queues"
-"""Where the queues are in the home: a folder for each, with a file for each message (mig-protocol 5.9)."""
+"""The folder of the queues in the home: a folder each, a file for each message (docs/protocol.md#message-queues)."""
 
 _Names: TypeAlias = list[str]  # inside of Queue, `list` is a method
 
-_NAME = re.compile(r"[A-Za-z0-9]{1,255}")  # mig-protocol 8.1
+_NAME = re.compile(r"[A-Za-z0-9]{1,255}")  # docs/protocol.md#characters
 _UNSENDABLE = re.compile("[<>\x00\r\ud800-\udfff]")
 
 
@@ -108,8 +108,8 @@ class Queue:
 
         Args:
             message: any text of a character or more but ``<``, ``>``, NUL, carriage returns and halves of characters,
-                which a server refuses or changes (mig-protocol 8.1). MiG names no limit of its length; what is large
-                belongs into a file of the home, and its path into the message.
+                which a server refuses or changes (docs/protocol.md#characters). MiG names no limit of its length; what
+                is large belongs into a file of the home, and its path into the message.
 
         Returns:
             The id of the message: ASCII letters and digits. Later ones are sorted behind it.

@@ -26,7 +26,7 @@ _SECONDS = 86_400
 """The longest wall time of the one emulated resource, as MAXFILL and MIG_MAXSECONDS show it."""
 
 _PASSED_ON = ("HOME", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER")
-"""What a job sees of this program's environment; a grid has these and no others (golden case env)."""
+"""The variables of this program that a job gets (docs/protocol.md#the-script)."""
 
 
 def _find_bash() -> str:
@@ -183,7 +183,7 @@ class LocalSettings:
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:
-    """The description with MAXFILL carried out: all of the resource where it says so (golden.md, 4.2)."""
+    """The description with MAXFILL carried out: all of the resource where it says so (docs/protocol.md#keywords)."""
     words = description.lines("MAXFILL")
     if not words:
         return description

@@ -1,7 +1,7 @@
 """What happens to the files of a local job before and after its commands run.
 
-The rules are a grid's, as golden.md saw them, with the odd ones: a missing input does not stop a job; an output that
-is a folder, or whose destination is one, is lost without a word; an output that cannot be read fails the attempt.
+The rules are a grid's (docs/protocol.md#how-a-job-runs), including the odd ones: a missing input does not stop a job;
+an output that is a folder, or has a folder as its destination, is lost silently; an unreadable one fails the attempt.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Staging:
         return True
 
     def _implied_url(self, transfer: Transfer) -> bool:
-        """An executable from a URL without a destination is made executable under a wrong name (mig-protocol 4.3)."""
+        """Return whether an executable from a URL gets its mode under a wrong name (docs/protocol.md#staging-lines)."""
         return "://" in transfer.source and transfer.source in self._description.lines("EXECUTABLES")
 
     def _lacks_executable(self) -> bool:
@@ -305,7 +305,7 @@ def _make_folder(folder: str) -> None:
 
 
 def verify(description: Description, home: Path, results: str, job_id: str) -> str:
-    """Compares results with the user's VERIFYFILES; the text of ``verified`` (golden.md, 4.2)."""
+    """Compares results with the user's VERIFYFILES; the text of ``verified`` (docs/protocol.md#keywords)."""
     names = description.lines("VERIFYFILES")
     if not names:
         return "NO"

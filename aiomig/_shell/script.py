@@ -1,6 +1,6 @@
 """The bash script that runs the commands of one job in local mode. Text only, no I/O.
 
-It keeps the books as a MiG resource does (golden.md, sections 5.4 and 5.5): one shell, one ``{ … }`` group with its
+It records exit codes as a MiG resource does (docs/protocol.md#the-script): one shell, one ``{ … }`` group with its
 output in two files, and around each command the lines that write ``.status`` and ``.log``. What happens with odd
 commands (unbalanced quotes, ``exit``, ``set -e``, a syntax error) is then bash's decision here as it is there.
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._spec.mrsl import Description
 
 SYSTEM_FILES = ("givejob", "inputfiles_available", "system.outputfiles", "user.outputfiles")
-"""Endings of the empty files that a grid has in a job directory besides (golden case ls)."""
+"""Suffixes of the other, empty files in a job directory (docs/protocol.md#the-script)."""
 
 QUOTE_GUARD = "    # MiG caught stray quotes in a command! #\"; (exit 255) #'; (exit 255) #"
 """The line after each command. It closes an unbalanced quote and sets 255; after any other command it is a comment.
@@ -86,7 +86,7 @@ def _environment(description: Description, job_id: str, job_name: str, status: s
 
 
 def _limits(description: Description) -> list[str]:
-    """What a resource with all of ENFORCELIMITS sets (golden.md: ulimits seen)."""
+    """Return the ulimits that a resource sets (docs/protocol.md#limits)."""
     seconds = (description.number("CPUTIME") + 10) * description.number("CPUCOUNT")
     return [
         "ulimit -c 0",
@@ -105,7 +105,7 @@ def _accounted(command: str, status: str, log: str) -> list[str]:
         f"echo -n '{shown} ' >>{status}",
         # `$?` of the last command, for this one to see; a fork only where it is not 0 already.
         "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
-        # Set in, as on a grid: the end mark of a here-document is not found (golden case heredoc).
+        # Indented as on a grid, so that a here-document never finds its end mark (docs/protocol.md#the-script).
         f"    {command}",
         QUOTE_GUARD,
         "__MiG_LAST_RET=$?",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .. import Session
 
 _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
-"""Counter, date, time and server (mig-protocol, job ids)."""
+"""Counter, date, time and server (docs/protocol.md#job-ids)."""
 
 
 @command("tail")

@@ -48,7 +48,7 @@ _PROGRAMS = {"wsgi-bin": "wsgi-bin", "cgi-bin": "cgi-bin", "cgi-cert": "cgi-bin"
 _JOB_OPERATIONS = frozenset(
     operation.name for operation in (*_operations_jobs.OPERATIONS, *_operations_submit.OPERATIONS)
 )
-_EXEMPT = ("curl", "xmlrpc", "python-xmlrpc", "jsonrpc")  # mig-live 4
+_EXEMPT = ("curl", "xmlrpc", "python-xmlrpc", "jsonrpc")  # docs/protocol.md#csrf-tokens
 
 
 class Answers:
@@ -159,7 +159,7 @@ def operation_of(path: str) -> str:
 
 
 def refusal(request: Request) -> Response | None:
-    """What the web server itself does not take (mig-live 1)."""
+    """What the web server itself does not take (docs/protocol.md#connections)."""
     if "chunked" in request.headers.get("transfer-encoding", "").lower():
         return page(411, close=True)
     line = f"{request.method} {request.path}{'?' if request.query else ''}{request.query} HTTP/1.1"

@@ -130,5 +130,6 @@ def slash_form(certificate: object) -> str:
 
 
 def _escaped(value: str) -> str:
-    # Apache's old form writes each byte beyond ASCII as \xNN, by which no account is found (mig-live 3).
+    # Apache's old form writes each byte beyond ASCII as \xNN, by which no account is found
+    # (docs/protocol.md#certificates).
     return "".join(chr(byte) if byte < 128 else f"\\x{byte:02X}" for byte in value.encode())

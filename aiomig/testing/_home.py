@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HIDDEN = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash", ".aiomig"})
-"""What the server neither shows nor lets anyone touch (mig-protocol 8.4), and the state of the engine."""
+"""What the server neither shows nor lets anyone touch (docs/protocol.md#hidden-names), and the state of the engine."""
 
 _MAGIC = re.compile("[*?]")
 

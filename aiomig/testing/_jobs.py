@@ -134,7 +134,7 @@ class Jobs:
         self._numbers = count()
 
     def number(self) -> int:
-        """The next number; refused descriptions use one up, too (mig-live 5)."""
+        """The next number; refused descriptions use one up, too (docs/protocol.md#job-ids)."""
         return next(self._numbers)
 
     def make(self, user: str, description: Description) -> Job:

@@ -1,4 +1,4 @@
-"""mRSL as the server reads it, with its words on what is wrong (mig-protocol 4, mig-live 5).
+"""mRSL as the server reads it, with its words on what is wrong (docs/protocol.md#mrsl-syntax).
 
 Written apart from `aiomig._spec.mrsl`, so that one checks the other.
 """

@@ -174,7 +174,7 @@ class Call:
             self.text(f"{self.operation.name} using flag: v")
 
     def check(self) -> bool:
-        """Whether the parameters are as the operation wants them; else it says so (mig-live 1)."""
+        """Whether the parameters are as the operation wants them; else it says so (docs/protocol.md#parameters)."""
         known = {each.name: each for each in self.operation.parameters}
         complaints: list[str] = []
         for each in self.fields:
@@ -261,4 +261,4 @@ _TOKEN_WORDS = (
     " submitfields submit tar textarea touch truncate unpack untar unzip uploadchunked upload zip"
 )
 TOKENS = tuple(_TOKEN_WORDS.split())
-"""The operations whose tokens the pages show (mig-protocol 7.2)."""
+"""The operations whose tokens the pages show (docs/protocol.md#csrf-tokens)."""

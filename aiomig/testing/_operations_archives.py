@@ -47,7 +47,7 @@ def _pack(call: Call) -> None:
         if not found:
             call.error(f"{call.operation.name}: cannot pack '{source}': no valid src paths")
         for path in found:
-            # The archive is opened anew for each source: only the last survives (mig-protocol 2.3).
+            # The archive is opened anew for each source: only the last survives (docs/protocol.md#archives).
             place.write_bytes(_archive(call, mode or "", path))
             call.text(f"Added {path} to {target}")
     call.text(f"Packed archive of {' '.join(sources)} is now available in {target}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._operation import Call
 
 _IDS = Parameter("job_id", "id", required=True)
-_MOST = 500  # jobs of one jobaction (mig-live 5)
+_MOST = 500  # jobs of one jobaction (docs/protocol.md#actions)
 _WAITING = ("QUEUED", "RETRY", "FROZEN")
 _SEND = ("send", "put", "output")
 _GET = ("get", "receive", "input")
@@ -41,7 +41,7 @@ def _jobstatus(call: Call) -> None:
             call.text(f"jobstatus using flag: {letter}")
     jobs = _matching(call)
     if "s" in call.flags:
-        jobs.sort(key=lambda job: job.times["received"])  # oldest first, for all its words (mig-live 5)
+        jobs.sort(key=lambda job: job.times["received"])  # oldest first, for all its words (docs/protocol.md#jobstatus)
     most = int(call.last("max_jobs"))
     if len(jobs) > most:
         call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")
@@ -64,7 +64,7 @@ def _matching(call: Call) -> list[Job]:
         if not found:
             call.error(f"{pattern}: You do not have any matching job IDs!")
         jobs += found
-    # It adds the jobs of a project to those asked for (mig-live 10).
+    # It adds the jobs of a project to those asked for (docs/protocol.md#finding-a-submit).
     own = {job.id for job in jobs}
     jobs += [
         job
@@ -105,7 +105,7 @@ def _jobfeasible(call: Call) -> None:
         row: dict[str, Any] = {"object_type": "checkcondjob", "job_id": job.id}
         if job.state in _WAITING:
             row |= {"verdict": "Job seems feasible", "color": "green", "error_desc": {}}
-            if job.description.number("NODECOUNT") > call.site.nodes:  # golden run nodecount-2
+            if job.description.number("NODECOUNT") > call.site.nodes:  # docs/protocol.md#matching
                 row |= {
                     "verdict": "The job is not feasible due to the following condition(s):",
                     "color": "RED",
@@ -140,7 +140,7 @@ def _liveio_one(call: Call, job: Job) -> None:
         return
     job.live_asked = call.now
     if call.program != "cgi-bin":
-        call.error(".sendupdate file not available on MiG server")  # mig-live 5
+        call.error(".sendupdate file not available on MiG server")  # docs/protocol.md#endpoints
         return
     call.text("Request for live io was successfully sent to the resource!")
     if call.last("action") in _SEND:

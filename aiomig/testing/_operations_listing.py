@@ -80,7 +80,7 @@ def _statpath(call: Call) -> None:
     for pattern in call.all("path"):
         found = call.home.find(pattern)
         stats = [_stat(call, path) for path in found]
-        # The server adds the whole list once for each match (mig-protocol 2.3).
+        # The server adds the whole list once for each match (docs/protocol.md#statpath).
         for _ in found:
             call.add("stats", stats=stats)
         if not found:

@@ -49,7 +49,7 @@ def _redb(call: Call) -> None:
     call.add("runtimeenvironments", runtimeenvironments=found if call.last("operation") == "list" else [])
 
 
-# -- message queues (mig-protocol 5.9)
+# -- message queues (docs/protocol.md#message-queues)
 
 
 def _mqueue(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Operations that make jobs: submitfields and resubmit, and files with descriptions (mig-protocol 6.2)."""
+"""Operations that make jobs: submitfields, resubmit and description files (docs/protocol.md#submit-operations)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._operation import Operation, Parameter
 if TYPE_CHECKING:
     from ._operation import Call
 
-_LIMIT = 100  # ids of one resubmit (mig-protocol 7.3)
+_LIMIT = 100  # ids of one resubmit (docs/protocol.md#actions)
 
 
 def submit_text(call: Call, text: str, name: str) -> dict[str, Any]:

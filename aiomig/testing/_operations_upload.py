@@ -1,4 +1,4 @@
-"""Operations that put files into the home: uploadchunked and textarea (mig-protocol 6)."""
+"""Operations that put files into the home: uploadchunked and textarea (docs/protocol.md#uploads)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _put(call: Call, place: Path, path: str, field: Field, entry: dict[str, Any]
         call.error(f"failed to write chunk {(first, last)} at {first}")
         return
     place.parent.mkdir(exist_ok=True)
-    # Not truncated: what an earlier upload of that name left behind stays (mig-protocol 6.3).
+    # Not truncated: what an earlier upload of that name left behind stays (docs/protocol.md#uploads).
     with place.open("r+b" if place.exists() else "wb") as stream:
         stream.seek(first)
         stream.write(field.value)
@@ -162,7 +162,7 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
     try:
         field.value.decode("utf-8")
     except UnicodeDecodeError:
-        place.write_bytes(b"")  # mig-live 6: an empty file is left behind
+        place.write_bytes(b"")  # docs/protocol.md#uploads: an empty file is left behind
         call.error("Error writing file in memory to disk")
         return None
     place.write_bytes(field.value)

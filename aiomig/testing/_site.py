@@ -14,10 +14,10 @@ USER = "/C=DK/ST=NA/L=NA/O=Test Org/OU=NA/CN=Test User/emailAddress=test@example
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """How a `FakeGrid` is set up. The defaults are those of the recorded server (mig-live).
+    """How a `FakeGrid` is set up. The defaults are those of the recorded server (docs/protocol.md#recorded-runs).
 
     Attributes:
-        csrf: how strictly state changers want a token (mig-protocol 7.2).
+        csrf: how strictly state changers want a token (docs/protocol.md#csrf-tokens).
         server_id: the end of the job ids.
         parse_time: seconds that a job is in the state PARSE after it was submitted.
         retries: extra attempts of a job that does not say.
@@ -25,13 +25,13 @@ class Site:
         job_types: what JOBTYPE may say.
         vgrids: what VGRID may say, beside ANY.
         runtime_environments: what RUNTIMEENVIRONMENT may say, with the variables that each sets.
-        nodes: what the one resource has; a job with more in NODECOUNT stays in the queue (mig-protocol 4.6).
+        nodes: what the one resource has; a job with more in NODECOUNT stays in the queue (docs/protocol.md#matching).
         expire_after: seconds that a job may wait; 0 for ever.
         jobs_enabled: whether the site runs jobs at all; else job operations say so and ``jobman`` too.
         resubmit_works: whether ``resubmit`` answers, as on a patched server, or crashes, as on Python 3.
         empty_results: whether the result files arrive empty while the job is FINISHED, as on an unpatched
-            Python 3 server (mig-protocol 11).
-        wsgi: whether ``wsgi-bin`` works; else it answers HTTP 500 (mig-protocol 7.4).
+            Python 3 server (docs/protocol.md#python-3-servers).
+        wsgi: whether ``wsgi-bin`` works; else it answers HTTP 500 (docs/protocol.md#endpoints).
         cgi: whether ``cgi-bin`` is there.
         liveio_interval: the least seconds between two ``liveio`` requests for one job.
         liveio_time: seconds until what was asked for by ``liveio`` has arrived.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVER = "Apache/2.4.71 (Debian) OpenSSL/3.0.19 mod_wsgi/4.9.4 Python/3.11"
-LONGEST_REQUEST_LINE = 8190  # mig-live 1
+LONGEST_REQUEST_LINE = 8190  # docs/protocol.md#connections
 _PIECE = 1 << 18
 _PARAMETER = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _PAGE = """<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN" "http://www.w3.org/TR/html4/strict.dtd">
@@ -175,7 +175,7 @@ class Field:
 def form(request: Request) -> tuple[Field, ...]:
     """The fields of a request: those of the query, then those of the body, without empty texts.
 
-    The separator is ``&`` only, and empty values are dropped (mig-live 1).
+    The separator is ``&`` only, and empty values are dropped (docs/protocol.md#parameters).
     """
     fields = [*_urlencoded(request.query)]
     kind = request.headers.get("content-type", "")

@@ -31,7 +31,7 @@ async def test_lines_come_while_the_job_runs(mig: aiomig.Session, gate: Gate) ->
 
 
 async def test_a_line_comes_before_the_end(mig: aiomig.Session, settings: Settings) -> None:
-    pause = 0 if settings.here else 100  # live output comes within a minute (mig-protocol 5.8)
+    pause = 0 if settings.here else 100  # live output comes within a minute (docs/protocol.md#live-output)
     job = await mig.submit(["echo one", f"sleep {pause}", "echo two"])
     lines: list[str] = []
     was_live = False

@@ -1,7 +1,7 @@
 """What a MiG server answers: JSON objects, and the errors in them. Pure functions, no I/O.
 
 The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
-found in the objects themselves (mig-protocol 2.4, mig-live 2). `objects` reads any answer and raises what
+found in the objects themselves (docs/protocol.md#errors). `objects` reads any answer and raises what
 concerns every operation; `raise_for_errors` raises what an operation reports; ``jobs_protocol``, ``files_protocol``
 and ``site_protocol`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
 out of these modules.
@@ -90,7 +90,7 @@ def objects(
         The objects, in order.
 
     Raises:
-        AuthenticationFailed: the server knows no user for the certificate (mig-protocol 7.1).
+        AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#certificates).
         ServerError: the operation crashed, does not exist or is switched off there.
         ConfigError: the server redirects, as the hosts for logging in do.
         ProtocolError: anything else that is no list of objects.
@@ -108,7 +108,7 @@ def objects(
 
 
 def redirected(operation: str, location: str) -> ConfigError:
-    """The error for a redirect: certificate hosts do not redirect, the OpenID hosts do (mig-protocol 7.1).
+    """The error for a redirect: certificate hosts do not redirect, the OpenID hosts do (docs/protocol.md#certificates).
 
     Args:
         operation: what was asked for.
@@ -123,12 +123,12 @@ def redirected(operation: str, location: str) -> ConfigError:
 
 
 def csrf_refused(answer: Answer) -> bool:
-    """Whether the server wants a token for this operation, or another one (mig-protocol 7.2)."""
+    """Whether the server wants a token for this operation, or another one (docs/protocol.md#csrf-tokens)."""
     return any(kind == "error_text" and text.startswith(_CSRF_REFUSED) for kind, text in _words(answer))
 
 
 def csrf_tokens(answer: Answer) -> dict[str, str]:
-    """The tokens that ``jobman.py`` and ``fileman.py`` hold, by operation (mig-live 4).
+    """The tokens that ``jobman.py`` and ``fileman.py`` hold, by operation (docs/protocol.md#csrf-tokens).
 
     Args:
         answer: the objects of such a page, noise included.
@@ -150,7 +150,7 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
 def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
     """Raises the error that an operation reports, where it reports one.
 
-    It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (mig-live 2).
+    It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (docs/protocol.md#errors).
 
     Args:
         operation: its name, for messages.
@@ -181,7 +181,7 @@ def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = 
     for each in answer:
         kind = each.get("object_type")
         if kind == "file_not_found":
-            # Operations with a current_dir give names such as ./name (mig-protocol 2.3).
+            # Operations with a current_dir give names such as ./name (docs/protocol.md#checksums).
             found.append(FileNotFound(text_of(each, "name").removeprefix("./") or "?"))
         elif kind in ("error_text", "warning"):
             said = plain(text_of(each, "text")[:_LONGEST_WORDS])
@@ -203,7 +203,7 @@ def parse_job_id(operation: str, value: object) -> str:
     """A job id of the server, fit for a path.
 
     Raises:
-        ProtocolError: it is none (mig-protocol 8.1).
+        ProtocolError: it is none (docs/protocol.md#characters).
     """
     if isinstance(value, str) and _JOB_ID.fullmatch(value):
         return value

@@ -120,7 +120,7 @@ def _entry(operation: str, row: Object) -> FileInfo | None:
 
 
 def epoch(value: object) -> datetime | None:
-    """A time of a file: seconds since 1970 (mig-live 5); ``None`` if it is none."""
+    """A time of a file: seconds since 1970 (docs/protocol.md#timestamps); ``None`` if it is none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -133,7 +133,7 @@ def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
     """What ``statpath`` says; nothing for paths that do not exist.
 
     Names are not in the answer, so ask for one path at a time. The server repeats the whole list once for
-    each match (mig-protocol 2.3); only the first is read.
+    each match (docs/protocol.md#statpath); only the first is read.
 
     Raises:
         PathRefused: a path is not allowed.
@@ -164,7 +164,7 @@ def _stat(operation: str, row: Object) -> Stat:
 
 
 def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPart, ...]:
-    """What came of each file of an upload, of moving it or of removing it (mig-protocol 6.3).
+    """What came of each file of an upload, of moving it or of removing it (docs/protocol.md#uploads).
 
     A part that failed is in the result with the server's words, also where nothing else tells of it.
 
@@ -195,7 +195,8 @@ def _part(operation: str, row: Object, words: str) -> UploadPart:
 def output_lines(answer: Answer, operation: str) -> list[str]:
     """The lines that ``cat``, ``head``, ``tail`` or ``grep`` found, with their line ends.
 
-    Only text comes unharmed this way: of binary files ``head`` and ``tail`` give nothing (mig-live 6).
+    Only text comes unharmed this way: of binary files ``head`` and ``tail`` give nothing
+    (docs/protocol.md#head-and-tail).
 
     Raises:
         FileNotFound: a path does not exist.

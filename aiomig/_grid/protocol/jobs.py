@@ -91,8 +91,8 @@ class Feasibility:
 def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
     """What came of each description of a request to submit, in the order of the answer.
 
-    Some may be jobs while others are refused (mig-live 5). What the server says of no description in
-    particular comes last, under the name ``""``, so that no job made is lost over it.
+    Some may be jobs while others are refused (docs/protocol.md#submit-operations). What the server says of no
+    description in particular comes last, under the name ``""``, so that no job made is lost over it.
 
     Args:
         answer: of ``submit``, ``submitfields``, ``textarea`` or ``editfile``.
@@ -126,7 +126,7 @@ def _submission(operation: str, row: Object) -> SubmitReply:
 
 
 def rejected(message: str) -> SubmitRejected:
-    """The error for the server's message about a description, taken apart (mig-protocol 4.1)."""
+    """The error for the server's message about a description, taken apart (docs/protocol.md#mrsl-syntax)."""
     message = message[:_LONGEST_MESSAGE]
     typed = _type_faults(message)
     head, table, _ = message.partition("<table")
@@ -325,7 +325,7 @@ def _attempt(history: Object) -> Attempt:
 
 
 def timestamp(value: object) -> datetime | None:
-    """A time of a job: asctime in UTC without a zone, whatever the locale (mig-live 5), or ``None``."""
+    """Read a time of a job: asctime in UTC without a zone, in any locale (docs/protocol.md#timestamps), or ``None``."""
     match = _ASCTIME.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] not in _MONTHS:
         return None
@@ -388,7 +388,8 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
 def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
     """Raises where a request for the output of a running job did not reach it.
 
-    The server says so in plain text only: the job is not being executed, or asked for too often (mig-live 2).
+    The server says so in plain text only: the job is not being executed, or asked for too often
+    (docs/protocol.md#errors).
 
     Raises:
         JobNotFound: no job has that id.
@@ -401,7 +402,7 @@ def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
 
 
 def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:
-    """The descriptions of jobs, in the order of the answer; values are unescaped (mig-protocol 4.1).
+    """The descriptions of jobs, in the order of the answer; values are unescaped (docs/protocol.md#mrsl-syntax).
 
     Raises:
         JobNotFound: one of the jobs is not known.

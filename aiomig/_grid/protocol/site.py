@@ -43,7 +43,7 @@ def message(answer: Answer, operation: str = "mqueue") -> Message | None:
     """The message that was received or shown; ``None`` where the queue is empty.
 
     An empty queue says ``NO MESSAGES``, which differs from a message of that text only by the missing id
-    (mig-protocol 5.9).
+    (docs/protocol.md#message-queues).
 
     Raises:
         ServerError: there is no such queue, or the request was refused.
@@ -57,7 +57,7 @@ def message(answer: Answer, operation: str = "mqueue") -> Message | None:
 
 
 def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
-    """The keywords of mRSL of this server by name, from ``docs.py?show=mrsl`` (mig-protocol 2.3).
+    """The keywords of mRSL of this server by name, from ``docs.py?show=mrsl`` (docs/protocol.md#discovery).
 
     Raises:
         ServerError: the request was refused.
@@ -91,7 +91,7 @@ def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
 
 
 def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, ...]:
-    """The names of the runtime environments of this server, from ``redb.py?operation=list`` (mig-protocol 2.3).
+    """Read the names of the server's runtime environments from ``redb.py`` (docs/protocol.md#discovery).
 
     Raises:
         ServerError: the request was refused.

@@ -289,7 +289,7 @@ def test_action_on_known_and_unknown_jobs() -> None:
 
 
 def test_feasibility() -> None:
-    # From the golden run arch-wrong.
+    # From the recorded run arch-wrong.
     row = {
         "object_type": "checkcondjob",
         "job_id": "728_11_23_2026__5_54_35_localhost.0",

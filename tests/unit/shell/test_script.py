@@ -1,4 +1,4 @@
-"""The script of a job, run by the real bash: the books are kept as the golden runs show."""
+"""The script of a job, run by bash, records exit codes as the recorded runs do (docs/protocol.md#exit-codes)."""
 
 from __future__ import annotations
 
