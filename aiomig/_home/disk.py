@@ -110,35 +110,32 @@ def _require_regular(status: os.stat_result, path: str | Path) -> None:
         raise OSError(errno.EINVAL, "Is neither a file nor a directory", str(path))
 
 
-def read_small(path: str | Path, within: int | None = None, *, start: int = 0, most: int = 64 << 20) -> bytes:
+def read_small(path: str | Path, within: int | None = None, *, most: int = 16 << 20) -> bytes:
     """Return the bytes of a regular file that is not a link.
 
     Args:
         path: the file.
         within: the descriptor of the directory that a relative path begins at.
-        start: the first byte.
-        most: how many bytes there may be.
+        most: how many bytes it may have.
 
     Raises:
         OSError: as `open_regular`; EFBIG if the file has more bytes.
     """
     with open_regular(path, within, follow=False) as file:
-        file.seek(start)
-        content = file.read(most + 1) or b""
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"Has more than {most} bytes", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"Has more than {most} bytes", str(path))
+        return _read(file, most)
 
 
 async def read_file(
-    path: Path, start: int = 0, end: int | None = None, *, piece_size: int = PIECE
+    path: str | Path, start: int = 0, end: int | None = None, *, piece_size: int = PIECE, follow: bool = True
 ) -> AsyncGenerator[bytes, None]:
     """Give the bytes of a file from ``start`` up to ``end`` in pieces. The caller closes the generator.
 
     Raises:
         OSError: as `open_regular`.
     """
-    with open_regular(path) as file:
+    with open_regular(path, follow=follow) as file:
         file.seek(start)
         left = None if end is None else max(0, end - start)
         while left is None or left > 0:

@@ -68,7 +68,7 @@ def _open(path: str | Path, within: int | None, *, force: bool) -> int:
     except PermissionError:
         if not force:
             raise
-        _allow_owner(path, within)
+        make_readable(path, within)
         descriptor = os.open(path, _DIRECTORY, dir_fd=within)
     if force and os.fstat(descriptor).st_mode & 0o700 != 0o700:
         with suppress(OSError):
@@ -76,17 +76,25 @@ def _open(path: str | Path, within: int | None, *, force: bool) -> int:
     return descriptor
 
 
-def _allow_owner(path: str | Path, within: int | None) -> None:
-    with suppress(OSError):
-        if os.chmod in os.supports_follow_symlinks:
-            os.chmod(path, 0o700, dir_fd=within, follow_symlinks=False)
-            return
-        # Linux changes the mode of no link, but follows one; a descriptor that only names the directory is safe.
-        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
-        try:
-            Path(f"/proc/self/fd/{descriptor}").chmod(0o700)
-        finally:
-            os.close(descriptor)
+def make_readable(path: str | Path, within: int | None) -> None:
+    """Give the owner of a file, or of a directory, the right to read it; links are not followed.
+
+    Raises:
+        OSError: it is not there, or belongs to another user.
+    """
+    status = os.stat(path, dir_fd=within, follow_symlinks=False)
+    mode = status.st_mode & 0o777 | (0o700 if stat.S_ISDIR(status.st_mode) else 0o400)
+    if stat.S_ISLNK(status.st_mode) or mode == status.st_mode & 0o777:
+        return
+    if os.chmod in os.supports_follow_symlinks:
+        os.chmod(path, mode, dir_fd=within, follow_symlinks=False)
+        return
+    # Linux changes the mode of no link, but follows one: a descriptor that only names the file does not.
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+    try:
+        Path(f"/proc/self/fd/{descriptor}").chmod(mode)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

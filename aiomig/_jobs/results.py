@@ -52,6 +52,8 @@ async def job_result(
         await anyio.lowlevel.checkpoint()
     transfers = parse_io_status(files.get("io-status", b""))
     staging = staging_words(transfers, plan)
+    # Local mode knows which files did not arrive, and why.
+    staging += tuple(f"staging: {line}" for line in files.get("remarks", b"").decode("utf-8", "replace").splitlines())
     if len(data) > longest_status:
         staging += (f"staging: the .status file has {len(data)} bytes: exit codes are not known",)
     return JobResult(

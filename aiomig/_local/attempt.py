@@ -12,20 +12,23 @@ import resource
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 from .._core.errors import LocalError
+from .._home.disk import atomic_write
+from .._shell.check import read_only
 from .._shell.process import spawn
-from .._shell.script import SYSTEM_FILES, script
+from .._shell.script import script
 from .control_file import Control, HomeBroken
+from .job_folder import JobFolder
 from .settings import filled, job_environment
-from .staging import SendFailed, Staging, remove_tree, verify
+from .staging import FULL, SendFailed, Staging, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from .._shell.process import Process
     from .._spec.mrsl import Description
@@ -41,6 +44,9 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 
 _SPARE_DESCRIPTORS = 8
 """Descriptors that starting a job leaves for the rest of the program."""
+
+_READ_SECONDS = 10.0
+"""The longest time that bash may take to read a script."""
 
 _ROOM_SECONDS = 0.2
 """Seconds between two tries to get what the system was short of."""
@@ -161,7 +167,7 @@ class Attempt:
             raise failure
         if not self._has_folder:
             self._make_folder()
-        complaints = await self.staging.fetch() if self._stages else []
+        complaints = await self._fetch() if self._stages else []
         logged = False
         while True:
             try:
@@ -173,6 +179,14 @@ class Attempt:
                     logger.warning("job %s waits until the system has room for it: %s", self.job_id, error)
                     logged = True
             await anyio.sleep(_ROOM_SECONDS)
+
+    async def _fetch(self) -> list[str]:
+        try:
+            return await self.staging.fetch()
+        except OSError as error:
+            if error.errno in FULL:
+                raise HomeBroken(error.filename or self.folder, error) from error
+            raise
 
     def _start(self, complaints: list[str], remark: str) -> Process:
         if not self._has_folder:
@@ -192,15 +206,10 @@ class Attempt:
 
     def _make_folder(self) -> None:
         try:
-            os.mkdir(self.folder)
+            self.staging.folder.make()
         except OSError as error:
             raise HomeBroken(self.folder, error) from error
         self._has_folder = True
-        # Some file systems are slow to make a file anew after many were removed, but not to make a link. Where there
-        # are no links the script makes them.
-        with suppress(OSError):
-            for suffix in SYSTEM_FILES:
-                os.link(self.machine.settings.empty, f"{self.folder}/{self.local_name}.{suffix}")
 
     def _write_script(self, complaints: list[str], remark: str) -> None:
         text = script(
@@ -277,37 +286,61 @@ class Attempt:
                 await anyio.sleep(_ROOM_SECONDS)
         if isinstance(error, SendFailed):
             return End(reason="JOB TIMEOUT", detail=str(error))
-        if error is not None:
-            return End(reason="RESOURCE DIED", detail=f"the results could not be stored: {error}")
+        if isinstance(error, OSError):
+            self._keep_results(error)
+        self._keep_remarks()
         return End(verified=self.verify())
 
     async def _send(self) -> Exception | None:
         try:
-            await self.staging.send(self.results, alone=self.process is not None)
-        except (SendFailed, OSError, LocalError) as error:
+            await self.staging.send(self.results)
+        except (SendFailed, OSError) as error:
             return error
         return None
 
+    def _keep_results(self, error: OSError) -> None:
+        """Keep all files of a job whose results cannot be stored.
+
+        Raises:
+            HomeBroken: that cannot be done either, or the disk is full. The next session on the home tries again.
+        """
+        if error.errno in FULL:
+            raise HomeBroken(self.results, error) from error
+        kept = self.machine.settings.kept_results(self.job_id)
+        try:
+            os.rename(self.folder, kept)
+        except OSError as second:
+            raise HomeBroken(self.results, error) from second
+        reason = f"{error.filename or self.results}: {error.strerror}"
+        self.staging.remarks.append(f"the results could not be stored ({reason}); all files of the job are in {kept}")
+
+    def _keep_remarks(self) -> None:
+        """Keep for the results which files did not arrive, and why."""
+        if self.staging.remarks:
+            text = "\n".join(self.staging.remarks)
+            with suppress(OSError), atomic_write(self.machine.settings.kept / f"{self.job_id}.remarks") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+
     def verify(self) -> str:
         """Compare the stored results with the user's VERIFYFILES."""
-        return verify(self.description, self.machine.settings.home, self.results, self.job_id)
+        settings = self.machine.settings
+        return verify(self.description, settings.home, settings.stored_results(self.job_id), self.job_id)
 
     async def _syntax_error(self) -> str:
         """Return what bash reports about the script if it could not read the commands."""
-        if os.path.exists(self.stream("stdout")):
+        stdout, stderr = f"{self.job_id}.stdout", f"{self.job_id}.stderr"
+        text = self.staging.folder.read(f"{self.local_name}.job")
+        if text is None or self.staging.folder.read(stdout) is not None:
             return ""
-        report = Path(self.folder, f"{self.local_name}.syntax")
-        command = ["/bin/sh", "-c", 'exec "$0" -n "$1" 2>"$2"', self.machine.settings.bash]
-        try:
-            process = self._spawn([*command, f"./{self.local_name}.job", report.name], self.machine.base)
-            with anyio.CancelScope(shield=True):  # it reads one file, and nobody else would wait for it
-                await process.wait()
-            text = report.read_text("utf-8", "replace").strip()
-            if text:
-                Path(self.stream("stderr")).write_text(text + "\n", "utf-8")
-        except OSError:
-            return ""
-        return text
+        with anyio.CancelScope(shield=True):
+            reading = await read_only(
+                self.machine.settings.bash, text.decode("utf-8", "surrogateescape"), _READ_SECONDS
+            )
+        complaints = reading.complaints.strip() if reading is not None else ""
+        if complaints:
+            with suppress(OSError), self.staging.folder.open() as folder, atomic_write(stderr, folder) as file:
+                file.write(complaints.encode() + b"\n")
+        return complaints
 
     # -- ends from outside
 
@@ -343,18 +376,17 @@ class Attempt:
         if self.process is not None:
             self.process.release()
 
-    def preserve_output(self, stdout: Path, stderr: Path) -> None:
+    async def preserve_output(self, stdout: Path, stderr: Path) -> None:
         """Keep the output of a failed attempt for the user."""
-        self.staging.keep(stdout, stderr)
+        await self.staging.keep(stdout, stderr)
 
-    def discard_results(self) -> None:
+    async def discard_results(self) -> None:
         """Remove the results of an attempt that was canceled after they were stored."""
-        remove_tree(self.results)
+        await JobFolder(self.results).remove()
 
-    def clean(self) -> None:
+    async def clean(self) -> None:
         """Remove the job directory and the control file. A claim stays while there is someone whom it holds back."""
-        if not self.staging.is_moved:
-            remove_tree(self.folder)
+        await self.staging.folder.remove()
         self.control.remove()
 
     def has_begun(self) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -19,6 +19,7 @@ from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSes
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks
+from .._home.disk import read_file
 from .._shell.process import has_pidfd
 from . import site as _local_site
 from .attempt import Machine
@@ -93,7 +94,6 @@ class LocalBackend:
             make_home_folder(folder)
             if folder != home:
                 folder.chmod(0o700)
-        _make_empty(self.settings.empty)
         self._store = await self._unlocked(lambda: Store(self.settings.folder))
         try:
             await self._unlocked(lambda: self._store.begin_session(time.time()))
@@ -375,28 +375,44 @@ class LocalBackend:
         await self._checkpoint()
         job_id = status.job_id
         if status.state is JobState.FINISHED:
-            start = f"{self.settings.results(job_id)}/{job_id}."
+            start = f"{self.settings.stored_results(job_id)}/{job_id}."
             paths = {kind: start + kind for kind in KINDS}
+            paths["remarks"] = f"{self.settings.kept}/{job_id}.remarks"
         else:
             number = number_of(job_id)
             paths = {kind: f"{self.settings.kept}/{number}.{kind}" for kind in ("stdout", "stderr")}
-        return {kind: content for kind, path in paths.items() if (content := _content(path)) is not None}
+        contents: dict[str, bytes] = {}
+        for kind, path in paths.items():
+            content = await _content(path, 0, MOST_OF_A_RESULT + 1)
+            if content is not None and len(content) > MOST_OF_A_RESULT:
+                raise LocalError(
+                    f"{path} has more than {MOST_OF_A_RESULT} bytes", path=path, remedy="get it with session.files.get"
+                )
+            if content is not None:
+                contents[kind] = content
+        return contents
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """Return ``stdout`` or ``stderr`` from an offset on: of the attempt under way, or of the last one."""
         record = await self._record(job_id)
         if record.state is JobState.FINISHED:
-            path = f"{self.settings.results(job_id)}/{job_id}.{name}"
+            path = f"{self.settings.stored_results(job_id)}/{job_id}.{name}"
         elif record.state is JobState.EXECUTING:
             path = self._scheduler.attempt_of(record).stream(name)
         else:
             path = f"{self.settings.kept}/{record.number}.{name}"
-        return _content(path, start) or b""
+        return await _content(path, start, _STREAM_PIECE) or b""
 
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of what waits or runs here."""
         return [record.job_id for record in self._store.records(sorted(self._scheduler.unfinished))]
 
+
+MOST_OF_A_RESULT = 256 << 20
+"""The most bytes of one result file that are read into memory."""
+
+_STREAM_PIECE = 8 << 20
+"""The most bytes of a stream that are read at once."""
 
 _ACTIVE = (JobState.QUEUED, JobState.EXECUTING, JobState.FROZEN)
 
@@ -408,25 +424,17 @@ def _status_of(record: Record) -> JobStatus:
         return JobStatus(record.job_id, JobState.UNKNOWN, native=str(error))
 
 
-def _content(path: str, start: int = 0) -> bytes | None:
+async def _content(path: str, start: int, most: int) -> bytes | None:
+    """Return at most so many bytes of a file that a job wrote; ``None`` if there is no such file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+        async with aclosing(read_file(path, start, start + most, follow=False)) as pieces:
+            return b"".join([piece async for piece in pieces])
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise LocalError(f"{path} cannot be read: {error.strerror}", path=path) from error
-    with open(descriptor, "rb", buffering=0) as stream:
-        if start:
-            stream.seek(start)
-        return stream.readall()
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
     # Only * and ? mean something; fnmatch's brackets do not.
     return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
-
-
-def _make_empty(path: str) -> None:
-    with suppress(OSError):  # a full disk: jobs do without
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-        os.chmod(path, 0o644)

@@ -169,8 +169,8 @@ class AttemptRunner:
         with anyio.CancelScope(shield=True):
             if run.stopped == "kill":
                 await run.attempt.find_and_kill()
-                run.attempt.discard_results()
-                run.attempt.clean()
+                await run.attempt.discard_results()
+                await run.attempt.clean()
             else:
                 run.attempt.release()
 
@@ -202,14 +202,14 @@ class AttemptRunner:
         self.reports.free_slots(run)
         if end is not None:
             if end.verified is None and end.begun:
-                attempt.preserve_output(*self._preserved(run))
+                await attempt.preserve_output(*self._preserved(run))
             if not await self.reports.record_end(run, end):
                 return
         else:
             self.reports.advance()
         if run.stopped == "kill":
-            attempt.discard_results()
-        attempt.clean()
+            await attempt.discard_results()
+        await attempt.clean()
 
     def _preserved(self, run: Run) -> tuple[Path, Path]:
         kept, number = self._settings.kept, run.record.number

@@ -172,14 +172,18 @@ class LocalSettings:
         """Where the output of failed attempts is kept."""
         return self.folder / "kept"
 
-    @cached_property
-    def empty(self) -> str:
-        """A file without content, which job directories have links to."""
-        return f"{self.folder}/empty"
-
     def results(self, job_id: str) -> str:
-        """The folder of a job's results."""
+        """Return the folder that a job's results go to."""
         return f"{self.home}/job_output/{job_id}"
+
+    def kept_results(self, job_id: str) -> str:
+        """Return the folder of all files of a job whose results could not be stored."""
+        return f"{self.kept}/{job_id}"
+
+    def stored_results(self, job_id: str) -> str:
+        """Return the folder that has the results of a job."""
+        kept = self.kept_results(job_id)
+        return kept if os.path.isdir(kept) else self.results(job_id)
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:

@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,9 +15,9 @@ from .._core.errors import LocalError
 from .._core.models import JobState
 from .attempt import End
 from .control_file import Control
+from .job_folder import JobFolder
 from .records import DamagedRecord, number_of
 from .runner import Run
-from .staging import remove_tree
 from .store import DatabaseLocked
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from .._core.subscriptions import Subscriptions
     from .._core.tasks import SessionTasks
-    from .._shell.process import Process
     from .attempt import Machine
     from .liveness import Place
     from .records import Record
@@ -131,13 +129,8 @@ class Takeover:
         names = {name.removeprefix("job-dir_").removesuffix(".control") for name in os.listdir(runs)}
         for name in names - self._store.names_in_use(names):
             control = Control(runs, name, pidfd=self._machine.pidfd)
-            shell = control.shell()
-            if shell is None:
-                _remove_leftover(control, f"{runs}/job-dir_{name}")
-            else:
-                self._tasks.start(
-                    _end_leftover, control, shell, f"{runs}/job-dir_{name}", name=f"local leftover {name}"
-                )
+            folder = JobFolder(f"{runs}/job-dir_{name}")
+            self._tasks.start(_end_leftover, control, folder, name=f"local leftover {name}")
 
     # -- following
 
@@ -194,16 +187,13 @@ class Takeover:
             await self._runner.wait_for_change()
 
 
-async def _end_leftover(control: Control, shell: Process, folder: str) -> None:
+async def _end_leftover(control: Control, folder: JobFolder) -> None:
     with anyio.CancelScope(shield=True):
-        await shell.end_session()
-        _remove_leftover(control, folder)
-
-
-def _remove_leftover(control: Control, folder: str) -> None:
-    remove_tree(folder)
-    control.is_claim()  # then it may have to stay
-    control.remove()
+        if (shell := control.shell()) is not None:
+            await shell.end_session()
+        await folder.remove()
+        control.is_claim()  # then it may have to stay
+        control.remove()
 
 
 async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Run], None], place: Place) -> End:
@@ -224,7 +214,7 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
         return End(begun=False)
     if place == "here" and not control.has_begun() and control.is_deserted():
         return End(begun=False)  # the disk was full, or the script was killed, before its first command
-    attempt.staging.recall(Path(attempt.script_path))
+    attempt.staging.recall(f"{attempt.local_name}.job")
     at = control.written_at()
     if os.path.exists(f"{attempt.results}/{attempt.job_id}.status"):
         return End(verified=attempt.verify(), at=at)

@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
-from urllib.parse import unquote, urlsplit
 
-import anyio.lowlevel
+from anyio.lowlevel import checkpoint
 
-from .._core.errors import FileNotFound, ServerError
+from .._core.errors import ServerError
+from .._home.disk import PIECE, write_pieces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-_PIECE = 1 << 20
 
-
-async def download(url: str, target: Path) -> None:
-    """Fetch a URL into a file, which appears whole or not at all.
+async def download(url: str, target: BinaryIO) -> None:
+    """Fetch a URL into an open file.
 
     Raises:
-        FileNotFound: a ``file:`` URL names no file.
         ConnectionFailed: the server cannot be reached.
         ServerError: it answers with an error.
         ConfigError: the environment names a proxy that cannot be used.
         OSError: the file cannot be written.
     """
-    part = target.with_name(f".{target.name[:200]}.part")
-    try:
-        with part.open("wb") as stream:
-            if url.startswith("file:"):
-                async for piece in _read(_file(url)):
-                    stream.write(piece)
-            else:
-                await _get(url, stream)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _file(url: str) -> Path:
-    path = Path(unquote(urlsplit(url).path))
-    if not path.is_file():
-        raise FileNotFound(url, "no such file on this machine")
-    return path
-
-
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            yield piece
-            await anyio.lowlevel.checkpoint()
-
-
-async def _get(url: str, stream: BinaryIO) -> None:
     from .._core.http import make_web_client, translate_errors
 
     with translate_errors(url):
@@ -66,11 +35,11 @@ async def _get(url: str, stream: BinaryIO) -> None:
                 raise ServerError(f"GET {url}", [f"HTTP {response.status_code}"])
             async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
                 async for piece in pieces:
-                    stream.write(piece)
+                    await write_pieces(target, piece)
 
 
-async def upload(source: Path, url: str) -> None:
-    """Send a file to a URL by PUT, as curl does for an output of a job.
+async def upload(source: BinaryIO, url: str) -> None:
+    """Send an open file to a URL by PUT, as curl does for an output of a job.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
@@ -79,9 +48,16 @@ async def upload(source: Path, url: str) -> None:
     """
     from .._core.http import make_web_client, translate_errors
 
-    length = str(source.stat().st_size)
+    size = os.fstat(source.fileno()).st_size
     with translate_errors(url):
         async with make_web_client() as client:
-            response = await client.put(url, content=_read(source), headers={"Content-Length": length})
+            response = await client.put(url, content=_pieces(source, size), headers={"Content-Length": str(size)})
     if response.is_error:
         raise ServerError(f"PUT {url}", [f"HTTP {response.status_code}"])
+
+
+async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    while size > 0 and (piece := file.read(min(PIECE, size))):
+        size -= len(piece)
+        yield piece
+        await checkpoint()

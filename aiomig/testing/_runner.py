@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._backend import KINDS
+from .._home.disk import read_small
 from .._local.attempt import Attempt, Machine
 from .._local.settings import LocalSettings, base_environment
 from .._shell.process import has_pidfd
@@ -81,8 +82,8 @@ class Runner:
         """What a running job has written so far."""
         attempt = self._attempts.get(job.id)
         try:
-            return Path(attempt.stream(name)).read_bytes() if attempt is not None else b""
-        except FileNotFoundError:
+            return read_small(attempt.stream(name)) if attempt is not None else b""
+        except OSError:
             return b""
 
     def _pump(self) -> None:
@@ -102,10 +103,10 @@ class Runner:
             with self._running[job.id]:
                 end = await attempt.run(lambda: None)
         finally:
-            if end is None:
-                with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True):
+                if end is None:
                     await attempt.kill()
-            attempt.clean()
+                await attempt.clean()
             del self._running[job.id], self._attempts[job.id]
             self._free += 1
         self._look()

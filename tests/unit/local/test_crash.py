@@ -78,6 +78,7 @@ def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> 
 
 _ATTEMPT = "aiomig._local.attempt:Attempt"
 _STAGING = "aiomig._local.staging:Staging"
+_HAND_OVER = "aiomig._local.staging:hand_over"
 _CONTROL = "aiomig._local.control_file:Control"
 _STORE = "aiomig._local.store:Store"
 _SCHEDULER = "aiomig._local.scheduler:Scheduler"
@@ -105,13 +106,16 @@ MOMENTS = (
     "after:os:link:3",
     f"after:{_STAGING}._send_one:3",
     f"before:{_STAGING}._report:3",
-    "after:os:truncate:3",
-    "after:aiomig._local.staging:_reuse:3",
+    "before:os:replace:3",
+    "after:os:replace:3",
     f"after:{_STAGING}._report:3",
-    f"before:{_STAGING}._turn_into:3",
+    f"before:{_HAND_OVER}:9",
+    f"after:{_HAND_OVER}:9",
+    f"after:{_HAND_OVER}:11",
+    "after:os:rename:12",
+    f"after:{_HAND_OVER}:12",
     "after:os:unlink:3",
     "after:os:unlink:6",
-    f"after:{_STAGING}._turn_into:3",
     f"after:{_STAGING}.send:3",
     "before:aiomig._local.attempt:verify:3",
     f"before:{_SCHEDULER}._record:3",
@@ -137,8 +141,9 @@ RECOVERIES = (
     (f"before:{_RUNNER}._attempt_task:3", f"after:{_STORE}.unclaim:1"),
     (f"before:{_STAGING}.send:3", f"before:{_STAGING}.send:1"),
     (f"before:{_STAGING}.send:3", f"after:{_STAGING}._send_one:1"),
-    (f"after:{_STAGING}._report:3", "after:os:rename:1"),
-    (f"after:{_STAGING}._turn_into:3", f"before:{_STORE}.finish:1"),
+    (f"after:{_STAGING}._report:3", "after:os:replace:1"),
+    (f"after:{_HAND_OVER}:9", f"after:{_HAND_OVER}:3"),
+    (f"after:{_HAND_OVER}:12", f"before:{_STORE}.finish:1"),
     (f"before:{_RUNNER}._attempt_task:3", f"before:{_STORE}.adopt:1"),
 )
 

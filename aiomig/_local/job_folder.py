@@ -1,0 +1,136 @@
+"""The directory of one attempt, and the files that its job leaves there.
+
+A job may put anything in the place of its directory or of a file: a link, a pipe, another directory. Each step here
+goes by a descriptor of the directory that was made, waits for nothing, and touches nothing outside of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from .._home.disk import atomic_write, copy_content, open_regular, read_small, temporary_name
+from .._home.folders import Identity, open_directory, remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+logger = logging.getLogger("aiomig.local")
+
+
+class JobFolder:
+    """The directory of an attempt.
+
+    Args:
+        path: where it is, in a folder that only aiomig writes to.
+        identity: what it was when it was made, if that is known.
+    """
+
+    def __init__(self, path: str, identity: Identity | None = None) -> None:
+        self.path = path
+        self.identity = identity
+
+    def make(self) -> None:
+        """Make the directory.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        os.mkdir(self.path)
+        self.identity = Identity.of(os.lstat(self.path))
+
+    @contextmanager
+    def open(self) -> Iterator[int]:
+        """Give the descriptor of the directory.
+
+        Raises:
+            OSError: it is gone, or something else is in its place.
+        """
+        with open_directory(self.path, identity=self.identity, force=True) as descriptor:
+            yield descriptor
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file; ``None`` if there is no such regular file, or it is big."""
+        try:
+            with self.open() as folder:
+                return read_small(name, folder)
+        except OSError:
+            return None
+
+    async def remove(self) -> None:
+        """Remove the directory, or the link in its place. Another directory in its place stays."""
+        runs, name = os.path.split(self.path)
+        try:
+            with open_directory(runs) as parent:
+                if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    await remove_tree(name, parent, identity=self.identity, force=True)
+                else:
+                    os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning("the job directory %s is left behind: %s", self.path, error.strerror)
+
+
+async def hand_over(
+    name: str, source: int, target_name: str, target: int, *, keep: bool = False, follow: bool = False
+) -> None:
+    """Move a regular file to another directory; if a process may still change it, copy it.
+
+    Args:
+        name: the file.
+        source: the descriptor of its directory.
+        target_name: its new name; what is there is replaced.
+        target: the descriptor of the new directory.
+        keep: whether the file also stays where it is.
+        follow: whether it may be a link.
+
+    Raises:
+        OSError: it is not a regular file, or it cannot be moved.
+    """
+    with open_regular(name, source, follow=follow) as file:
+        if _is_settled(file):
+            with suppress(OSError):  # a link, another file system, or one without hard links
+                os.fchmod(file.fileno(), 0o644)
+                _move(name, source, target_name, target, keep=keep)
+                return
+        with atomic_write(target_name, target) as copy:
+            os.fchmod(copy.fileno(), 0o644)
+            await copy_content(file, copy)
+
+
+def _move(name: str, source: int, target_name: str, target: int, *, keep: bool) -> None:
+    if not keep:
+        os.rename(name, target_name, src_dir_fd=source, dst_dir_fd=target)
+        return
+    temporary = temporary_name()
+    os.link(name, temporary, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    try:
+        os.rename(temporary, target_name, src_dir_fd=target, dst_dir_fd=target)
+    except OSError:
+        os.unlink(temporary, dir_fd=target)
+        raise
+
+
+def _is_settled(file: BinaryIO) -> bool:
+    """Return whether nothing can change a file: it has one name, and no process has it open for writing.
+
+    The kernel gives a lease for reading to nobody while a file is open for writing. False if it gives none at all.
+    """
+    if os.fstat(file.fileno()).st_nlink != 1:
+        return False
+    try:
+        fcntl.fcntl(
+            file, fcntl.F_SETSIG, signal.SIGURG
+        )  # a process that opens it meanwhile causes this signal: ignored
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (AttributeError, OSError):
+        return False
+    return True
