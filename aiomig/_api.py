@@ -266,7 +266,8 @@ def grid(
         config = Config(**fields) if whole else Config.load(config).replace(**fields)  # type: ignore[arg-type]
     elif fields:
         config = config.replace(**fields)
-    client = HttpClient(config, VERSION, transport)
+    limits = request_limits or RequestLimits()
+    client = HttpClient(config, VERSION, transport, largest_response=limits.largest_response)
     folder, required = folder_of(journal)
     if transport is not None and not required:
         folder = None
@@ -276,9 +277,7 @@ def grid(
 
     records = SubmitJournal(folder, owner, required=required)
     return Session(
-        GridBackend(
-            client, OperationClient(client, retry), polling or Polling(), records, request_limits or RequestLimits()
-        ),
+        GridBackend(client, OperationClient(client, retry), polling or Polling(), records, limits),
         lambda: client.credential,
     )
 

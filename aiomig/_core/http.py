@@ -5,8 +5,9 @@ The one module that imports httpx and httpcore; it is imported when the first re
 
 from __future__ import annotations
 
+import socket
 import ssl
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import anyio
@@ -14,10 +15,11 @@ import httpcore
 import httpx
 
 from .errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError
+from .network import Network
 from .proxies import Proxy, proxy_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
 HTTPX = f"httpx {httpx.__version__}"
 """What makes the requests, for the User-Agent."""
@@ -28,14 +30,8 @@ _IDLE_SECONDS = 10.0
 _SLOWEST = 1024
 """The bytes a second that must pass in the long run, either way."""
 
-_PIECE = 1 << 18
-"""The most bytes that are written at once, each within the write timeout."""
-
 _LARGE_BODY = 1 << 16
 """Bytes of a request body from which the server is asked before the body is sent."""
-
-_CONTINUE_SECONDS = 1.0
-"""How long to wait for the server's word before a large body is sent; curl waits as long."""
 
 _DIAGNOSIS_SECONDS = 5.0
 
@@ -51,6 +47,16 @@ _REFUSALS = {
     "BAD_CERTIFICATE": "the server cannot use the client certificate",
     "ACCESS_DENIED": "the server denies access to this client certificate",
 }
+
+_REMEDIES = {
+    "ostname": "check the host name in the URL",
+    "IP address": "check the host name in the URL",
+    "too weak": "this machine's OpenSSL wants a stronger one; ask the site to renew it",
+    "expired": "ask the site to renew it, and check this machine's clock",
+    "not yet valid": "check this machine's clock",
+    "revoked": "ask the site",
+}
+"""What to do about a server's certificate, by what OpenSSL says of it."""
 
 _NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -72,93 +78,6 @@ class Reply(NamedTuple):
     body: bytes
 
 
-# -- the network below httpcore
-
-
-class _Network(httpcore.AsyncNetworkBackend):
-    """httpcore's own TCP and TLS by anyio, on both event loops, with streams as `_Stream` has them."""
-
-    def __init__(self) -> None:
-        self._backend = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> _Stream:
-        return _Stream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A stream of httpcore's, with four differences.
-
-    It closes its socket if the TLS handshake is cancelled. It raises if TLS ends without the close_notify that proves
-    that nothing was cut off. It tells httpcore's pool not to use a connection again if the server sent more than the
-    answer. It waits for "100 Continue" after a head that asks for it.
-    """
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self._received = b""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = self._received or await self._receive(max_bytes, timeout)
-        # The last byte is held back until h11 asks for it. If h11 never does, the server sent more than its answer.
-        self._received = data[-1:] if len(data) > 1 else b""
-        return data[:-1] or data
-
-    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
-        data = await self._stream.read(max_bytes, timeout)
-        if not data and (tls := self.get_extra_info("ssl_object")) is not None:
-            try:
-                tls.read(1)  # again the end of the stream; this time with the reason
-            except ssl.SSLZeroReturnError:
-                pass
-            except ssl.SSLError as error:
-                raise httpcore.ReadError("the connection was cut (no close_notify)") from error
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _PIECE):
-            await self._stream.write(buffer[start : start + _PIECE], timeout)
-        if buffer.endswith(b"\r\n\r\n") and b"\r\nExpect: 100-continue\r\n" in buffer:
-            with suppress(httpcore.ReadTimeout):  # a server that does not know the header
-                self._received += await self._receive(_PIECE, _CONTINUE_SECONDS)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> _Stream:
-        try:
-            return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":
-            return bool(self._received) or self._has_decrypted_data() or self._stream.get_extra_info(info)
-        return self._stream.get_extra_info(info)
-
-    def _has_decrypted_data(self) -> bool:
-        """Return whether TLS holds anything that was never read. Takes a byte of it: the connection is closed then."""
-        tls = self._stream.get_extra_info("ssl_object")
-        try:
-            if tls is not None:
-                tls.read(1)
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLError:
-            return True  # it was closed
-        return tls is not None
-
-
 def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx.AsyncHTTPTransport:
     """Return httpx's transport, over connections that a cancelled request closes.
 
@@ -176,7 +95,7 @@ def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx
         proxy=_httpcore_proxy(proxy) if proxy is not None else None,
         max_connections=None,
         keepalive_expiry=_IDLE_SECONDS,
-        network_backend=_Network(),
+        network_backend=Network(),
     )
     return transport
 
@@ -260,7 +179,9 @@ class Channel:
         try:
             with scope, translate_errors(self._url, progress):
                 url = self._url + path
-                request = httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+                # Each byte of a header is a character: an ETag goes back as it came.
+                head = httpx.Headers(headers, encoding="latin-1")
+                request = httpx.Request(method, url, headers=head, content=content, extensions=extensions)
                 request.stream = _Body(content or b"")
                 response = await self._begin(request, progress, timeouts)
                 try:
@@ -269,6 +190,7 @@ class Channel:
                     await response.aclose()
                 if body is None:
                     raise ProtocolError(f"{method} {request.url.path}: the answer is longer than {limit} bytes")
+                response.headers.encoding = "latin-1"
                 return Reply(response.status_code, response.headers, body)
         except BaseException:
             # httpcore may keep a connection that was made for this request and that no other will get.
@@ -429,6 +351,9 @@ def _explain(url: str, error: Exception, progress: _Progress | None) -> GridErro
         error,
         (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, httpx.UnsupportedProtocol),
     )
+    if isinstance(error, httpx.UnsupportedProtocol):
+        scheme = url.partition(":")[0]
+        return ConnectionFailed(f"{url}: {scheme} is not supported here; give an http or https URL", sent=False)
     reason = _reason(error)
     if is_unsent and progress is not None and progress.proxy is not None:
         problem = f"{url} cannot be reached: the proxy {progress.proxy.address}: {reason}; check the proxy"
@@ -448,6 +373,8 @@ def _reason(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
+        if isinstance(cause, socket.gaierror):
+            return f"unknown host ({cause.strerror})"
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
@@ -475,12 +402,15 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 def _explain_tls(url: str, error: ssl.SSLError, *, sent: bool) -> GridError:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message or str(error)
-        remedy = (
-            "check the host name in the URL" if "ostname" in reason or "IP address" in reason else "give its CA as ca"
-        )
-        return ConnectionFailed(f"the certificate of {url} is not trusted: {reason}; {remedy}")
+        remedy = next((text for word, text in _REMEDIES.items() if word in reason), "give its CA as ca")
+        return ConnectionFailed(f"the certificate of {url} is not trusted: {reason}; {remedy}", sent=False)
     reason = error.reason or str(error)
     for word, text in _REFUSALS.items():
         if word in reason:
             return AuthenticationFailed(f"{url}: {text} ({reason})")
-    return ConnectionFailed(f"TLS with {url} failed: {reason}; is it the https port of a MiG server?", sent=sent)
+    remedy = "is it the https port of a MiG server?"
+    if reason.endswith(
+        ("TOO_SMALL", "TOO_WEAK", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "LEGACY_RENEGOTIATION_DISABLED")
+    ):
+        remedy = "the server's TLS is too old or too weak for this machine's OpenSSL; ask the site to renew it"
+    return ConnectionFailed(f"TLS with {url} failed: {reason}; {remedy}", sent=sent)

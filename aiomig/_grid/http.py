@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 _CONNECTIONS = 8
 """Requests at once. A whole site often has ten places for all its users: docs/protocol.md#connections."""
 
-MAX_ANSWER = 64 << 20
-"""The most bytes that an answer may have, unless a caller says otherwise."""
-
 
 class HttpClient:
     """Sends the requests of one session. `open` it before use.
@@ -38,10 +35,19 @@ class HttpClient:
         config: the server and the user's certificate.
         version: of aiomig, for the User-Agent.
         transport: what to send by instead of the network, for tests.
+        largest_response: the most bytes of a response, unless a caller gives another limit.
     """
 
-    def __init__(self, config: Config, version: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        version: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        largest_response: int = 64 << 20,
+    ) -> None:
         self._config = config
+        self._largest_response = largest_response
         self._transport = transport
         self._limiter = anyio.CapacityLimiter(_CONNECTIONS)
         self._reloader = CertificateReloader(config) if transport is None else None
@@ -107,21 +113,26 @@ class HttpClient:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        limit: int = MAX_ANSWER,
+        limit: int | None = None,
     ) -> Reply:
         """Send one request, once, and read the answer. Cancellation closes its connection.
 
         Raises:
             ConnectionFailed: with ``sent`` False if the request cannot have reached the server.
             AuthenticationFailed: the server refuses the certificate, or it has expired meanwhile.
-            ProtocolError: the answer is longer than ``limit`` bytes.
+            ProtocolError: the answer is longer than ``limit`` bytes, or than ``largest_response``.
             NoSession: the client is closed.
         """
         async with self._limiter:
             channel = await self._current_channel()
             try:
                 reply = await channel.request(
-                    method, path, content, {**self._headers, **(headers or {})}, limit=limit, timeouts=self._timeouts
+                    method,
+                    path,
+                    content,
+                    {**self._headers, **(headers or {})},
+                    limit=self._largest_response if limit is None else limit,
+                    timeouts=self._timeouts,
                 )
             except ConnectionFailed as error:
                 if error.sent and not self._has_answered:

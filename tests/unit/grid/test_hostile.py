@@ -33,7 +33,6 @@ from aiomig import (
     ResultsMissing,
 )
 from aiomig._grid.backend import _plan_from
-from aiomig._grid.http import HttpClient
 from aiomig._local import archives
 from aiomig._local.home import LocalHome
 from aiomig._spec.mrsl import parse
@@ -207,18 +206,6 @@ async def test_fetching_a_job_that_a_server_describes_stays_in_the_folder(
 # -- answers without end
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(defaults(), "limit", 1000)
-
-
-def defaults() -> dict[str, Any]:
-    """Of the one way out."""
-    found = HttpClient.send.__kwdefaults__
-    assert found is not None
-    return found
-
-
 class Endless(httpx.AsyncByteStream):
     """Bytes for ever; counts how many were taken."""
 
@@ -242,7 +229,7 @@ LEFT_OPEN = pytest.mark.filterwarnings(
 
 
 @LEFT_OPEN
-@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("limits", [RequestLimits(largest_response=1000)])
 @pytest.mark.parametrize(("headers", "most"), [({"Content-Length": str(10 << 30)}, 0), ({}, 1100)])
 async def test_an_answer_without_end_is_left(
     server: Server, mig: Session, headers: dict[str, str], most: int, monkeypatch: pytest.MonkeyPatch
@@ -519,5 +506,5 @@ async def test_output_without_end_is_not_taken_into_memory(server: Server, mig: 
 
 
 def test_the_limit_of_answers_is_there() -> None:
-    assert defaults()["limit"] == 64 << 20
+    assert RequestLimits().largest_response == 64 << 20
     assert len(json.dumps([entry(f"folder/file-{number}") for number in range(100_000)])) < 64 << 20
