@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 TABLES = {
     "jobs.md": {"SweepOptions": "Attributes"},
-    "sessions.md": {"Config": "Attributes", "Retry": "Attributes", "Polling": "Attributes"},
+    "sessions.md": dict.fromkeys(("Config", "Retry", "RequestLimits", "Polling"), "Attributes"),
     "local-mode.md": {"local": "Args"},
 }
 SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):\n((?:    .*\n|\n)+)", re.MULTILINE)
