@@ -4,7 +4,7 @@ The public names, in groups:
 
 - **Sessions**: `connect`, `grid` and `local` make a `Session`; `current_session` returns the innermost open one.
   `Config` says where a grid is and who the user is, `Credential` describes the user's certificate. `Polling` says how
-  often a grid is asked, `Retry`, `RequestLimits` how often a failed request is repeated.
+  often a grid is asked, `Retry` how often a failed request is repeated, `RequestLimits` how much a request carries.
 - **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` make jobs, each a `Job`. `JobSpec` describes a job
   with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep`, with
   `SweepOptions` and `SweepCounts`, and `Scope` hold many jobs, `CheckReport` and `Fault` say what is wrong with a

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 _CACHE = ".upload-cache"
+_SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
 
@@ -337,12 +339,12 @@ class _Version:
         return cls(
             etag.removeprefix("W/"),
             reply.headers.get("Last-Modified", ""),
-            int(size) if size.isascii() and size.isdigit() else None,
-            is_weak=not etag or etag.startswith("W/"),
+            int(size) if _SIZE.fullmatch(size) else None,
+            is_weak=not etag.isascii() or not etag or etag.startswith("W/"),
         )
 
 
 def _check_part(path: str, reply: Reply, start: int, stop: int) -> None:
     given = reply.headers.get("Content-Range", "")
     if not given.startswith(f"bytes {start}-") or len(reply.body) > stop - start:
-        raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given!r} came")
+        raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given[:100]!r} came")

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import anyio
 
@@ -267,7 +267,9 @@ class OperationClient:
             if (failure := _failure(path, reply)) is not None:
                 raise _Later(failure, retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date")))
             location = reply.headers.get("Location", "")
-            if 300 <= reply.status < 400 and not location.endswith(f"{place}/"):
+            # Servers quote fewer characters than aiomig does.
+            is_directory = unquote(location, errors="surrogateescape").endswith(f"{_FILES}{path}/")
+            if 300 <= reply.status < 400 and not is_directory:
                 raise AuthenticationFailed(str(redirected("cert_redirect", location)))
             return reply
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+import unicodedata
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._core.errors import FileExists, FileNotFound, SpecError
@@ -22,7 +23,11 @@ FOLDER = "message_queues"
 _Names: TypeAlias = list[str]  # inside of Queue, `list` is a method
 
 _NAME = re.compile(r"[A-Za-z0-9]{1,255}")  # docs/protocol.md#characters
-_UNSENDABLE = re.compile("[<>\x00\r\ud800-\udfff]")
+_UNSENDABLE = re.compile(
+    # all but ASCII without < and > and control characters, the letters of Latin-1, and some signs:
+    # docs/protocol.md#characters
+    "[^\t\n -;=?-~À-ÖØ-öø-ÿ¤€£¢¥₣₤±×÷½¾§‰¶]"
+)
 
 
 def is_name(name: object) -> bool:
@@ -107,9 +112,9 @@ class Queue:
         sent, or was received by somebody within that time. Cancelled, it may have been sent.
 
         Args:
-            message: any text of a character or more but ``<``, ``>``, NUL, carriage returns and halves of characters,
-                which a server refuses or changes (docs/protocol.md#characters). MiG names no limit of its length; what
-                is large belongs into a file of the home, and its path into the message.
+            message: at least one character: ASCII without ``<``, ``>`` and control characters other than tabs and
+                line breaks, the letters of Latin-1, and the signs ``¤€£¢¥₣₤±×÷½¾§‰¶``. A server refuses all others,
+                and so does local mode. What is large belongs into a file of the home, and its path into the message.
 
         Returns:
             The id of the message: ASCII letters and digits. Later ones are sorted behind it.
@@ -181,9 +186,10 @@ def _check(message: Any) -> None:
         problem, remedy = "not text", "decode it; bytes that are no text can be sent as base64"
     elif not message:
         problem, remedy = "empty, which a server takes for no message", "send at least one character"
-    elif found := _UNSENDABLE.search(message):
-        problem = f"holds {found[0]!r}, which a server refuses or changes"
-        remedy = r"leave it out, or send base64; in JSON < is \u003c"
+    elif stray := _UNSENDABLE.search(message):
+        name = unicodedata.name(stray[0], f"U+{ord(stray[0]):04X}")
+        problem = f"holds {stray[0]!r} ({name}), which a grid's queues do not take"
+        remedy = "leave it out, or send JSON made by json.dumps, which escapes it (< as \\u003c), or base64"
     else:
         return
     raise SpecError([Fault("message", message, problem, remedy)])

@@ -22,7 +22,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
 _PATH = _LETTERS + _DIGITS + "¤$€£¢¥₣₤/.,_-+±×÷=½¾ ':;@§%‰()~!&¶"  # as the server's refusal lists them
 
-Characters = Literal["path", "pattern", "flags", "digits", "word", "id", "text", "any"]
+Characters = Literal["path", "pattern", "flags", "digits", "word", "id", "text", "message", "any"]
 
 _ALLOWED: Mapping[Characters, str] = {
     "path": _PATH,
@@ -31,6 +31,7 @@ _ALLOWED: Mapping[Characters, str] = {
     "digits": _DIGITS,
     "word": _LETTERS + _DIGITS,
     "id": _LETTERS + _DIGITS + ".-_.*?",
+    "message": _PATH + '?#*[]{}"`|^\\\t\n',
 }
 
 REFUSED = "Only accepting\nCSRF-filtered POST requests to prevent unintended updates"
@@ -63,6 +64,8 @@ def stray(text: str, characters: Characters) -> str | None:
     letters = characters in ("path", "pattern")
     for each in unicodedata.normalize("NFC", text) if letters else text:
         if each in allowed or (letters and unicodedata.category(each) in ("Lu", "Ll", "Lt")):
+            continue
+        if characters == "message" and each.isalpha() and "À" <= each <= "ÿ":
             continue
         return f"found invalid character: {each!r} (allowed: {allowed})"
     return None

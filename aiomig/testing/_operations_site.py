@@ -131,7 +131,7 @@ OPERATIONS = (
         (
             Parameter("queue", "word", default=("default",)),
             Parameter("action", "word", default=("interactive",)),
-            Parameter("msg", "text"),
+            Parameter("msg", "message"),
             Parameter("msg_id", "word"),
             Parameter("iosessionid", "word"),
         ),

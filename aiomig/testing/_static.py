@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ._home import Home
 
 PREFIX = "/cert_redirect/"
+_UNQUOTED = "/$-_.+!*'(),:;@&=~"
+"""What Apache writes into ``Location`` as it is, besides letters and digits."""
+
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _ROOT = b"""<!DOCTYPE html>
 <html>
@@ -65,7 +68,7 @@ def root() -> Response:
 def _directory(request: Request, path: str) -> Response:
     if path.endswith("/") or not path:
         return page(403)
-    location = f"{request.host}{PREFIX}{quote(unquote(path))}/"
+    location = f"{request.host}{PREFIX}{quote(unquote(path), _UNQUOTED)}/"
     text = f'<p>The document has moved <a href="{location}">here</a>.</p>'
     return page(301, ("Location", location), text=text)
 

@@ -232,3 +232,27 @@ async def test_results_are_files_of_the_home(mig: aiomig.Session, job: aiomig.Jo
         f"{folder}/{job.id}.{suffix}" for suffix in ("io-status", "status", "stderr", "stdout")
     ]
     assert await mig.files.read_text(f"{folder}/{job.id}.status") == "echo x 0\n"
+
+
+@pytest.mark.parametrize("name", ["it's", "a&b", "a+b", "a;b", "a@b", "a:b", "a b", "æ%41", "f"])
+async def test_a_directory_cannot_be_read_as_a_file(files: aiomig.Files, top: str, name: str) -> None:
+    await files.mkdir(f"{top}/{name}", parents=True)
+    path = f"{top}/{name}"
+    for attempt in (files.read_bytes(path), files.head(path), files.read_range(path, 0, 1), files.checksum(path)):
+        with pytest.raises(PathRefused):
+            await attempt
+
+
+async def test_nothing_is_below_a_file(files: aiomig.Files, top: str) -> None:
+    await files.write_text(f"{top}/f", "x")
+    path = f"{top}/f/g"
+    for attempt in (
+        files.read_bytes(path),
+        files.head(path),
+        files.read_range(path, 0, 1),
+        files.checksum(path),
+        files.stat(path),
+    ):
+        with pytest.raises(FileNotFound):
+            await attempt
+    assert not await files.exists(path)

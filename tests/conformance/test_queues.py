@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .modes import Settings
 
-TEXTS = ["plain", "NO MESSAGES", "two\nlines\n", " blanks ", "a=1&b=%41+;#?'\"\\`$", "æøå Ж"]
+TEXTS = ["plain", "NO MESSAGES", "two\nlines\n", " blanks ", "a=1&b=%41+;#?'\"\\`$", "æøå ÀÿÖ €½"]
 
 
 @pytest.fixture
@@ -107,7 +107,22 @@ async def test_bad_names_are_refused(mig: aiomig.Session) -> None:
 
 
 async def test_bad_messages_are_refused(queue: Queue) -> None:
-    messages: list[Any] = ["", "a<b", "a>b", "\0", "a\r\nb", "\ud800", b"bytes", None]
+    messages: list[Any] = [
+        "",
+        "a<b",
+        "a>b",
+        "\0",
+        "a\r\nb",
+        "\ud800",
+        b"bytes",
+        None,
+        "æ Ж",
+        "☃",
+        "ª",
+        "\x7f",
+        "²",
+        "Ł",
+    ]
     for message in messages:
         with pytest.raises(SpecError, match="message="):
             await queue.send(message)

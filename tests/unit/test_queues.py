@@ -104,10 +104,10 @@ class Recorded:
         self._queues = ["mqueue.lock", *queues]
         self.sent: list[tuple[str, str]] = []
 
-    async def read(self, operation: str, fields: Sequence[tuple[str, str]]) -> Any:
+    async def query(self, operation: str, fields: Sequence[tuple[str, str]]) -> Any:
         return [{"object_type": "list", "list": self._queues}] if ("action", "listqueues") in fields else self._answer
 
-    async def change(self, operation: str, fields: Sequence[tuple[str, str]], *, repeatable: bool = False) -> Any:
+    async def execute(self, operation: str, fields: Sequence[tuple[str, str]], *, repeatable: bool = False) -> Any:
         self.sent += fields
         return self._answer
 

@@ -50,6 +50,7 @@ _DEEPEST = 30
 
 _LONGEST_WORDS = 20_000  # of one object, in characters: more is no message
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")  # of no character; `unescape` raises for very long ones
 _CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
 _CSRF_TOKEN = re.compile(r'csrf_map\["(\w+)"\]\s*=\s*"([0-9a-f]{64})"')
 _TOKEN = re.compile(r"[0-9a-f]{32,}")
@@ -248,7 +249,7 @@ def text_of(each: Object, key: str) -> str:
 def integer_of(each: Object, key: str) -> int | None:
     """A count of an object, or ``None`` where there is none."""
     value = each.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
 def lines_of(operation: str, each: Object) -> list[str]:
@@ -265,7 +266,7 @@ def lines_of(operation: str, each: Object) -> list[str]:
 
 def plain(text: str) -> str:
     """The server's words without HTML entities, line breaks, long blanks, and what would steer a terminal."""
-    return _CONTROL.sub("\ufffd", " ".join(unescape(text).split()))
+    return _CONTROL.sub("\ufffd", " ".join(unescape(_LONG_REFERENCE.sub("\ufffd", text)).split()))
 
 
 def excerpt(answer: Answer) -> str:

@@ -475,6 +475,58 @@ async def test_broken_archives_leave_nothing_that_is_cut(files: Files, root: Pat
                 assert info.size == 300
 
 
+# -- numbers and tags that break converters
+
+DIGITS = "9" * 5000
+PART = b"0123456789"
+
+
+def parts(**headers: str) -> Callable[[httpx.Request], httpx.Response]:
+    """Answer requests for ten bytes of a file of twenty, or say something else in the headers."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        first = int(request.headers["Range"].removeprefix("bytes=").partition("-")[0])
+        told = {"ETag": '"a"', "Content-Range": f"bytes {first}-{first + 9}/20", **headers}
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+        return httpx.Response(206, headers=raw, content=PART)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "reference", [f"&#{DIGITS};", f"&#x{DIGITS};", f"&#{DIGITS}", "&#1114112;", "&#xD800;", "&#0;"]
+)
+async def test_a_character_reference_of_any_length(server: Server, mig: Session, reference: str) -> None:
+    for kind in ("error_text", "warning", "text"):
+        server.says("ls", {"object_type": kind, "text": f"cannot {reference} do"})
+        with pytest.raises(MigError):
+            await mig.files.ls(".")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Range": f"bytes 0-9/{DIGITS}"}, {"Content-Range": f"bytes 0-{DIGITS}/*"}]
+)
+async def test_a_range_of_any_length(server: Server, mig: Session, headers: dict[str, str]) -> None:
+    server.answers["cert_redirect"] = parts(**headers)
+    with pytest.raises(MigError):
+        await mig.files.read_bytes("x")
+
+
+@pytest.mark.parametrize("tag", ['"\xe9"', '"\x80\xff"', "", "x", 'W/"\xe9"'])
+async def test_a_tag_of_any_characters(server: Server, mig: Session, tag: str) -> None:
+    server.answers["cert_redirect"] = parts(ETag=tag, **{"Last-Modified": "Mon, 23 Nov 2026 05:07:28 GMT"})
+    assert await mig.files.read_bytes("x") == PART * 2
+
+
+@pytest.mark.parametrize("field", ["size", "modified"])
+@pytest.mark.parametrize("value", [int("9" * 4000), -1, "7", True, None, [], {}])
+async def test_a_size_or_time_of_any_kind(server: Server, mig: Session, field: str, value: Any) -> None:
+    row = entry("d/f") | {"file_info": {field: value}}
+    server.lists(row)
+    (info,) = await mig.files.ls("d")
+    assert info.size < 1 << 63
+
+
 # -- a grid that is unsure of itself
 
 
