@@ -48,7 +48,7 @@ class Scope:
 
     def __init__(self, submit: Callable[..., Awaitable[Job]], backend: Backend) -> None:
         self.backend = backend
-        self.is_open = False
+        self.is_open: bool = False
         self._submit = submit
         self._jobs: dict[str, Job] = {}
 
