@@ -1,7 +1,4 @@
-"""The functions of the module: they act on the innermost open session of the current context.
-
-How sessions are made: `local`, and `connect`, the one switch.
-"""
+"""The functions of the package. They make sessions, or act on the innermost open session of the current context."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 
 async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
-    """Submits a job in the current session; see `Session.submit`.
+    """Submit a job in the current session; see `Session.submit`.
 
     Example::
 
@@ -40,27 +37,36 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
             job = await submit("python3 fit.py data.csv > out.txt", inputs=["fit.py", "data.csv"], outputs=["out.txt"])
             print((await job).exit_code)
 
+    Args:
+        commands: one command line, or several that one bash runs in order; or a `JobSpec`.
+        **fields: the other fields of `JobSpec`, which describes them: ``inputs``, ``executables``, ``outputs``,
+            ``resources``, ``environment``, ``name``, ``runtime_environments``, ``vgrids``, ``retries``, ``notify``,
+            ``verify``, ``mount``, ``project``, ``kind`` and ``mrsl``.
+
+    Returns:
+        The job, which is in the queue; ``await`` it for its result.
+
     Raises:
-        NoSession: none is open.
+        NoSession: no session is open.
     """
     return await current_session().submit(commands, **fields)
 
 
 async def submit_mrsl(path: str | os.PathLike[str]) -> Job:
-    """Submits a hand-written job description in the current session; see `Session.submit_mrsl`.
+    """Submit a job description written by hand in the current session; see `Session.submit_mrsl`.
 
     Args:
         path: a local file of mRSL text.
 
     Raises:
-        NoSession: none is open.
+        NoSession: no session is open.
         SpecError: the text is wrong; the faults have line numbers.
     """
     return await current_session().submit_mrsl(path)
 
 
 async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
-    """Submits many jobs in the current session, in few requests; see `Session.submit_many`.
+    """Submit many jobs in the current session, in few requests; see `Session.submit_many`.
 
     Example::
 
@@ -73,14 +79,14 @@ async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Jo
         The jobs, in the order of the descriptions.
 
     Raises:
-        NoSession: none is open.
+        NoSession: no session is open.
         SubmitErrors: some could not be submitted; has the job or the error of each.
     """
     return await current_session().submit_many(specs)
 
 
 def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]) -> Sweep:
-    """Runs a job for each of any number of parameters in the current session; see `Session.sweep`.
+    """Run a job for each of any number of parameters in the current session; see `Session.sweep`.
 
     Example::
 
@@ -88,13 +94,13 @@ def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **
             print(job.parameter, (await job.result(check=False)).exit_code)
 
     Raises:
-        NoSession: none is open.
+        NoSession: no session is open.
     """
     return current_session().sweep(template, parameters, **options)
 
 
 def watch(jobs: Job | str | Iterable[Job | str]) -> Watch:
-    """The statuses of one job or many: of each the present one, then each change once, in order, until it has ended.
+    """Iterate over the statuses of jobs: the present status of each job, then each change once, until all have ended.
 
     Example::
 
@@ -116,7 +122,7 @@ def watch(jobs: Job | str | Iterable[Job | str]) -> Watch:
 
 
 async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:
-    """Waits for the end of jobs, whatever it is. Cancelling it, also by a timeout, does nothing to the jobs.
+    """Wait for the end of jobs, successful or not. Cancelling the wait, also by a timeout, leaves the jobs alone.
 
     Example::
 
@@ -133,13 +139,13 @@ async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all"
     Raises:
         NoSession: ids were given, and no session is open.
         JobNotFound: there is no such job.
-        GridError: the grid could not be asked for too long.
+        GridError: the grid could not be asked, several times in a row.
     """
     return await wait_for(_known(jobs), return_when)
 
 
 def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
-    """The jobs in the order in which they end.
+    """Iterate over jobs in the order in which they end.
 
     Example::
 
@@ -156,13 +162,13 @@ def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
 
 
 async def statuses(jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus]:
-    """Asks for the present status of jobs, in one request.
+    """Return the present statuses of jobs, with one request.
 
     Args:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        Status by job id, in the order given; jobs that are not known are left out.
+        Statuses by job id, in the order given, without unknown jobs.
 
     Raises:
         NoSession: ids were given, and no session is open.
@@ -172,14 +178,14 @@ async def statuses(jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus
 
 
 async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
-    """Cancels jobs, in one request.
+    """Cancel jobs, with one request.
 
     Args:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        An `Outcome` by job id: whether it was canceled, and if not, why. Jobs that had ended, and ids that are not
-        known, are no error here.
+        An `Outcome` by job id: whether the job was canceled, and if not, why. A job that has ended, or that is unknown,
+        does not raise an error.
 
     Raises:
         NoSession: ids were given, and no session is open.
@@ -196,7 +202,7 @@ logger = logging.getLogger("aiomig")
 
 
 class ConfigFields(TypedDict, total=False):
-    """Single fields of `Config`, for `grid`."""
+    """The fields of `Config`, as arguments of `grid`."""
 
     url: str
     certificate: str | os.PathLike[str]
@@ -218,11 +224,11 @@ def grid(
     journal: str | os.PathLike[str] | bool | None = True,
     **fields: Unpack[ConfigFields],
 ) -> Session:
-    """A session on a grid, as the user of an X.509 certificate.
+    """Return a session on a grid, for the user of an X.509 certificate.
 
-    Opening it reads the certificate, checks its dates, and asks the server who we are. Leaving it leaves its jobs
-    running on the grid. The server is always verified: a ``miguser.conf`` without ``cacertfile`` means the system's
-    store here, where the old client did not verify at all.
+    Opening it reads the certificate, checks its dates, and asks the server which user it belongs to. Leaving it leaves
+    its jobs running on the grid. aiomig always verifies the server: without ``cacertfile`` in ``miguser.conf`` it uses
+    the authorities of the system.
 
     Example::
 
@@ -230,26 +236,25 @@ def grid(
             job = await mig.submit("hostname")
 
     Args:
-        config: a `Config`, or the path of a ``miguser.conf``; default is ``$AIOMIG_CONFIG``, then
-            ``~/.mig/miguser.conf``; none is needed where ``url``, ``certificate`` and ``key`` are given.
-        polling: how often to ask for jobs that are watched.
-        retry: how often, and after which pauses, a read that failed is sent again.
+        config: a `Config`, or the path of a ``miguser.conf``. The default is ``$AIOMIG_CONFIG``, then
+            ``~/.mig/miguser.conf``, or no file if ``url``, ``certificate`` and ``key`` are given.
+        polling: how often to ask for watched jobs.
+        retry: how often, and after which pauses, to repeat a read that failed.
         request_limits: how much a request carries, and how long cleaning up may take.
-        transport: what to send by instead of the network, for tests.
-        journal: where it is recorded what is submitted, before it is sent, so that `Session.unconfirmed` of this
-            session or the next one can find out what became of a submit that was cut off. The path of a private
-            folder, which is made where it is missing and may be shared by programs; ``True`` for one among this
-            user's state folders, which with a ``transport`` means none; ``False`` or ``None`` to keep no record
-            on disk.
-        **fields: single fields of `Config`, which go before those of the file.
+        transport: a replacement for the network, for tests.
+        journal: a private folder in which each submit is recorded before it is sent, so that `Session.unconfirmed` of
+            this session or the next one reports submits that were cut off. It is made if it is missing, and programs
+            may share it. ``True`` means a folder in the user's state folder, or none with a ``transport``; ``False``
+            and ``None`` mean no record on disk.
+        **fields: single fields of `Config`. They override those of the file.
 
     Returns:
         A session to be opened by ``async with``.
 
     Raises:
         ConfigError: the configuration is missing or wrong.
-        SpecError: the journal is no path.
-        LocalError: when the session is opened: the folder that was given for the journal cannot be used.
+        SpecError: the journal is not a path.
+        LocalError: when the session is opened: the given folder of the journal cannot be used.
         AuthenticationFailed: when the session is opened: the certificate is expired, refused or unknown, or its key
             cannot be opened.
         ConnectionFailed: when the session is opened: the server cannot be reached.
@@ -283,14 +288,14 @@ def grid(
 
 
 def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[LocalFields]) -> Session:
-    """Local mode: the same `Session` on this machine's cores, with no account and no network.
+    """Return a session in local mode: jobs run on the cores of this machine, without an account or a network.
 
-    Jobs are run by processes of their own, in sessions of their own, so that Ctrl-C in a terminal reaches the program
-    and not them. Their records are in the home and outlive the program: if it is killed, running jobs end on their
-    own, and the next session on that home takes their results and runs what still waits. Several processes may use
-    one home at once.
+    Jobs run in processes and process sessions of their own, so Ctrl-C in a terminal reaches the program and not the
+    jobs. Their records are in the home and outlive the program: if it is killed, running jobs finish, and the next
+    session on that home collects their results and runs the jobs that still wait. Several processes may use one home
+    at once.
 
-    Leaving the session by an exception or by cancellation cancels what it submitted.
+    Leaving the session by an exception or by cancellation cancels the jobs it submitted.
 
     Example::
 
@@ -298,20 +303,20 @@ def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[Loca
             print((await (await mig.submit("nproc"))).stdout)
 
     Args:
-        home: the emulated MiG home, a folder that is made where it is missing; default is a private folder of
-            this user among the platform's state folders.
-        slots: how many cores' worth of jobs run at once; default is the cores that this process may use, by its
-            affinity and by the CPU quotas of its control groups.
+        home: the emulated MiG home, a folder that is made if it is missing. The default is a private folder in this
+            user's state folder.
+        slots: the number of cores for jobs that run at once. The default is the cores that this process may use, by
+            its affinity and by the CPU quotas of its control groups.
         shared_slots: count the running jobs of all processes of the home against ``slots``, not only this session's.
-        on_exit: leaving the session normally waits for its jobs (frozen ones are left), cancels them, or leaves them
-            to run on, queued ones to be run by the next session on the home.
+        on_exit: leaving the session normally waits for its jobs (without frozen ones), cancels them, or leaves them
+            running. The next session on the home runs jobs that are still in the queue.
         limits: set the limits of memory, CPU time, processes and file size that a MiG resource sets (``ulimit``).
-        default_retries: extra attempts for jobs that do not say; grids have 2 to 4.
+        default_retries: extra attempts for jobs without ``retries``; grids have 2 to 4.
         wall_time_grace: seconds beyond the wall time before a job is killed; a grid gives 90.
-        kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid gives none.
-        expire_after: seconds that a job may wait in the queue; 0 for ever.
+        kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid sends SIGKILL at once.
+        expire_after: seconds that a job may wait in the queue; 0 for no limit.
         vgrids: vgrids that jobs may name, besides Generic and ANY.
-        runtime_environments: names that jobs may ask for, with the variables that they set.
+        runtime_environments: names that jobs may ask for, each with the variables that it sets.
         pass_environment: names of variables that jobs get from this program, besides HOME, LOGNAME, PATH, SHELL,
             TMPDIR and USER.
 
@@ -335,7 +340,7 @@ def connect(
     config: Config | str | os.PathLike[str] | None = None,
     **local_fields: Unpack[LocalFields],
 ) -> Session:
-    """The grid, or local mode: the one switch.
+    """Return a session on a grid or in local mode, as the argument, the environment or the configuration says.
 
     Example::
 
@@ -343,18 +348,18 @@ def connect(
             print(mig.mode)
 
     Args:
-        mode: ``"grid"`` or ``"local"``; else ``$AIOMIG_MODE``; else the grid where a configuration file exists; else
-            local mode, with one warning logged.
+        mode: ``"grid"`` or ``"local"``. The default is ``$AIOMIG_MODE``, then the grid if a configuration file exists,
+            then local mode, with one warning logged.
         config: the configuration of the grid, as in `grid`; not used in local mode.
-        **local_fields: the settings of local mode, as in `local`; not used on the grid. ``home`` is ``$AIOMIG_HOME``
-            where it is not given.
+        **local_fields: the settings of local mode, as in `local`; not used on a grid. The default of ``home`` is
+            ``$AIOMIG_HOME``.
 
     Returns:
         A session to be opened by ``async with``.
 
     Raises:
-        SpecError: the mode is neither of the two.
-        ConfigError: the grid is asked for, and its configuration is missing or wrong.
+        SpecError: the mode is neither "grid" nor "local".
+        ConfigError: the mode is "grid", and the configuration is missing or wrong.
         LocalError: there is no bash for local mode.
     """
     chosen = mode or os.environ.get("AIOMIG_MODE") or None
@@ -363,7 +368,7 @@ def connect(
     if chosen == "grid":
         return grid(config)
     if chosen is None:
-        logger.warning("no configuration of a grid was found (~/.mig/miguser.conf): jobs run on this machine")
+        logger.warning("found no configuration of a grid (~/.mig/miguser.conf): jobs run on this machine")
     elif chosen != "local":
         field = "mode" if mode else "AIOMIG_MODE"
         raise SpecError([Fault(field, chosen, "no such mode", "use 'grid' or 'local'")])

@@ -59,7 +59,7 @@ def settings_table(documented: Any, section: str) -> str:
     for name, text in entries(sections[section]):
         default = defaults[name]
         cell = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
-        cell = "" if cell == "`<factory>`" else cell  # the text says how it is found out
+        cell = "" if cell == "`<factory>`" else cell  # the text says how it is computed
         rows.append(f"| `{name}` | {cell} | {text.replace('|', '&#124;')} |")
     return "\n".join(rows) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import importlib.metadata
 import inspect
 import pickle
@@ -107,6 +108,11 @@ def test_everything_public_has_a_docstring() -> None:
 def test_the_docstring_of_the_package_names_everything_public() -> None:
     named = set(re.findall(r"`(\w+)`", aiomig.__doc__ or ""))
     assert [name for name in aiomig.__all__ if name not in named] == []
+
+
+def test_help_of_submit_names_its_fields() -> None:
+    named = set(re.findall(r"``(\w+)``", aiomig.submit.__doc__ or ""))
+    assert {field.name for field in dataclasses.fields(aiomig.JobSpec)} - {"commands"} <= named
 
 
 def test_every_module_has_a_docstring() -> None:
