@@ -58,7 +58,7 @@ _EXIT_CODES = (  # code, words of standard error, meaning; the first that fits
 _SIGNALS: Mapping[int, str] = {
     signal.SIGILL: "illegal instruction, often built for another processor",
     signal.SIGABRT: "aborted, often by a failed assertion",
-    signal.SIGKILL: "killed, often for lack of memory (memory_mb), or over the CPU time that wall_time allows",
+    signal.SIGKILL: "killed, often out of memory (raise memory_mb), or over the CPU time that wall_time allows",
     signal.SIGSEGV: "segmentation fault",
     signal.SIGTERM: "told to end",
     signal.SIGXCPU: "over the CPU time that wall_time allows",

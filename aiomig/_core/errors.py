@@ -1,4 +1,4 @@
-"""Every exception of aiomig.
+"""All exceptions of aiomig, except `SubmitErrors`: it holds jobs, and is in ``_jobs/submit.py``.
 
 ::
 
@@ -8,25 +8,26 @@
     ├── NoSession (RuntimeError)        no session is open here
     ├── LocalError                      local mode cannot work on this machine or home
     ├── GridError                       something between us and the grid
-    │   ├── ConnectionFailed
-    │   ├── SubmitUnknown               sent, and its fate could not be found out
-    │   ├── AuthenticationFailed
-    │   ├── ServerError
-    │   └── ProtocolError
+    │   ├── ConnectionFailed            unreachable, timed out, TLS
+    │   ├── SubmitUnknown               sent, and aiomig does not know whether it made a job
+    │   ├── AuthenticationFailed        certificate expired, refused, unknown user
+    │   ├── ServerError                 the server failed
+    │   └── ProtocolError               an answer that makes no sense
     ├── SubmitRejected                  the server refuses a description
-    ├── SubmitErrors                    some of many were refused
+    ├── SubmitErrors                    some jobs of many were not made
     ├── FileNotFound (FileNotFoundError)
     ├── FileExists (FileExistsError)
     ├── PathRefused (PermissionError, ValueError)
     └── JobError
         ├── JobNotFound (LookupError)
-        ├── CommandFailed
-        ├── JobFailed
+        ├── ActionRefused               it cannot be frozen or thawed now
+        ├── CommandFailed               a command exited with something other than 0
+        ├── JobFailed                   the grid gave up
         ├── JobCanceled
         ├── JobExpired
-        └── ResultsMissing
+        └── ResultsMissing              exit codes or outputs did not arrive
 
-All of them survive ``pickle`` and ``copy``, and carry their data as attributes.
+All survive ``pickle`` and ``copy``, carry their data as attributes, and have printable messages.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ _LONGEST_WORD = 2000
 
 
 def _bounded(words: Sequence[str]) -> str:
-    """What a server said, at a length that a message may have; ``messages`` has all of it."""
+    """Return a server's words, shortened for a message. The attribute ``messages`` has all of them."""
     more = [f"… and {len(words) - _MOST_WORDS} more"] if len(words) > _MOST_WORDS else []
     return "; ".join([*(printable(word[:_LONGEST_WORD]) for word in words[:_MOST_WORDS]), *more])
 
 
 def rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
+    """Return a copy of an error, for ``pickle``: their initialisers take other arguments than the message."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(data)
@@ -68,7 +70,7 @@ class MigError(Exception):
         super().__init__(printable(message, keep="\n\t"))  # a message may quote a server or a job
 
     def __str__(self) -> str:
-        # OSError's own __str__ would show (errno, text) forms; the message is the first argument everywhere.
+        # OSError would show other forms; the message is always the first argument.
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -79,9 +81,9 @@ class ConfigError(MigError):
     """There is no configuration, or it is wrong.
 
     Attributes:
-        path: the configuration file, where one was read.
-        line: the line in it, counted from 1, where one is at fault.
-        field: the field at fault, where one is.
+        path: the configuration file, if one was read.
+        line: the line at fault, counted from 1, or ``None``.
+        field: the field at fault, or ``None``.
     """
 
     def __init__(
@@ -110,14 +112,14 @@ class SpecError(MigError, ValueError):
 
 
 class NoSession(MigError, RuntimeError):
-    """A module function was called where no session is open."""
+    """No session is open here, or it belongs to another event loop."""
 
 
 class LocalError(MigError):
     """Local mode cannot work here: the home, its database, the disk or bash.
 
     Attributes:
-        path: the file or folder at fault, where there is one.
+        path: the file or folder at fault, or ``None``.
         remedy: what to do.
     """
 
@@ -135,7 +137,7 @@ class ConnectionFailed(GridError):
     """The server could not be reached, did not answer in time, or TLS failed.
 
     Attributes:
-        sent: whether the request may have reached the server; False where it cannot have.
+        sent: whether the request can have reached the server.
     """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
@@ -144,12 +146,12 @@ class ConnectionFailed(GridError):
 
 
 class SubmitUnknown(GridError):
-    """A submit was sent, no answer came, and the job could not be found since: it may exist or not.
+    """A submit was sent, no answer came, and the server shows no such job: it may exist or not.
 
-    Nothing is sent again on its own. ``await session.find_submitted(error.marker)`` looks again.
+    aiomig does not send it again. ``await session.find_submitted(error.marker)`` looks again.
 
     Attributes:
-        marker: the PROJECT that the job bears, if it exists.
+        marker: the PROJECT of the job, if it exists.
     """
 
     def __init__(self, marker: str, reason: str) -> None:
@@ -168,18 +170,18 @@ class ServerError(GridError):
     """The server reported a failure.
 
     Attributes:
-        operation: the operation that was asked for, such as ``"mkdir"``.
+        operation: the operation, such as ``"mkdir"``.
         messages: the server's own words.
     """
 
     def __init__(self, operation: str, messages: Sequence[str]) -> None:
         self.operation = operation
         self.messages: tuple[str, ...] = tuple(messages)
-        super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a word'}")
+        super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a message'}")
 
 
 class ProtocolError(GridError):
-    """The server answered something that makes no sense.
+    """The server's answer makes no sense.
 
     Attributes:
         excerpt: the beginning of the answer.
@@ -191,11 +193,11 @@ class ProtocolError(GridError):
 
 
 class SubmitRejected(MigError):
-    """The grid (or the local emulation of it) refuses a job description.
+    """The grid, or local mode, refuses a job description.
 
     Attributes:
         messages: the server's words.
-        faults: the same as `Fault` values, where they could be told apart.
+        faults: the same as `Fault` values, if aiomig understands them.
     """
 
     def __init__(self, messages: Sequence[str], faults: Sequence[Fault] = ()) -> None:
@@ -208,7 +210,7 @@ class FileNotFound(MigError, FileNotFoundError):
     """A file or folder of the MiG home does not exist.
 
     Attributes:
-        path: what was asked for.
+        path: the path.
     """
 
     def __init__(self, path: str, message: str = "no such file or directory in the MiG home") -> None:
@@ -220,7 +222,7 @@ class FileExists(MigError, FileExistsError):
     """A file or folder is in the way.
 
     Attributes:
-        path: what is in the way.
+        path: the path.
     """
 
     def __init__(self, path: str, message: str = "already exists") -> None:
@@ -229,10 +231,10 @@ class FileExists(MigError, FileExistsError):
 
 
 class PathRefused(MigError, PermissionError, ValueError):
-    """A path may not be used: it leaves the home, is hidden by MiG, or cannot be carried by it.
+    """A path cannot be used: it leaves the home, is hidden by MiG, or MiG cannot carry it.
 
     Attributes:
-        path: what was asked for.
+        path: the path.
     """
 
     def __init__(self, path: str, message: str) -> None:
@@ -241,12 +243,12 @@ class PathRefused(MigError, PermissionError, ValueError):
 
 
 class JobError(MigError):
-    """Something about one job.
+    """Something is wrong with one job.
 
     Attributes:
         job_id: the job.
         status: its last known `JobStatus`, or ``None``.
-        result: its `JobResult` as far as there is one, or ``None``.
+        result: its `JobResult`, or ``None``.
     """
 
     def __init__(
@@ -270,6 +272,18 @@ class JobNotFound(JobError, LookupError):
         super().__init__(job_id, message)
 
 
+class ActionRefused(JobError):
+    """A job cannot be frozen or thawed in its present state.
+
+    Attributes:
+        outcome: its state, and the grid's words.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.job_id, outcome.message)
+        self.outcome = outcome
+
+
 class CommandFailed(JobError):
     """The job ended, but a command exited with something other than 0.
 
@@ -278,7 +292,7 @@ class CommandFailed(JobError):
     Attributes:
         command: the first command that failed.
         exit_code: its exit code.
-        staging: what went wrong with the files of the job before or after it, a line each.
+        staging: what went wrong with the files of the job, a line each.
     """
 
     def __init__(
@@ -302,23 +316,23 @@ class CommandFailed(JobError):
 
     @property
     def signal(self) -> str | None:
-        """The signal that ended the command, such as ``"SIGKILL"``; ``None`` where it exited by itself."""
+        """The signal that ended the command, such as ``"SIGKILL"``; ``None`` if it exited."""
         return signal_name(self.exit_code)
 
 
 def _last_lines(output: bytes) -> list[str]:
-    # Of the bytes a little more than can be shown, and of each line what a terminal would show after its last CR.
+    # A few more bytes than needed; of each line what a terminal shows after its last CR.
     text = output[-4 * _STDERR_LINES * _LONGEST_LINE :].decode("utf-8", "replace").removesuffix("\n")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")[-_STDERR_LINES:]] if text else []
     return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines]
 
 
 class JobFailed(JobError):
-    """The grid gave the job up after its last attempt."""
+    """The grid gave up after the last attempt."""
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Each attempt, oldest first, with its resource, its times and the reason why it failed."""
+        """All attempts, oldest first, with resource, times and the reason of the failure."""
         return self.status.attempts if self.status is not None else ()
 
 
@@ -334,7 +348,7 @@ class ResultsMissing(JobError):
     """The job is FINISHED, but its exit codes or outputs did not arrive.
 
     Attributes:
-        missing: the names of what was expected and did not arrive.
+        missing: the names of what did not arrive.
         arrived: the names of what did.
         staging: what went wrong with the files of the job, a line each.
     """
@@ -346,30 +360,18 @@ class ResultsMissing(JobError):
         *,
         arrived: Sequence[str] = (),
         staging: Sequence[str] = (),
-        remedy: str = "see whether the commands made them in the job's own folder, and as files: folders stay",
+        remedy: str = "check that the commands make them in the job's own folder, as files and not as folders",
         status: JobStatus | None = None,
         result: JobResult | None = None,
     ) -> None:
         self.missing: tuple[str, ...] = tuple(missing)
         self.arrived: tuple[str, ...] = tuple(arrived)
         self.staging: tuple[str, ...] = tuple(staging)
-        came = f"; these did: {_listed(self.arrived)}" if self.arrived else ""
-        message = f"FINISHED, but these did not arrive: {_listed(self.missing)}{came}{remedy and '; '}{remedy}"
+        arrivals = f"; these did: {_listed(self.arrived)}" if self.arrived else ""
+        message = f"FINISHED, but these did not arrive: {_listed(self.missing)}{arrivals}{remedy and '; '}{remedy}"
         super().__init__(job_id, "\n".join([message, *self.staging]), status=status, result=result)
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_WORDS} more" if len(names) > _MOST_WORDS else ""
     return ", ".join(names[:_MOST_WORDS]) + more
-
-
-class ActionRefused(JobError):
-    """A job cannot be frozen or thawed in its present state.
-
-    Attributes:
-        outcome: the state that it is in, and the grid's words.
-    """
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.job_id, outcome.message)
-        self.outcome = outcome

@@ -378,7 +378,7 @@ CERTIFICATES = [
     files_of("no key", ConfigError, "key", "no.pem cannot be read", "correct the path", key="no.pem"),
     files_of("no authority", ConfigError, "ca", "no.pem cannot be read", "correct the path", ca="no.pem"),
     files_of("an authority that is none", ConfigError, "ca", "a.csv holds no certificate", "cacert.pem", ca="a.csv"),
-    files_of("a device for a certificate", ConfigError, "certificate", "/dev/zero", "more than", certificate="/dev/zero"),
+    files_of("a device for a certificate", ConfigError, "certificate", "/dev/zero", "regular file", certificate="/dev/zero"),
 ]  # fmt: skip
 
 # -- the home
