@@ -1,9 +1,4 @@
-"""What is known of a job: states, snapshots and results. Pure values, no I/O.
-
-`Site`: what a grid, or local mode, says of itself. Values, no I/O.
-
-What is found out of a job before it is submitted. Pure values, no I/O.
-"""
+"""The values of aiomig: states, statuses and results of jobs, faults, what a site offers, files. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 class JobState(StrEnum):
     """The state of a job, in MiG's own words.
 
-    States are not ordered: a failed attempt goes from EXECUTING back to QUEUED. Only `is_final` tells an end.
+    States are not ordered: a failed attempt goes from EXECUTING back to QUEUED. Only `is_final` means an end.
     """
 
     PARSE = "PARSE"
@@ -49,7 +44,7 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True where no further change can come."""
+        """True if no further change can come."""
         return self in _FINAL
 
 
@@ -97,7 +92,7 @@ class Attempt:
         executing_at: when it was handed to a resource.
         failed_at: when it failed.
         reason: the grid's words, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``.
-        detail: what local mode knows beyond that, such as a syntax error; empty on the grid.
+        detail: more that local mode knows, such as a syntax error; empty on a grid.
         resource: the execution unit that ran it.
     """
 
@@ -113,7 +108,7 @@ class Attempt:
 class JobStatus:
     """A snapshot of a job.
 
-    All times are aware and in UTC, to the second on the grid; ``None`` where the event has not happened or is not
+    All times are aware and in UTC, on a grid to the second; ``None`` if the event has not happened or is not
     reported (MiG reports no time for FROZEN and EXPIRED).
 
     Attributes:
@@ -127,8 +122,8 @@ class JobStatus:
         failed_at: when its last attempt failed.
         canceled_at: when it was canceled.
         attempts: the failed attempts so far, oldest first.
-        schedule_hint: what the scheduler says of it, where it says something.
-        verified: the outcome of VERIFYFILES: ``"NO"`` without any, ``"SUCCESS - …"`` or ``"FAILURE - …"``.
+        schedule_hint: what the scheduler says about it, or ``None``.
+        verified: the outcome of VERIFYFILES: ``"NO"`` without such files, ``"SUCCESS - …"`` or ``"FAILURE - …"``.
         resource: the execution unit that has it or had it.
     """
 
@@ -163,8 +158,8 @@ class CommandResult:
 
     Attributes:
         command: the command as it was given.
-        exit_code: its exit code, 128 + N for a signal N; ``None`` where none was reported: the command ended the
-            shell (``exit 0``), or it never ran.
+        exit_code: its exit code, 128 + N for a signal N; ``None`` if none was reported: the command ended the shell
+            (``exit 0``), or never ran.
     """
 
     command: str
@@ -177,12 +172,12 @@ class JobResult:
 
     Attributes:
         status: its final `JobStatus`.
-        commands: one `CommandResult` for each time a command reported, in order, then those that never did.
+        commands: a `CommandResult` for each time a command reported, in order, then those that never did.
             A loop over several commands reports its body once a round.
         stdout_bytes: everything that the commands wrote to standard output.
         stderr_bytes: the same for standard error.
         notes: the ``system:`` lines of MiG's accounting, such as ``"system: chmod 1"``.
-        transfers: MiG's account of the staging: pairs of step and code, such as ``("get_input_files", 22)``.
+        transfers: MiG's report of the staging: pairs of step and code, such as ``("get_input_files", 22)``.
         reported: whether exit codes arrived at all.
         staging: words on inputs that did not arrive and outputs that were not made, a line each; empty if all is well.
     """
@@ -197,24 +192,23 @@ class JobResult:
     staging: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        commands = html_table(("command", "exit code"), [(each.command, each.exit_code) for each in self.commands])
+        commands = html_table(
+            ("command", "exit code"), [(command.command, command.exit_code) for command in self.commands]
+        )
         streams = html_output("stdout", self.stdout) + html_output("stderr", self.stderr)
         return html_rows([self.status]) + commands + streams
 
     @property
     def exit_code(self) -> int | None:
         """The first exit code that is not 0, else 0; ``None`` when unknown."""
-        codes = [each.exit_code for each in self.commands if each.exit_code is not None]
-        for code in codes:
-            if code:
-                return code
-        # A shell that ended itself with `exit 0` reports no code for that line; with another code MiG would have
-        # called the attempt failed. So a report without a bad code is a good end.
-        return 0 if self.reported else None
+        # A shell that ended itself with `exit 0` reports no code for that line. With another code MiG would have
+        # called the attempt failed. So a report without a failure is a good end.
+        codes = (command.exit_code for command in self.commands)
+        return next((code for code in codes if code), 0 if self.reported else None)
 
     @property
     def ok(self) -> bool:
-        """True where the job FINISHED and every exit code is 0."""
+        """True if the job FINISHED and every exit code is 0."""
         return self.status.state is JobState.FINISHED and self.exit_code == 0
 
     @property
@@ -228,6 +222,111 @@ class JobResult:
         return self.stderr_bytes.decode("utf-8", "replace")
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action did to one job.
+
+    Attributes:
+        job_id: the job.
+        before: its state before the action, or ``None`` if there is no such job.
+        after: its state now, or ``None`` if it was not changed.
+        message: why it was not changed, in the grid's words; empty if it was.
+    """
+
+    job_id: str
+    before: JobState | None
+    after: JobState | None
+    message: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the action changed the job."""
+        return self.after is not None
+
+    @classmethod
+    def unknown(cls, job_id: str) -> Self:
+        """Return the outcome for an id that no job has."""
+        return cls(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A submit whose answer was lost: no program knows whether it made a job.
+
+    Attributes:
+        marker: the PROJECT of the job, if it exists: see `Session.find_submitted`.
+        name: the ``name`` of its description, or ``""``.
+        project: the ``project`` that the user gave it, or ``""``.
+        sent_at: when it was sent, by the clock of this machine, in UTC.
+        job_ids: the job, if it exists; empty if the server shows none.
+    """
+
+    marker: str
+    name: str
+    project: str
+    sent_at: datetime
+    job_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a job description.
+
+    Attributes:
+        field: the field of `JobSpec` or the mRSL keyword at fault.
+        value: what was given.
+        problem: what is wrong with it.
+        remedy: what to do instead.
+        line: the line of the mRSL text, counted from 1, or ``None``.
+    """
+
+    field: str
+    value: object
+    problem: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        at = f"line {self.line}: " if self.line is not None else ""
+        return f"{at}{printable(self.field)}={short_repr(self.value)}: {self.problem}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = self.value
+        try:
+            pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - any value can be given; the error must be picklable
+            value = short_repr(value)
+        return Fault, (self.field, value, self.problem, self.remedy, self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `Session.check` found.
+
+    Attributes:
+        faults: why the job would be refused, or could not run, as a tuple of `Fault`.
+        warnings: what can make an accepted job fail, as a tuple of `Fault`.
+        unknown: what only a submitted job can show, a line each.
+        offers: the values that the site takes, by mRSL keyword, if it lists them: such as those of ARCHITECTURE.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    unknown: tuple[str, ...] = ()
+    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no faults."""
+        return not self.faults
+
+    def __str__(self) -> str:
+        lines = [f"fault: {fault}" for fault in self.faults]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"unknown: {words}" for words in self.unknown]
+        return "\n".join(lines or ["no problems found"])
+
+
 _HEADED = re.compile(r"([A-Z][a-z]+): *(.*)")
 
 
@@ -237,8 +336,8 @@ class Keyword:
 
     Attributes:
         name: the keyword, such as ``"CPUTIME"``.
-        text: what the site says of it, a line each: what it means, its type, an example.
-        values: the values that the site takes, where it lists them.
+        text: what the site says about it, a line each: its meaning, its type, an example.
+        values: the values that the site takes, if it lists them.
     """
 
     name: str
@@ -247,26 +346,26 @@ class Keyword:
 
     @property
     def description(self) -> str:
-        """What it means: the line that says so, or else the first that has no such heading; empty where none is."""
-        return self._said("description") or next((line for line in self.text if not _HEADED.match(line)), "")
+        """What it means: the line under this heading, or else the first line without a heading, or empty."""
+        return self._under("description") or next((line for line in self.text if not _HEADED.match(line)), "")
 
     @property
     def type(self) -> str:
-        """What its value is, such as ``"integer"``; empty where the site does not say."""
-        return self._said("type")
+        """The type of its value, such as ``"integer"``; empty if the site does not say."""
+        return self._under("type")
 
     @property
     def example(self) -> str:
-        """A value as an example; empty where the site has none."""
-        return self._said("example")
+        """A value as an example; empty if the site has none."""
+        return self._under("example")
 
     @property
     def default(self) -> str:
-        """What counts where a job does not say; empty where the site does not say."""
-        return self._said("default")
+        """The value for a job that does not give one; empty if the site does not say."""
+        return self._under("default")
 
-    def _said(self, heading: str) -> str:
-        """All that stands under a heading."""
+    def _under(self, heading: str) -> str:
+        """Return all lines under a heading."""
         lines: list[str] = []
         inside = False
         for line in self.text:
@@ -284,18 +383,18 @@ class Keyword:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a grid, or local mode, offers jobs, in its own words. From `Session.site`.
+    """What a grid, or local mode, offers to jobs, in its own words. From `Session.site`.
 
     Example::
 
         site = await session.site()
         print(site.keywords["CPUTIME"])         # the documentation of a keyword; .description, .default and so on
-        print(site.architectures)               # what may be given as Resources.architecture
+        print(site.architectures)               # values for Resources.architecture
 
     Attributes:
         keywords: the documentation of mRSL by keyword, as a mapping to `Keyword`.
-        runtime_environments: the names of what `JobSpec.runtime_environments` may ask for.
-        topics: what else the site has documentation of, for people with a web browser.
+        runtime_environments: the names that `JobSpec.runtime_environments` can ask for.
+        topics: further topics that the site documents, for people with a web browser.
     """
 
     keywords: Mapping[str, Keyword] = field(hash=False)
@@ -304,90 +403,16 @@ class Site:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """The values of ARCHITECTURE; empty where the site does not list them."""
+        """The values of ARCHITECTURE; empty if the site does not list them."""
         return self._values("ARCHITECTURE")
 
     @property
     def job_types(self) -> tuple[str, ...]:
-        """The values of JOBTYPE; empty where the site does not list them."""
+        """The values of JOBTYPE; empty if the site does not list them."""
         return self._values("JOBTYPE")
 
     def _values(self, keyword: str) -> tuple[str, ...]:
         return self.keywords[keyword].values if keyword in self.keywords else ()
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `Session.check` found.
-
-    Attributes:
-        faults: why the job would be refused, or could not run, as a tuple of `Fault`.
-        warnings: what it would be taken with, but may come to grief by, as a tuple of `Fault`.
-        unknown: what could not be found out before the job is there, a line each.
-        offers: the values that the site takes, by mRSL keyword, as far as it says so: such as those of ARCHITECTURE.
-    """
-
-    faults: tuple[Fault, ...] = ()
-    warnings: tuple[Fault, ...] = ()
-    unknown: tuple[str, ...] = ()
-    offers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing speaks against the job."""
-        return not self.faults
-
-    def __str__(self) -> str:
-        lines = [f"fault: {each}" for each in self.faults]
-        lines += [f"warning: {each}" for each in self.warnings]
-        lines += [f"unknown: {each}" for each in self.unknown]
-        return "\n".join(lines or ["nothing speaks against it"])
-
-
-@dataclass(frozen=True, slots=True)
-class Unconfirmed:
-    """A submit of which no program has learned whether it made a job.
-
-    Attributes:
-        marker: what the job bears, if it exists: see `Session.find_submitted`.
-        name: the ``name`` of its description, or ``""``.
-        project: the ``project`` that the user gave it, or ``""``.
-        sent_at: when it was sent, by the clock of this machine, in UTC.
-        job_ids: the job, if it exists; empty where the server shows none.
-    """
-
-    marker: str
-    name: str
-    project: str
-    sent_at: datetime
-    job_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an action did to one job.
-
-    Attributes:
-        job_id: the job.
-        before: its state when the action came, or ``None`` where no such job is known.
-        after: its state now, or ``None`` where it was not changed.
-        message: why it was not changed, in the grid's words; empty where it was.
-    """
-
-    job_id: str
-    before: JobState | None
-    after: JobState | None
-    message: str = ""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the action did something."""
-        return self.after is not None
-
-    @classmethod
-    def unknown(cls, job_id: str) -> Self:
-        """Return the outcome for an id that no job has."""
-        return cls(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +424,7 @@ class FileInfo:
         name: its last component.
         is_dir: whether it is a directory.
         size: in bytes; 0 for a directory.
-        modified_at: an aware datetime in UTC, or ``None`` where the server does not say.
+        modified_at: an aware datetime in UTC, or ``None`` if the server does not say.
     """
 
     path: str
@@ -415,41 +440,10 @@ class WordCount:
 
     Attributes:
         lines: the line ends.
-        words: runs of anything but white space.
+        words: runs of characters that are not white space.
         bytes: the size in bytes.
     """
 
     lines: int
     words: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a job description.
-
-    Attributes:
-        field: the field of `JobSpec` or the mRSL keyword at fault.
-        value: what was given.
-        problem: what is wrong with it.
-        remedy: what to do instead.
-        line: the line of the mRSL text, counted from 1, where one was parsed.
-    """
-
-    field: str
-    value: object
-    problem: str
-    remedy: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        at = f"line {self.line}: " if self.line is not None else ""
-        return f"{at}{printable(self.field)}={short_repr(self.value)}: {self.problem}; {self.remedy}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        value = self.value
-        try:
-            pickle.dumps(value)
-        except Exception:  # noqa: BLE001 - whatever was given instead of what was asked for; the error must travel
-            value = short_repr(value)
-        return Fault, (self.field, value, self.problem, self.remedy, self.line)
