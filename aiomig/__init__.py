@@ -93,11 +93,10 @@ from ._core.models import (
     JobResult,
     JobState,
     JobStatus,
-    Keyword,
     Outcome,
-    Site,
     Unconfirmed,
 )
+from ._core.site import Keyword, Site
 from ._core.version import VERSION as _VERSION
 from ._grid.config import Config, RequestLimits, Retry
 from ._grid.credential import Credential

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Site, Unconfirmed
+    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Unconfirmed
+    from ._core.site import Site
     from ._core.subscriptions import Subscriptions
     from ._core.tasks import SessionTasks
     from ._spec.mrsl import Description

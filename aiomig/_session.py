@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._backend import Backend
-    from ._core.models import JobStatus, Outcome, Site, Unconfirmed
+    from ._core.models import JobStatus, Outcome, Unconfirmed
+    from ._core.site import Site
     from ._grid.credential import Credential
     from ._jobs.sweep_input import SweepFields, Template
     from ._spec.jobspec import SpecFields

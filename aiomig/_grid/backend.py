@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from .._backend import Action, HomeBackend, QueueBackend
     from .._core.errors import MigError
-    from .._core.models import CheckReport, JobStatus, Site
+    from .._core.models import CheckReport, JobStatus
+    from .._core.site import Site
     from .._spec.mrsl import Description
     from .config import RequestLimits
     from .http import HttpClient

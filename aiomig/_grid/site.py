@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._core.errors import JobNotFound, ProtocolError, ServerError
-from .._core.models import CheckReport, Fault, Site
+from .._core.models import CheckReport, Fault
+from .._core.site import Site
 from .protocol import jobs, site
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
-    from .._core.models import Outcome, Site, Unconfirmed
+    from .._core.models import Outcome, Unconfirmed
+    from .._core.site import Site
     from .._spec.mrsl import Description
     from .._spec.plan import Plan
     from .records import Record

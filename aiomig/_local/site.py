@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._core.models import Keyword, Site
+from .._core.site import Keyword, Site
 from .._spec.keywords import KEYWORDS
 from .._spec.mrsl import DEFAULTS
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ..._core.errors import ProtocolError
-from ..._core.models import Keyword
+from ..._core.site import Keyword
 from .answer import Answer, excerpt, lines_of, of_type, plain, raise_for_errors, rows, shown, text_of
 
 __all__ = ["Keyword", "Message", "keywords", "message", "names", "runtime_environments", "topics"]

@@ -352,7 +352,7 @@ def test_exit_code_126_is_explained_by_what_bash_says(stderr: bytes, words: str)
 
 def test_missing_outputs_are_told_with_what_came_and_what_to_look_for() -> None:
     error = ResultsMissing(JOB, ["a", "b"], arrived=["c"])
-    assert "these did not arrive: a, b; these did: c; see whether" in str(error)
+    assert "these did not arrive: a, b; these did: c; check that" in str(error)
     assert "not as folders" in str(error)
 
 
