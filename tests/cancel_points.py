@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 
 class _Counted:
-    """Awaits an awaitable, and calls a function when it waits for the n-th time."""
+    """Awaits something; when it waits for the nth time, and the times after that, calls something else first."""
 
-    def __init__(self, inner: Awaitable[Any], number: int, act: Callable[[], object]) -> None:
+    def __init__(self, inner: Awaitable[Any], number: int, act: Callable[[], object], times: int) -> None:
         self._inner = inner
-        self._left = number
+        self._number = number
         self._act = act
+        self._times = times
+        self.waits = 0
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self._inner.__await__()
@@ -28,9 +30,9 @@ class _Counted:
                 waited_for = advance()
             except StopIteration as end:
                 return end.value
-            if self._left == 0:
+            if self._number <= self.waits < self._number + self._times:
                 self._act()
-            self._left -= 1
+            self.waits += 1
             try:
                 value = yield waited_for
             except BaseException as error:  # noqa: BLE001
@@ -40,24 +42,39 @@ class _Counted:
 
     @property
     def reached(self) -> bool:
-        return self._left < 0
+        return self.waits > self._number
+
+
+async def waits_of(action: Callable[[], Coroutine[Any, Any, Any]]) -> int:
+    """Do something; return how often it waited."""
+    counted = _Counted(action(), -1, lambda: None, 0)
+    await counted
+    return counted.waits
 
 
 async def cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """Run a coroutine, and cancel it by a scope of anyio when it waits for the n-th time.
+    """Do something, and cancel it by a scope of anyio when it waits for the nth time.
 
     Returns:
-        Whether it waited so often, and its result, or ``None`` if it was cancelled.
+        Whether it waited so often, and what it returned: ``None`` if it was cancelled.
     """
     result = None
     with anyio.CancelScope() as scope:
-        counted = _Counted(action(), number, scope.cancel)
+        counted = _Counted(action(), number, scope.cancel, 1)
         result = await counted
     return counted.reached, result
 
 
-async def task_cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """Do the same by asyncio's ``Task.cancel``, which no scope shields from; on trio, by a scope."""
+async def task_cancelled_at(
+    number: int, action: Callable[[], Coroutine[Any, Any, Any]], *, times: int = 1
+) -> tuple[bool, Any]:
+    """Do the same by ``Task.cancel`` of asyncio, which no scope shields from; on trio by a scope.
+
+    Args:
+        number: at which wait.
+        action: what to do.
+        times: how many waits in a row are cancelled.
+    """
     if sniffio.current_async_library() != "asyncio":
         return await cancelled_at(number, action)
 
@@ -66,7 +83,7 @@ async def task_cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any
     async def run() -> Any:
         task = asyncio.current_task()
         assert task is not None
-        counted.append(_Counted(action(), number, task.cancel))
+        counted.append(_Counted(action(), number, task.cancel, times))
         return await counted[0]
 
     try:

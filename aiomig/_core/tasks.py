@@ -237,8 +237,7 @@ class BackgroundContext(Generic[T]):
 
     async def _cancel(self) -> None:
         self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._left.wait()
+        await run_shielded(self._left.wait)
 
     def _raise(self) -> None:
         error, self._error = self._error, None

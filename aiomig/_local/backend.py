@@ -18,7 +18,7 @@ from .._backend import KINDS
 from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks
+from .._core.tasks import SessionTasks, run_shielded
 from .._home.disk import read_file
 from .._shell.process import has_pidfd
 from . import site as _local_site
@@ -135,14 +135,15 @@ class LocalBackend:
         # From here on cancellation waits: this takes no longer than a kill.
         self.tasks.shield()
         try:
-            with anyio.CancelScope(shield=True):
-                await self._scheduler.close(how)
+            await run_shielded(partial(self._scheduler.close, how))
+        finally:
             self._takeover.close()
             self.tasks.cancel()
-            await self.tasks.close()
-        finally:
-            self._is_closed = True
-            self._release()
+            try:
+                await self.tasks.close()
+            finally:
+                self._is_closed = True
+                self._release()
         if self._runner.interrupt is not None:
             raise self._runner.interrupt from None
         if failure is not None:
