@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import signal
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -38,7 +39,7 @@ def short_repr(value: object) -> str:
         unit = "characters" if isinstance(value, str) else "bytes"
         return f"{value[: _LONGEST_VALUE - 20]!r}… ({len(value)} {unit})"
     try:
-        text = repr(value)
+        text = repr(os.fspath(value) if isinstance(value, os.PathLike) else value)
     except Exception:  # noqa: BLE001 - a repr of the user's own, or a number of too many digits
         return f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 20]}… ({len(text)} characters)"

@@ -30,6 +30,8 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
+        if text.partition("/")[0] == "~":
+            raise ValueError("there is no home directory; set HOME, or write the whole path") from error
         raise ValueError("begins with the home of a user who does not exist here; write the whole path") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -56,16 +57,22 @@ class Settings:
             ConfigError: the configuration of the grid is missing or wrong.
             click.UsageError: the options contradict each other.
         """
-        from .. import Config, connect
+        from .. import Config, ConfigError, connect
 
-        local = self.home is not None or self.slots is not None
-        if local and (self.mode == "grid" or self.config is not None):
+        is_local = self.home is not None or self.slots is not None
+        if is_local and (self.mode == "grid" or self.config is not None):
             raise click.UsageError("--home and --slots are of local mode; leave them out, or say --local")
-        mode = self.mode or ("local" if local else None)
+        mode = self.mode or ("local" if is_local else "grid" if self.config else None)
         if mode == "local" and self.config is not None:
             raise click.UsageError("--config is of the grid; leave it out, or say --grid")
-        given = {"home": self.home, "slots": self.slots}
-        options: Any = {name: value for name, value in given.items() if value is not None}
+        if mode == "grid" and self.config is None and Config.find() is None:
+            hint = "" if os.environ.get("HOME") else " (HOME is not set)"
+            raise ConfigError(
+                f"there is no configuration of a grid: neither ~/.mig/miguser.conf{hint} nor $AIOMIG_CONFIG; "
+                "aiomig init makes one, --config FILE names another, --local runs jobs on this machine"
+            )
+        local_fields = {"home": self.home, "slots": self.slots}
+        options: Any = {name: value for name, value in local_fields.items() if value is not None}
         session = connect(mode, config=self.config, on_exit="leave", **options)
         if session.mode == "grid" and sys.stdin.isatty() and (config := Config.load(self.config)).password is None:
             # Asked for only where the key turns out to be encrypted.
