@@ -53,7 +53,7 @@ async def jobs_named(mig: Session, names: Sequence[str]) -> list[Job]:
         else:
             matches = [mig.job(name)]
         if not matches:
-            raise JobNotFound(name, "there is no job yet" if name == LAST else "no job's id matches")
+            raise JobNotFound(name, "there is no job yet" if name == LAST else "no job has such an id")
         jobs |= {job.id: job for job in matches}
     current().jobs += jobs
     return list(jobs.values())

@@ -21,6 +21,7 @@ from .. import (
     SubmitRejected,
 )
 from ._output import OutputFailed
+from ._words import own_words, spec_error_words
 
 
 class ExitCode(IntEnum):
@@ -102,7 +103,9 @@ def sentence(error: BaseException) -> str:
         return f"a fault in aiomig, please report it ({type(error).__name__}: {error}); --debug shows where"
     if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or errno.errorcode.get(error.errno or 0, 'failed')}"
-    return str(error) or type(error).__name__
+    if isinstance(error, SpecError):
+        return spec_error_words(error)
+    return own_words(str(error)) or type(error).__name__
 
 
 def _extra(error: ModuleNotFoundError) -> str | None:

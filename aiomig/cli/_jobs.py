@@ -10,14 +10,12 @@ import click
 from .. import JobError, JobNotFound, JobState
 from ._choosing import jobs_argument, jobs_named, jobs_named_or_unfinished
 from ._command import command
-from ._exit_codes import ExitCode
+from ._exit_codes import ExitCode, sentence
 from ._output import ended_at, local_time, result_value, say, short_time, write, write_bytes, write_json, write_table
-from ._progress import progress_bar
+from ._progress import Fetched, fetch_outputs, missing_words
 from ._settings import current
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .. import Job, JobStatus, Session
 
 _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left", "ENDED": "left", "RESOURCE": "left"}
@@ -26,25 +24,25 @@ _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left
 @command("jobs")
 @click.argument("pattern", default="*")
 @click.option(
-    "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="At most so many."
+    "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="How many at most."
 )
-@click.option("--all", "-a", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "-a", "everything", is_flag=True, help="All jobs.")
 @click.option(
     "--state",
     "-s",
     "states",
     multiple=True,
     type=click.Choice(list(JobState), case_sensitive=False),
-    help="Only these.",
+    help="Only jobs in this state; may be repeated.",
 )
 @click.option("--ids", is_flag=True, help="Print ids only.")
 async def jobs(
     mig: Session, /, *, pattern: str, newest: int, everything: bool, states: tuple[str, ...], ids: bool
 ) -> None:
-    """List jobs, newest first. PATTERN is for ids, with * for any text and ? for one character."""
-    found = await mig.jobs(pattern, newest=None if everything or states else newest)
-    known = await mig.statuses(found) if found else {}
-    statuses = [status for status in known.values() if not states or status.state in states]
+    """List jobs, newest first. PATTERN selects ids: * is any text and ? one character."""
+    matches = await mig.jobs(pattern, newest=None if everything or states else newest)
+    by_id = await mig.statuses(matches) if matches else {}
+    statuses = [status for status in by_id.values() if not states or status.state in states]
     statuses = statuses if everything else statuses[:newest]
     if current().json:
         write_json(statuses)
@@ -63,19 +61,19 @@ def _row(status: JobStatus) -> list[str]:
 @command("status")
 @jobs_argument()
 async def status(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Show all that is known of jobs: times, attempts, reasons. JOB is an id, a pattern, or "last"."""
-    wanted = await jobs_named(mig, names)
-    known = await mig.statuses(wanted)
-    for job in wanted:
-        if job.id not in known:
+    """Show jobs in full: times, attempts, reasons. JOB is an id, a pattern, or "last"."""
+    jobs = await jobs_named(mig, names)
+    statuses = await mig.statuses(jobs)
+    for job in jobs:
+        if job.id not in statuses:
             raise JobNotFound(job.id)
     if current().json:
-        write_json(list(known.values()))
+        write_json(list(statuses.values()))
         return
-    for number, each in enumerate(known.values()):
+    for number, status in enumerate(statuses.values()):
         if number:
             write("")
-        for line in _lines(each):
+        for line in _lines(status):
             write(line)
 
 
@@ -94,23 +92,23 @@ def _lines(status: JobStatus) -> list[str]:
         "schedule": status.schedule_hint,
         "verified": status.verified,
     }
-    told = {name: fact if isinstance(fact, str) else local_time(fact) for name, fact in facts.items() if fact}
+    lines = {name: fact if isinstance(fact, str) else local_time(fact) for name, fact in facts.items() if fact}
     for number, attempt in enumerate(status.attempts, 1):
         reason = ": ".join(filter(None, (attempt.reason or "no reason given", attempt.detail)))
         place = f" on {attempt.resource}" if attempt.resource else ""
-        told[f"attempt {number}"] = f"failed {local_time(attempt.failed_at)}{place}: {reason}"
-    return [f"{name:<10} {fact}" for name, fact in told.items()]
+        lines[f"attempt {number}"] = f"failed {local_time(attempt.failed_at)}{place}: {reason}"
+    return [f"{name:<10} {fact}" for name, fact in lines.items()]
 
 
 @command("wait")
 @jobs_argument(required=False)
-@click.option("--any", "first", is_flag=True, help="Come back when one of them has ended.")
+@click.option("--any", "first", is_flag=True, help="Return when the first of them has ended.")
 async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
-    """Wait until jobs have ended, whatever their end.
+    """Wait until jobs have ended.
 
-    JOB is an id, a pattern, or "last"; without any, all that have not ended. Exits with 0 where all that ended did so
-    well: FINISHED, with exit codes of 0. In local mode this runs what waits in the home. Interrupting it does nothing
-    to the jobs.
+    JOB is an id, a pattern, or "last"; the default is all jobs that have not ended. Exits with 0 if all these jobs are
+    FINISHED with exit code 0, else with 1. In local mode this command also runs jobs that wait in the home. Ctrl-C ends
+    the command, not the jobs.
     """
     code = ExitCode.WELL
     async for job in mig.as_completed(await jobs_named_or_unfinished(mig, names)):
@@ -120,8 +118,8 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
         if current().json:
             write_json(result_value(result))
         elif not current().quiet:
-            shown = "" if result.exit_code is None else f"  exit code {result.exit_code}"
-            write(f"{job.id}  {result.status.state}{shown}")
+            code_words = "" if result.exit_code is None else f"  exit code {result.exit_code}"
+            write(f"{job.id}  {result.status.state}{code_words}")
         if first:
             break
     return code
@@ -131,16 +129,17 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
 @jobs_argument()
 @click.option("--stdout", "only_stdout", is_flag=True, help="Standard output only.")
 @click.option("--stderr", "only_stderr", is_flag=True, help="Standard error only, on standard output.")
-@click.option("--no-wait", is_flag=True, help="What there is by now.")
+@click.option("--no-wait", is_flag=True, help="Print what there is now.")
 async def output(
     mig: Session, /, *, names: tuple[str, ...], only_stdout: bool, only_stderr: bool, no_wait: bool
 ) -> None:
-    """Print what jobs wrote, byte for byte, when they have ended. JOB is an id, a pattern, or "last".
+    """Wait for the end of jobs, and print what they wrote. JOB is an id, a pattern, or "last".
 
-    Standard error goes to standard error. In local mode it runs what waits in the home.
+    What a job wrote to standard error goes to standard error. A pipe gets every byte; a terminal gets control
+    characters as escapes. In local mode this command also runs jobs that wait in the home.
     """
     if only_stdout and only_stderr:
-        raise click.UsageError("--stdout and --stderr are both given; leave both out for both")
+        raise click.UsageError("--stdout and --stderr exclude each other; leave both out to print both")
     for job in await jobs_named(mig, names):
         stdout = b"" if only_stderr else await job.stdout_bytes(wait=not no_wait)
         stderr = b"" if only_stdout else await job.stderr_bytes(wait=not no_wait)
@@ -159,34 +158,32 @@ async def output(
 async def fetch(mig: Session, /, *, names: tuple[str, ...], to: Path) -> int:
     """Wait for the end of jobs, and download their outputs. JOB is an id, a pattern, or "last".
 
-    Of several jobs the outputs go into a folder each, named by the job. What there is of a job that failed is
-    downloaded, too. In local mode this runs what waits in the home.
+    The outputs of several jobs go into a folder for each job. If a job fails, its outputs are downloaded as far as they
+    exist. In local mode this command also runs jobs that wait in the home.
     """
-    wanted = await jobs_named(mig, names)
+    jobs = await jobs_named(mig, names)
     code = ExitCode.WELL
-    for job in wanted:
+    for job in jobs:
         await job.wait()
-        with progress_bar("fetch") as report:
-            paths = await job.fetch(to / job.id if len(wanted) > 1 else to, check=False, progress=report)
-        expected = sum(each.destination is not None for each in (await job.plan()).outputs)
-        _tell_fetched(job, paths, missing=expected - len(paths))
+        fetched = await fetch_outputs(job, to / job.id if len(jobs) > 1 else to)
+        _report_fetched(job, fetched)
+        if fetched.missing:
+            code = ExitCode.NOT_WELL
         try:
             await job.result()
         except JobError as error:
-            say(str(error))
-            code = ExitCode.NOT_WELL
-        if len(paths) < expected:
+            say(sentence(error))
             code = ExitCode.NOT_WELL
     return code
 
 
-def _tell_fetched(job: Job, paths: Sequence[Path], *, missing: int) -> None:
+def _report_fetched(job: Job, fetched: Fetched) -> None:
     if current().json:
-        write_json({"job_id": job.id, "paths": paths, "missing": missing})
+        write_json({"job_id": job.id, "paths": fetched.paths, "missing": len(fetched.missing)})
         return
-    for path in paths:
-        write(str(path))
-    if missing:
-        say(f"job {job.id}: {missing} of its outputs did not arrive")
-    elif not paths:
+    for path in [*map(str, fetched.paths), *fetched.kept]:
+        write(path)
+    if fetched.missing:
+        say(missing_words(job, fetched.missing))
+    elif not fetched.paths and not fetched.kept:
         say(f"job {job.id} has no outputs to download")

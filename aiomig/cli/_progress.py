@@ -1,24 +1,27 @@
-"""Progress bars of what is carried."""
+"""Progress bars of transfers, and the download of a job's outputs with one."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._output import terminal
 from ._settings import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .. import Job
 
 _INTERVAL = 0.1
-"""Seconds between two pictures of a progress bar, at least."""
+"""The shortest time between two pictures of a progress bar, in seconds."""
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], object] | None]:
-    """A progress bar, where standard error is a terminal."""
+    """Show a progress bar if standard error is a terminal; gives the function that moves it."""
     settings = current()
     console = None if settings.quiet or settings.json else terminal(stderr=True)
     if console is None:
@@ -39,3 +42,36 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], object] | None]:
                 drawn = time.monotonic()
 
         yield report
+
+
+class Fetched(NamedTuple):
+    """The outputs of a job, after the download.
+
+    Attributes:
+        paths: the files on this machine.
+        kept: outputs that stay in the MiG home, as ``mig:PATH``, or at a URL.
+        missing: the names of outputs that the job did not make.
+    """
+
+    paths: list[Path]
+    kept: list[str]
+    missing: list[str]
+
+
+async def fetch_outputs(job: Job, folder: Path) -> Fetched:
+    """Download the outputs of a job that has ended, however it ended, with a progress bar."""
+    with progress_bar("fetch") as report:
+        paths = await job.fetch(folder, check=False, progress=report)
+    kept: list[str] = []
+    missing: list[str] = []
+    for output in (await job.plan()).outputs:
+        if output.destination is None:
+            kept.append(output.path if "://" in output.path else f"mig:{output.path}")
+        elif folder / output.destination not in paths:
+            missing.append(output.name)
+    return Fetched(paths, kept, missing)
+
+
+def missing_words(job: Job, missing: list[str]) -> str:
+    """Return the sentence for outputs that a job did not make."""
+    return f"job {job.id} did not make these outputs: {', '.join(missing)}"

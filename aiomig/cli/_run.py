@@ -12,8 +12,9 @@ from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
 from ._output import duration, ended_at, read_text, result_value, say, terminal, write, write_bytes, write_json
-from ._progress import progress_bar
+from ._progress import fetch_outputs, missing_words
 from ._settings import current, local_files
+from ._words import report_words
 
 if TYPE_CHECKING:
     from .. import Job, JobResult, Session
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     "--fetch-to",
     type=click.Path(path_type=Path, file_okay=False),
     default=".",
-    help="The folder for the outputs; default is this one.",
+    help="The folder for the output files; the default is this one.",
 )
-@click.option("--no-fetch", is_flag=True, help="Leave the outputs in the MiG home.")
-@click.option("--follow", "-f", is_flag=True, help="Print lines as the job writes them; else all bytes at its end.")
+@click.option("--no-fetch", is_flag=True, help="Leave the output files in the MiG home.")
+@click.option("--follow", "-f", is_flag=True, help="Print lines while the job writes them, not all bytes at its end.")
 @click.option(
     "--on-interrupt",
     type=click.Choice(["leave", "cancel"]),
-    help="What Ctrl-C does to the job: by default it is canceled in local mode, and left on a grid.",
+    help="What Ctrl-C does to the job. The default: cancel in local mode, leave on a grid.",
 )
 async def run(
     mig: Session,
@@ -44,20 +45,20 @@ async def run(
     on_interrupt: Literal["leave", "cancel"] | None,
     **options: Any,
 ) -> int:
-    """Run a job: submit it, watch it, print its output, download what it made, and exit with its exit code.
+    """Run a job: submit it, watch it, print its output, download its output files, and exit with its exit code.
 
-    COMMAND may be one word, a line for the job's shell, or a command with arguments. Options come before it.
+    COMMAND is one word, which is a line for the job's shell, or a command with arguments. Options come before it.
 
     \b
       aiomig run -i fit.py -i data.csv -o out.txt 'python3 fit.py data.csv > out.txt'
       aiomig run -i fit.py -t 2h -m 4G python3 fit.py --steps 10
 
-    What happens is told on standard error. Interrupted by Ctrl-C it says what became of the job.
+    Reports go to standard error. After Ctrl-C the command says what became of the job.
     """
     settings = current()
     settings.on_interrupt = on_interrupt or ("cancel" if mig.mode == "local" else "leave")
     if follow and settings.json:
-        raise click.UsageError("--follow prints lines, and --json one value at the end; leave one of them out")
+        raise click.UsageError("--follow prints lines and --json one value at the end; use one of them")
     spec = job_spec(**options)
     job = await mig.submit(spec)
     settings.jobs.append(job.id)
@@ -68,27 +69,31 @@ async def run(
     elif not follow:
         write_bytes(result.stdout_bytes)
         write_bytes(result.stderr_bytes, to_stderr=True)
-    if spec.outputs and not no_fetch:
-        with progress_bar("fetch") as report:
-            paths = await job.fetch(fetch_to, check=result.ok, progress=report)
-        if paths and not settings.quiet:
-            say("outputs: " + " ".join(map(str, paths)))
-    return _ending(result, quiet=settings.quiet)
+    code = _exit_code(result, quiet=settings.quiet)
+    if spec.outputs and not no_fetch and result.status.state is JobState.FINISHED:
+        fetched = await fetch_outputs(job, fetch_to)
+        outputs = [*map(str, fetched.paths), *fetched.kept]
+        if outputs and not settings.quiet:
+            say(f"outputs: {' '.join(outputs)}")
+        if fetched.missing:
+            say(missing_words(job, fetched.missing))
+            code = code or ExitCode.NOT_WELL
+    return code
 
 
-def _ending(result: JobResult, *, quiet: bool) -> int:
+def _exit_code(result: JobResult, *, quiet: bool) -> int:
     status = result.status
     if status.state is JobState.FINISHED and result.exit_code is not None:
         return result.exit_code
     if not quiet:
-        reasons = "".join(f"; {each.reason}{each.detail and ': '}{each.detail}" for each in status.attempts)
-        what = "its results did not arrive" if status.state is JobState.FINISHED else f"it is {status.state}{reasons}"
-        say(f"job {status.job_id} has no exit code: {what}")
+        reasons = "".join(f"; {attempt.reason}{attempt.detail and ': '}{attempt.detail}" for attempt in status.attempts)
+        cause = "its results did not arrive" if status.state is JobState.FINISHED else f"it is {status.state}{reasons}"
+        say(f"job {status.job_id} has no exit code: {cause}")
     return ExitCode.NO_EXIT_CODE
 
 
 async def _show_states(mig: Session, job: Job) -> None:
-    """Tells on standard error what becomes of a job: on a terminal in one line that changes, else a line each."""
+    """Report the states of a job on standard error: on a terminal in one line that changes, else in a line each."""
     if current().quiet:
         await job.wait()
         return
@@ -105,7 +110,7 @@ async def _show_states(mig: Session, job: Job) -> None:
 
 
 async def _follow(job: Job) -> None:
-    """Prints the lines of both streams as they come."""
+    """Print the lines of both streams as they come."""
     import anyio
 
     async def lines(name: Literal["stdout", "stderr"]) -> None:
@@ -122,12 +127,12 @@ async def _follow(job: Job) -> None:
 async def submit(mig: Session, /, **options: Any) -> None:
     """Submit a job, and print its id.
 
-    On a grid the job then belongs to the grid. In local mode this waits until the job runs, and leaves it running: it
-    ends and writes its results on its own. Where jobs have all cores already it stays QUEUED, and this says so: every
-    aiomig command that opens the same home starts what has room by then, and aiomig wait, watch, output and fetch run
-    all that waits.
+    On a grid the job then belongs to the grid. In local mode the command waits until the job runs, and leaves it
+    running: the job ends and writes its results without aiomig. If other jobs use all cores, it stays QUEUED, and the
+    command says so: the next aiomig command on the same home starts it if a core is free, and aiomig wait, watch,
+    output and fetch run all jobs that wait.
     """
-    await _told(mig, [await mig.submit(job_spec(**options))])
+    await _report_submitted(mig, [await mig.submit(job_spec(**options))])
 
 
 @command("submit-mrsl")
@@ -135,15 +140,16 @@ async def submit(mig: Session, /, **options: Any) -> None:
 async def submit_mrsl(mig: Session, /, *, files: tuple[str, ...]) -> None:
     """Submit job descriptions written by hand in mRSL (- is standard input), and print their ids.
 
-    Their INPUTFILES lie in the MiG home, their OUTPUTFILES go there. In local mode jobs run as aiomig submit says.
+    Their INPUTFILES are files of the MiG home, and their OUTPUTFILES go there. In local mode jobs run as those of
+    aiomig submit.
     """
     for file in files:
         submitted = mig.submit(JobSpec.from_mrsl(read_text())) if file == "-" else mig.submit_mrsl(file)
-        await _told(mig, [await submitted])
+        await _report_submitted(mig, [await submitted])
 
 
-async def _told(mig: Session, jobs: list[Job]) -> None:
-    """Prints the ids of new jobs; says where one has to wait for somebody to run it."""
+async def _report_submitted(mig: Session, jobs: list[Job]) -> None:
+    """Print the ids of new jobs; report jobs that wait for a core."""
     settings = current()
     settings.jobs += [job.id for job in jobs]
     for job in jobs:
@@ -155,13 +161,13 @@ async def _told(mig: Session, jobs: list[Job]) -> None:
         return
     for status in (await mig.statuses(jobs)).values():
         if status.state is JobState.QUEUED:
-            say(f"all cores are in use: {status.job_id} runs while aiomig {settings.switches}wait {status.job_id} does")
+            say(f"{status.job_id} waits for a core; aiomig {settings.switches}wait {status.job_id} runs it")
 
 
 @command("mrsl", options_first=True)
 @describing_options
 def mrsl(**options: Any) -> None:
-    """Show the job description that would be sent, and send nothing. "example" stands for the job's own folder."""
+    """Show the job description that submit would send. "example" stands for the name of the job's own folder."""
     text = job_spec(**options).mrsl_text()
     if current().json:
         write_json({"mrsl": text})
@@ -171,9 +177,9 @@ def mrsl(**options: Any) -> None:
 
 @command("check", options_first=True)
 @describing_options
-@click.option("--job", "job_id", metavar="JOB", help="Ask of a job that waits, instead of one described here.")
+@click.option("--job", "job_id", metavar="JOB", help="Check a waiting job, not one described here.")
 async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
-    """Ask whether the grid would take a job, and some resource could run it. Nothing is made or changed."""
+    """Check whether the grid would take a job and a resource could run it. Changes nothing."""
     try:
         report = await mig.check(job_spec(**options) if job_id is None else mig.job(job_id))
     except SpecError as error:
@@ -182,5 +188,5 @@ async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
         texts = {"faults": report.faults, "warnings": report.warnings, "unknown": report.unknown}
         write_json({"ok": report.ok, **{name: [str(each) for each in found] for name, found in texts.items()}})
     else:
-        write(str(report))
+        write(report_words(report))
     return ExitCode.WELL if report.ok else ExitCode.DESCRIPTION

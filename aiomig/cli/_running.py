@@ -16,6 +16,7 @@ from .._core.display import printable
 from ._exit_codes import ExitCode
 from ._output import OutputFailed, say
 from ._settings import current
+from ._words import own_words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -141,7 +142,7 @@ class _Formatter(logging.Formatter):
     """Writes what a terminal would obey as escapes: log lines hold words of servers and jobs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record), keep="\n\t")
+        return own_words(printable(super().format(record), keep="\n\t"))
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
 def test_an_output_that_did_not_come(local: Cli) -> None:
     done = local("run", "-o", "out", "true")
     assert done.code == ExitCode.NOT_WELL
-    assert "these did not arrive: out" in done.stderr
+    assert "did not make these outputs: out" in done.stderr
 
 
 def test_run_without_an_exit_code(local: Cli) -> None:
@@ -134,10 +134,7 @@ def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_pa
     second = spawn(*home, "submit", "echo second")
     assert first.stderr == ""
     job, waiting = first.out.strip(), second.out.strip()
-    assert (
-        f"all cores are in use: {waiting} runs while aiomig --home {tmp_path / 'home'} wait {waiting} does"
-        in second.stderr
-    )
+    assert f"{waiting} waits for a core; aiomig --home {tmp_path / 'home'} wait {waiting} runs it" in second.stderr
     status = spawn(*home, "jobs", "--json")
     assert {each["job_id"]: each["state"] for each in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
     gate.write_text("it\n")  # which waits for the job: it runs although no program of ours does
@@ -198,7 +195,7 @@ def test_fetch(local: Cli, work: Path) -> None:
     lost = submitted(local, "-o", "never", "echo oops >&2; false")
     done = local("fetch", lost)
     assert done.code == ExitCode.NOT_WELL
-    assert f"{lost}: 1 of its outputs did not arrive" in done.stderr
+    assert f"job {lost} did not make these outputs: never" in done.stderr
     assert "'echo oops >&2; false' exited with 1" in done.stderr
 
 
@@ -210,7 +207,7 @@ def test_jobs_that_are_not_there(local: Cli, command: str) -> None:
 
 
 def test_names_that_match_nothing(local: Cli) -> None:
-    assert "no job's id matches" in local("status", "9*").stderr
+    assert "no job has such an id" in local("status", "9*").stderr
     assert "there is no job yet" in local("status", "last").stderr
 
 

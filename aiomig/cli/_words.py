@@ -1,0 +1,89 @@
+"""Messages of aiomig in the words of the command line: options for fields, ``mig:PATH`` for ``Remote('PATH')``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .. import Remote, SpecError
+from .._core.display import printable, short_repr
+
+if TYPE_CHECKING:
+    from .. import CheckReport, Fault
+
+_OPTIONS = {
+    "commands": "command",
+    "inputs": "--input",
+    "executables": "--executable",
+    "outputs": "--output",
+    "environment": "--env",
+    "runtime_environments": "--runtime-environment",
+    "vgrids": "--vgrid",
+    "hosts": "--host",
+    "labels": "--label",
+    "memory_mb": "--memory",
+    "disk_gb": "--disk",
+    "default_retries": "--retries",
+}
+_PLAIN = {
+    *("mrsl", "name", "wall_time", "cores", "nodes", "architecture", "platform", "fill", "sandbox", "max_price"),
+    *("retries", "notify", "verify", "mount", "project", "kind", "home", "slots", "journal", "key"),
+}
+_WORDS = (
+    (re.compile(r"say Remote\('…'\) for the MiG home"), "write mig:PATH for a file of the MiG home"),
+    (re.compile(r"Remote\((['\"])(?P<path>.*?)\1\)"), r"mig:\g<path>"),
+    (re.compile(r"\bexecutables=\[…\] sends"), "-x FILE sends"),
+    (re.compile(r"\b(?:inputs|outputs)=\[…\]"), "-i or -o for each"),
+    (
+        re.compile(r"\baiomig\.local\(home=…\)(?:, AIOMIG_HOME or --home for local mode)?"),
+        "--home FOLDER or AIOMIG_HOME",
+    ),
+    (re.compile(r", aiomig\.grid\(journal=…\) for a grid"), ""),
+    (re.compile(r"(?:await )?session\.unconfirmed\(\)"), "aiomig unconfirmed"),
+    (re.compile(r"\bqueue\.create\(\)"), "aiomig queue create"),
+    (re.compile(r"\bresubmit\(\) runs"), "aiomig resubmit runs"),
+)
+_ASSIGNMENT = re.compile(r"\b([a-z_]+)=(?=['\"\d])")
+
+
+def own_words(text: str) -> str:
+    """Return a message in which the arguments and calls of Python stand as options and commands."""
+    for pattern, words in _WORDS:
+        text = pattern.sub(words, text)
+    return _ASSIGNMENT.sub(lambda match: f"{_option(match[1])} " if _option(match[1]) else match[0], text)
+
+
+def _option(field: str) -> str | None:
+    return _OPTIONS.get(field) or (f"--{field.replace('_', '-')}" if field in _PLAIN else None)
+
+
+def _argument(value: object) -> str:
+    """Return a value as it stands on a command line, as far as it can."""
+    if isinstance(value, Remote):
+        return f"mig:{_argument(value.path)}"
+    if isinstance(value, tuple) and len(value) == 2:
+        return ":".join(map(_argument, value))
+    return printable(value) if isinstance(value, str) and value else short_repr(value)
+
+
+def fault_words(fault: Fault) -> str:
+    """Return what is wrong with an option."""
+    name, _, _ = fault.field.removeprefix("resources.").partition("[")
+    option = _option(name) or printable(fault.field)
+    line = f"line {fault.line}: " if fault.line is not None else ""
+    problem = fault.problem.removeprefix(f"{fault.value!r} ")
+    return f"{line}{option} {_argument(fault.value)}: {own_words(f'{problem}; {fault.remedy}')}"
+
+
+def spec_error_words(error: SpecError) -> str:
+    """Return all that is wrong with a job description."""
+    lines = [fault_words(fault) for fault in error.faults]
+    return lines[0] if len(lines) == 1 else f"{len(lines)} faults:\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def report_words(report: CheckReport) -> str:
+    """Return what a check found, a line for each fault."""
+    lines = [f"fault: {fault_words(fault)}" for fault in report.faults]
+    lines += [f"warning: {fault_words(fault)}" for fault in report.warnings]
+    lines += [f"unknown: {own_words(text)}" for text in report.unknown]
+    return "\n".join(lines) or str(report)
