@@ -1,4 +1,4 @@
-"""The program ``aiomig``: its commands, each loaded when it is called, and how it ends."""
+"""The program ``aiomig``: its commands, each loaded when it is called, and its exit code."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("_run", "Run a job, and print and exit as it does."),
         "submit": ("_run", "Submit a job, and print its id."),
         "submit-mrsl": ("_run", "Submit descriptions written by hand."),
-        "mrsl": ("_run", "Show what would be sent, and send nothing."),
-        "check": ("_run", "Ask whether the grid would take and could run a job."),
+        "mrsl": ("_run", "Show the job description, and send nothing."),
+        "check": ("_run", "Check whether the grid would take and could run a job."),
         "sweep": ("_sweep", "Run a job for each of many parameters."),
     },
     "Jobs": {
         "jobs": ("_jobs", "List jobs, newest first."),
-        "status": ("_jobs", "Show all that is known of jobs."),
+        "status": ("_jobs", "Show jobs in full."),
         "watch": ("_watch", "Follow jobs in a live table until they end."),
         "wait": ("_jobs", "Wait until jobs have ended."),
-        "output": ("_jobs", "Print what a job wrote, when it has ended."),
+        "output": ("_jobs", "Wait for a job, and print what it wrote."),
         "tail": ("_tail", "Print the end of a job's output or of a file."),
         "fetch": ("_jobs", "Download the outputs of jobs."),
         "cancel": ("_actions", "Cancel jobs."),
@@ -40,7 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "thaw": ("_actions", "Put frozen jobs back into the queue."),
         "resubmit": ("_actions", "Submit jobs again, as new ones."),
         "clean": ("_actions", "Remove what jobs left in the MiG home."),
-        "unconfirmed": ("_unconfirmed", "List submits of which nobody knows whether they made jobs."),
+        "unconfirmed": ("_unconfirmed", "List submits that were cut off."),
         "timeline": ("_timeline", "Draw when jobs waited and ran."),
     },
     "Files of the MiG home": {
@@ -62,23 +62,23 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "rm": ("_changes", "Remove files."),
         "mkdir": ("_changes", "Make directories."),
         "rmdir": ("_changes", "Remove empty directories."),
-        "touch": ("_changes", "Set the time of files to now, or make them."),
+        "touch": ("_changes", "Set the time of files to now, or create them."),
         "truncate": ("_changes", "Cut or lengthen files."),
         "pack": ("_changes", "Make an archive of a file or directory."),
         "unpack": ("_changes", "Unpack an archive."),
     },
     "The grid": {
-        "site": ("_site", "Show what the grid offers jobs."),
-        "docs": ("_site", "Show what the grid says of the keywords of job descriptions."),
+        "site": ("_site", "Show what the grid offers to jobs."),
+        "docs": ("_site", "Show the documentation of the keywords of job descriptions."),
         "queue": ("_queue", "Send and receive messages between programs and jobs."),
     },
     "Set-up": {
-        "init": ("_init", "Make a miguser.conf of a certificate."),
-        "doctor": ("_doctor", "Check configuration, certificate, server, and run a job."),
+        "init": ("_init", "Make a miguser.conf for a certificate."),
+        "doctor": ("_doctor", "Check configuration, certificate and server, and run a job."),
         "completion": ("_completion", "Print the completion script of a shell."),
     },
 }
-"""The commands by section: the module of each, and what the help says of it. Loading them all would take too long."""
+"""The commands by section: the module and the help of each. Loading all modules would take too long."""
 
 _COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
@@ -87,11 +87,11 @@ class Program(click.Group):
     """The group of all commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands."""
+        """Return the names of all commands."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Loads a command."""
+        """Load a command."""
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f".{_COMMANDS[cmd_name][0]}", __package__)
@@ -102,7 +102,7 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds a command; of one that does not exist, what was probably meant."""
+        """Find a command, or the command that was probably meant."""
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], _COMMANDS, 1)
             hint = f"did you mean {near[0]!r}?" if near else "aiomig --help lists all"
@@ -110,18 +110,18 @@ class Program(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands in sections, without loading them."""
+        """Write the commands in sections, without loading them."""
         for section, commands in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands first: who asks for help looks for one."""
+        """Write the commands before the options."""
         self.format_commands(ctx, formatter)
         click.Command.format_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The exit codes."""
+        """Write the exit codes."""
         with formatter.section("Exit codes (run: that of the job)"):
             formatter.write_dl([(str(int(code)), meaning) for code, meaning in MEANINGS.items()])
 
@@ -136,8 +136,8 @@ class Program(click.Group):
 def app() -> None:
     """Jobs on the Minimum intrusion Grid (MiG), and the same jobs on this machine's cores.
 
-    aiomig run 'echo HELLO GRID' is a first try; aiomig COMMAND --help tells more of each command. --local and --grid
-    choose where; else $AIOMIG_MODE does, or whether there is a configuration of a grid (aiomig init makes one).
+    Try aiomig run 'echo HELLO GRID'. aiomig COMMAND --help describes a command. --local and --grid choose where jobs
+    run. The default is $AIOMIG_MODE, then the grid if there is a configuration (aiomig init makes one), else local.
     """
 
 
@@ -183,7 +183,7 @@ def _report_failure(settings: Settings, error: BaseException) -> int:
     if settings.jobs and not settings.quiet and not settings.json:
         names = " ".join(settings.jobs[:3])
         if isinstance(error, GridError):
-            say(f"the grid has its jobs all the same; later: aiomig {settings.switches}wait {names}")
+            say(f"its jobs are on the grid all the same; later: aiomig {settings.switches}wait {names}")
         elif isinstance(error, OutputFailed):
             say(f"its jobs are not affected: {names}")
     return code

@@ -19,9 +19,9 @@ _destination = click.argument("destination")
 @command("cp")
 @_sources
 @_destination
-@click.option("--recursive", "-r", is_flag=True, help="Directories, too.")
+@click.option("--recursive", "-r", is_flag=True, help="Also copy directories.")
 async def cp(mig: Session, /, *, sources: tuple[str, ...], destination: str, recursive: bool) -> None:
-    """Copy files inside the MiG home. Of several the destination is a directory."""
+    """Copy files inside the MiG home. The destination of several files is a directory."""
     for source in sources:
         await mig.files.copy(source, _inside(destination, sources), recursive=recursive)
 
@@ -30,7 +30,7 @@ async def cp(mig: Session, /, *, sources: tuple[str, ...], destination: str, rec
 @_sources
 @_destination
 async def mv(mig: Session, /, *, sources: tuple[str, ...], destination: str) -> None:
-    """Move or rename files and directories inside the MiG home. Of several the destination is a directory."""
+    """Move or rename files and directories inside the MiG home. The destination of several is a directory."""
     for source in sources:
         await mig.files.move(source, _inside(destination, sources))
 
@@ -41,8 +41,8 @@ def _inside(destination: str, sources: tuple[str, ...]) -> str:
 
 @command("rm")
 @_paths
-@click.option("--recursive", "-r", is_flag=True, help="Directories with all they hold, too.")
-@click.option("--force", "-f", is_flag=True, help="What is not there is no error.")
+@click.option("--recursive", "-r", is_flag=True, help="Also remove directories with everything in them.")
+@click.option("--force", "-f", is_flag=True, help="Ignore files that do not exist.")
 async def rm(mig: Session, /, *, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
     """Remove files of the MiG home for good, without asking."""
     for path in paths:
@@ -52,7 +52,7 @@ async def rm(mig: Session, /, *, paths: tuple[str, ...], recursive: bool, force:
 @command("mkdir")
 @_paths
 async def mkdir(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Make directories in the MiG home, with those above them; those that exist are fine."""
+    """Make directories in the MiG home, with the directories above them, if they do not exist."""
     for path in paths:
         await mig.files.mkdir(path)
 
@@ -68,7 +68,7 @@ async def rmdir(mig: Session, /, *, paths: tuple[str, ...]) -> None:
 @command("touch")
 @_paths
 async def touch(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Set the time of files of the MiG home to now; make empty ones where nothing is."""
+    """Set the time of files of the MiG home to now; create files that do not exist."""
     for path in paths:
         await mig.files.touch(path)
 
@@ -96,5 +96,5 @@ async def pack(mig: Session, /, *, source: str, archive: str) -> None:
 @click.argument("archive")
 @click.argument("destination", default=".")
 async def unpack(mig: Session, /, *, archive: str, destination: str) -> None:
-    """Unpack an archive of the MiG home into a directory of it; default is the home itself."""
+    """Unpack an archive of the MiG home into a directory of the home; the default is the home itself."""
     await mig.files.unpack(archive, destination)

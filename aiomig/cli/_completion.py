@@ -13,7 +13,7 @@ from ._output import write
 @command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete the commands and options of aiomig.
+    """Print the script that makes a shell complete the commands and options of aiomig.
 
     \b
       bash:  eval "$(aiomig completion bash)"            in ~/.bashrc

@@ -24,7 +24,7 @@ _paths = click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @command("cat")
 @_paths
 async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Print files of the MiG home, byte for byte."""
+    """Print files of the MiG home. A pipe gets every byte; a terminal gets control characters as escapes."""
     for path in paths:
         if current().json:
             write_json({"path": path, "content": await mig.files.read_bytes(path)})
@@ -33,7 +33,7 @@ async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
 
 
 async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
-    """Prints a range piece by piece: the file may be larger than the memory."""
+    """Print a range piece by piece: the file may be larger than the memory."""
     while True:
         stop = start + _PIECE if end is None else min(start + _PIECE, end)
         data = await mig.files.read_range(path, start, stop)
@@ -52,16 +52,16 @@ async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
     metavar="N",
     default=20,
     show_default=True,
-    help="So many at most.",
+    help="How many at most.",
 )
 async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
     """Print the first lines of files of the MiG home. See also: aiomig tail."""
     for path in paths:
-        found = await mig.files.head(path, lines)
+        first = await mig.files.head(path, lines)
         if current().json:
-            write_json({"path": path, "lines": found})
+            write_json({"path": path, "lines": first})
             continue
-        for line in found:
+        for line in first:
             print_line(line, content=True)
 
 
@@ -69,17 +69,17 @@ async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
 @click.argument("pattern")
 @_paths
 async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
-    """Print the lines of files in which a regular expression (of Python) is found. Exits with 1 where none is."""
-    any_found = False
+    """Print the lines of files that match a regular expression of Python. Exits with 1 if there is none."""
+    matched = False
     for path in paths:
         lines = await mig.files.grep(pattern, path)
-        any_found = any_found or bool(lines)
+        matched = matched or bool(lines)
         if current().json:
             write_json({"path": path, "lines": lines})
             continue
         for line in lines:
             print_line(f"{path}:{line}" if len(paths) > 1 else line, content=True)
-    return ExitCode.WELL if any_found else ExitCode.NOT_WELL
+    return ExitCode.WELL if matched else ExitCode.NOT_WELL
 
 
 @command("wc")
@@ -90,7 +90,7 @@ async def wc(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     if current().json:
         write_json(counts)
     else:
-        rows = ([str(each.lines), str(each.words), str(each.bytes), path] for path, each in counts.items())
+        rows = ([str(count.lines), str(count.words), str(count.bytes), path] for path, count in counts.items())
         write_table(_COUNTS, rows)
 
 
@@ -112,11 +112,9 @@ async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -
 @click.option(
     "--start", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The first byte, counted from 0."
 )
-@click.option(
-    "--end", type=click.IntRange(0), metavar="N", help="The byte after the last; default is the end of the file."
-)
+@click.option("--end", type=click.IntRange(0), metavar="N", help="The byte after the last; the default is the end.")
 async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> None:
-    """Print a range of the bytes of a file of the MiG home."""
+    """Print a range of bytes of a file of the MiG home."""
     if end is not None and end < start:
         raise click.BadParameter(f"{end} comes before --start {start}; give a later byte", param_hint="--end")
     await _copy(mig, path, start, end)
@@ -128,10 +126,10 @@ async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> No
     "--start",
     type=click.IntRange(0),
     metavar="N",
-    help="Write into the file from this byte on, instead of replacing it.",
+    help="Write into the file from this byte on; do not replace it.",
 )
 async def write(mig: Session, /, *, path: str, start: int | None) -> None:
-    """Write standard input into a file of the MiG home: make or replace it, or with --start change a part of it."""
+    """Write standard input into a file of the MiG home: create or replace it, or with --start change a part of it."""
     data = read_bytes()
     if start is None:
         await mig.files.write_bytes(path, data)

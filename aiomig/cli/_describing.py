@@ -1,4 +1,4 @@
-"""The options that describe a job, and the `JobSpec` that they make."""
+"""The options that describe a job, and their `JobSpec`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _MEGABYTES = {"": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
 def wall_time(text: str) -> int:
-    """Seconds of ``90``, ``90s``, ``15m``, ``2h30m``, ``1d`` or ``2:30:00``."""
+    """Return the seconds of ``90``, ``90s``, ``15m``, ``2h30m``, ``1d`` or ``2:30:00``."""
     if match := _CLOCK.fullmatch(text):
         return int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
     if text and (match := _TIME.fullmatch(text)):
-        days, hours, minutes, seconds = (int(each or 0) for each in match.groups())
+        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
         return days * 86_400 + hours * 3600 + minutes * 60 + seconds
-    raise click.BadParameter(f"{text!r} is no time; give seconds, or such as 90s, 15m, 2h30m, 1d, 2:30:00")
+    raise click.BadParameter(f"{text!r} is not a time; give seconds, or 90s, 15m, 2h30m, 1d, 2:30:00")
 
 
 def megabytes(text: str) -> int:
-    """Megabytes of ``512``, ``512M`` or ``4G``."""
+    """Return the megabytes of ``512``, ``512M`` or ``4G``."""
     if match := _AMOUNT.fullmatch(text):
         return int(match[1]) * _MEGABYTES[match[2].upper()]
-    raise click.BadParameter(f"{text!r} is no amount of memory; give megabytes, or such as 512M, 4G")
+    raise click.BadParameter(f"{text!r} is not a size; give megabytes, or 512M, 4G")
 
 
 _FILES = "SOURCE[:NAME]"
@@ -55,7 +55,7 @@ _DESCRIBING: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "multiple": True,
             "metavar": _FILES,
             "shell_complete": local_files,
-            "help": "A file, directory, glob or URL for the job, or mig:PATH of the MiG home.",
+            "help": "A file, directory, glob or URL for the job, or mig:PATH in the MiG home.",
         },
     ),
     (
@@ -72,7 +72,7 @@ _DESCRIBING: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "multiple": True,
             "metavar": "NAME[:DESTINATION]",
-            "help": "A file to keep, and where: below the folder of fetch, or mig:PATH in the MiG home, or a URL.",
+            "help": "A file to keep, and where: a path for fetch, or mig:PATH in the MiG home, or a URL.",
         },
     ),
     (
@@ -86,30 +86,34 @@ _DESCRIBING: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--name",), {"help": "A name for the job."}),
     (
         ("--wall-time", "-t"),
-        {"type": wall_time, "metavar": "TIME", "help": "How long it may run: seconds, 15m, 2h30m. Grids give 10m."},
+        {
+            "type": wall_time,
+            "metavar": "TIME",
+            "help": "The longest run time: seconds, 15m, 2h30m. Grids give 10m.",
+        },
     ),
-    (("--memory", "-m"), {"type": megabytes, "metavar": "SIZE", "help": "Memory: megabytes, or 4G. Default is 1G."}),
+    (("--memory", "-m"), {"type": megabytes, "metavar": "SIZE", "help": "Memory: megabytes, or 4G. Default: 1G."}),
     (("--disk",), {"type": int, "metavar": "GB", "help": "Disk in gigabytes."}),
     (("--cores",), {"type": int, "help": "Cores of each node."}),
     (("--nodes",), {"type": int, "help": "Nodes."}),
-    (("--architecture",), {"help": "Such as AMD64."}),
+    (("--architecture",), {"help": "The processor, such as AMD64."}),
     (("--platform",), {"help": "The platform that a resource must have."}),
-    (("--fill",), {"multiple": True, "metavar": "WHAT", "help": "Take all a resource has: ALL, MEMORY, CPUCOUNT, …"}),
-    (("--host", "hosts"), {"multiple": True, "metavar": "ID", "help": "A resource that may take it; * and ? allowed."}),
-    (("--sandbox/--no-sandbox",), {"default": None, "help": "Whether sandbox resources may take it."}),
+    (("--fill",), {"multiple": True, "metavar": "WHAT", "help": "Take all of a resource: ALL, MEMORY, CPUCOUNT, …"}),
+    (("--host", "hosts"), {"multiple": True, "metavar": "ID", "help": "A resource that may run it; * and ? allowed."}),
+    (("--sandbox/--no-sandbox",), {"default": None, "help": "Whether sandbox resources may run it."}),
     (("--max-price",), {"help": "The highest price."}),
     (
         ("--runtime-environment", "-r", "runtime_environments"),
         {"multiple": True, "metavar": "NAME", "help": "A runtime environment that the resource must have."},
     ),
-    (("--vgrid", "vgrids"), {"multiple": True, "metavar": "NAME", "help": "A vgrid whose resources may take it."}),
-    (("--retries",), {"type": int, "help": "Further attempts after a failed one."}),
+    (("--vgrid", "vgrids"), {"multiple": True, "metavar": "NAME", "help": "A vgrid; its resources may run it."}),
+    (("--retries",), {"type": int, "help": "The number of attempts after a failed one."}),
     (("--notify",), {"multiple": True, "metavar": "LINE", "help": "Such as 'email: me@example.org'."}),
     (("--verify",), {"multiple": True, "metavar": "PATH", "help": "A file of the home to compare results with."}),
     (("--mount",), {"multiple": True, "metavar": "'PATH POINT'", "help": "A folder of the home to mount."}),
-    (("--project",), {"help": "PROJECT: letters and digits."}),
+    (("--project",), {"help": "A label: letters and digits."}),
     (("--kind",), {"help": "batch, interactive, bulk or all."}),
-    (("--mrsl",), {"multiple": True, "metavar": "KEYWORD=LINE", "help": "For what has no option."}),
+    (("--mrsl",), {"multiple": True, "metavar": "KEYWORD=LINE", "help": "A keyword without an option here."}),
 )
 
 _RESOURCES = {
@@ -129,30 +133,29 @@ _PLAIN = ("name", "runtime_environments", "vgrids", "retries", "notify", "verify
 
 
 def describing_options(function: _F) -> _F:
-    """Adds the options that describe a job, and the words of its last command."""
+    """Add the options that describe a job, and the words of its last command."""
     for names, options in reversed(_DESCRIBING):
         function = click.option(*names, **options)(function)
     return click.argument("words", nargs=-1, metavar="[COMMAND]...", type=click.UNPROCESSED)(function)
 
 
 def commands_of(words: Sequence[str], lines: Sequence[str]) -> list[str]:
-    """The command lines: those of ``-c``, then the words.
+    """Return the command lines: those of ``-c``, then the words.
 
-    One word is a line for the shell of the job as it is; several are one command with its arguments, as a shell
-    gave them, and arrive so.
+    One word is a line for the shell of the job. Several words are one command with its arguments, and are quoted.
     """
     last = [words[0] if len(words) == 1 else shlex.join(words)] if words else []
     commands = [*lines, *last]
     if not commands:
-        raise click.UsageError("there is nothing to run; give a command, such as: 'echo HELLO GRID'")
+        raise click.UsageError("there is nothing to run; give a command, such as 'echo HELLO GRID'")
     return commands
 
 
 def job_spec(words: Sequence[str], command: Sequence[str], **options: Any) -> JobSpec:
-    """What the options describe.
+    """Return the job that the options describe.
 
     Raises:
-        SpecError: everything that is wrong with it.
+        SpecError: the description is wrong; with all faults.
         click.UsageError: an option cannot be understood.
     """
     resources = {field: options[name] for name, field in _RESOURCES.items() if options[name] not in (None, ())}
@@ -184,7 +187,7 @@ def _output(text: str) -> Any:
 
 
 def _halves(text: str) -> tuple[str, str | None]:
-    """A source and a name; a colon in a URL's beginning, or in the name of a file that exists, parts nothing."""
+    """Return a source and a name. A colon in a URL, or in the name of a file that exists, separates nothing."""
     if Path(text).exists():
         return text, None
     start = len(_HOME) if text.startswith(_HOME) else 0
@@ -197,20 +200,20 @@ def _halves(text: str) -> tuple[str, str | None]:
 
 
 def _environment(words: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals and name not in os.environ:
             raise click.BadParameter(f"{name!r} is not set in this shell; give {name}=VALUE", param_hint="--env")
-        found[name] = value if equals else os.environ[name]
-    return found
+        variables[name] = value if equals else os.environ[name]
+    return variables
 
 
 def _keywords(words: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    keywords: dict[str, list[str]] = {}
     for word in words:
         keyword, equals, line = word.partition("=")
         if not equals:
             raise click.BadParameter(f"{word!r}: give KEYWORD=LINE", param_hint="--mrsl")
-        found.setdefault(keyword, []).append(line)
-    return found
+        keywords.setdefault(keyword, []).append(line)
+    return keywords

@@ -1,4 +1,4 @@
-"""The command ``doctor``: what works, what does not, and what to do about it."""
+"""The command ``doctor``: checks everything that jobs need, and says what to do."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     from .. import Session
 
-_WORST_SKEW = 60.0
-"""Seconds between two clocks."""
+_ALLOWED_SKEW = 60.0
+"""How far two clocks may differ, in seconds."""
 
 _STYLES = {"ok": "green", "warning": "yellow", "FAILED": "bold red"}
 
 
 class Finding(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at.
-        outcome: how it is.
-        detail: what was seen, or what is wrong and what to do.
+        check: what was checked.
+        outcome: whether it works.
+        detail: the facts, or what is wrong and what to do.
     """
 
     check: str
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 
 
 class Report:
-    """The findings, shown as they come."""
+    """The findings, each written at once."""
 
     def __init__(self, settings: Settings) -> None:
         self.findings: list[Finding] = []
@@ -53,7 +53,7 @@ class Report:
         self._console = None if settings.json else terminal()
 
     def add(self, check: str, detail: str, outcome: Literal["ok", "warning", "FAILED"] = "ok") -> None:
-        """Shows a finding."""
+        """Write a finding."""
         finding = Finding(check, outcome, detail)
         self.findings.append(finding)
         if self._json:
@@ -65,17 +65,17 @@ class Report:
             write(f"{outcome:<8}{check:<14} {detail}")
 
     def fail(self, check: str, error: Exception) -> None:
-        """Shows what is wrong; our errors say what to do."""
+        """Write an error; errors of aiomig say what to do."""
         self.add(check, sentence(error), "FAILED")
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed so far."""
+        """Whether no check has failed so far."""
         return not any(finding.outcome == "FAILED" for finding in self.findings)
 
 
 @command("doctor")
-@click.option("--no-job", is_flag=True, help="Run no job.")
+@click.option("--no-job", is_flag=True, help="Do not run a job.")
 @click.option(
     "--patience",
     type=click.IntRange(1),
@@ -85,10 +85,10 @@ class Report:
     help="How long a job may take.",
 )
 def doctor(no_job: bool, patience: int) -> None:
-    """Check everything that jobs need, and say what to do about what is wrong. Exits with 1 where something is.
+    """Check everything that jobs need, and say what to do about problems. Exits with 1 if a check fails.
 
-    On a grid: configuration, certificate, key, network, TLS, who the server takes us for, clocks, what the site offers,
-    writing into the home, and a job that says hello. In local mode: the home, and the job.
+    On a grid it checks the configuration, certificate, key, network, TLS, account, clocks, the offers of the site, the
+    home, and runs a job that says hello. In local mode it checks the home and runs the job.
     """
     settings = current()
     report = Report(settings)
@@ -98,7 +98,7 @@ def doctor(no_job: bool, patience: int) -> None:
 
 async def _examine(settings: Settings, report: Report, no_job: bool, patience: int) -> int:
     try:
-        settings.mode = settings.session().mode  # found out, and warned of, once
+        settings.mode = settings.session().mode  # so that the choice is made, and logged, once
         if settings.mode == "grid":
             await _look_before(Config.load(settings.config), report)
         if report.ok:
@@ -108,11 +108,11 @@ async def _examine(settings: Settings, report: Report, no_job: bool, patience: i
     return ExitCode.WELL if report.ok else ExitCode.NOT_WELL
 
 
-# -- before there is a session
+# -- before a session is open
 
 
 async def _look_before(config: Config, report: Report) -> None:
-    """The steps to a grid, each where the one before it went well."""
+    """Check what a session needs, until a check fails."""
     report.add("configuration", f"{current().config or Config.find()}: {config.url}")
     for check in (_certificate, _key, _network):
         await check(config, report)
@@ -140,7 +140,7 @@ async def _certificate(config: Config, report: Report) -> None:
 
 async def _key(config: Config, report: Report) -> None:
     if config.password is None and sys.stdin.isatty() and config.credential().key_encrypted:
-        return  # asked for once, when the session is opened
+        return  # the session asks for the passphrase, once
     try:
         config.ssl_context()
     except MigError as error:
@@ -159,7 +159,7 @@ async def _network(config: Config, report: Report) -> None:
         report.add("network", f"{host}, port {port}: {reason}; check migserver, the network and firewalls", "FAILED")
         return
     try:
-        # The server's side only: a certificate of ours may need a passphrase, and is shown when the session is opened.
+        # This checks the server's certificate only. The session sends the user's, which may need a passphrase.
         trust = ssl.create_default_context(cafile=config.ca) if config.ca is not None else ssl.create_default_context()
         with anyio.fail_after(config.connect_timeout):
             async with await anyio.connect_tcp(host, port, ssl_context=trust, tls_standard_compatible=False):
@@ -168,8 +168,8 @@ async def _network(config: Config, report: Report) -> None:
         remedy = "set cacertfile to the CA certificate of the site, or correct migserver"
         report.add("TLS", f"the server's certificate is not trusted: {error.verify_message}; {remedy}", "FAILED")
     except (OSError, TimeoutError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
-        # A server may end the handshake because it wants our certificate first; the session tells more.
-        report.add("TLS", f"no verdict: {str(error) or type(error).__name__}", "warning")
+        # A server may end the handshake because it wants the user's certificate first; the session finds out.
+        report.add("TLS", f"not checked: {str(error) or type(error).__name__}", "warning")
 
 
 # -- in a session
@@ -208,25 +208,25 @@ def _who(mig: Session) -> str:
 
 async def _lists_jobs(mig: Session, report: Report) -> None:
     jobs = await mig.jobs(newest=100)
-    known = (await mig.statuses(jobs)).values() if jobs else ()
-    unfinished = sum(not status.state.is_final for status in known)
+    statuses = (await mig.statuses(jobs)).values() if jobs else ()
+    unfinished = sum(not status.state.is_final for status in statuses)
     report.add("jobs", f"{len(jobs) if len(jobs) < 100 else 'at least 100'} in the list, {unfinished} have not ended")
     if lost := await mig.unconfirmed():
-        names = ", ".join(each.marker for each in lost[:3])
+        names = ", ".join(submit.marker for submit in lost[:3])
         report.add("submits", f"{len(lost)} of unknown outcome ({names}); see aiomig unconfirmed", "warning")
 
 
 async def _offers(mig: Session, report: Report) -> None:
-    found = await mig.check("true")
-    offers = "; ".join(f"{keyword} {', '.join(values) or 'none'}" for keyword, values in found.offers.items())
-    if found.faults:
-        report.add("site", "; ".join(map(str, found.faults)), "FAILED")
+    check = await mig.check("true")
+    offers = "; ".join(f"{keyword} {', '.join(values) or 'none'}" for keyword, values in check.offers.items())
+    if check.faults:
+        report.add("site", "; ".join(map(str, check.faults)), "FAILED")
     else:
         report.add("site", f"takes a plain job{offers and ': '}{offers[:300]}")
 
 
 async def _writes(mig: Session, report: Report) -> None:
-    """A file is written, read, timed and removed."""
+    """Write, read and remove a file, and compare the clocks by its time."""
     from datetime import UTC, datetime
 
     path = f"aiomig-doctor-{secrets.token_hex(6)}.txt"
@@ -239,26 +239,26 @@ async def _writes(mig: Session, report: Report) -> None:
     finally:
         await mig.files.remove(path, missing_ok=True)
     if text != "written by aiomig doctor\n":
-        report.add("home", "what was written comes back changed; tell the site's administrators", "FAILED")
+        report.add("home", "a file comes back changed; tell the site's administrators", "FAILED")
         return
     report.add("home", "a file was written, read and removed")
     if mig.mode == "grid" and written_at is not None:
         # Its times are whole seconds.
         skew = max((written_at - ended).total_seconds(), 0.0) or min((written_at - began).total_seconds() + 1.0, 0.0)
-        _tell_clock(skew, report)
+        _report_clock(skew, report)
 
 
-def _tell_clock(skew: float, report: Report) -> None:
-    if abs(skew) < _WORST_SKEW:
+def _report_clock(skew: float, report: Report) -> None:
+    if abs(skew) < _ALLOWED_SKEW:
         report.add("clock", "this machine's and the server's agree")
         return
     direction = "ahead of" if skew > 0 else "behind"
-    remedy = "set the one that is wrong (NTP does)"
+    remedy = "set the clock that is wrong (NTP does)"
     report.add("clock", f"the server's is {duration(abs(skew))} {direction} this machine's; {remedy}", "warning")
 
 
 async def _says_hello(mig: Session, report: Report) -> None:
-    """A job runs to its end, and its output arrives."""
+    """Run a job to its end, and check its output."""
     job = await mig.submit("echo hello", name="aiomig-doctor")
     current().jobs.append(job.id)
     result = await job.result(check=False)
@@ -272,6 +272,6 @@ async def _says_hello(mig: Session, report: Report) -> None:
             "job", f"{job.id} ended, but its output is {result.stdout!r}; tell the site's administrators", "FAILED"
         )
     else:
-        reasons = ", ".join(each.reason for each in status.attempts)
+        reasons = ", ".join(attempt.reason for attempt in status.attempts)
         report.add("job", f"{job.id} is {status.state} {reasons}; tell the site's administrators", "FAILED")
     await job.clean(results=True)

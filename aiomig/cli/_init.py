@@ -1,4 +1,4 @@
-"""The command ``init``: a ``miguser.conf`` of a certificate."""
+"""The command ``init``: makes a ``miguser.conf`` for a certificate."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _CERTIFICATE, _KEY, _CA, _CONFIG = "cert.pem", "key.pem", "cacert.pem", "miguser
 @click.option(
     "--password-file",
     type=click.Path(allow_dash=True),
-    help="Where the password of the PKCS#12 file is: its first line (- is standard input); else it is asked for.",
+    help="A file with the password of the PKCS#12 file in its first line (- is standard input).",
 )
-@click.option("--encrypt-key", is_flag=True, help="Keep the password on the key: it is asked for whenever it is used.")
+@click.option("--encrypt-key", is_flag=True, help="Keep the password on the key; aiomig then asks for it.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default="~/.mig",
     show_default=True,
-    help="Where the files are made.",
+    help="The folder for the files.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
 def init(
     url: str,
     p12: Path | None,
@@ -53,16 +53,16 @@ def init(
     folder: Path,
     force: bool,
 ) -> None:
-    """Make a miguser.conf, with the certificate and the key beside it, that only you can read.
+    """Make a miguser.conf, with the certificate and the key beside it. Only you can read these files.
 
     \b
       aiomig init --url https://cert.example.org --p12 me.p12
       aiomig init --url https://cert.example.org --certificate cert.pem --key key.pem --ca cacert.pem
 
-    Nothing is replaced without --force. A password never stands on the command line.
+    Without --force no file is replaced. A password is never part of the command line.
     """
     if p12 is not None and (certificate or key):
-        raise click.UsageError("--p12 has certificate and key already; leave out --certificate and --key")
+        raise click.UsageError("the file of --p12 has a certificate and a key; leave out --certificate and --key")
     folder = _expanded(folder)
     if p12 is not None:
         files = _from_pkcs12(p12, _password(password_file), encrypted=encrypt_key)
@@ -84,7 +84,7 @@ def init(
 
 
 def _password(password_file: str | None) -> bytes | None:
-    """The password of a PKCS#12 file; ``None`` where there is none."""
+    """Return the password of a PKCS#12 file, or ``None``."""
     if password_file == "-":
         text = sys.stdin.readline()
     elif password_file is not None:
@@ -97,17 +97,17 @@ def _password(password_file: str | None) -> bytes | None:
 
 
 def _from_pkcs12(path: Path, password: bytes | None, *, encrypted: bool) -> dict[str, bytes]:
-    """Certificate and key as PEM files."""
+    """Return the certificate and the key as PEM files."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.serialization import pkcs12
 
     try:
         key, certificate, others = pkcs12.load_key_and_certificates(path.read_bytes(), password)
     except ValueError as error:
-        remedy = "give the password it was saved with by --password-file, or at a terminal"
-        raise ConfigError(f"{path} is no PKCS#12 file, or the password does not open it; {remedy}") from error
+        remedy = "give its password by --password-file or at a terminal"
+        raise ConfigError(f"{path} is not a PKCS#12 file, or the password does not open it; {remedy}") from error
     if key is None or certificate is None:
-        raise ConfigError(f"{path} holds no {'key' if key is None else 'certificate'}; save it anew from the browser")
+        raise ConfigError(f"{path} has no {'key' if key is None else 'certificate'}; save it again from the browser")
     if encrypted and password is None:
         raise ConfigError(f"{path} has no password to keep on the key; leave out --encrypt-key")
     form = serialization.Encoding.PEM
@@ -128,7 +128,7 @@ def _expanded(path: Path) -> Path:
 
 
 def _configuration(url: str, folder: Path, *, with_ca: bool) -> bytes:
-    place = Path(os.path.abspath(folder))  # noqa: PTH100 - links in it are the user's to change
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 - keep symbolic links in it
     lines = [
         "# Made by aiomig init.",
         f"migserver {url}",
@@ -140,21 +140,21 @@ def _configuration(url: str, folder: Path, *, with_ca: bool) -> bytes:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
-    """Makes files that only the user can read, each whole or not at all.
+    """Write files that only the user can read, each atomically.
 
     Raises:
-        FileExistsError: one is there, and ``force`` is false.
+        FileExistsError: a file exists, and ``force`` is false.
     """
     there = [folder / name for name in files if (folder / name).exists()]
     if there and not force:
         names = ", ".join(map(str, there))
         raise FileExistsError(
-            f"{names}: already there; nothing was changed; use --force to replace, or another --folder"
+            f"{names}: exist already; nothing was changed; use --force to replace them, or another --folder"
         )
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
     elif folder.stat().st_mode & 0o022:
-        say(f"others can write into {folder}, and so replace what is in it; run: chmod go-w {folder}")
+        say(f"others can write into {folder}, and so replace its files; run: chmod go-w {folder}")
     for name, content in files.items():
         new = folder / f".{name}.new"
         new.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
 
 
 def _check(path: Path) -> None:
-    """Reads what was made as any command will, and says whose it is."""
+    """Read the new files as every command does, and report whose certificate it is."""
     credential = Config.load(path).credential()
     if current().json:
         write_json({"config": path, "subject": credential.subject, "not_after": credential.not_after})

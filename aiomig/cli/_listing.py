@@ -22,33 +22,33 @@ _LONG = {"SIZE": "right", "MODIFIED": "left", "PATH": "left"}
 @command("ls")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--long", "-l", is_flag=True, help="With sizes and times.")
-@click.option("--recursive", "-R", is_flag=True, help="All below, too.")
-@click.option("--all", "-a", "hidden", is_flag=True, help="Dot names, too.")
+@click.option("--recursive", "-R", is_flag=True, help="With everything below.")
+@click.option("--all", "-a", "hidden", is_flag=True, help="With names that begin with a dot.")
 async def ls(mig: Session, /, *, paths: tuple[str, ...], long: bool, recursive: bool, hidden: bool) -> None:
     """List directories of the MiG home, or what a quoted pattern of * and ? matches."""
     for path in paths or (".",):
-        _show(await mig.files.ls(path, recursive=recursive, hidden=hidden), long=long)
+        _print(await mig.files.ls(path, recursive=recursive, hidden=hidden), long=long)
 
 
 @command("find")
 @click.argument("pattern")
 @click.argument("path", default=".")
 @click.option("--long", "-l", is_flag=True, help="With sizes and times.")
-@click.option("--all", "-a", "hidden", is_flag=True, help="Dot names, too.")
+@click.option("--all", "-a", "hidden", is_flag=True, help="With names that begin with a dot.")
 async def find(mig: Session, /, *, pattern: str, path: str, long: bool, hidden: bool) -> int:
-    """Find files below PATH whose name matches a quoted PATTERN of * and ?. Exits with 1 where none does."""
-    found = await mig.files.find(pattern, path, hidden=hidden)
-    _show(found, long=long)
-    return ExitCode.WELL if found else ExitCode.NOT_WELL
+    """Find files below PATH with a name that matches a quoted PATTERN of * and ?. Exits with 1 if there is none."""
+    files = await mig.files.find(pattern, path, hidden=hidden)
+    _print(files, long=long)
+    return ExitCode.WELL if files else ExitCode.NOT_WELL
 
 
-def _show(found: Sequence[FileInfo], *, long: bool) -> None:
+def _print(files: Sequence[FileInfo], *, long: bool) -> None:
     if current().json:
-        write_json(found)
+        write_json(files)
     elif long:
-        write_table(_LONG, map(_row, found))
+        write_table(_LONG, map(_row, files))
     else:
-        for info in found:
+        for info in files:
             write(_name(info))
 
 
@@ -64,7 +64,7 @@ def _row(info: FileInfo) -> list[str]:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 async def stat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     """Show size and time of files of the MiG home."""
-    _show([await mig.files.stat(path) for path in paths], long=True)
+    _print([await mig.files.stat(path) for path in paths], long=True)
 
 
 @command("du")

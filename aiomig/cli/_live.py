@@ -1,4 +1,4 @@
-"""What changes on a terminal while a command waits: one line, or a table. Drawn by tasks, without threads."""
+"""Pictures that change on a terminal while a command waits: one line, or a table. Drawn without threads."""
 
 from __future__ import annotations
 
@@ -22,56 +22,56 @@ if TYPE_CHECKING:
     from .. import Job, Session
 
 _INTERVAL = 0.5
-"""Seconds between two pictures: ages change although nothing else does."""
+"""Seconds between two pictures: ages change even if nothing else does."""
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _ORDER = (JobState.EXECUTING, JobState.RETRY, JobState.QUEUED, JobState.PARSE, JobState.FROZEN, JobState.UNKNOWN)
 _ROOM = 6
-"""Lines of a terminal that the table leaves free."""
+"""The number of lines of the terminal that the table leaves free."""
 
 COLUMNS = {"JOB": "left", "STATE": "left", "AGE": "right", "WAITED": "right", "RAN": "right", "RESOURCE": "left"}
 
 
 async def show_one(console: Console, mig: Session, job: Job) -> JobStatus:
-    """Shows the state of one job until it ends, in a line that is gone then.
+    """Show the state of one job until it ends, in a line that then disappears.
 
     Returns:
         The final status.
     """
-    known: list[JobStatus] = []
+    statuses: list[JobStatus] = []
     ticks = iter(range(1_000_000_000))
 
     def picture() -> RenderableType:
-        if not known:
+        if not statuses:
             return Text("")
-        age = _seconds(known[-1].received_at, datetime.now(UTC))
-        return Text(f"{_SPINNER[next(ticks) % len(_SPINNER)]} {job.id} {known[-1].state} {age}", overflow="ellipsis")
+        age = _seconds(statuses[-1].received_at, datetime.now(UTC))
+        return Text(f"{_SPINNER[next(ticks) % len(_SPINNER)]} {job.id} {statuses[-1].state} {age}", overflow="ellipsis")
 
-    await _drawn(console, mig, [job], picture, known.append, transient=True)
-    return known[-1]
+    await _drawn(console, mig, [job], picture, statuses.append, transient=True)
+    return statuses[-1]
 
 
 async def show_many(console: Console, mig: Session, jobs: Sequence[Job]) -> dict[str, JobStatus]:
-    """Shows a table of many jobs until they have all ended; its last picture stays.
+    """Show a table of many jobs until all have ended; the last picture stays.
 
     Returns:
         The final statuses by job id.
     """
-    known: dict[str, JobStatus] = {}
+    by_id: dict[str, JobStatus] = {}
 
     def picture() -> RenderableType:
         room = max(console.size.height - _ROOM, 3)
-        rows = [row(status, datetime.now(UTC)) for status in sorted(known.values(), key=_rank)]
+        rows = [row(status, datetime.now(UTC)) for status in sorted(by_id.values(), key=_rank)]
         parts: list[RenderableType] = [rich_table(COLUMNS, rows[:room])]
         if len(rows) > room:
             parts.append(Text(f"… and {len(rows) - room} more", style="dim"))
-        return Group(*parts, _summary(list(known.values()), len(jobs)))
+        return Group(*parts, _summary(list(by_id.values()), len(jobs)))
 
-    def learned(status: JobStatus) -> None:
-        known[status.job_id] = status
+    def add(status: JobStatus) -> None:
+        by_id[status.job_id] = status
 
-    await _drawn(console, mig, jobs, picture, learned, transient=False)
-    return known
+    await _drawn(console, mig, jobs, picture, add, transient=False)
+    return by_id
 
 
 async def _drawn(
@@ -79,27 +79,27 @@ async def _drawn(
     mig: Session,
     jobs: Sequence[Job],
     picture: Callable[[], RenderableType],
-    learned: Callable[[JobStatus], None],
+    add: Callable[[JobStatus], None],
     *,
     transient: bool,
 ) -> None:
-    # Interrupted, too, the terminal is left in order: Live shows the cursor again.
+    # Live shows the cursor again even after an interrupt.
     with Live(picture(), console=console, auto_refresh=False, transient=transient) as live:
         watch = mig.watch(jobs)
         while True:
             with anyio.move_on_after(_INTERVAL):
                 try:
-                    learned(await anext(watch))
+                    add(await anext(watch))
                 except StopAsyncIteration:
                     break
                 for status in watch.ready():
-                    learned(status)
+                    add(status)
             live.update(picture(), refresh=True)
         live.update(picture(), refresh=True)
 
 
 def row(status: JobStatus, now: datetime) -> list[str]:
-    """The cells of one job."""
+    """Return the cells of one job."""
     end = ended_at(status) or (None if status.state.is_final else now)
     began = status.executing_at if status.state not in (JobState.QUEUED, JobState.FROZEN, JobState.RETRY) else None
     waited = _seconds(status.queued_at, began or end)
@@ -118,7 +118,7 @@ def _seconds(start: datetime | None, end: datetime | None) -> str:
 
 
 def _rank(status: JobStatus) -> tuple[int, float]:
-    """What runs first, then what waits, then what ended last."""
+    """Return the place of a job: running jobs first, then waiting ones, then those that ended last."""
     if status.state.is_final:
         end = ended_at(status)
         return len(_ORDER), -end.timestamp() if end is not None else 0.0

@@ -22,8 +22,8 @@ _name = click.argument("name", metavar="QUEUE")
 def queue() -> None:
     """Send and receive messages between programs and jobs. QUEUE is a name of ASCII letters and digits.
 
-    A queue keeps messages, which are short texts, until somebody receives them: in the order in which they were sent,
-    each once. There mostly is one named "default".
+    A queue keeps messages, which are short texts, until a program receives them: in the order in which they were sent,
+    each once. Most grids have a queue named "default".
 
     \b
       aiomig queue create results
@@ -34,7 +34,7 @@ def queue() -> None:
 
 @command("create", queue)
 @_name
-@click.option("--exist-ok", is_flag=True, help="It may be there already.")
+@click.option("--exist-ok", is_flag=True, help="Do nothing if the queue exists.")
 async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
     """Make a queue."""
     await mig.queue(name).create(exist_ok=exist_ok)
@@ -44,7 +44,7 @@ async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
 @_name
 @click.argument("message", required=False)
 async def send(mig: Session, /, *, name: str, message: str | None) -> None:
-    """Send a message, or what standard input holds but for its last line break; and print the id of the message.
+    """Send a message, or standard input without its last line break, and print the id of the message.
 
     A message is text without < and >.
     """
@@ -58,14 +58,14 @@ async def send(mig: Session, /, *, name: str, message: str | None) -> None:
 
 @command("receive", queue)
 @_name
-@click.option("--keep", is_flag=True, help="Leave it in the queue.")
+@click.option("--keep", is_flag=True, help="Leave the message in the queue.")
 async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
-    """Print the next message of a queue, and remove it there. Exits with 1 where the queue is empty.
+    """Print the next message of a queue, and remove it from the queue. Exits with 1 if the queue is empty.
 
-    Interrupted, or cut off from the grid, it may have removed a message that it does not print.
+    If it is interrupted or cut off from the grid, a message may be lost: the server removes it before sending it.
     """
-    chosen = mig.queue(name)
-    message = await (chosen.peek() if keep else chosen.receive())
+    queue = mig.queue(name)
+    message = await (queue.peek() if keep else queue.receive())
     if current().json:
         write_json({"queue": name, "message": message})
     elif message is not None:
@@ -76,18 +76,18 @@ async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
 @command("list", queue)
 @click.argument("name", metavar="[QUEUE]", required=False)
 async def list_(mig: Session, /, *, name: str | None) -> None:
-    """List all queues, or the ids of the messages in one, the next one first."""
-    found = [each.name for each in await mig.queues()] if name is None else await mig.queue(name).list()
+    """List all queues, or the ids of the messages in a queue, the next message first."""
+    names = [queue.name for queue in await mig.queues()] if name is None else await mig.queue(name).list()
     if current().json:
-        write_json(found)
+        write_json(names)
         return
-    for each in found:
-        write(each)
+    for text in names:
+        write(text)
 
 
 @command("remove", queue)
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
-@click.option("--force", "-f", is_flag=True, help="It need not be there.")
+@click.option("--force", "-f", is_flag=True, help="Do nothing if the queue does not exist.")
 async def remove(mig: Session, /, *, names: tuple[str, ...], force: bool) -> None:
     """Remove queues with the messages in them."""
     for name in names:

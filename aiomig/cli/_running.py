@@ -1,4 +1,4 @@
-"""How a command runs: its session, the event loop, and what an interrupt does."""
+"""Runs a command: its session, the event loop, and interrupts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 
-_ASKING_LASTS = 10.0
-"""Seconds in which an interrupted command asks what became of its jobs."""
+_REPORT_SECONDS = 10.0
+"""How long an interrupted command tries to find out what became of its jobs."""
 
 _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
@@ -35,10 +35,10 @@ _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINAT
 def in_session(
     function: Callable[Concatenate[Session, _P], Awaitable[int | None]],
 ) -> Callable[_P, None]:
-    """Makes a command of a function that works in an open session.
+    """Return a function that opens a session and calls another function with it.
 
-    Interrupted, the function is cancelled and the session left normally, so that local jobs run on unless the
-    settings say otherwise; a second interrupt does not wait for anything.
+    An interrupt cancels the function and leaves the session normally, so that local jobs run on unless the settings say
+    otherwise. A second interrupt ends the command at once.
 
     Args:
         function: gets the session and the arguments of the command; may return an exit code.
@@ -58,18 +58,18 @@ def in_session(
 
 
 def run_async(function: Callable[[], Coroutine[Any, Any, int]], settings: Settings) -> int:
-    """Runs a function on an event loop of its own, with log lines on standard error."""
+    """Run a function on a new event loop, with log lines on standard error."""
     with _logging(settings):
         return anyio.run(function)
 
 
 async def attended(settings: Settings, work: Callable[[Session], Awaitable[int | None]]) -> int:
-    """Works in an open session, with an eye on signals: see `in_session`."""
+    """Run a function in an open session that signals leave as `in_session` says."""
     return await _Attended(settings, work).run()
 
 
 class _Attended:
-    """One run of a command in a session, with an eye on signals."""
+    """One run of a command in a session, with its handling of signals."""
 
     def __init__(self, settings: Settings, work: Callable[[Session], Awaitable[int | None]]) -> None:
         self._settings = settings
@@ -117,15 +117,15 @@ class _Attended:
         return code
 
     async def _tell(self, session: Session) -> None:
-        """Says what still runs, and where."""
-        with anyio.move_on_after(_ASKING_LASTS):
+        """Report which jobs still run, and where."""
+        with anyio.move_on_after(_REPORT_SECONDS):
             if self._settings.on_interrupt == "cancel" and self._settings.jobs:
                 await session.cancel(self._settings.jobs)
             statuses = await session.statuses(self._settings.jobs) if self._settings.jobs else {}
             left = [job_id for job_id, status in statuses.items() if not status.state.is_final]
             say(_farewell(self._settings, session.mode, left, len(statuses)))
             return
-        say("interrupted; the grid does not answer, so what became of the jobs is not known")
+        say("interrupted; the grid does not answer, so the states of the jobs are not known")
 
 
 def _farewell(settings: Settings, mode: str, left: list[str], known: int) -> str:
@@ -139,7 +139,7 @@ def _farewell(settings: Settings, mode: str, left: list[str], known: int) -> str
 
 
 class _Formatter(logging.Formatter):
-    """Writes what a terminal would obey as escapes: log lines hold words of servers and jobs."""
+    """Writes control characters as escapes, because log lines hold words of servers and jobs."""
 
     def format(self, record: logging.LogRecord) -> str:
         return own_words(printable(super().format(record), keep="\n\t"))
@@ -147,7 +147,7 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def _logging(settings: Settings) -> Iterator[None]:
-    """Log lines of aiomig on standard error, warnings at least."""
+    """Write log lines of aiomig on standard error: warnings, or more."""
     level = logging.ERROR if settings.quiet else logging.WARNING
     if settings.debug or settings.verbose:
         level = logging.DEBUG if settings.debug or settings.verbose > 1 else logging.INFO

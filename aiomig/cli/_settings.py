@@ -1,4 +1,4 @@
-"""What is said on every command line: which grid, how much to tell, in which form."""
+"""The options of every command: which grid, how much to report, in which form."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Settings:
         config: the configuration file of the grid.
         home: the home of local mode.
         slots: how many jobs local mode runs at once.
-        json: answer in JSON.
-        quiet: say nothing of what goes on.
+        json: print JSON.
+        quiet: report nothing.
         verbose: show log lines: 1 for those of jobs, 2 for all.
         debug: show tracebacks.
-        on_interrupt: what becomes of the jobs of `jobs` when the command is interrupted.
-        jobs: the ids of what this command submitted, or waits for.
+        on_interrupt: what an interrupt does to the jobs in `jobs`.
+        jobs: the ids of the jobs that this command submitted, or waits for.
     """
 
     mode: Literal["grid", "local"] | None = None
@@ -51,7 +51,7 @@ class Settings:
     jobs: list[str] = field(default_factory=list)
 
     def session(self) -> Session:
-        """A session, not open yet.
+        """Return a session that is not open yet.
 
         Raises:
             ConfigError: the configuration of the grid is missing or wrong.
@@ -61,10 +61,10 @@ class Settings:
 
         is_local = self.home is not None or self.slots is not None
         if is_local and (self.mode == "grid" or self.config is not None):
-            raise click.UsageError("--home and --slots are of local mode; leave them out, or say --local")
+            raise click.UsageError("--home and --slots are for local mode; leave them out, or use --local")
         mode = self.mode or ("local" if is_local else "grid" if self.config else None)
         if mode == "local" and self.config is not None:
-            raise click.UsageError("--config is of the grid; leave it out, or say --grid")
+            raise click.UsageError("--config is for the grid; leave it out, or use --grid")
         if mode == "grid" and self.config is None and Config.find() is None:
             hint = "" if os.environ.get("HOME") else " (HOME is not set)"
             raise ConfigError(
@@ -75,13 +75,13 @@ class Settings:
         options: Any = {name: value for name, value in local_fields.items() if value is not None}
         session = connect(mode, config=self.config, on_exit="leave", **options)
         if session.mode == "grid" and sys.stdin.isatty() and (config := Config.load(self.config)).password is None:
-            # Asked for only where the key turns out to be encrypted.
+            # The passphrase is asked for only if the key is encrypted.
             return connect("grid", config=config.replace(password=_asked))
         return session
 
     @property
     def switches(self) -> str:
-        """The options by which another command finds the same jobs, with a blank at their end."""
+        """The options with which another command finds the same jobs, with a blank at their end."""
         words = [f"--{self.mode}"] if self.mode else []
         words += [f"--config {shlex.quote(str(self.config))}"] if self.config else []
         words += [f"--home {shlex.quote(str(self.home))}"] if self.home else []
@@ -93,7 +93,7 @@ def _asked() -> str:
 
 
 def current() -> Settings:
-    """The settings of the command that runs."""
+    """Return the settings of the command that runs."""
     settings = click.get_current_context().find_object(Settings)
     assert settings is not None
     return settings
@@ -105,7 +105,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
         return value
     if parameter.name in ("local", "grid"):
         if settings.mode not in (None, parameter.name):
-            raise click.UsageError("--local and --grid are both given; choose one")
+            raise click.UsageError("--local and --grid exclude each other; use one of them")
         settings.mode = "local" if parameter.name == "local" else "grid"
     else:
         setattr(settings, parameter.name, value)
@@ -113,32 +113,35 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 _SHARED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--local",), {"is_flag": True, "help": "On this machine's cores."}),
-    (("--grid",), {"is_flag": True, "help": "On the grid."}),
+    (("--local",), {"is_flag": True, "help": "Work on this machine's cores."}),
+    (("--grid",), {"is_flag": True, "help": "Work on the grid."}),
     (
         ("--config",),
-        {"type": click.Path(path_type=Path), "help": "The miguser.conf; else $AIOMIG_CONFIG or ~/.mig/miguser.conf."},
+        {
+            "type": click.Path(path_type=Path),
+            "help": "The miguser.conf, not $AIOMIG_CONFIG or ~/.mig/miguser.conf.",
+        },
     ),
-    (("--home",), {"type": click.Path(path_type=Path), "help": "The home of local mode; else $AIOMIG_HOME."}),
-    (("--slots",), {"type": click.IntRange(1), "metavar": "N", "help": "Local mode: how many cores to use."}),
-    (("--json",), {"is_flag": True, "help": "Answer in JSON, for scripts."}),
-    (("--quiet", "-q"), {"is_flag": True, "help": "Say nothing of what goes on."}),
-    (("--verbose", "-v"), {"count": True, "help": "Show what aiomig logs; -vv shows all of it."}),
-    (("--debug",), {"is_flag": True, "help": "Show tracebacks, and all that aiomig logs."}),
+    (("--home",), {"type": click.Path(path_type=Path), "help": "The home of local mode. Default: $AIOMIG_HOME."}),
+    (("--slots",), {"type": click.IntRange(1), "metavar": "N", "help": "How many cores local mode uses."}),
+    (("--json",), {"is_flag": True, "help": "Print JSON, for scripts."}),
+    (("--quiet", "-q"), {"is_flag": True, "help": "Report nothing."}),
+    (("--verbose", "-v"), {"count": True, "help": "Show log lines; -vv shows all."}),
+    (("--debug",), {"is_flag": True, "help": "Show tracebacks and all log lines."}),
 )
 
 SHARED_NAMES = frozenset({"local", "grid", "config", "home", "slots", "json", "quiet", "verbose", "debug"})
 
 
 def local_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Has a shell complete the names of files, for values that are more than a path."""
+    """Let a shell complete the names of files, for values that are more than a path."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def shared_options(function: _F) -> _F:
-    """Adds the options that every command has, before and after its name."""
+    """Add the options of every command, which may stand before and after its name."""
     for names, options in reversed(_SHARED):
         function = click.option(*names, expose_value=False, callback=_remember, **options)(function)
     return function

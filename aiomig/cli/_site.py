@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @command("site")
 async def site(mig: Session, /) -> None:
-    """Show what the grid offers jobs: architectures, job types, runtime environments, and more that it lists."""
-    found = await mig.site()
+    """Show what the grid offers to jobs: architectures, job types, runtime environments and more."""
+    site = await mig.site()
     if current().json:
-        write_json(found)
+        write_json(site)
         return
     facts = {
-        "architectures": found.architectures,
-        "job types": found.job_types,
-        "runtime environments": found.runtime_environments,
-        "keywords": tuple(found.keywords),
-        "topics": found.topics,
+        "architectures": site.architectures,
+        "job types": site.job_types,
+        "runtime environments": site.runtime_environments,
+        "keywords": tuple(site.keywords),
+        "topics": site.topics,
     }
     for name, values in facts.items():
         write(f"{name:<20}  {', '.join(values) or '-'}")
@@ -36,19 +36,19 @@ async def site(mig: Session, /) -> None:
 @command("docs")
 @click.argument("names", nargs=-1, metavar="[KEYWORD]...")
 async def docs(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Show what the grid says of the keywords of job descriptions (mRSL), such as CPUTIME; default is all of them."""
-    found = await mig.site()
-    wanted = [_keyword(found, name) for name in names] or list(found.keywords.values())
+    """Show the grid's documentation of the keywords of job descriptions (mRSL), such as CPUTIME, or of all keywords."""
+    site = await mig.site()
+    keywords = [_keyword(site, name) for name in names] or list(site.keywords.values())
     if current().json:
-        write_json(wanted)
+        write_json(keywords)
         return
-    for number, each in enumerate(wanted):
-        write("\n" * bool(number) + str(each))
+    for number, keyword in enumerate(keywords):
+        write("\n" * bool(number) + str(keyword))
 
 
 def _keyword(site: Site, name: str) -> Keyword:
-    if (found := site.keywords.get(name.upper())) is not None:
-        return found
+    if (keyword := site.keywords.get(name.upper())) is not None:
+        return keyword
     near = difflib.get_close_matches(name.upper(), site.keywords)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it documents {', '.join(site.keywords)}"
     raise click.BadParameter(f"the grid documents no keyword {name!r}; {hint}")

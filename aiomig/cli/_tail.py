@@ -28,20 +28,20 @@ _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
     metavar="N",
     default=20,
     show_default=True,
-    help="So many at most.",
+    help="How many at most.",
 )
-@click.option("--follow", "-f", is_flag=True, help="Print what the job writes from its beginning, until it ends.")
+@click.option("--follow", "-f", is_flag=True, help="Print what the job writes, from the beginning until it ends.")
 @click.option("--stderr", "of_stderr", is_flag=True, help="Standard error of the job instead of standard output.")
 async def tail(mig: Session, /, *, target: str, lines: int, follow: bool, of_stderr: bool) -> None:
     """Print the last lines of a job's output, running or ended, or of a file of the MiG home.
 
-    JOB is an id, or "last"; a FILE that is called like one is written ./FILE. With --follow a job is followed until
-    it ends, in local mode as it writes; on a grid its output comes about once a minute.
+    JOB is an id, or "last". Write ./FILE for a file with such a name. --follow prints until the job ends: in local mode
+    while it writes, on a grid about once a minute.
     """
     stream: Literal["stdout", "stderr"] = "stderr" if of_stderr else "stdout"
     if target != LAST and not _JOB_ID.fullmatch(target):
         if follow or of_stderr:
-            raise click.UsageError(f"{target} is no job's id, and --follow and --stderr are for jobs")
+            raise click.UsageError(f"{target} is not the id of a job; --follow and --stderr are for jobs")
         for line in await mig.files.tail(target, lines) if lines else ():
             _print(line)
         return

@@ -1,4 +1,4 @@
-"""The command ``timeline``: when jobs waited and ran, as a picture."""
+"""The command ``timeline``: a picture of when jobs waited and ran."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_LABELS = 60
 
 
 class Span(NamedTuple):
-    """What a job did from one time to another.
+    """A stretch of a job's life.
 
     Attributes:
         kind: ``"waited"``, ``"ran"``, ``"failed"`` (an attempt) or ``"canceled"``.
@@ -53,12 +53,18 @@ class Span(NamedTuple):
     help="The picture; .svg, .png or .pdf.",
 )
 @click.option(
-    "--newest", "-n", type=click.IntRange(1), metavar="N", default=50, show_default=True, help="Without JOB: so many."
+    "--newest",
+    "-n",
+    type=click.IntRange(1),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="If none is named: how many.",
 )
 async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newest: int) -> int:
-    """Draw when jobs waited and ran, each in a line, to an SVG or PNG file. Needs pip install 'aiomig[plot]'.
+    """Draw when jobs waited and ran, a line for each, into an SVG, PNG or PDF file. Needs pip install 'aiomig[plot]'.
 
-    JOB is an id, a pattern, or "last"; without any, the newest jobs.
+    JOB is an id, a pattern, or "last"; the default is the newest jobs.
     """
     if file.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise click.BadParameter(f"{file}: give a name that ends in .svg, .png or .pdf", param_hint="--output")
@@ -75,18 +81,18 @@ async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newes
 
 
 def spans(status: JobStatus, now: datetime) -> list[Span]:
-    """What a job did and when, attempt by attempt, as far as its status tells."""
-    found: list[Span] = []
+    """Return what a job did and when, attempt by attempt, as far as its status shows it."""
+    parts: list[Span] = []
     for attempt in status.attempts:
-        found += _span("waited", attempt.queued_at, attempt.executing_at)
-        found += _span("failed", attempt.executing_at, attempt.failed_at)
+        parts += _span("waited", attempt.queued_at, attempt.executing_at)
+        parts += _span("failed", attempt.executing_at, attempt.failed_at)
     if status.state is JobState.FAILED and status.attempts:
-        return found  # its last attempt is one of those
+        return parts  # the last attempt is one of those
     end = ended_at(status) or now
     began = status.executing_at if status.state not in (JobState.QUEUED, JobState.FROZEN, JobState.RETRY) else None
-    found += _span("waited", status.queued_at or status.received_at, began or end)
+    parts += _span("waited", status.queued_at or status.received_at, began or end)
     kind = {JobState.FAILED: "failed", JobState.CANCELED: "canceled"}.get(status.state, "ran")
-    return found + _span(kind, began, end)
+    return parts + _span(kind, began, end)
 
 
 def _span(kind: str, start: datetime | None, end: datetime | None) -> list[Span]:
@@ -94,7 +100,7 @@ def _span(kind: str, start: datetime | None, end: datetime | None) -> list[Span]
 
 
 def draw(statuses: Sequence[JobStatus], now: datetime) -> Figure:
-    """The picture: a line for each job, the oldest on top, time since the first event in seconds.
+    """Draw a line for each job, the oldest on top; time is in seconds since the first event.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Commands that carry files: ``put``, ``get``."""
+"""Commands that transfer files: ``put``, ``get``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     """Upload files and directories of this machine into the MiG home.
 
-    Into a directory that exists, or is written with a / at its end, they go with their names. With one argument the
-    destination is the home itself. Each file appears when all of it has arrived.
+    They keep their names in a directory that exists, or that ends in /. With one argument the destination is the home
+    itself. Each file appears when all of it has arrived.
     """
-    *given, destination = sources if len(sources) > 1 else (*sources, "/")
+    *local, destination = sources if len(sources) > 1 else (*sources, "/")
     with progress_bar("put") as report:
-        paths = await mig.files.put(_one_or_more(given), destination, progress=report)
-    _show(paths)
+        paths = await mig.files.put(_one_or_more(local), destination, progress=report)
+    _print(paths)
 
 
 @command("get")
@@ -36,21 +36,21 @@ async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
 async def get(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     """Download files and directories of the MiG home, or what a quoted pattern of * and ? matches.
 
-    Into a directory that exists, or is written with a / at its end, they go with their names. With one argument the
-    destination is this directory. Each file appears when all of it has arrived.
+    They keep their names in a directory that exists, or that ends in /. With one argument the destination is this
+    directory. Each file appears when all of it has arrived.
     """
-    *given, destination = sources if len(sources) > 1 else (*sources, "./")
+    *remote, destination = sources if len(sources) > 1 else (*sources, "./")
     with progress_bar("get") as report:
-        paths = await mig.files.get(_one_or_more(given), destination, progress=report)
-    _show([str(path) for path in paths])
+        paths = await mig.files.get(_one_or_more(remote), destination, progress=report)
+    _print([str(path) for path in paths])
 
 
 def _one_or_more(sources: list[str]) -> str | list[str]:
-    """Several go inside the destination; one alone may take its name."""
+    """Return several sources, which go into the destination, or one, which may take its name."""
     return sources if len(sources) > 1 else sources[0]
 
 
-def _show(paths: Sequence[str]) -> None:
+def _print(paths: Sequence[str]) -> None:
     if current().json:
         write_json(paths)
     elif not current().quiet:

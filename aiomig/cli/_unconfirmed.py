@@ -18,19 +18,20 @@ _COLUMNS = {"MARKER": "left", "SENT": "left", "NAME": "left", "JOB": "left"}
 
 @command("unconfirmed")
 @click.argument("markers", nargs=-1, metavar="[MARKER]...")
-@click.option("--confirm", "-y", is_flag=True, help="Report those with a MARKER no more; without any, all.")
+@click.option("--confirm", "-y", is_flag=True, help="Stop listing the submits with these MARKERs, or all.")
 async def unconfirmed(mig: Session, /, *, markers: tuple[str, ...], confirm: bool) -> None:
-    """List submits whose answer was lost, or that were cut off: each with the job that it made, or -.
+    """List submits that were cut off or whose response was lost, each with the job that it made, or -.
 
-    One without a job can be submitted again after some minutes. In local mode there are never any.
+    A submit without a job can be repeated after some minutes. Local mode has no such submits.
     """
-    lost = [each for each in await mig.unconfirmed() if not markers or each.marker in markers]
+    lost = [submit for submit in await mig.unconfirmed() if not markers or submit.marker in markers]
     if confirm:
         mig.confirm(*lost)
     if current().json:
         write_json(lost)
     elif lost:
         rows = (
-            [each.marker, local_time(each.sent_at), each.name or "-", " ".join(each.job_ids) or "-"] for each in lost
+            [submit.marker, local_time(submit.sent_at), submit.name or "-", " ".join(submit.job_ids) or "-"]
+            for submit in lost
         )
         write_table(_COLUMNS, rows)

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 @command("watch")
 @jobs_argument(required=False)
 async def watch(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Follow jobs until they have ended: with their ages, times and resources, in a table that changes.
+    """Follow jobs until they have ended, in a table that changes, with ages, times and resources.
 
-    JOB is an id, a pattern, or "last"; without any, all that have not ended. Where standard output is no terminal, or
-    with --json, each change is a line. In local mode this runs what waits in the home. Ctrl-C ends the watching, and
-    does nothing to the jobs.
+    JOB is an id, a pattern, or "last"; the default is all jobs that have not ended. With --json, or if standard output
+    is not a terminal, each change is a line. In local mode this command also runs jobs that wait in the home. Ctrl-C
+    ends the command, not the jobs.
     """
     jobs = await jobs_named_or_unfinished(mig, names)
     console = None if current().json else terminal()
     if console is None or not jobs:
         async for status in mig.watch(jobs):
-            _tell(status)
+            _report(status)
         return
     from ._live import show_many
 
     await show_many(console, mig, jobs)
 
 
-def _tell(status: JobStatus) -> None:
+def _report(status: JobStatus) -> None:
     if current().json:
         write_json(status)
     else:

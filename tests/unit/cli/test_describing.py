@@ -53,13 +53,13 @@ def test_amounts_of_memory(text: str, amount: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5h", "2:70:00", "²"])
 def test_wall_times_that_are_none(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no time; give seconds"):
+    with pytest.raises(click.BadParameter, match="is not a time; give seconds"):
         _describing.wall_time(text)
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1", "1.5G", "3K"])
 def test_amounts_that_are_none(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="no amount of memory"):
+    with pytest.raises(click.BadParameter, match="is not a size"):
         _describing.megabytes(text)
 
 
@@ -162,11 +162,11 @@ def test_all_options_arrive_in_the_description(
         (["mrsl"], "there is nothing to run"),
         (["mrsl", "-e", "AIOMIG_NOT_SET", "x"], "'AIOMIG_NOT_SET' is not set in this shell; give AIOMIG_NOT_SET=VALUE"),
         (["mrsl", "--mrsl", "X", "x"], "give KEYWORD=LINE"),
-        (["mrsl", "-t", "soon", "x"], "is no time"),
-        (["run", "--local", "--grid", "x"], "--local and --grid are both given"),
-        (["--local", "run", "--grid", "x"], "--local and --grid are both given"),
-        (["--local", "jobs", "--config", "x"], "--config is of the grid"),
-        (["--grid", "jobs", "--home", "x"], "--home and --slots are of local mode"),
+        (["mrsl", "-t", "soon", "x"], "is not a time"),
+        (["run", "--local", "--grid", "x"], "--local and --grid exclude each other"),
+        (["--local", "run", "--grid", "x"], "--local and --grid exclude each other"),
+        (["--local", "jobs", "--config", "x"], "--config is for the grid"),
+        (["--grid", "jobs", "--home", "x"], "--home and --slots are for local mode"),
         (["stauts"], "did you mean 'status'?"),
         (["xyzzy"], "aiomig --help lists all"),
         (["cancel"], "Missing argument"),
@@ -327,7 +327,7 @@ def test_an_unreachable_grid_has_its_jobs_all_the_same(capsys: pytest.CaptureFix
     assert _app._report_failure(settings, ExceptionGroup("x", [ConnectionFailed("no answer")])) == ExitCode.UNAVAILABLE
     assert capsys.readouterr().err.splitlines() == [
         "aiomig: no answer",
-        "aiomig: the grid has its jobs all the same; later: aiomig --grid --config 'my conf' wait 1_2",
+        "aiomig: its jobs are on the grid all the same; later: aiomig --grid --config 'my conf' wait 1_2",
     ]
 
 
