@@ -14,7 +14,7 @@ from ._exit_codes import ExitCode
 from ._output import duration, ended_at, read_text, result_value, say, terminal, write, write_bytes, write_json
 from ._progress import fetch_outputs, missing_words
 from ._settings import current, local_files
-from ._words import report_words
+from ._words import fault_words, report_words
 
 if TYPE_CHECKING:
     from .. import Job, JobResult, Session
@@ -185,8 +185,8 @@ async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
     except SpecError as error:
         report = CheckReport(error.faults)
     if current().json:
-        texts = {"faults": report.faults, "warnings": report.warnings, "unknown": report.unknown}
-        write_json({"ok": report.ok, **{name: [str(each) for each in found] for name, found in texts.items()}})
+        faults, warnings = ([fault_words(fault) for fault in part] for part in (report.faults, report.warnings))
+        write_json({"ok": report.ok, "faults": faults, "warnings": warnings, "unknown": report.unknown})
     else:
         write(report_words(report))
     return ExitCode.WELL if report.ok else ExitCode.DESCRIPTION

@@ -109,7 +109,7 @@ def test_run_in_json(local: Cli) -> None:
 def test_a_wrong_description_is_one_clear_message(local: Cli) -> None:
     done = local("run", "-i", "nowhere.txt", "-o", "folder/", "true")
     assert done.code == ExitCode.DESCRIPTION
-    assert done.stderr.startswith("aiomig: 2 faults:\n- inputs[0]='nowhere.txt'")
+    assert done.stderr.startswith("aiomig: 2 faults:\n- --input nowhere.txt: does not exist")
     assert "Traceback" not in done.stderr
     one = local("--json", "run", "-i", "nowhere.txt", "true")
     error = json.loads(one.stderr)["error"]
@@ -231,7 +231,7 @@ def test_check(local: Cli) -> None:
     assert done.json["ok"] is False
     assert "Nobodys" in done.json["faults"][0]
     wrong = local("check", "-i", "nowhere", "true")
-    assert (wrong.code, "'nowhere' does not exist" in wrong.out) == (ExitCode.DESCRIPTION, True)
+    assert (wrong.code, "--input nowhere: does not exist" in wrong.out) == (ExitCode.DESCRIPTION, True)
 
 
 def test_unconfirmed(local: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
