@@ -5,6 +5,7 @@ The one module that imports httpx and httpcore; it is imported when the first re
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from contextlib import aclosing, contextmanager
@@ -376,7 +377,7 @@ def _reason(error: BaseException) -> str:
         if isinstance(cause, socket.gaierror):
             return f"unknown host ({cause.strerror})"
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-            return cause.strerror
+            return os.strerror(cause.errno) if cause.errno else cause.strerror
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx.ConnectTimeout):
         return "the connection timed out"

@@ -51,9 +51,12 @@ async def job_result(
         parser.feed(batch)
         await anyio.lowlevel.checkpoint()
     transfers = parse_io_status(files.get("io-status", b""))
-    staging = staging_words(transfers, plan)
-    # Local mode knows which files did not arrive, and why.
-    staging += tuple(f"staging: {line}" for line in files.get("remarks", b"").decode("utf-8", "replace").splitlines())
+    # Local mode knows which files did not arrive, and why; a grid tells the step only.
+    staging = tuple(f"staging: {line}" for line in files.get("remarks", b"").decode("utf-8", "replace").splitlines())
+    has_reasons = any(line.startswith("staging: input ") for line in staging)
+    staging += tuple(
+        line for line in staging_words(transfers, plan) if not (has_reasons and line.startswith("staging: get_"))
+    )
     if len(data) > longest_status:
         staging += (f"staging: the .status file has {len(data)} bytes: exit codes are not known",)
     return JobResult(

@@ -31,6 +31,7 @@ from .scheduler import Scheduler
 from .settings import base_environment, default_home
 from .store import DatabaseLocked, Store, retry_while_locked
 from .takeover import Takeover
+from .urls import URL_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -172,9 +173,10 @@ class LocalBackend:
     # -- jobs
 
     async def review(self, description: Description) -> CheckReport:
-        """Return what `submit` would refuse; this machine takes everything else, whatever it asks for."""
+        """Return what `submit` would refuse, and URLs that local mode cannot read."""
         await self._checkpoint()
-        return CheckReport(tuple(self._refusals(description)), offers=_local_site.offers(self.settings))
+        faults = [*self._refusals(description), *_unreadable_urls(description)]
+        return CheckReport(tuple(faults), offers=_local_site.offers(self.settings))
 
     async def site(self) -> Site:
         """Return what the settings say."""
@@ -440,3 +442,12 @@ async def _content(path: str, start: int, most: int) -> bytes | None:
 def _matcher(pattern: str) -> Callable[[str], object]:
     # Only * and ? mean something; fnmatch's brackets do not.
     return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
+
+
+def _unreadable_urls(description: Description) -> list[Fault]:
+    return [
+        Fault(keyword, transfer.source, f"{scheme} is not supported in local mode", "give an http, https or file URL")
+        for keyword in ("INPUTFILES", "EXECUTABLES")
+        for transfer in description.transfers(keyword)
+        if "://" in transfer.source and (scheme := transfer.source.partition("://")[0]) not in URL_SCHEMES
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from anyio.lowlevel import checkpoint
 
@@ -13,6 +14,9 @@ from .._home.disk import PIECE, write_pieces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+
+
+URL_SCHEMES = frozenset({"http", "https", "file"})
 
 
 async def download(url: str, target: BinaryIO) -> None:
@@ -26,10 +30,11 @@ async def download(url: str, target: BinaryIO) -> None:
     """
     from .._core.http import make_web_client, translate_errors
 
+    url, login = _split_login(url)
     with translate_errors(url):
         async with (
             make_web_client() as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+            client.stream("GET", url, auth=login, headers={"Accept-Encoding": "identity"}) as response,
         ):
             if response.is_error:
                 raise ServerError(f"GET {url}", [f"HTTP {response.status_code}"])
@@ -48,12 +53,23 @@ async def upload(source: BinaryIO, url: str) -> None:
     """
     from .._core.http import make_web_client, translate_errors
 
+    url, login = _split_login(url)
     size = os.fstat(source.fileno()).st_size
     with translate_errors(url):
         async with make_web_client() as client:
-            response = await client.put(url, content=_pieces(source, size), headers={"Content-Length": str(size)})
+            headers = {"Content-Length": str(size)}
+            response = await client.request("PUT", url, content=_pieces(source, size), auth=login, headers=headers)
     if response.is_error:
         raise ServerError(f"PUT {url}", [f"HTTP {response.status_code}"])
+
+
+def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return a URL without user name and password, which neither errors nor logs may show, and these two."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return url, None
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host)), (unquote(parts.username), unquote(parts.password or ""))
 
 
 async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:

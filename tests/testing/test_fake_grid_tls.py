@@ -84,14 +84,17 @@ async def test_an_address_gives_configurations(grid: FakeGrid, host: str) -> Non
 
 
 async def test_connections_end(tmp_path: Path) -> None:
-    site = Site(requests_per_connection=3, keep_alive=0.05)
-    async with FakeGrid(tmp_path / "home", site=site) as grid, grid.serve() as address:
-        async with secure(address) as http:
-            closing = [(await http.get("/")).headers.get("connection") for _ in range(4)]
-            assert closing == [None, None, "close", None]
-            assert grid.connections == 2
-            context = ssl.create_default_context(cafile=address.ca)
-            context.load_cert_chain(address.certificate, address.key)
+    site = Site(requests_per_connection=3)
+    async with FakeGrid(tmp_path / "home", site=site) as grid, grid.serve() as address, secure(address) as http:
+        closing = [(await http.get("/")).headers.get("connection") for _ in range(4)]
+        assert closing == [None, None, "close", None]
+        assert grid.connections == 2
+
+
+async def test_idle_connections_end(tmp_path: Path) -> None:
+    async with FakeGrid(tmp_path / "home", site=Site(keep_alive=0.05)) as grid, grid.serve() as address:
+        context = ssl.create_default_context(cafile=address.ca)
+        context.load_cert_chain(address.certificate, address.key)
         host, _, port = address.url.removeprefix("https://").partition(":")
         async with await anyio.connect_tcp(host, int(port), ssl_context=context) as stream:
             await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
