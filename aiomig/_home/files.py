@@ -43,15 +43,15 @@ _ALGORITHMS = frozenset(name for name in hashlib.algorithms_guaranteed if not na
 class Files:
     """The files of the MiG home, reached as ``session.files``.
 
-    Paths are text or `PurePosixPath`, relative to the home; a leading ``/`` is the home, ``"."`` too. Only
-    `put`, `get`, `ls` and `find` take the patterns ``*`` and ``?``. Whatever makes a file or directory makes
-    the missing directories above it, replaces a file of that name, and never a directory.
+    Paths are text or `PurePosixPath`, relative to the home. A leading ``/`` is the home, and so is ``"."``. Only
+    `put`, `get`, `ls` and `find` take the patterns ``*`` and ``?``. Methods that make a file or directory also make
+    the missing directories above it. They replace a file of that name, but never a directory.
 
-    All methods raise `PathRefused` for a path that leaves the home, is hidden by MiG, or has the wrong kind
-    (a directory where a file is needed), `FileNotFound` where nothing is, and `GridError` or `LocalError`
-    where the grid or this machine fails. A cancelled method leaves no file cut under its name: each file is
-    whole, as before or as after. What consists of several steps (directories, several files) stops between
-    two of them. `write_range` alone changes a file in place.
+    All methods raise `PathRefused` if a path leaves the home, is hidden by MiG, or has the wrong kind (a directory in
+    place of a file), `FileNotFound` if nothing is there, and `GridError` or `LocalError` if the grid or this machine
+    fails. A cancelled method leaves no partial file: each file is complete, either the old one or the new one. An
+    operation of several steps (directories, several files) stops between two of them. Only `write_range` changes a
+    file in place.
 
     Example::
 
@@ -76,20 +76,20 @@ class Files:
         *,
         progress: Progress | None = None,
     ) -> tuple[str, ...]:
-        """Carry files and directories of this machine into the home.
+        """Copy files and directories of this machine into the home.
 
         Args:
             source: a file, a directory (with all below it), a pattern, or several of these.
-            destination: the new name. Where a directory is, where it ends with ``/``, and for a pattern or
-                several sources, the sources keep their names and go inside it.
-            progress: called with the bytes done and the bytes in all.
+            destination: the new name. If it is a directory or ends with ``/``, and for a pattern or several sources,
+                the sources keep their names and go inside it.
+            progress: called with the number of bytes copied so far, and the total.
 
         Returns:
-            The paths in the home of the files carried, in order.
+            The paths in the home of the copied files, in order.
 
         Raises:
             FileNotFound: a source does not exist or matches nothing.
-            FileExists: two sources meet in one name, or a file is where a directory is needed.
+            FileExists: two sources have the same name, or a file is in the place of a directory.
         """
         return await upload(self._home, source, destination, progress)
 
@@ -100,34 +100,34 @@ class Files:
         *,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Carry files and directories of the home to this machine; the mirror image of `put`.
+        """Copy files and directories of the home to this machine; the reverse of `put`.
 
-        Each file appears under its name when all of it has arrived, with the permissions of the umask.
+        Each file appears under its name after all of it has arrived, with the permissions of the umask.
 
         Args:
             source: a file, a directory (with all below it), a pattern in the last component, or several.
-            destination: the new name, or the directory to go inside, as in `put`; made where it is missing.
-            progress: called with the bytes done and the bytes in all.
+            destination: the new name, or the directory to go inside, as in `put`; made if it is missing.
+            progress: called with the number of bytes copied so far, and the total.
 
         Returns:
-            The local paths of the files carried, in order.
+            The local paths of the copied files, in order.
 
         Raises:
             FileNotFound: a source does not exist or matches nothing.
-            FileExists: two sources meet in one name, or a file or directory is in the way.
-            GridError: fewer bytes arrived than the home said.
+            FileExists: two sources have the same name, or a file or directory is in the way.
+            GridError: fewer bytes arrived than the size of the file.
         """
         return await download(self._home, source, destination, progress)
 
     async def read_bytes(self, path: HomePath) -> bytes:
-        """All bytes of a file."""
+        """Return all bytes of a file."""
         return await joined(self._home.read(home_path(path)))
 
     async def read_text(self, path: HomePath, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """All of a file as text, line ends as they are.
+        """Return all of a file as text, with its line ends.
 
         Raises:
-            UnicodeDecodeError: it is not in that encoding.
+            UnicodeDecodeError: the file has another encoding.
         """
         return (await self.read_bytes(path)).decode(encoding, errors)
 
@@ -139,11 +139,11 @@ class Files:
             await self._home.write(target, pieces, len(content))
 
     async def write_text(self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict") -> None:
-        """Make or replace a file, atomically, line ends as they are."""
+        """Make or replace a file, atomically. Line ends stay as they are."""
         await self.write_bytes(path, text.encode(encoding, errors))
 
     async def read_range(self, path: HomePath, start: int, end: int | None = None) -> bytes:
-        """The bytes from ``start`` up to but not including ``end``, as far as the file has them.
+        """Return the bytes from ``start`` up to but not including ``end``, or fewer at the end of the file.
 
         Args:
             path: the file.
@@ -160,47 +160,47 @@ class Files:
         return await joined(self._home.read(clean, start, end))
 
     async def write_range(self, path: HomePath, start: int, data: bytes | bytearray | memoryview) -> None:
-        """Write into an existing file at byte ``start``; zero bytes fill a gap. Not atomic."""
+        """Write into an existing file at byte ``start``. Zero bytes fill a gap. This is not atomic."""
         clean = home_path(path)
         _require("start", start, 0)
         await self._home.write_range(clean, start, bytes(memoryview(data)))
 
     async def ls(self, path: HomePath = ".", *, recursive: bool = False, hidden: bool = False) -> list[FileInfo]:
-        """What a directory holds, sorted by path; a file itself; what a pattern matches, maybe nothing.
+        """List a directory sorted by path, a single file, or the matches of a pattern.
 
         Args:
             path: a directory, a file, or a pattern in the last component.
-            recursive: whether to list all below, too.
-            hidden: whether to list dot names.
+            recursive: also list everything below.
+            hidden: also list names with a leading dot.
         """
         clean = home_path(path, pattern=True)
         if not has_pattern(clean):
             return await self._entries(clean, recursive=recursive, hidden=hidden)
-        found = await matching(self._home, clean, hidden=hidden)
+        matches = await matching(self._home, clean, hidden=hidden)
         if recursive:
-            for info in [info for info in found if info.is_dir]:
-                found += await self._entries(info.path, recursive=True, hidden=hidden)
-        return _by_path(found)
+            for info in [info for info in matches if info.is_dir]:
+                matches += await self._entries(info.path, recursive=True, hidden=hidden)
+        return _by_path(matches)
 
     async def find(self, pattern: str, path: HomePath = ".", *, hidden: bool = False) -> list[FileInfo]:
-        """Everything below a directory whose name matches a pattern of ``*`` and ``?``, sorted by path.
+        """Find files and directories below a directory by a pattern of ``*`` and ``?``. The result is sorted by path.
 
         Args:
-            pattern: for the name, not the path.
-            path: where to look, at any depth.
-            hidden: whether to look at dot names and into such directories.
+            pattern: for the name, not for the path.
+            path: the directory to search, at any depth.
+            hidden: also search names with a leading dot, and below such directories.
         """
         if not pattern or "/" in pattern:
-            raise ValueError(f"pattern={pattern!r}: is matched against single names; give the directory as path=")
+            raise ValueError(f"pattern={pattern!r}: must match a name, not a path; give the directory as path=")
         entries = await self._entries(home_path(path), recursive=True, hidden=hidden)
         return [info for info in entries if name_matches(info.name, pattern)]
 
     async def stat(self, path: HomePath) -> FileInfo:
-        """What is there."""
+        """Return the kind, size and time of a file or directory."""
         return await self._present(home_path(path))
 
     async def exists(self, path: HomePath) -> bool:
-        """Whether a file or directory is there."""
+        """Return whether a file or directory exists."""
         return await self._home.stat(home_path(path)) is not None
 
     async def mkdir(self, path: HomePath, *, parents: bool = True, exist_ok: bool = True) -> None:
@@ -208,11 +208,11 @@ class Files:
 
         Args:
             path: the directory.
-            parents: whether to make missing directories above it; otherwise they raise `FileNotFound`.
-            exist_ok: whether an existing directory is fine.
+            parents: make missing directories above it; otherwise raise `FileNotFound`.
+            exist_ok: accept an existing directory.
 
         Raises:
-            FileExists: a file is in the way, or the directory exists and may not.
+            FileExists: a file is in the way, or the directory exists and ``exist_ok`` is false.
         """
         clean = self._named(path)
         if not exist_ok and await self._home.stat(clean) is not None:
@@ -227,9 +227,9 @@ class Files:
         """Copy a file, or with ``recursive`` a directory, inside the home.
 
         Args:
-            source: what to copy.
-            destination: the new name; where a directory is, or with a ``/`` at its end, it goes inside.
-            recursive: whether a directory may be copied.
+            source: the file or directory to copy.
+            destination: the new name. If it is a directory or ends with ``/``, the copy goes inside it.
+            recursive: accept a directory.
 
         Returns:
             The path of the copy.
@@ -245,19 +245,19 @@ class Files:
         return target
 
     async def move(self, source: HomePath, destination: HomePath) -> str:
-        """Move or rename a file or a directory inside the home; arguments, return and errors as in `copy`."""
+        """Move or rename a file or directory inside the home. Arguments, result and errors are those of `copy`."""
         info = await self._present(home_path(source))
         target = await self._target(info, destination)
         await self._home.move(info.path, target)
         return target
 
     async def remove(self, path: HomePath, *, recursive: bool = False, missing_ok: bool = False) -> None:
-        """Remove a file, or with ``recursive`` a directory with all it holds, for good, past MiG's trash.
+        """Remove a file, or with ``recursive`` a directory with its content. It does not go to MiG's trash.
 
         Args:
-            path: what to remove; the home itself is refused.
-            recursive: whether it may be a directory.
-            missing_ok: whether it is fine that nothing is there.
+            path: the file or directory to remove; the home itself is refused.
+            recursive: accept a directory.
+            missing_ok: do nothing if it does not exist.
         """
         clean = _not_home(home_path(path))
         try:
@@ -270,12 +270,12 @@ class Files:
         """Remove an empty directory.
 
         Raises:
-            FileExists: it is not empty.
+            FileExists: the directory is not empty.
         """
         await self._home.remove_directory(_not_home(home_path(path)))
 
     async def touch(self, path: HomePath) -> None:
-        """Set the time of a file or directory to now; make an empty file where nothing is."""
+        """Set the time of a file or directory to now, or make an empty file."""
         await self._home.touch(await self._new(path))
 
     async def truncate(self, path: HomePath, size: int = 0) -> None:
@@ -285,49 +285,49 @@ class Files:
         await self._home.truncate(clean, size)
 
     async def head(self, path: HomePath, lines: int = 20) -> list[str]:
-        """The first lines (1 to 1000000) of a file, without line ends; UTF-8, or replacement characters."""
+        """Return the first lines (1 to 1000000) of a file, without line ends. Bytes that are not UTF-8 are replaced."""
         clean = home_path(path)
         _require("lines", lines, 1, _MOST_LINES)
         return await first_lines(self._home.read(clean), lines)
 
     async def tail(self, path: HomePath, lines: int = 20) -> list[str]:
-        """The last lines of a file, as `head`; only its end is read."""
+        """Return the last lines of a file, as `head` does. Only the end of the file is read."""
         info = await self._file(home_path(path))
         _require("lines", lines, 1, _MOST_LINES)
         return await last_lines(lambda start, end: self._home.read(info.path, start, end), info.size, lines)
 
     async def cat(self, *paths: HomePath) -> str:
-        """Files one after the other as one text, for looking at: UTF-8, or replacement characters.
+        """Return files one after the other as one text. Bytes that are not UTF-8 are replaced.
 
-        Use `read_bytes` or `read_text` where every byte counts.
+        Use `read_bytes` or `read_text` if every byte matters.
         """
         clean = [home_path(path) for path in paths]
         return b"".join([await joined(self._home.read(path)) for path in clean]).decode("utf-8", "replace")
 
     async def grep(self, pattern: str, path: HomePath) -> list[str]:
-        """The lines of a file, without line ends, in which a regular expression of Python's `re` is found.
+        """Return the lines of a file, without line ends, that a regular expression of Python's `re` matches anywhere.
 
         Raises:
-            ValueError: the pattern is no regular expression.
+            ValueError: the pattern is not a regular expression.
         """
         clean = home_path(path)
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"pattern={pattern!r}: is no regular expression: {error}") from error
+            raise ValueError(f"pattern={pattern!r}: is not a regular expression: {error}") from error
         return await matching_lines(self._home.read(clean), pattern)
 
     async def word_count(self, path: HomePath) -> WordCount:
-        """The line ends, words and bytes of a file."""
+        """Count the line ends, words and bytes of a file."""
         return await count_words(self._home.read(home_path(path)))
 
     async def disk_usage(self, path: HomePath = ".") -> int:
-        """The bytes in a file, or in all files below a directory, dot names included."""
+        """Return the size of a file, or of all files below a directory, hidden ones included, in bytes."""
         entries = await self._home.listing(home_path(path), recursive=True)
         return sum(info.size for info in entries if not info.is_dir)
 
     async def checksum(self, path: HomePath, algorithm: str = "sha256") -> str:
-        """The checksum of a whole file, in lower-case hexadecimal.
+        """Return the checksum of a whole file, in lower-case hexadecimal.
 
         Args:
             path: the file.
@@ -340,29 +340,29 @@ class Files:
     async def pack(self, source: HomePath, archive: HomePath) -> None:
         """Make an archive of one file or directory; the names in it begin with the name of the source.
 
-        One source, because a MiG server that is given several keeps only the last (docs/protocol.md#archives): copy
-        what belongs together into one directory.
+        There is one source, because a MiG server keeps only the last of several (docs/protocol.md#archives). Copy
+        several files into one directory first.
 
         Args:
             source: a file or directory, not the home itself.
-            archive: outside the source; ends with ``.zip .tar .tar.gz .tgz .tar.bz2`` or ``.tbz``.
+            archive: a path outside the source that ends with ``.zip .tar .tar.gz .tgz .tar.bz2`` or ``.tbz``.
         """
         clean = _not_home(home_path(source))
         target = self._named(archive)
         archive_format(target)
         if target == clean or is_inside(target, clean):
-            raise PathRefused(target, f"the archive lies inside its own source {clean!r}; put it elsewhere")
+            raise PathRefused(target, f"the archive is inside its own source {clean!r}; choose another place")
         await self._present(clean)
         await self._home.pack(clean, await self._new(target))
 
     async def unpack(self, archive: HomePath, destination: HomePath = ".") -> None:
-        """Unpack an archive into a directory, which is made where it is missing; files there are replaced.
+        """Unpack an archive into a directory, which is made if it is missing. Existing files are replaced.
 
-        In local mode every member is checked before anything is written: one that leaves the directory, a
-        link, a device, or a size out of all proportion refuses the whole archive with `PathRefused`.
+        Local mode checks every member before it writes anything. A member that leaves the directory, a link, a
+        device, or a disproportionate size refuses the whole archive with `PathRefused`.
 
         Args:
-            archive: the archive, of a suffix that `pack` knows.
+            archive: the archive, with one of the suffixes of `pack`.
             destination: the directory.
         """
         clean = home_path(archive)
@@ -387,7 +387,7 @@ class Files:
     async def _file(self, path: str) -> FileInfo:
         info = await self._present(path)
         if info.is_dir:
-            raise PathRefused(path, "is a directory, where a file is needed")
+            raise PathRefused(path, "is a directory, not a file")
         return info
 
     @staticmethod
@@ -399,7 +399,7 @@ class Files:
     async def _new(self, path: HomePath) -> str:
         clean = self._named(path)
         if str(path).endswith("/") or clean == ".":
-            raise PathRefused(str(path), "names a directory, where a file is needed")
+            raise PathRefused(str(path), "names a directory, not a file")
         await self._make(folder_of(clean))
         return clean
 
@@ -415,7 +415,7 @@ class Files:
             check_characters(target)
             present = await self._home.stat(target)
         if target == source.path or (source.is_dir and is_inside(target, source.path)):
-            raise PathRefused(target, f"is {source.path!r} itself or lies inside it; choose another destination")
+            raise PathRefused(target, f"is {source.path!r} itself or inside it; choose another destination")
         if present is not None and (present.is_dir or source.is_dir):
             raise FileExists(target, "is in the way; remove it first")
         await self._make(folder_of(target))

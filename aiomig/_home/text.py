@@ -1,4 +1,4 @@
-"""Text out of streams of bytes: lines, counts and searches, with no more in memory than they give back."""
+"""Text from streams of bytes: lines, counts and searches, with little more in memory than the result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SPACE = b" \t\n\r\x0b\x0c"
 
 
 def decode(line: bytes) -> str:
-    """A line as text: UTF-8 with replacement characters, without the CR of a CR LF."""
+    """Return a line as text without a CR at its end. Bytes that are not UTF-8 are replaced."""
     return line.removesuffix(b"\r").decode("utf-8", "replace")
 
 
 async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The lines of a stream without their LF; what follows the last LF is a line unless it is empty."""
+    """Yield the lines of a stream without their LF. Text after the last LF is a line."""
     rest: list[bytes] = []
     async with aclosing(content):
         async for piece in content:
@@ -39,18 +39,18 @@ async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
 
 
 async def first_lines(content: AsyncGenerator[bytes, None], count: int) -> list[str]:
-    """The first lines of a stream, which is read no further than needed."""
-    found: list[str] = []
+    """Return the first lines of a stream. Read no more than needed."""
+    result: list[str] = []
     async with aclosing(lines_of(content)) as lines:
         async for line in lines:
-            found.append(decode(line))
-            if len(found) == count:
+            result.append(decode(line))
+            if len(result) == count:
                 break
-    return found
+    return result
 
 
 async def last_lines(read: Reader, size: int, count: int) -> list[str]:
-    """The last lines of a file of ``size`` bytes, read from its end in blocks that grow."""
+    """Return the last lines of a file of ``size`` bytes. Read growing blocks from its end."""
     tail = b""
     start, block = size, _TAIL_BLOCK
     # The last byte may be the LF of the last line, so one more LF than lines is needed.
@@ -63,13 +63,13 @@ async def last_lines(read: Reader, size: int, count: int) -> list[str]:
 
 
 async def joined(content: AsyncGenerator[bytes, None]) -> bytes:
-    """All of a stream."""
+    """Return all bytes of a stream."""
     async with aclosing(content):
         return b"".join([piece async for piece in content])
 
 
 async def matching_lines(content: AsyncGenerator[bytes, None], pattern: str) -> list[str]:
-    """The lines of a stream in which a regular expression is found."""
+    """Return the lines of a stream that a regular expression matches anywhere."""
     search = re.compile(pattern).search
     async with aclosing(lines_of(content)) as lines:
         return [line async for raw in lines if search(line := decode(raw))]

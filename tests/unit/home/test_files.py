@@ -265,7 +265,7 @@ async def test_grep(files: Files) -> None:
     assert await files.grep(r"energy \d", "f") == ["energy 1", "energy 3"]
     assert await files.grep("^mass", "f") == ["mass 2"]
     assert await files.grep("nothing", "f") == []
-    with pytest.raises(ValueError, match="no regular expression"):
+    with pytest.raises(ValueError, match="not a regular expression"):
         await files.grep("(", "f")
     with pytest.raises(FileNotFound):
         await files.grep("x", "g")
