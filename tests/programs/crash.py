@@ -1,8 +1,8 @@
 """Submits jobs and is killed: ``crash.py HOME LOGS BACKEND JOBS MOMENT``.
 
 MOMENT is ``printed:K``, ``started:K`` or ``ended:K`` (when the K-th id is printed, or the K-th job is reported as begun
-or ended), ``job:K`` (the K-th job kills this program, and keeps running), or ``before:MODULE:NAME:K`` and
-``after:MODULE:NAME:K`` (around the K-th call of one of aiomig's functions). Prints the id of each job at once.
+or ended), ``job:K`` (the K-th job kills this program, and keeps running), or ``before:POINT:K`` and
+``after:POINT:K`` (around the K-th call of a point of `tests.unit.local.points`). Prints the id of each job at once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
 import signal
@@ -27,15 +26,6 @@ class Countdown:
         self._left -= 1
         if self._left == 0:
             self._action()
-
-
-def mine(when: str, module: str, name: str, tick: Countdown) -> None:
-    """Wrap a function with a countdown before or after it."""
-    owner: Any = importlib.import_module(module)
-    *path, last = name.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    setattr(owner, last, _wrapped(getattr(owner, last), when == "before", tick))
 
 
 def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Callable[..., Any]:
@@ -63,6 +53,9 @@ def _wrapped(original: Callable[..., Any], before: bool, tick: Countdown) -> Cal
 
 
 def lay(moment: str, action: Callable[[], None] = die) -> None:
-    """Wrap the function of ``before:MODULE:NAME:K`` or ``after:MODULE:NAME:K``."""
-    when, module, name, count = moment.split(":")
-    mine(when, module, name, Countdown(int(count), action))
+    """Wrap the function of a point with a countdown: ``before:POINT:K`` or ``after:POINT:K``, see `POINTS`."""
+    from tests.unit.local.points import POINTS
+
+    when, point, count = moment.split(":")
+    owner, name = POINTS[point]
+    setattr(owner, name, _wrapped(getattr(owner, name), when == "before", Countdown(int(count), action)))

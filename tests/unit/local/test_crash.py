@@ -76,54 +76,45 @@ def test_fifty_jobs_and_a_kill_at_a_random_moment(tmp_path: Path, turn: int) -> 
     _check(tmp_path, BACKENDS[(turn // 2) % 2], printed)
 
 
-_ATTEMPT = "aiomig._local.attempt:Attempt"
-_STAGING = "aiomig._local.staging:Staging"
-_HAND_OVER = "aiomig._local.staging:hand_over"
-_CONTROL = "aiomig._local.control_file:Control"
-_STORE = "aiomig._local.store:Store"
-_SCHEDULER = "aiomig._local.scheduler:Scheduler"
-_RUNNER = "aiomig._local.runner:AttemptRunner"
-_TAKEOVER = "aiomig._local.takeover"
-
 MOMENTS = (
-    f"before:{_STORE}.insert:3",
-    f"after:{_STORE}.insert:3",
-    f"before:{_STORE}.claim:3",
-    f"after:{_STORE}.claim:3",
-    f"before:{_RUNNER}._attempt_task:3",
-    f"before:{_SCHEDULER}._exited:3",
-    f"before:{_ATTEMPT}.run:3",
-    f"before:{_STAGING}.fetch:3",
-    f"after:{_STAGING}.fetch:3",
-    f"before:{_ATTEMPT}._write_script:3",
-    f"after:{_ATTEMPT}._write_script:3",
-    "before:aiomig._local.attempt:spawn:3",
-    "after:aiomig._local.attempt:spawn:3",
-    f"before:{_ATTEMPT}.supervise:3",
-    f"before:{_ATTEMPT}.conclude:3",
-    f"before:{_STAGING}.send:3",
-    f"before:{_STAGING}._send_one:3",
-    "after:os:link:3",
-    f"after:{_STAGING}._send_one:3",
-    f"before:{_STAGING}._report:3",
-    "before:os:replace:3",
-    "after:os:replace:3",
-    f"after:{_STAGING}._report:3",
-    f"before:{_HAND_OVER}:9",
-    f"after:{_HAND_OVER}:9",
-    f"after:{_HAND_OVER}:11",
-    "after:os:rename:12",
-    f"after:{_HAND_OVER}:12",
-    "after:os:unlink:3",
-    "after:os:unlink:6",
-    f"after:{_STAGING}.send:3",
-    "before:aiomig._local.attempt:verify:3",
-    f"before:{_SCHEDULER}._record:3",
-    f"before:{_STORE}.finish:3",
-    f"after:{_STORE}.finish:3",
-    f"before:{_SCHEDULER}.publish:5",
-    f"before:{_ATTEMPT}.clean:3",
-    f"after:{_ATTEMPT}.clean:3",
+    "before:Store.insert:3",
+    "after:Store.insert:3",
+    "before:Store.claim:3",
+    "after:Store.claim:3",
+    "before:AttemptRunner.attempt_task:3",
+    "before:Scheduler.exited:3",
+    "before:Attempt.run:3",
+    "before:Staging.fetch:3",
+    "after:Staging.fetch:3",
+    "before:Attempt.write_script:3",
+    "after:Attempt.write_script:3",
+    "before:spawn:3",
+    "after:spawn:3",
+    "before:Attempt.supervise:3",
+    "before:Attempt.conclude:3",
+    "before:Staging.send:3",
+    "before:Staging.send_one:3",
+    "after:os.link:3",
+    "after:Staging.send_one:3",
+    "before:Staging.report:3",
+    "before:os.replace:3",
+    "after:os.replace:3",
+    "after:Staging.report:3",
+    "before:hand_over:9",
+    "after:hand_over:9",
+    "after:hand_over:11",
+    "after:os.rename:12",
+    "after:hand_over:12",
+    "after:os.unlink:3",
+    "after:os.unlink:6",
+    "after:Staging.send:3",
+    "before:verify:3",
+    "before:Scheduler.record:3",
+    "before:Store.finish:3",
+    "after:Store.finish:3",
+    "before:Scheduler.publish:5",
+    "before:Attempt.clean:3",
+    "after:Attempt.clean:3",
 )
 
 
@@ -135,16 +126,16 @@ def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
 
 
 RECOVERIES = (
-    ("after:aiomig._local.attempt:spawn:3", f"before:{_TAKEOVER}:resume:1"),
-    (f"after:{_ATTEMPT}._write_script:3", f"after:{_CONTROL}.claim:1"),
-    (f"before:{_RUNNER}._attempt_task:3", f"before:{_STORE}.unclaim:1"),
-    (f"before:{_RUNNER}._attempt_task:3", f"after:{_STORE}.unclaim:1"),
-    (f"before:{_STAGING}.send:3", f"before:{_STAGING}.send:1"),
-    (f"before:{_STAGING}.send:3", f"after:{_STAGING}._send_one:1"),
-    (f"after:{_STAGING}._report:3", "after:os:replace:1"),
-    (f"after:{_HAND_OVER}:9", f"after:{_HAND_OVER}:3"),
-    (f"after:{_HAND_OVER}:12", f"before:{_STORE}.finish:1"),
-    (f"before:{_RUNNER}._attempt_task:3", f"before:{_STORE}.adopt:1"),
+    ("after:spawn:3", "before:resume:1"),
+    ("after:Attempt.write_script:3", "after:Control.claim:1"),
+    ("before:AttemptRunner.attempt_task:3", "before:Store.unclaim:1"),
+    ("before:AttemptRunner.attempt_task:3", "after:Store.unclaim:1"),
+    ("before:Staging.send:3", "before:Staging.send:1"),
+    ("before:Staging.send:3", "after:Staging.send_one:1"),
+    ("after:Staging.report:3", "after:os.replace:1"),
+    ("after:hand_over:9", "after:hand_over:3"),
+    ("after:hand_over:12", "before:Store.finish:1"),
+    ("before:AttemptRunner.attempt_task:3", "before:Store.adopt:1"),
 )
 
 
@@ -247,7 +238,7 @@ async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Pa
 
 async def test_a_result_that_was_whole_before_a_restart_counts(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:aiomig._local.attempt:Attempt.conclude:1")
+    ended = run("crash", home, _logs(tmp_path), "asyncio", 1, "before:Attempt.conclude:1")
     _sql(home, "UPDATE sessions SET boot = 'before'")
     async with aiomig.local(home) as mig:
         result = await mig.job(ended.stdout.strip())
@@ -272,7 +263,7 @@ def _sql(home: Path, statement: str) -> None:
 async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_backend: str) -> None:
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
-        async with worker(home, anyio_backend, moment=f"before:{_SCHEDULER}._apply:1") as other:
+        async with worker(home, anyio_backend, moment="before:Scheduler.apply:1") as other:
             job_id = await other.ask("submit", [f"sleep 1000 & {news.write('$$ $!')}", gate.wait], {})
             with processes(*(await news.line()).split()) as running:
                 other.tell("cancel", job_id)
@@ -287,10 +278,10 @@ async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_b
 @pytest.mark.parametrize(
     "moment",
     [
-        f"before:{_ATTEMPT}.preserve_output:1",
-        f"after:{_ATTEMPT}.preserve_output:1",
-        f"after:{_STORE}.fail:1",
-        f"before:{_ATTEMPT}.clean:1",
+        "before:Attempt.preserve_output:1",
+        "after:Attempt.preserve_output:1",
+        "after:Store.fail:1",
+        "before:Attempt.clean:1",
     ],
 )
 @pytest.mark.parametrize(

@@ -107,26 +107,21 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
             assert program.process.returncode == 0
 
 
-_SCHEDULER = "aiomig._local.scheduler:Scheduler"
-_RUNNER = "aiomig._local.runner:AttemptRunner"
-_ATTEMPT = "aiomig._local.attempt:Attempt"
-
-
 @pytest.mark.parametrize(
     "moment",
     [
-        f"before:{_RUNNER}._run_attempt:3",
-        f"before:{_SCHEDULER}.advance:8",
-        f"after:{_SCHEDULER}._take_candidates:8",
-        f"before:{_SCHEDULER}._record:3",
-        f"after:{_SCHEDULER}._record:3",
-        f"before:{_SCHEDULER}.publish:10",
-        f"before:{_ATTEMPT}._write_script:3",
-        f"after:{_ATTEMPT}.supervise:3",
-        f"before:{_ATTEMPT}.conclude:3",
-        f"before:{_ATTEMPT}.clean:3",
-        "after:aiomig._local.attempt:spawn:3",
-        "after:aiomig._local.store:Store.finish:3",
+        "before:AttemptRunner.run_attempt:3",
+        "before:Scheduler.advance:8",
+        "after:Scheduler.take_candidates:8",
+        "before:Scheduler.record:3",
+        "after:Scheduler.record:3",
+        "before:Scheduler.publish:10",
+        "before:Attempt.write_script:3",
+        "after:Attempt.supervise:3",
+        "before:Attempt.conclude:3",
+        "before:Attempt.clean:3",
+        "after:spawn:3",
+        "after:Store.finish:3",
     ],
 )
 def test_an_interrupt_at_any_moment_is_the_users(tmp_path: Path, anyio_backend: str, moment: str) -> None:

@@ -1,0 +1,54 @@
+"""The points of local mode at which tests kill or interrupt a program, by name."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from aiomig._local import attempt, staging, takeover
+from aiomig._local.attempt import Attempt
+from aiomig._local.control_file import Control
+from aiomig._local.runner import AttemptRunner
+from aiomig._local.scheduler import Scheduler
+from aiomig._local.staging import Staging
+from aiomig._local.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+POINTS: Mapping[str, tuple[Any, str]] = {
+    "Attempt.clean": (Attempt, "clean"),
+    "Attempt.conclude": (Attempt, "conclude"),
+    "Attempt.preserve_output": (Attempt, "preserve_output"),
+    "Attempt.run": (Attempt, "run"),
+    "Attempt.supervise": (Attempt, "supervise"),
+    "Attempt.write_script": (Attempt, "_write_script"),
+    "AttemptRunner.attempt_task": (AttemptRunner, "_attempt_task"),
+    "AttemptRunner.run_attempt": (AttemptRunner, "_run_attempt"),
+    "Control.claim": (Control, "claim"),
+    "Scheduler.advance": (Scheduler, "advance"),
+    "Scheduler.apply": (Scheduler, "_apply"),
+    "Scheduler.exited": (Scheduler, "_exited"),
+    "Scheduler.publish": (Scheduler, "publish"),
+    "Scheduler.record": (Scheduler, "_record"),
+    "Scheduler.take_candidates": (Scheduler, "_take_candidates"),
+    "Staging.fetch": (Staging, "fetch"),
+    "Staging.report": (Staging, "_report"),
+    "Staging.send": (Staging, "send"),
+    "Staging.send_one": (Staging, "_send_one"),
+    "Store.adopt": (Store, "adopt"),
+    "Store.claim": (Store, "claim"),
+    "Store.fail": (Store, "fail"),
+    "Store.finish": (Store, "finish"),
+    "Store.insert": (Store, "insert"),
+    "Store.unclaim": (Store, "unclaim"),
+    "hand_over": (staging, "hand_over"),
+    "os.link": (os, "link"),
+    "os.rename": (os, "rename"),
+    "os.replace": (os, "replace"),
+    "os.unlink": (os, "unlink"),
+    "resume": (takeover, "resume"),
+    "spawn": (attempt, "spawn"),
+    "verify": (attempt, "verify"),
+}
+"""The function of each point: what holds it, and its name there."""
