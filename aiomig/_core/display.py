@@ -85,11 +85,13 @@ def explain_exit_code(exit_code: int, stderr: str = "") -> str:
     for code, words, explanation in _EXIT_CODES:
         if code == exit_code and words in stderr:
             return f" ({explanation})"
-    name = signal_name(exit_code)
-    if name is None:
-        return ""
-    meaning = _SIGNALS.get(exit_code - 128, "")
-    return f" (signal {exit_code - 128}, {name}{meaning and ': '}{meaning})"
+    return f" (signal {exit_code - 128}, {explain_signal(exit_code - 128)})" if signal_name(exit_code) else ""
+
+
+def explain_signal(number: int) -> str:
+    """Return the name of a signal, and what it usually means."""
+    meaning = _SIGNALS.get(number, "")
+    return f"{signal_name(128 + number) or 'unknown'}{meaning and ': '}{meaning}"
 
 
 # -- notebooks

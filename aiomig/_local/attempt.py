@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._core.display import explain_signal
 from .._core.errors import LocalError
 from .._home.disk import atomic_write
 from .._shell.check import read_only
@@ -276,7 +277,7 @@ class Attempt:
         if code is None:
             detail = "the job's shell ended without a word while this program was away"
             return End(reason="RESOURCE DIED", detail=detail)
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+        how = f"was killed by signal {-code} ({explain_signal(-code)})" if code < 0 else f"exited with {code}"
         complaint = await self._syntax_error() if code > 0 else ""
         return End(reason="RESOURCE DIED", detail=f"the job's shell {how}{complaint and ': '}{complaint}")
 

@@ -1,13 +1,12 @@
 """The bash script that runs the commands of one job in local mode. Text only, no I/O.
 
 It records exit codes as a MiG resource does (docs/protocol.md#the-script): one shell, one ``{ … }`` group with its
-output in two files, and around each command the lines that write ``.status`` and ``.log``. What happens with odd
-commands (unbalanced quotes, ``exit``, ``set -e``, a syntax error) is then bash's decision here as it is there.
+output in two files, and around each command the lines that write ``.status`` and ``.log``. bash treats odd commands
+(unbalanced quotes, ``exit``, ``set -e``, a syntax error) here as there.
 
-Two things are added, both out of sight of the commands. The script begins by making its *control file* with
-O_EXCL: whoever makes that file, the script or a session that cleans up after a crash, owns the attempt, so that it is
-run at most once. And it ends by appending its exit code to that file, so that the code is known even when nobody
-was there to wait for it.
+aiomig adds two things that commands do not see. The script begins by making its *control file* with O_EXCL: whoever
+makes that file, the script or a session that cleans up after a crash, owns the attempt, so that it runs at most once.
+The script ends by appending its exit code to that file, so that the code is known even if no program waits for it.
 """
 
 from __future__ import annotations
@@ -39,8 +38,9 @@ def script(
     limits: bool = False,
     complaints: Sequence[str] = (),
     remark: str = "",
+    largest_group: int = 1000,
 ) -> str:
-    """The whole text.
+    """Return the whole text.
 
     Args:
         description: the job.
@@ -49,9 +49,14 @@ def script(
         control: absolute path of the control file.
         job_name: the user's JOBNAME, for ``+JOBNAME+`` in the environment.
         limits: set the ulimits of a MiG resource.
-        remark: a line of our own for the head of the script.
         complaints: lines for the beginning of ``.status``, such as ``"system: chmod 1"``.
+        remark: a line for the head of the script.
+        largest_group: how many commands one group can have. With more commands the script redirects its output
+            without a group, because bash crashes in a group of about 2,500 commands. See docs/protocol.md#the-script.
     """
+    commands = description.lines("EXECUTE")
+    grouped = len(commands) <= largest_group
+    streams = f"1>{job_id}.stdout 2>{job_id}.stderr"
     quoted = shlex.quote(control)
     status = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.status"'
     log = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.log"'
@@ -66,11 +71,11 @@ def script(
         *_environment(description, job_id, job_name, status),
         *(_limits(description) if limits else ()),
         "__MiG_LAST_RET=0",
-        "{",
+        "{" if grouped else f"exec {streams}",
     ]
-    for command in description.lines("EXECUTE"):
+    for command in commands:
         parts += _accounted(command, status, log)
-    parts += [f"}} 1>{job_id}.stdout 2>{job_id}.stderr", f"echo 0 >>{quoted}", "exit 0", ""]
+    parts += [f"}} {streams}" if grouped else "", f"echo 0 >>{quoted}", "exit 0", ""]
     return "\n".join(parts)
 
 

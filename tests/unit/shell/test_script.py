@@ -252,3 +252,15 @@ def test_files_of_a_grid_lie_in_the_job_directory(node: Node) -> None:
         ),
         *(f"{ID}.{suffix}" for suffix in ("log", "status", "stderr", "stdout")),
     }
+
+
+def test_thousands_of_commands_run_without_a_group(node: Node) -> None:
+    commands = [f"echo {number}" for number in range(4000)]
+    commands[2000:2003] = ["for x in a b; do", "echo $x", "done"]
+    run = node.run(*commands)
+    assert run.code == 0
+    assert run.stdout is not None
+    lines = run.stdout.splitlines()
+    assert (lines[0], lines[2000:2002], lines[-1], len(lines)) == ("0", ["a", "b"], "3999", 3999)
+    assert run.status is not None
+    assert run.status.splitlines()[-1] == "echo 3999 0"
