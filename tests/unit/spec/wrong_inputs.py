@@ -587,7 +587,7 @@ JOBS = [
     command(1, signal=None),
     command(126, "found, but not executable"),
     command(127, "command not found"),
-    command(137, "signal 9, SIGKILL", "lack of memory", signal="SIGKILL"),
+    command(137, "signal 9, SIGKILL", "memory_mb", signal="SIGKILL"),
     command(139, "signal 11, SIGSEGV: segmentation fault", signal="SIGSEGV"),
     command(152, "signal 24, SIGXCPU", "CPU time", signal="SIGXCPU"),
     command(153, "signal 25, SIGXFSZ", "file size", signal="SIGXFSZ"),
