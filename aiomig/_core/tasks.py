@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -17,6 +19,7 @@ from .errors import NoSession
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
+    from types import FrameType
     from typing import Any
 
     from anyio.abc import TaskGroup
@@ -59,7 +62,7 @@ async def run_shielded(
     Returns:
         Whether it ended in time. An exception of it comes out as it is, unless the caller was cancelled.
     """
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     ended = anyio.Event()
     scope = anyio.CancelScope(shield=True)
 
@@ -68,18 +71,23 @@ async def run_shielded(
             with scope:
                 scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
                 await work()
-        except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised below, where no group wraps it
             errors.append(error)
         finally:
             ended.set()
 
+    interrupt: KeyboardInterrupt | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(run, name="aiomig shielded")
         try:
             await ended.wait()
-        except BaseException:
+        except BaseException as error:
             scope.deadline = min(scope.deadline, anyio.current_time() + seconds_if_cancelled)
-            raise
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
     if errors:
         raise errors[0]
     return not scope.cancelled_caught
@@ -171,8 +179,53 @@ class SessionTasks:
         self._group.cancel_scope.cancel()
 
     async def close(self) -> None:
-        """Wait for the tasks to end."""
-        await self._group.__aexit__(None, None, None)
+        """Wait for the tasks to end.
+
+        Raises:
+            KeyboardInterrupt: trio raised it in one of the tasks.
+        """
+        try:
+            await self._group.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            interrupts = group.subgroup(KeyboardInterrupt)
+            if interrupts is None:
+                raise
+            raise KeyboardInterrupt from None
+
+
+class HeldInterrupts:
+    """Holds SIGINT back in its block, and lets it take effect at the end.
+
+    trio raises KeyboardInterrupt in whatever code runs. What opens or closes a task group must run to its end.
+    Blocks of several tasks may end in any order.
+    """
+
+    def __init__(self) -> None:
+        self._previous: Any = None
+        self._is_active = False
+        self._is_held = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._is_active:
+            self._is_held = True
+        else:
+            self._previous(number, frame)
+
+    def __enter__(self) -> None:
+        self._previous = signal.getsignal(signal.SIGINT)
+        if callable(self._previous) and threading.current_thread() is threading.main_thread():
+            self._is_active = True
+            signal.signal(signal.SIGINT, self)
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_active:
+            self._is_active = False
+            handler = signal.getsignal(signal.SIGINT)
+            while isinstance(handler, HeldInterrupts) and not handler._is_active:
+                handler = handler._previous
+            signal.signal(signal.SIGINT, handler)
+        if self._is_held:
+            signal.raise_signal(signal.SIGINT)
 
 
 class BackgroundContext(Generic[T]):

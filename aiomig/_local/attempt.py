@@ -20,7 +20,7 @@ from .._core.display import explain_signal
 from .._core.errors import LocalError
 from .._home.disk import atomic_write
 from .._shell.check import read_only
-from .._shell.process import spawn
+from .._shell.process import end_escaped, spawn
 from .._shell.script import script
 from .control_file import Control, HomeBroken
 from .job_folder import JobFolder
@@ -254,8 +254,9 @@ class Attempt:
         with anyio.move_on_after(wall_time + grace - elapsed) as scope:
             code = await process.wait()
         # What a job leaves in the background ends with it, so that its results do not change any more.
-        await self.kill()
+        await process.end_session(self.machine.settings.kill_grace)
         if scope.cancelled_caught:
+            await self.kill()
             return End(
                 reason="JOB TIMEOUT",
                 detail=f"still running {wall_time + grace:g} s after its start (wall time {wall_time} s and {grace:g} s"
@@ -346,9 +347,10 @@ class Attempt:
     # -- ends from outside
 
     async def kill(self) -> None:
-        """End all processes of the attempt, and wait for that."""
+        """End all processes of the attempt, and wait for those in its session."""
         if self.process is not None:
             await self.process.end_session(self.machine.settings.kill_grace)
+            end_escaped([self.folder])
 
     def kill_now(self) -> None:
         """Send SIGKILL at once, unless a grace period is set. `kill` must follow."""

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from .._backend import KINDS
 from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, run_shielded
+from .._core.tasks import HeldInterrupts, SessionTasks, run_shielded
 from .._home.disk import read_file
 from .._shell.process import has_pidfd
 from . import site as _local_site
@@ -74,7 +74,8 @@ class LocalBackend:
         self._interval = interval
         self._lock_seconds = lock_seconds
         self._is_closed = False
-        self._null = -1
+        self._has_tasks = False
+        self._resources = ExitStack()
         self._store: Store
         self._runner: AttemptRunner
         self._scheduler: Scheduler
@@ -96,21 +97,26 @@ class LocalBackend:
             make_home_folder(folder)
             if folder != home:
                 folder.chmod(0o700)
-        self._store = await self._unlocked(lambda: Store(self.settings.folder))
         try:
-            await self._unlocked(lambda: self._store.begin_session(time.time()))
-            self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            self._compose(Machine(self.settings, base_environment(self.settings), self._null, has_pidfd()))
-            await self.tasks.open()
-            try:
-                await self._unlocked(self._takeover.open)
-            except BaseException:
-                self.tasks.cancel()
-                await self.tasks.close()
-                raise
+            await self._open()
         except BaseException:
-            self._release()
+            with HeldInterrupts():
+                await self._close("leave")
+            if self._has_tasks and self._runner.interrupt is not None:
+                raise self._runner.interrupt from None
             raise
+
+    async def _open(self) -> None:
+        self._store = await self._unlocked(lambda: Store(self.settings.folder))
+        self._resources.callback(self._store.close)
+        await self._unlocked(lambda: self._store.begin_session(time.time()))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._resources.callback(os.close, null)
+        self._compose(Machine(self.settings, base_environment(self.settings), null, has_pidfd()))
+        with HeldInterrupts():
+            await self.tasks.open()
+            self._has_tasks = True
+        await self._unlocked(self._takeover.open)
 
     def _compose(self, machine: Machine) -> None:
         runner = AttemptRunner(self.settings, self.tasks)
@@ -133,27 +139,37 @@ class LocalBackend:
                 await self._have_begun()
         except BaseException as cancelled:  # noqa: BLE001 - raised again below, once the jobs are dealt with
             how, failure = "cancel", cancelled
-        # From here on cancellation waits: this takes no longer than a kill.
-        self.tasks.shield()
+        with HeldInterrupts():
+            try:
+                await anyio.lowlevel.cancel_shielded_checkpoint()  # where trio raises an interrupt that came before
+            except KeyboardInterrupt as interrupt:
+                how, failure = "cancel", interrupt
+            await self._close(how)
+        if failure := self._runner.interrupt or failure:
+            raise failure from None
+
+    async def _close(self, how: Literal["cancel", "leave"]) -> None:
+        """Close what is open. Cancellation waits: this takes no longer than a kill."""
         try:
-            await run_shielded(partial(self._scheduler.close, how))
+            if self._has_tasks:
+                self.tasks.shield()
+                await self._close_tasks(how)
+        finally:
+            self._is_closed = True
+            self._resources.close()
+
+    async def _close_tasks(self, how: Literal["cancel", "leave"]) -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await run_shielded(partial(self._scheduler.stop_runs, how))
         finally:
             self._takeover.close()
             self.tasks.cancel()
             try:
                 await self.tasks.close()
             finally:
-                self._is_closed = True
-                self._release()
-        if self._runner.interrupt is not None:
-            raise self._runner.interrupt from None
-        if failure is not None:
-            raise failure
-
-    def _release(self) -> None:
-        self._store.close()
-        if self._null >= 0:
-            os.close(self._null)
+                with anyio.CancelScope(shield=True):
+                    await run_shielded(self._scheduler.finish)
 
     async def _have_begun(self) -> None:
         """Wait until every attempt runs by itself: one that has not begun cannot be left to run on."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import anyio
 
 from .._core.errors import LocalError
+from .._shell.process import end_escaped
 from .attempt import End
 
 if TYPE_CHECKING:
@@ -41,10 +42,9 @@ class Run:
         scope: the cancel scope of its task, once the task has begun.
         stopped: ``"kill"`` if the job must end, ``"leave"`` if it runs on without this session.
         is_observed: whether it is known that its process still runs.
-        has_task: whether its task was made.
     """
 
-    __slots__ = ("attempt", "cores", "has_task", "is_observed", "plan", "record", "scope", "stopped")
+    __slots__ = ("attempt", "cores", "is_observed", "plan", "record", "scope", "stopped")
 
     def __init__(self, attempt: Attempt, record: Record, plan: Plan, cores: int) -> None:
         self.attempt = attempt
@@ -54,7 +54,6 @@ class Run:
         self.scope: anyio.CancelScope | None = None
         self.stopped: Literal["", "kill", "leave"] = ""
         self.is_observed = True
-        self.has_task = False
 
     def stop(self, how: Literal["kill", "leave"]) -> None:
         """End the task of this run, and with ``"kill"`` the job."""
@@ -92,6 +91,7 @@ class AttemptRunner:
     Attributes:
         runs: the attempts under way, by the number of their job.
         interrupt: a KeyboardInterrupt that was raised in one of the tasks.
+        ended: the job directories of the attempts that ended since `end_escaped` was called.
     """
 
     reports: Reports
@@ -102,6 +102,7 @@ class AttemptRunner:
         self._changed = anyio.Event()
         self.runs: dict[int, Run] = {}
         self.interrupt: KeyboardInterrupt | None = None
+        self.ended: list[str] = []
 
     def start(self, run: Run, work: Callable[[], Awaitable[End]], *, start_now: bool = False) -> None:
         """Begin a run.
@@ -115,7 +116,6 @@ class AttemptRunner:
         if start_now:
             run.attempt.start_now()
         self._tasks.start(self._attempt_task, run, work, name=f"local {run.attempt.local_name}")
-        run.has_task = True
 
     def notify(self) -> None:
         """Wake those that wait for a change."""
@@ -131,15 +131,26 @@ class AttemptRunner:
         """Return whether some attempts cannot run on without this session yet: the shell has not begun."""
         return not all(run.attempt.has_begun() for run in self.runs.values())
 
-    async def leave_all(self) -> None:
-        """End all tasks. Jobs that nobody has stopped run on."""
-        for number, run in list(self.runs.items()):
+    def leave_all(self) -> None:
+        """Make all tasks end. Jobs that nobody has stopped run on."""
+        for run in list(self.runs.values()):
             run.stop("leave")
-            if not run.has_task:  # an interrupt has come before it
-                del self.runs[number]
-                await self._end_interrupted(run)
-        while self.runs:
-            await self.wait_for_change()
+
+    async def end_interrupted(self) -> None:
+        """End the runs that have no task any more, because of an interrupt; call this when all tasks have ended."""
+        for run in list(self.runs.values()):
+            if run.stopped == "kill":
+                await run.attempt.find_and_kill()
+                await run.attempt.discard_results()
+                await run.attempt.clean()
+            else:
+                run.attempt.release()
+
+    def end_escaped(self) -> None:
+        """Kill what ended attempts left behind in other sessions."""
+        if self.ended:
+            end_escaped(self.ended)
+            self.ended.clear()
 
     def forward_interrupt(self, error: KeyboardInterrupt) -> None:
         """Make the user's block of the session end with a KeyboardInterrupt that was raised in a task."""
@@ -148,31 +159,14 @@ class AttemptRunner:
         self._tasks.cancel()
 
     async def _attempt_task(self, run: Run, work: Callable[[], Awaitable[End]]) -> None:
-        number = run.record.number
-        if self.runs.get(number) is not run:
-            return  # the session was left meanwhile
         try:
             await self._run_attempt(run, work)
         except KeyboardInterrupt as error:
             self.forward_interrupt(error)
-            if self.runs.get(number) is run:
-                await self._end_interrupted(run)
-        finally:
-            if self.runs.get(number) is run:  # and not its next attempt
-                del self.runs[number]
+        else:
+            if self.runs.get(run.record.number) is run:  # and not its next attempt
+                del self.runs[run.record.number]
             self.notify()
-
-    async def _end_interrupted(self, run: Run) -> None:
-        with anyio.CancelScope(shield=True) as run.scope:
-            if not run.stopped:
-                await anyio.sleep_forever()  # until the session is left
-        with anyio.CancelScope(shield=True):
-            if run.stopped == "kill":
-                await run.attempt.find_and_kill()
-                await run.attempt.discard_results()
-                await run.attempt.clean()
-            else:
-                run.attempt.release()
 
     async def _run_attempt(self, run: Run, work: Callable[[], Awaitable[End]]) -> None:
         attempt = run.attempt
@@ -200,6 +194,7 @@ class AttemptRunner:
             attempt.release()
             return
         self.reports.free_slots(run)
+        self.ended.append(attempt.folder)
         if end is not None:
             if end.verified is None and end.begun:
                 await attempt.preserve_output(*self._preserved(run))

@@ -142,17 +142,25 @@ class Scheduler:
             await self._runner.wait_for_change()
         self.raise_if_stopped()
 
-    async def close(self, how: Literal["cancel", "leave"]) -> None:
-        """End: cancel what this session submitted, or leave it; what it adopted is always left."""
+    async def stop_runs(self, how: Literal["cancel", "leave"]) -> None:
+        """Cancel what this session submitted, or leave it to run on; what it adopted is always left.
+
+        The tasks of the attempts end soon after this.
+        """
         self._closing = True
         if how == "cancel" and self.error is None:
             try:
                 await retry_while_locked(self._cancel_all, self._lock_seconds)
             except LocalError as error:
                 self.stop(error)
-        await self._runner.leave_all()
+        self._runner.leave_all()
+
+    async def finish(self) -> None:
+        """Do what an interrupt has prevented; call this when all tasks have ended."""
+        self._runner.end_escaped()
+        await self._runner.end_interrupted()
         if self.error is None:
-            self.advance()  # an interrupt may have come before an end was recorded
+            self.advance()
 
     def _cancel_all(self) -> None:
         runs = {number: run for number, run in self._runner.runs.items() if number not in self.adopted}

@@ -151,8 +151,10 @@ class Takeover:
                     self._runner.forward_interrupt(error)
 
     def _look(self, *, census: bool) -> None:
-        if census and self._scheduler.is_open:
-            self._adopt_if_any()
+        if census:
+            self._runner.end_escaped()
+            if self._scheduler.is_open:
+                self._adopt_if_any()
         self._scheduler.expire()
         if self._scheduler.must_advance_again:
             self._scheduler.advance()

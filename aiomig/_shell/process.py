@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _SHORTEST_LOOK = 0.001
 _LONGEST_LOOK = 0.1
@@ -29,6 +30,9 @@ _IGNORABLE = (
     *(signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
 )
 """The signals that programs ignore. SIGPIPE and SIGXFSZ, which Python itself ignores, are reset by `subprocess`."""
+
+_FOLDER_NAME = re.compile(rb"\bjob-dir_[\w.-]+")
+"""What the environment of every process of an attempt holds, in MIG_JOBDIR."""
 
 _ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
 """What enters the job directory for `os.posix_spawn`, which cannot."""
@@ -382,3 +386,18 @@ def anyone_in(folder: str) -> bool:
     if not os.path.exists("/proc/self"):
         return True
     return any(belongs_to(pid, folder) for pid in running_pids())
+
+
+def end_escaped(folders: Collection[str]) -> None:
+    """Kill the processes of attempts that have left their sessions, as daemons do.
+
+    Args:
+        folders: the job directories of the attempts.
+    """
+    names = {os.fsencode(os.path.basename(folder)) for folder in folders}
+    for pid in running_pids():
+        with suppress(OSError):
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+            if not names.isdisjoint(_FOLDER_NAME.findall(environment)):
+                os.kill(pid, signal.SIGKILL)
