@@ -19,12 +19,32 @@ from .errors import NoSession
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from contextlib import AbstractAsyncContextManager
-    from types import FrameType
+    from types import FrameType, TracebackType
     from typing import Any
 
     from anyio.abc import TaskGroup
 
 T = TypeVar("T")
+
+
+class InternalTaskGroup:
+    """A task group of aiomig's own: a KeyboardInterrupt, which trio raises in any task, comes out without a group."""
+
+    def __init__(self) -> None:
+        self._group = anyio.create_task_group()
+
+    async def __aenter__(self) -> TaskGroup:
+        return await self._group.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt) is None:
+                raise
+            raise KeyboardInterrupt from None
 
 
 class Paced(Generic[T]):
@@ -76,18 +96,13 @@ async def run_shielded(
         finally:
             ended.set()
 
-    interrupt: KeyboardInterrupt | None = None
-    async with anyio.create_task_group() as group:
+    async with InternalTaskGroup() as group:
         group.start_soon(run, name="aiomig shielded")
         try:
             await ended.wait()
-        except BaseException as error:
+        except BaseException:
             scope.deadline = min(scope.deadline, anyio.current_time() + seconds_if_cancelled)
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+            raise
     if errors:
         raise errors[0]
     return not scope.cancelled_caught
@@ -136,7 +151,7 @@ async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
             errors.append(error)
         group.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as group:
+    async with InternalTaskGroup() as group:
         for function in functions:
             group.start_soon(run, function)
     if errors:
@@ -151,6 +166,7 @@ class SessionTasks:
     """
 
     def __init__(self) -> None:
+        self._whole: InternalTaskGroup
         self._group: TaskGroup
         self._loop: object = None
 
@@ -163,8 +179,8 @@ class SessionTasks:
     async def open(self) -> None:
         """Create the task group, in the task that will also close it."""
         self._loop = anyio.lowlevel.current_token()
-        self._group = anyio.create_task_group()  # here, for a session may be made where no event loop runs
-        await self._group.__aenter__()
+        self._whole = InternalTaskGroup()  # here, for a session may be made where no event loop runs
+        self._group = await self._whole.__aenter__()
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:
         """Start a task. It should shield itself if a cancellation around the session must not end it."""
@@ -184,13 +200,7 @@ class SessionTasks:
         Raises:
             KeyboardInterrupt: trio raised it in one of the tasks.
         """
-        try:
-            await self._group.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            interrupts = group.subgroup(KeyboardInterrupt)
-            if interrupts is None:
-                raise
-            raise KeyboardInterrupt from None
+        await self._whole.__aexit__(None, None, None)
 
 
 class HeldInterrupts:

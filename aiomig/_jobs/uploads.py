@@ -14,7 +14,7 @@ import anyio
 from .._core.errors import FileNotFound, MigError
 from .._core.models import Fault
 from .._core.paths import name_of
-from .._core.tasks import run_shielded
+from .._core.tasks import InternalTaskGroup, run_shielded
 from .._home.disk import read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
 from .._spec.values import Remote
@@ -71,7 +71,7 @@ class Uploads:
             except MigError as error:
                 errors[key] = error
 
-        async with anyio.create_task_group() as group:
+        async with InternalTaskGroup() as group:
             for key, plan in plans.items():
                 if plan.uploads:
                     group.start_soon(carry, key)
@@ -139,7 +139,7 @@ class Uploads:
                 except MigError as error:
                     logger.warning("%s is left behind in the MiG home: %s", folder, error)
 
-        async with anyio.create_task_group() as group:
+        async with InternalTaskGroup() as group:
             for folder in folders:
                 group.start_soon(remove, folder)
 

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import anyio
 
 from .._core.models import Fault
+from .._core.tasks import InternalTaskGroup
 from .._spec.mrsl import Description
 from .lint import command_field, unbalanced_command, warnings_of
 from .process import has_pidfd
@@ -136,7 +137,7 @@ class CommandCheck:
             for at in waiting:
                 faults[at] = await self.faults(jobs[at])
 
-        async with anyio.create_task_group() as group:
+        async with InternalTaskGroup() as group:
             for _ in range(min(self._processes, len(jobs))):
                 group.start_soon(check_next)
         return faults
