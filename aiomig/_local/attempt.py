@@ -24,7 +24,7 @@ from .._shell.process import end_escaped, spawn
 from .._shell.script import script
 from .control_file import Control, HomeBroken
 from .job_folder import JobFolder
-from .settings import filled, job_environment
+from .settings import filled, job_directory, job_environment
 from .staging import FULL, SendFailed, Staging, verify
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ class Attempt:
     def results(self) -> str:
         """The folder that the results go to."""
         return self.machine.settings.results(self.job_id)
+
+    @property
+    def mark(self) -> str:
+        """An entry that only the environments of this attempt's processes have."""
+        return f"MIG_JOBDIR={job_directory(self.machine.settings, self.local_name)}"
 
     @property
     def _stages(self) -> bool:
@@ -350,7 +355,7 @@ class Attempt:
         """End all processes of the attempt, and wait for those in its session."""
         if self.process is not None:
             await self.process.end_session(self.machine.settings.kill_grace)
-            end_escaped([self.folder])
+            end_escaped([self.mark])
 
     def kill_now(self) -> None:
         """Send SIGKILL at once, unless a grace period is set. `kill` must follow."""

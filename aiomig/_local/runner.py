@@ -91,7 +91,7 @@ class AttemptRunner:
     Attributes:
         runs: the attempts under way, by the number of their job.
         interrupt: a KeyboardInterrupt that was raised in one of the tasks.
-        ended: the job directories of the attempts that ended since `end_escaped` was called.
+        ended: the marks of the attempts that ended since `end_escaped` was called.
     """
 
     reports: Reports
@@ -194,7 +194,7 @@ class AttemptRunner:
             attempt.release()
             return
         self.reports.free_slots(run)
-        self.ended.append(attempt.folder)
+        self.ended.append(attempt.mark)
         if end is not None:
             if end.verified is None and end.begun:
                 await attempt.preserve_output(*self._preserved(run))

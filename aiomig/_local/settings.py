@@ -245,6 +245,11 @@ def _user_name() -> str:
         return str(os.getuid())
 
 
+def job_directory(settings: LocalSettings, local_name: str) -> str:
+    """Return what MIG_JOBDIR is. The double slash is a grid's own: jobs must not compare this with $PWD."""
+    return f"{settings.runs}//job-dir_{local_name}"
+
+
 def job_environment(
     base: Mapping[str, str],
     description: Description,
@@ -259,8 +264,7 @@ def job_environment(
     environment = {
         **base,
         "MIG_JOBID": job_id,
-        # The double slash is a grid's own: jobs must not compare this with $PWD.
-        "MIG_JOBDIR": f"{settings.runs}//job-dir_{local_name}",
+        "MIG_JOBDIR": job_directory(settings, local_name),
         "MIG_LOCALJOBNAME": local_name,
         "MIG_JOBNODES": nodes,
         "MIG_JOBNODECOUNT": nodes,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -30,9 +29,6 @@ _IGNORABLE = (
     *(signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
 )
 """The signals that programs ignore. SIGPIPE and SIGXFSZ, which Python itself ignores, are reset by `subprocess`."""
-
-_FOLDER_NAME = re.compile(rb"\bjob-dir_[\w.-]+")
-"""What the environment of every process of an attempt holds, in MIG_JOBDIR."""
 
 _ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
 """What enters the job directory for `os.posix_spawn`, which cannot."""
@@ -388,16 +384,16 @@ def anyone_in(folder: str) -> bool:
     return any(belongs_to(pid, folder) for pid in running_pids())
 
 
-def end_escaped(folders: Collection[str]) -> None:
-    """Kill the processes of attempts that have left their sessions, as daemons do.
+def end_escaped(environment: Collection[str]) -> None:
+    """Kill the processes that have one of these entries in their environment, whatever session they are in.
 
     Args:
-        folders: the job directories of the attempts.
+        environment: entries ``NAME=VALUE`` that only the processes of attempts have that have ended.
     """
-    names = {os.fsencode(os.path.basename(folder)) for folder in folders}
+    entries = {os.fsencode(entry) for entry in environment}
     for pid in running_pids():
         with suppress(OSError):
             with open(f"/proc/{pid}/environ", "rb") as file:
-                environment = file.read()
-            if not names.isdisjoint(_FOLDER_NAME.findall(environment)):
+                present = file.read().split(b"\0")
+            if not entries.isdisjoint(present):
                 os.kill(pid, signal.SIGKILL)
