@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import sys
-import threading
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
@@ -213,25 +212,27 @@ class HeldInterrupts:
     def __init__(self) -> None:
         self._previous: Any = None
         self._is_active = False
+        self._is_closed = False
         self._is_held = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._is_active:
-            self._is_held = True
-        else:
+        if self._is_closed:
             self._previous(number, frame)
+        else:
+            self._is_held = True
 
     def __enter__(self) -> None:
         self._previous = signal.getsignal(signal.SIGINT)
-        if callable(self._previous) and threading.current_thread() is threading.main_thread():
-            self._is_active = True
-            signal.signal(signal.SIGINT, self)
+        if callable(self._previous):
+            with suppress(ValueError):  # outside of the main thread, where no signal is handled
+                signal.signal(signal.SIGINT, self)
+                self._is_active = True
 
     def __exit__(self, *_: object) -> None:
+        self._is_closed = True
         if self._is_active:
-            self._is_active = False
             handler = signal.getsignal(signal.SIGINT)
-            while isinstance(handler, HeldInterrupts) and not handler._is_active:
+            while isinstance(handler, HeldInterrupts) and handler._is_closed:
                 handler = handler._previous
             signal.signal(signal.SIGINT, handler)
         if self._is_held:
