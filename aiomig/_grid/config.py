@@ -1,4 +1,4 @@
-"""Where the grid is and who the user is: `Config`, and the ``miguser.conf`` that MiG users have."""
+"""`Config`: the server and the user's certificate, also from a ``miguser.conf``; and how requests are repeated."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ ENVIRONMENT_VARIABLE = "AIOMIG_CONFIG"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How to reach a grid, and as whom.
+    """The server of a grid, and the certificate of its user.
 
-    Making one does no I/O; a leading ``~`` of a path is expanded.
+    Creating a `Config` does no I/O. A leading ``~`` of a path is expanded.
 
     Example::
 
@@ -54,12 +54,12 @@ class Config:
             ``None`` for the system's store. There is no way not to verify the server.
         password: the passphrase of the key, or a callable that returns it; never shown.
         connect_timeout: the longest time to connect, in seconds.
-        timeout: the longest time to wait for the server's next sign of life, in seconds. What takes longer than that
-            must come at 1 KiB a second at least.
-        expiry_warning_days: so many days before the certificate expires, a session warns of it in the log; 0 for never.
+        timeout: the longest time to wait for the next bytes of the server, in seconds. A response that takes longer
+            than that must arrive at 1 KiB a second at least.
+        expiry_warning_days: how many days before the end of the certificate a session logs a warning; 0 for never.
 
     Raises:
-        ConfigError: a field is wrong; names it.
+        ConfigError: a field is wrong. The error names it.
     """
 
     url: str
@@ -82,7 +82,7 @@ class Config:
         object.__setattr__(self, "expiry_warning_days", _days("expiry_warning_days", self.expiry_warning_days))
         if not (self.password is None or isinstance(self.password, str) or callable(self.password)):
             raise ConfigError(
-                f"password: a {type(self.password).__name__}; give text, or a callable that returns it",
+                f"password: is a {type(self.password).__name__}; give text, or a callable that returns it",
                 field="password",
             )
 
@@ -112,21 +112,20 @@ class Config:
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
         """Read a ``miguser.conf`` (docs/protocol.md#miguserconf).
 
-        The file has one ``key value`` a line, white space between them. The first of several lines with one
-        key counts, unknown keys are ignored. The rest of the line is the value, blanks in it included. ``#``
-        begins a comment at the start of a line; and after a blank in ``migserver``, ``connect_timeout``,
-        ``max_time`` and ``auth_redir``, but not in the paths and the password, which may hold it. In paths
-        ``~`` and ``$VAR`` are expanded, by no shell; a relative path starts at the working directory.
+        Each line has a key, white space, and a value, which is the rest of the line with its blanks. If a key
+        appears twice, the first line counts. Unknown keys are ignored. ``#`` begins a comment at the start of a
+        line. After a blank it begins one in ``migserver``, ``connect_timeout``, ``max_time`` and ``auth_redir``.
+        Paths and the password may contain ``#``, so a comment behind them is an error. In paths, ``~`` and
+        ``$VAR`` are expanded, without a shell. A relative path starts at the working directory.
 
-        ``cacertfile AUTO``, and no ``cacertfile`` at all, mean the system's store. The old client did not
-        verify the server where ``cacertfile`` was missing; this one always does. ``max_time`` becomes
-        ``timeout``.
+        ``cacertfile AUTO``, or no ``cacertfile``, means the system's store. The old client did not verify the
+        server if ``cacertfile`` was missing; aiomig always does. ``max_time`` becomes ``timeout``.
 
         Args:
-            path: the file; ``None`` for what `find` finds.
+            path: the file; ``None`` for the one that `find` returns.
 
         Raises:
-            ConfigError: the file is missing, unreadable or wrong; names the file, the line and the key.
+            ConfigError: the file is missing, unreadable or wrong. The error names the file, the line and the key.
         """
         file_path = cls.find() if path is None else _path("config", path, "a miguser.conf")
         if file_path is None:
@@ -151,7 +150,7 @@ class Config:
         return config
 
     def replace(self, **fields: Any) -> Config:
-        """A copy with other fields.
+        """Return a copy with other fields.
 
         Raises:
             ConfigError: there is no such field, or its value is wrong.
@@ -159,7 +158,7 @@ class Config:
         names = [field.name for field in dataclasses.fields(self)]
         for name in fields:
             if name not in names:
-                raise ConfigError(f"{name}: no field of Config; the fields are {', '.join(names)}", field=name)
+                raise ConfigError(f"{name}: not a field of Config; the fields are {', '.join(names)}", field=name)
         return dataclasses.replace(self, **fields)
 
     def credential(self) -> Credential:
@@ -190,7 +189,7 @@ class Config:
             ConfigError: a file cannot be read or is of another kind, or the key is another's.
             Exception: whatever a callable ``password`` raises.
         """
-        from .tls import make_context  # takes 20 ms to import, which only users of a grid need
+        from .tls import make_context  # 20 ms, which local mode does not need
 
         self.credential().check()
         context = make_context(self)
@@ -203,7 +202,7 @@ def _url(value: object) -> str:
         raise ConfigError(f"url: {short_repr(value)} is not text; give https://host[:port]", field="url")
     text = value.strip()
     if "@" in text:
-        # Not shown, and looked for first: the password is in it.
+        # The text is not shown, and this is checked first: the password is in it.
         raise ConfigError("url: holds a user name or password; give https://host[:port] only", field="url")
     try:
         parts = urlsplit(text)
@@ -211,15 +210,15 @@ def _url(value: object) -> str:
     except ValueError as error:
         raise _url_error(text, str(error)) from error
     if parts.scheme != "https":
-        raise _url_error(text, "is not https://, the only way in which a certificate is used")
+        raise _url_error(text, "is not https://, which certificates need")
     if not host or any(character.isspace() for character in text):
         raise _url_error(text, "names no host")
     try:
         host.encode("idna")
     except UnicodeError as error:
-        raise _url_error(text, f"names a host that cannot be ({error.__cause__ or error})") from None
+        raise _url_error(text, f"names a host that cannot exist ({error.__cause__ or error})") from None
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _url_error(text, "has a path, and aiomig finds its own way from the host")
+        raise _url_error(text, "has a path, and aiomig knows the paths of MiG")
     name = f"[{host}]" if ":" in host else host
     return f"https://{name}" if port is None else f"https://{name}:{port}"
 
@@ -229,7 +228,7 @@ def _url_error(text: str, problem: str) -> ConfigError:
 
 
 def _path(name: str, value: object, kind: str = "a PEM file") -> Path:
-    problem = "is no path"
+    problem = "is not a path"
     if isinstance(value, str | os.PathLike) and isinstance(text := os.fspath(value), str) and text:
         try:
             return expanded(text)
@@ -241,13 +240,15 @@ def _path(name: str, value: object, kind: str = "a PEM file") -> Path:
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max:
         return float(value)
-    raise ConfigError(f"{name}: {short_repr(value)} is no time; give seconds, more than 0", field=name)
+    raise ConfigError(f"{name}: {short_repr(value)} is not a time; give seconds, more than 0", field=name)
 
 
 def _days(name: str, value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_DAYS:
         return float(value)
-    raise ConfigError(f"{name}: {short_repr(value)} is no number of days; give one from 0 to {_MOST_DAYS}", field=name)
+    raise ConfigError(
+        f"{name}: {short_repr(value)} is not a number of days; give one from 0 to {_MOST_DAYS}", field=name
+    )
 
 
 def _warn_if_readable(what: str, path: Path) -> None:

@@ -32,10 +32,10 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class UserFile:
-    """A configuration file.
+    """A ``miguser.conf``.
 
     Attributes:
-        path: where it is.
+        path: the path of the file.
         values: line number and value of each key.
     """
 
@@ -44,7 +44,7 @@ class UserFile:
 
     @classmethod
     def read(cls, path: Path) -> UserFile:
-        """Read a file; `Config.load` says how.
+        """Read a file, as `Config.load` describes.
 
         Raises:
             ConfigError: it is missing, unreadable or not UTF-8.
@@ -66,14 +66,14 @@ class UserFile:
 
     @property
     def password(self) -> str:
-        """The passphrase of the key; empty where there is none."""
+        """The passphrase of the key; empty if the file has none."""
         return self._text("password")
 
     def fields(self) -> dict[str, Any]:
-        """What it says of the fields of `Config`.
+        """Return the fields of `Config` that the file sets.
 
         Raises:
-            ConfigError: a key is missing or wrong, or a file that it names does not exist.
+            ConfigError: a key is missing or wrong, or names a file that does not exist or cannot be read.
         """
         self._refuse_other_access()
         fields: dict[str, Any] = {"url": self._required("migserver")}
@@ -90,7 +90,7 @@ class UserFile:
         return fields
 
     def blame(self, error: ConfigError) -> ConfigError:
-        """An error about a field of `Config`, as one about the line that it came from."""
+        """Return an error about a field of `Config` as an error about the line that set it."""
         name = error.field or ""
         return self._error(_FIELDS.get(name, name), str(error).removeprefix(f"{name}: "))
 
@@ -130,7 +130,7 @@ class UserFile:
         try:
             return float(text)
         except ValueError:
-            raise self._error(key, f"{text!r} is no number; give seconds, such as 20") from None
+            raise self._error(key, f"{text!r} is not a number; give seconds, such as 20") from None
 
     def _error(self, key: str, problem: str) -> ConfigError:
         line = self.values[key][0] if key in self.values else None
@@ -168,7 +168,7 @@ def content(path: Path) -> bytes:
 
 
 def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
-    """The known keys of a file, with line number and value."""
+    """Return the known keys of a file, with line number and value."""
     values: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         words = line.split(None, 1)
@@ -186,5 +186,5 @@ def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
 
 def _without_comment(value: str) -> str:
     words = value.split()
-    marked = next((at for at, word in enumerate(words) if word.startswith("#")), len(words))
-    return " ".join(words[:marked])
+    end = next((index for index, word in enumerate(words) if word.startswith("#")), len(words))
+    return " ".join(words[:end])

@@ -474,7 +474,7 @@ async def test_a_name_that_nobody_has(authority: Authority, client: ClientFiles)
 
 @pytest.mark.parametrize("name", ["grid..example.org", "x" * 64 + ".org"])
 def test_a_name_that_is_none(client: ClientFiles, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"url: 'https://{name}' names a host that cannot be"):
+    with pytest.raises(ConfigError, match=f"url: 'https://{name}' names a host that cannot exist"):
         aiomig.grid(url=f"https://{name}", certificate=client.certificate, key=client.key)
 
 

@@ -343,7 +343,9 @@ CONFIGURATION = [
     ),
     Wrong("no configuration", lambda work: Config.load(), ConfigError, ("~/.mig/miguser.conf", "Config(url=", "local")),
     Wrong("a folder for a file", lambda work: Config.load(work), ConfigError, ("cannot be read", "permissions")),
-    config("a URL with a path", "url", "'https://host/wsgi-bin'", "finds its own way", url="https://host/wsgi-bin"),
+    config(
+        "a URL with a path", "url", "'https://host/wsgi-bin'", "knows the paths of MiG", url="https://host/wsgi-bin"
+    ),
     config("a URL without a host", "url", "'https://'", "names no host", url="https://"),
     config("a port that is none", "url", "https://host[:port]", url="https://host:99999"),
     config("a password in the URL", "url", "holds a user name or password", url="https://me:secret@host"),
@@ -357,7 +359,7 @@ CONFIGURATION = [
         "an unknown field",
         lambda: Config("https://x", certificate="c", key="k").replace(certfile="c"),  # type: ignore[arg-type]
         ConfigError,
-        ("certfile", "no field", "certificate, key"),
+        ("certfile", "not a field", "certificate, key"),
         {"field": "certfile"},
     ),
 ]
