@@ -19,7 +19,7 @@ from ._jobs.scope import Scope
 from ._jobs.submit import JobSubmitter, SubmitErrors
 from ._jobs.sweep import Sweep
 from ._jobs.sweep_input import SweepOptions
-from ._jobs.watch import Completed, Waited, Watch, as_jobs, cancel_all, statuses_of, wait_for
+from ._jobs.watch import Completed, Waited, Watch, as_jobs, cancel_all, results_of, statuses_of, wait_for
 from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._backend import Backend
-    from ._core.models import JobStatus, Outcome, Unconfirmed
+    from ._core.models import JobResult, JobStatus, Outcome, Unconfirmed
     from ._core.site import Site
     from ._grid.credential import Credential
     from ._jobs.sweep_input import SweepFields, Template
@@ -218,9 +218,8 @@ class Session:
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
         """Submit a job.
 
-        Local inputs are uploaded into the MiG home first. If it is cancelled, it leaves no job and removes the uploads:
-        it ends when it is known whether the grid made the job, which is then cancelled, or after some 20 seconds.
-        What is not known by then, or was cut off by a crash, is reported by `unconfirmed`.
+        Local inputs are uploaded into the MiG home first. If it is cancelled, it removes the uploads and cancels the
+        job that the grid may have made; what is not known after some 20 seconds is reported by `unconfirmed`.
 
         Args:
             commands: one command line, or several that one bash runs in order; or a `JobSpec`.
@@ -249,11 +248,8 @@ class Session:
             if not report.ok:
                 print(report)
 
-        Before there is a job, a grid tells only the values of ARCHITECTURE and JOBTYPE that it accepts and its runtime
-        environments. For a `Job` that waits in the queue it tells whether it has a resource.
-
         Args:
-            commands: the same as for `submit`; or a job that waits in the queue.
+            commands: the same as for `submit`; or a `Job` in the queue: whether the grid has a resource for it.
             **fields: the other fields of `JobSpec`.
 
         Returns:
@@ -283,19 +279,17 @@ class Session:
             FileNotFoundError: there is no such file.
             SubmitRejected: the grid refuses it.
         """
-        data = Path(path).read_bytes()
         try:
-            text = data.decode("utf-8-sig")
+            text = Path(path).read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise SpecError(
-                [Fault("mrsl", str(path), f"not UTF-8 text at byte {error.start}", "save the file as UTF-8")]
-            ) from error
+            problem = f"not UTF-8 text at byte {error.start}"
+            raise SpecError([Fault("mrsl", str(path), problem, "save the file as UTF-8")]) from error
         return await self.submit(JobSpec.from_mrsl(text))
 
     async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
         """Submit many jobs in as few requests as possible. Inputs that several jobs share are uploaded once.
 
-        If it is cancelled, it cancels the jobs that were made by then.
+        If this is cancelled, the jobs that were made by then are, too.
 
         Example::
 
@@ -318,10 +312,7 @@ class Session:
         return [outcome for outcome in outcomes if isinstance(outcome, Job)]
 
     def sweep(
-        self,
-        template: Template,
-        parameters: Iterable[Any] | AsyncIterable[Any],
-        **options: Unpack[SweepFields],
+        self, template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]
     ) -> Sweep:
         """Submit a job for each of any number of parameters, some at a time, and iterate over the jobs as they end.
 
@@ -357,13 +348,10 @@ class Session:
     async def find_submitted(self, marker: str, *, project: str | None = None) -> list[Job]:
         """Look on a grid for the job of a submit that got no response. Nothing is sent again.
 
-        A server finds jobs only by PROJECT, which holds the marker unless the user set it. If the user set
-        ``project``, the descriptions of the jobs of that project are read; if it is neither given nor in the journal
-        of the session, those of the 1000 newest jobs.
-
         Args:
             marker: `SubmitUnknown.marker` or `Unconfirmed.marker`.
-            project: the ``project`` of the job's description, ``""`` if it had none, ``None`` if you do not know.
+            project: the ``project`` of the job's description, ``""`` if it had none, ``None`` if you do not know: a
+                server finds the job by that, else its marker is looked for among the 1000 newest jobs.
 
         Returns:
             The job, if it was made; the submit then counts as confirmed.
@@ -375,14 +363,12 @@ class Session:
         return [self.job(job_id) for job_id in await self._backend.find_by_marker(marker, project)]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """Return the submits to a grid that may or may not have made a job; look for each on the server now.
+        """Return the submits to a grid whose jobs you may not know; look for each on the server now.
 
-        Their responses were lost (`SubmitUnknown`), or they were cut off: the program was killed, the machine
-        stopped, or the task was cancelled while the server did not respond. They come from the journals of this session
-        and of earlier ones of the same user on the same grid on this machine; other open sessions keep their own.
-
-        Each is reported until `confirm` confirms it or `find_submitted` has found its job. A slow server may still
-        make a job that is not there; after some minutes it will not.
+        Their responses were lost (`SubmitUnknown`), they were cut off by a crash or a cancellation, or their jobs could
+        not be canceled. They come from the journals of this session and of earlier ones of the same user on the same
+        grid on this machine. Each is reported until `confirm` confirms it or `find_submitted` has found its job. A
+        slow server may still make a job that is not there; after some minutes it will not.
 
         Example::
 
@@ -454,6 +440,17 @@ class Session:
     async def statuses(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus]:
         """Return the present statuses of jobs (or ids); see `aiomig.statuses`."""
         return await statuses_of(self._jobs(jobs))
+
+    async def results(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, JobResult]:
+        """Wait for the end of jobs (or ids) and return their results by id, whatever their exit codes are.
+
+        Each result is downloaded once and kept by its `Job`.
+
+        Raises:
+            JobNotFound: there is no such job.
+            GridError: the grid could not be asked for too long.
+        """
+        return await results_of(self._jobs(jobs))
 
     async def cancel(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
         """Cancel jobs (or ids); see `aiomig.cancel`."""

@@ -139,6 +139,26 @@ async def run_to_completion(
     return results[0]
 
 
+async def run_all(function: Callable[[T], Awaitable[object]], items: Iterable[T], *, at_once: int) -> None:
+    """Run a function for each item, some at a time. Raise the first error as it is, without a group."""
+    errors: list[Exception] = []
+    remaining = iter(items)
+
+    async def work() -> None:
+        for item in remaining:
+            try:
+                await function(item)
+            except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
+                errors.append(error)
+                group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(at_once):
+            group.start_soon(work)
+    if errors:
+        raise errors[0]
+
+
 async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
     """Run functions until one of them has ended, then cancel the others. Raise its error as it is, without a group."""
     errors: list[Exception] = []

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .._core.display import html_rows
-from .._core.errors import ActionRefused, FileNotFound, JobNotFound, MigError, PathRefused, ResultsMissing
+from .._core.errors import ActionRefused, JobNotFound, MigError, ResultsMissing
 from .._core.models import JobState
-from .._home.transfer import Meter
+from .._core.validation import is_count
 from .._spec.values import Remote
+from .outputs import arrived_outputs, fetch_outputs
 from .results import job_result, raise_for
 from .tail import Tail
-from .watch import Watch, final_status
+from .watch import Watch, reached_status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from typing import Any
 
     from .._backend import Action, Backend
-    from .._core.models import JobResult, JobStatus, Outcome
+    from .._core.models import FileInfo, JobResult, JobStatus, Outcome
     from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
-    from .._spec.plan import Plan, PlannedOutput
+    from .._spec.plan import Plan
     from .tail import Stream
 
 logger = logging.getLogger("aiomig")
@@ -128,17 +128,22 @@ class Job:
             raise JobNotFound(self.id)
         return status
 
-    async def wait(self) -> JobStatus:
+    async def wait(self, until: JobState | None = None) -> JobStatus:
         """Wait for the end, whatever it is; do not raise if the job failed.
 
+        Args:
+            until: wait only until this state, or a later one, is reached: ``JobState.EXECUTING``.
+
         Returns:
-            The final status.
+            The status then; the final one if ``until`` is not given.
 
         Raises:
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked for too long.
         """
-        return self._result.status if self._result is not None else await final_status(self.backend, self.id)
+        if self._result is not None:
+            return self._result.status
+        return await reached_status(self.backend, self.id, JobState(until or JobState.FINISHED))
 
     async def result(self, *, check: bool = True) -> JobResult:
         """Wait for the end and return the result. It is downloaded once and kept by this `Job`.
@@ -262,7 +267,7 @@ class Job:
             await self.wait()
         return await self._usable_backend.read_stream(self.id, name, 0)
 
-    def tail(self, stream: Stream = "stdout") -> Tail:
+    def tail(self, stream: Stream = "stdout", *, skip: int = 0) -> Tail:
         """Follow what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
 
         Example::
@@ -272,13 +277,16 @@ class Job:
 
         Args:
             stream: ``"stdout"`` or ``"stderr"``.
+            skip: leave out so many lines, which were read before.
 
         Returns:
             An iterator of lines without their ends, which ends with the job.
         """
         if stream not in ("stdout", "stderr"):
             raise ValueError(f"stream={stream!r}: no such stream; use 'stdout' or 'stderr'")
-        return Tail(self.backend, self.id, stream)
+        if skip != 0 and not is_count(skip):
+            raise ValueError(f"skip={skip!r}: not a number of lines; give 0 or more")
+        return Tail(self.backend, self.id, stream, skip)
 
     async def plan(self) -> Plan:
         """Return what was sent to the grid and where the outputs are. Ask once, if this program does not know it.
@@ -313,6 +321,15 @@ class Job:
                 return Remote(output.path, PurePosixPath(name).name)
         names = ", ".join(repr(output.name) for output in self._plan.outputs) or "none"
         raise MigError(f"job {self.id} has no output {name!r}; it has {names}")
+
+    async def outputs(self) -> list[FileInfo]:
+        """Return those declared outputs that are in the MiG home, with their sizes, in the order of the description.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked.
+        """
+        return list((await arrived_outputs(self._owner.files, (await self.plan()).outputs)).values())
 
     async def fetch(
         self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
@@ -368,62 +385,3 @@ class Job:
             await self._owner.files.remove(plan.folder, recursive=True, missing_ok=True)
         if results:
             await self._owner.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
-
-
-class Fetched(NamedTuple):
-    """Outcome of a download: the names of the outputs that arrived and of the others, and the local paths."""
-
-    arrived: list[str]
-    missing: list[str]
-    paths: list[Path]
-
-
-async def fetch_outputs(
-    files: Files, outputs: Iterable[PlannedOutput], folder: Path, progress: Progress | None
-) -> Fetched:
-    """Download the outputs that have a destination and are there.
-
-    Args:
-        files: the home.
-        outputs: the planned outputs of the job.
-        folder: where they go; made if it is missing.
-        progress: called with the bytes done and the bytes in all.
-
-    Raises:
-        PathRefused: a destination leads out of the folder; nothing was downloaded.
-        GridError: the grid failed.
-    """
-    targets = {output: _below(folder, output.destination) for output in outputs if output.destination is not None}
-    sizes: dict[PlannedOutput, int] = {}
-    for output in targets:
-        with suppress(FileNotFound):
-            sizes[output] = (await files.stat(output.path)).size
-    meter = Meter(progress, sum(sizes.values()))
-    for output in sizes:
-        target = targets[output]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await files.get(output.path, target, progress=_part_of(meter))
-    return Fetched(
-        [output.name for output in sizes],
-        [output.name for output in targets if output not in sizes],
-        [targets[output] for output in sizes],
-    )
-
-
-def _part_of(meter: Meter) -> Progress:
-    """Return the progress callback of one download that adds to the meter of all."""
-    before = 0
-
-    def report(done: int, _total: int) -> None:
-        nonlocal before
-        meter.add(done - before)
-        before = done
-
-    return report
-
-
-def _below(folder: Path, name: str) -> Path:
-    """Return a path below a folder; refuse a destination that leads out of it."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise PathRefused(name, "an output's destination leads out of the folder; fetch it by its path in the home")
-    return folder / name

@@ -24,7 +24,7 @@ class Tail:
     again, and loses nothing.
     """
 
-    def __init__(self, backend: Backend, job_id: str, name: Stream) -> None:
+    def __init__(self, backend: Backend, job_id: str, name: Stream, skip: int = 0) -> None:
         self._backend = backend
         self._job_id = job_id
         self._name = name
@@ -35,6 +35,7 @@ class Tail:
         self._rest = b""
         self._lines: list[str] = []
         self._done = False
+        self._skip = skip
 
     def __aiter__(self) -> Tail:
         return self
@@ -62,7 +63,9 @@ class Tail:
         if final and not data:
             whole += self._end_of_attempt()
             self._done = True
-        self._lines = [line.decode("utf-8", "replace") for line in reversed(whole)]
+        skipped = min(self._skip, len(whole))
+        self._skip -= skipped
+        self._lines = [line.decode("utf-8", "replace") for line in reversed(whole[skipped:])]
 
     @property
     def _final(self) -> bool:

@@ -12,17 +12,23 @@ import anyio.lowlevel
 
 from .._core.display import html_rows
 from .._core.errors import JobNotFound, MigError
+from .._core.models import JobState
+from .._core.tasks import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from .._backend import Backend
-    from .._core.models import JobStatus, Outcome
+    from .._core.models import JobResult, JobStatus, Outcome
     from .job import Job
 
 _TURNS = 100
 """Number of statuses after which a loop lets other tasks run."""
+
+
+_LOADED_AT_ONCE = 8
+"""Number of results that are downloaded at the same time."""
 
 
 class Watch:
@@ -105,12 +111,22 @@ class Watch:
         await self.aclose()
 
 
-async def final_status(backend: Backend, job_id: str) -> JobStatus:
-    """Wait for the end of one job. Cancelling this does nothing to the job."""
+_RANKS = {JobState.PARSE: 0, JobState.QUEUED: 1, JobState.FROZEN: 2, JobState.EXECUTING: 3, JobState.RETRY: 3}
+
+
+def _rank(state: JobState) -> int:
+    """Return how far a job has come in a state, as a number."""
+    return 4 if state.is_final else _RANKS.get(state, -1)
+
+
+async def reached_status(backend: Backend, job_id: str, until: JobState) -> JobStatus:
+    """Wait until a job has reached a state, or a later one. Cancelling this does nothing to the job."""
     watch = Watch(backend, [job_id])
     try:
-        while not (status := await anext(watch)).state.is_final:
-            pass
+        status = await anext(watch)
+        # Back in the queue after a failed attempt, it has been EXECUTING.
+        while max(_rank(status.state), 3 if status.attempts else -1) < _rank(until):
+            status = await anext(watch)
     finally:
         watch.close()  # the traceback of an error may keep the object alive
     return status
@@ -195,6 +211,18 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
     finally:
         completed.close()
     return Waited([job for job in jobs if job.id in done], [job for job in jobs if job.id not in done])
+
+
+async def results_of(jobs: Sequence[Job]) -> dict[str, JobResult]:
+    """Wait for jobs and return their results; see `Session.results`."""
+    results: dict[str, JobResult] = {}
+
+    async def load(job: Job) -> None:
+        results[job.id] = await job.result(check=False)
+
+    await wait_for(jobs, "all")
+    await run_all(load, jobs, at_once=_LOADED_AT_ONCE)
+    return {job.id: results[job.id] for job in jobs}
 
 
 async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:

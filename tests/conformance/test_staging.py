@@ -325,3 +325,23 @@ async def test_a_refused_submit_leaves_nothing_in_the_home(mig: aiomig.Session) 
     with pytest.raises((aiomig.SubmitRejected, SpecError)):
         await mig.submit("true", inputs=[(b"x", "x")], vgrids=["NoSuchVGrid"])
     assert await private_folders(mig) == before
+
+
+async def test_which_outputs_have_arrived(mig: aiomig.Session) -> None:
+    job = await mig.submit("echo 1 > a; printf 12345 > b", outputs=["b", ("a", "kept/a"), "never made"])
+    await job.wait()
+    for handle in (job, mig.job(job.id)):
+        assert [info.size for info in await handle.outputs()] == [5, 2]
+
+
+async def test_the_results_of_many_are_downloaded_once(mig: aiomig.Session) -> None:
+    jobs = await mig.submit_many([f"echo {n}; (exit {n})" for n in range(3)])
+    results = await mig.results([*jobs, jobs[0]])
+    assert list(results) == [job.id for job in jobs]
+    assert [(result.stdout, result.exit_code) for result in results.values()] == [("0\n", 0), ("1\n", 1), ("2\n", 2)]
+    assert all([await job.result(check=False) is results[job.id] for job in jobs])
+    assert [await job.stdout() for job in jobs] == ["0\n", "1\n", "2\n"]
+    assert (await mig.results(jobs[1].id))[jobs[1].id] == results[jobs[1].id]
+    assert await mig.results([]) == {}
+    with pytest.raises(aiomig.JobNotFound):
+        await mig.results([jobs[0], "0_0"])

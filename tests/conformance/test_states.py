@@ -46,6 +46,19 @@ async def test_a_job_goes_through_its_states(mig: aiomig.Session) -> None:
     assert seen[-1] is FINISHED
 
 
+async def test_waiting_for_a_state_returns_when_it_or_a_later_one_is_reached(mig: aiomig.Session, gate: Gate) -> None:
+    job = await mig.submit(gate.command)
+    for early in (JobState.PARSE, JobState.QUEUED):
+        assert not (await job.wait(until=early)).state.is_final
+    gate.open()
+    assert (await job.wait(until=EXECUTING)).state in (EXECUTING, FINISHED)
+    assert (await job.wait()).state is FINISHED
+    for late in (JobState.QUEUED, EXECUTING, FINISHED, JobState.CANCELED):
+        assert (await job.wait(until=late)).state is FINISHED
+    with pytest.raises(ValueError, match="RUNNING"):
+        await job.wait(until="RUNNING")  # type: ignore[arg-type]
+
+
 @pytest.mark.job("true")
 async def test_times_are_in_utc_and_in_order(job: aiomig.Job) -> None:
     status = await job.wait()

@@ -128,3 +128,17 @@ async def test_there_are_two_streams(mig: aiomig.Session) -> None:
 async def test_output_that_is_asked_for_early_is_empty(waiting: Callable[[str], Awaitable[aiomig.Job]]) -> None:
     job = await waiting("echo x")
     assert (await job.stdout(wait=False), await job.stderr_bytes(wait=False)) == ("", b"")
+
+
+async def test_lines_that_were_read_before_are_left_out(mig: aiomig.Session, gate: Gate) -> None:
+    job = await mig.submit(["echo one; echo two", gate.command, "echo three"])
+    read = [await anext(job.tail())]
+    again = job.tail(skip=len(read))
+    assert await anext(again) == "two"
+    gate.open()
+    assert [line async for line in again] == ["three"]
+    assert [line async for line in job.tail(skip=2)] == ["three"]
+    assert [line async for line in job.tail(skip=9)] == []
+    for skip in (-1, 1.5, True):
+        with pytest.raises(ValueError, match="skip"):
+            job.tail(skip=skip)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 
 import aiomig
 from aiomig import PathRefused
-from aiomig._jobs.job import fetch_outputs
+from aiomig._jobs.outputs import fetch_outputs
 from aiomig._spec.plan import PlannedOutput
 
 if TYPE_CHECKING:
