@@ -1,6 +1,6 @@
 """``python -m aiomig.testing``: a `FakeGrid` over TLS, controlled by lines of JSON on standard input.
 
-Its first line on standard output says where it is. It ends when its standard input does.
+Its first line of output is its address as JSON. It ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _READ = 1 << 16
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m aiomig.testing", description=__doc__)
     parser.add_argument("--home", help="the folder of the user's home")
-    parser.add_argument("--slots", type=int, default=2, help="jobs run at once")
+    parser.add_argument("--slots", type=int, default=2, help="how many jobs run at once")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--finish-after", type=float, help="end jobs well after so many seconds, unrun")
+    parser.add_argument("--finish-after", type=float, help="end jobs after so many seconds without running them")
     return parser.parse_args(arguments)
 
 

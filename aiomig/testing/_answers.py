@@ -1,4 +1,4 @@
-"""Finds what a request asks for, and what has to be right before it is done."""
+"""Finds the operation of a request, checks what it must fulfil, and answers it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         for operation in module.OPERATIONS
     }
 )
-"""Everything that the server can do."""
+"""All operations of the server by name."""
 
 _PROGRAMS = {"wsgi-bin": "wsgi-bin", "cgi-bin": "cgi-bin", "cgi-cert": "cgi-bin"}
 _JOB_OPERATIONS = frozenset(
@@ -52,7 +52,7 @@ _EXEMPT = ("curl", "xmlrpc", "python-xmlrpc", "jsonrpc")  # docs/protocol.md#csr
 
 
 class Answers:
-    """Answers requests, without waiting for anything.
+    """Answers requests, without waiting.
 
     Args:
         site: how the server is set up.
@@ -68,7 +68,7 @@ class Answers:
         self._token = token
 
     def act(self, name: str, request: Request) -> Response:
-        """Does what a request asks for, at once."""
+        """Carry out a request at once."""
         home = self._homes.get(request.client)
         program, _, script = request.path.lstrip("/").partition("/")
         if program in _PROGRAMS and script.endswith(".py"):
@@ -77,10 +77,10 @@ class Answers:
             return _static.get(request, home, request.path.removeprefix(_static.PREFIX))
         if request.path == "/":
             return _static.root()
-        for user, each in self._homes.items():
-            if request.path.startswith(f"/{each.name}/"):
-                owner = each if user == request.client else None
-                return _static.get(request, owner, request.path.removeprefix(f"/{each.name}/"))
+        for user, user_home in self._homes.items():
+            if request.path.startswith(f"/{user_home.name}/"):
+                owner = user_home if user == request.client else None
+                return _static.get(request, owner, request.path.removeprefix(f"/{user_home.name}/"))
         return page(404)
 
     def _operate(self, program: str, name: str, request: Request, home: Home | None) -> Response:
@@ -103,7 +103,7 @@ class Answers:
             headers=request.headers,
             now=self._jobs.now,
             as_json=any(field.name == "output_format" and field.text == "json" for field in fields),
-            token=lambda each: self._token(each, request.client),
+            token=lambda operation: self._token(operation, request.client),
         )
         self._answer(call, operation, home)
         return call.response()
@@ -143,7 +143,7 @@ class Answers:
             return False
         if self._site.csrf in ("MINIMAL", "WARN"):
             return True
-        token = next((each.text for each in reversed(call.fields) if each.name == "_csrf"), "")
+        token = next((field.text for field in reversed(call.fields) if field.name == "_csrf"), "")
         agent = call.headers.get("user-agent", "").lower()
         if self._site.csrf == "MEDIUM" and agent.startswith(_EXEMPT) and token in ("", "AllowMe"):
             return True
@@ -151,7 +151,7 @@ class Answers:
 
 
 def operation_of(path: str) -> str:
-    """The operation behind the path of a request."""
+    """Return the operation that the path of a request names."""
     program, _, name = path.lstrip("/").partition("/")
     if program in _PROGRAMS:
         return name.removesuffix(".py")
@@ -159,7 +159,7 @@ def operation_of(path: str) -> str:
 
 
 def refusal(request: Request) -> Response | None:
-    """What the web server itself does not take (docs/protocol.md#connections)."""
+    """Return the web server's own refusal, or ``None`` (docs/protocol.md#connections)."""
     if "chunked" in request.headers.get("transfer-encoding", "").lower():
         return page(411, close=True)
     line = f"{request.method} {request.path}{'?' if request.query else ''}{request.query} HTTP/1.1"

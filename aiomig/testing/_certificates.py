@@ -33,7 +33,7 @@ class ClientFiles:
 
 
 class Authority:
-    """Makes certificates, by trustme.
+    """Issues certificates, with trustme.
 
     Args:
         folder: where the files go; made where it is missing.
@@ -49,11 +49,11 @@ class Authority:
         self._folder = folder
         self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.file: Path = folder / "ca.pem"
-        """The authority's own certificate, by which clients know the server."""
+        """The authority's own certificate, by which clients verify the server."""
         self._authority.cert_pem.write_to_path(str(self.file))
 
     def server_context(self, host: str) -> ssl.SSLContext:
-        """What the server needs to listen, and to ask every client for a certificate of this authority."""
+        """Return a TLS context for a server that requires a certificate of this authority from every client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._authority.issue_cert(host, "localhost", "127.0.0.1", "::1").configure_cert(context)
@@ -70,7 +70,7 @@ class Authority:
         not_after: datetime | None = None,
         intermediate: bool = False,
     ) -> ClientFiles:
-        """Makes a certificate for a user.
+        """Issue a certificate for a user.
 
         Args:
             user: the distinguished name in the slash form.
@@ -99,7 +99,7 @@ class Authority:
             builder = builder.add_extension(extension.value, extension.critical)
         signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         files = ClientFiles(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        chain = (signed.public_bytes(serialization.Encoding.PEM), *(each.bytes() for each in made.cert_chain_pems[1:]))
+        chain = (signed.public_bytes(serialization.Encoding.PEM), *(pem.bytes() for pem in made.cert_chain_pems[1:]))
         files.certificate.write_bytes(b"".join(chain))
         files.key.write_bytes(made.private_key_pem.bytes())
         files.key.chmod(0o600)
@@ -124,7 +124,7 @@ def _name(user: str) -> x509.Name:
 
 
 def slash_form(certificate: object) -> str:
-    """The distinguished name in what `ssl.SSLObject.getpeercert` gives, as Apache hands it on."""
+    """Return the distinguished name of a result of `ssl.SSLObject.getpeercert`, as Apache writes it."""
     subject = certificate.get("subject", ()) if isinstance(certificate, dict) else ()
     return "".join(f"/{_SHORT.get(kind, kind)}={_escaped(value)}" for part in subject for kind, value in part)
 

@@ -1,4 +1,4 @@
-"""How a `FakeGrid` misbehaves, when it is told to."""
+"""The ways in which a `FakeGrid` misbehaves if a test wants it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Fault:
     size: int
 
     def answer(self, request: Request, operation: str, response: Response | None) -> Response | None:
-        """What is answered instead; ``None`` where the server's own answer stands.
+        """Return the response to send instead, or ``None`` for the server's own response.
 
         Args:
             request: what was asked.
@@ -93,7 +93,7 @@ class Fault:
         if self.kind == "truncate":
             return replace(response, cut=min(self.size, max(len(response.body) - 1, 0)), close=True)
         if self.kind == "content-type":
-            others = tuple(each for each in response.headers if each[0] != "Content-Type")
+            others = tuple(header for header in response.headers if header[0] != "Content-Type")
             return replace(response, headers=(*others, ("Content-Type", "text/plain")))
         body = response.body
         if isinstance(body, FilePart) or not body.startswith(b"[{"):
@@ -102,7 +102,7 @@ class Fault:
 
 
 class Faults:
-    """What a `FakeGrid` is to do wrong: `add` to it, `clear` it."""
+    """The faults of a `FakeGrid`: `add` one, or `clear` all."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -120,7 +120,7 @@ class Faults:
         location: str = "",
         size: int = 0,
     ) -> None:
-        """Makes the server misbehave.
+        """Make the server misbehave.
 
         Args:
             operation: the operation, such as ``"submitfields"``; ``"cert_redirect"`` for downloads; ``"*"`` for any.
@@ -159,12 +159,12 @@ class Faults:
         self._faults.append(Fault(operation, kind, chosen, skip, times, seconds, retry, location, size))
 
     def clear(self) -> None:
-        """Forgets everything that was added."""
+        """Remove all faults."""
         self._faults.clear()
 
     def take(self, operation: str) -> list[Fault]:
-        """The faults for one request of an operation, which are thereby used once."""
-        found: list[Fault] = []
+        """Return the faults for one request of an operation; each is used once by that."""
+        taken: list[Fault] = []
         for fault in self._faults:
             if fault.operation not in (operation, "*") or fault.left == 0:
                 continue
@@ -173,5 +173,5 @@ class Faults:
                 continue
             if fault.left is not None:
                 fault.left -= 1
-            found.append(fault)
-        return found
+            taken.append(fault)
+        return taken

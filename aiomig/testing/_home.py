@@ -1,4 +1,4 @@
-"""A user's home on the server: paths, patterns and what a listing says of an entry."""
+"""A user's home on the server: paths, patterns and the entries of listings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HIDDEN = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash", ".aiomig"})
-"""What the server neither shows nor lets anyone touch (docs/protocol.md#hidden-names), and the state of the engine."""
+"""Names that the server hides and protects (docs/protocol.md#hidden-names), and the state of the local engine."""
 
 _MAGIC = re.compile("[*?]")
 
@@ -34,7 +34,7 @@ class Home:
         self.name = name
 
     def place(self, path: str) -> Path | None:
-        """Where a path lies; ``None`` where it leaves the home or is hidden."""
+        """Return the place of a path; ``None`` if it leaves the home or is hidden."""
         clean = posixpath.normpath(path.lstrip("/") or ".")
         parts = clean.split("/")
         if parts[0] == ".." or HIDDEN.intersection(parts) or "\0" in path:
@@ -46,17 +46,17 @@ class Home:
         return self.root / clean
 
     def find(self, pattern: str) -> list[str]:
-        """The paths that are there and match a pattern of ``*`` and ``?``, sorted; links out are left out."""
+        """Return the existing paths that match a pattern of ``*`` and ``?``, sorted, without links that lead out."""
         clean = posixpath.normpath(pattern.lstrip("/") or ".")
         if not _MAGIC.search(clean):
             place = self.place(clean)
             return [clean] if place is not None and place.exists() else []
         if clean.split("/")[0] == "..":
             return []
-        found = [""]
+        paths = [""]
         for part in clean.split("/"):
-            found = [path for folder in found for path in self._expand(folder, part)]
-        return [path for path in found if (place := self.place(path)) is not None and place.exists()]
+            paths = [path for folder in paths for path in self._expand(folder, part)]
+        return [path for path in paths if (place := self.place(path)) is not None and place.exists()]
 
     def _expand(self, folder: str, part: str) -> Iterator[str]:
         place = self.root / folder
@@ -71,7 +71,7 @@ class Home:
                 yield posixpath.join(folder, name)
 
     def names(self, path: str, *, hidden: bool) -> list[str]:
-        """The names in a folder."""
+        """Return the names in a folder."""
         return [
             name
             for name in sorted(os.listdir(self.root / path))
@@ -82,17 +82,17 @@ class Home:
         ]
 
     def entry(self, path: str, flags: str, name: str = "") -> dict[str, Any]:
-        """What ``ls`` and its like say of one path."""
+        """Return the entry of a path in a listing."""
         place = self.root / path
         status = place.stat()
         is_dir = stat.S_ISDIR(status.st_mode)
-        shown = posixpath.basename(path) if not name and path != "." else name or path
+        display_name = posixpath.basename(path) if not name and path != "." else name or path
         folder = path if is_dir else posixpath.dirname(path)
         trash = path == "Trash" and place.is_symlink()
         entry: dict[str, Any] = {
             "object_type": "direntry",
             "type": "directory" if is_dir else "file",
-            "name": shown,
+            "name": display_name,
             "rel_path": path,
             "rel_path_enc": quote(path),
             "rel_dir_enc": quote(folder),

@@ -1,4 +1,4 @@
-"""The jobs of the server: their records, and what becomes of them as time passes. No I/O, no tasks.
+"""The jobs of the server: their records, and their lives as time passes. No I/O, no tasks.
 
 What is to happen later is kept in a queue of events and carried out when somebody looks, with the time at which it
 was due. So a test with virtual time sees the same as one that waits.
@@ -65,24 +65,24 @@ class Job:
     live: dict[str, bytes] = field(default_factory=dict)
     live_asked: float | None = None
 
-    def shown(self, *, verbose: bool) -> dict[str, Any]:
-        """The object of ``jobstatus``."""
-        found: dict[str, Any] = {
+    def status_row(self, *, verbose: bool) -> dict[str, Any]:
+        """Return the object of ``jobstatus``."""
+        row: dict[str, Any] = {
             "object_type": "job",
             "job_id": self.id,
             "status": self.word or self.state,
         }
         if self.state == "FINISHED":
-            found["verified"] = self.verified
-        found |= {f"{name}_timestamp": stamp(self.times[name]) for name in _TIMES if name in self.times}
+            row["verified"] = self.verified
+        row |= {f"{name}_timestamp": stamp(self.times[name]) for name in _TIMES if name in self.times}
         if "schedule" in self.times:
-            found |= {"schedule_hint": "STAY", "schedule_hits": 0, "expected_delay": 0}
+            row |= {"schedule_hint": "STAY", "schedule_hits": 0, "expected_delay": 0}
         if verbose:
-            found["execute"] = "; ".join(self.description.lines("EXECUTE"))[:256]
+            row["execute"] = "; ".join(self.description.lines("EXECUTE"))[:256]
             if "executing" in self.times:
-                found |= {"resource": RESOURCE, "vgrid": self.vgrid}
-        found["execution_histories"] = self._histories() if verbose else []
-        return found
+                row |= {"resource": RESOURCE, "vgrid": self.vgrid}
+        row["execution_histories"] = self._histories() if verbose else []
+        return row
 
     @property
     def vgrid(self) -> str:
@@ -94,21 +94,21 @@ class Job:
             {
                 "execution_history": {
                     "object_type": "execution_history",
-                    "queued": stamp(each.queued),
-                    "executing": stamp(each.executing),
+                    "queued": stamp(attempt.queued),
+                    "executing": stamp(attempt.executing),
                     "resource": "HIDDEN",
                     "vgrid": self.vgrid,
-                    "failed": stamp(each.failed),
-                    "failed_message": each.reason,
+                    "failed": stamp(attempt.failed),
+                    "failed_message": attempt.reason,
                 },
                 "count": number,
             }
-            for number, each in enumerate(self.histories)
+            for number, attempt in enumerate(self.histories)
         ]
 
 
 def stamp(seconds: float) -> str:
-    """A time as the server writes it: UTC, C style, no zone."""
+    """Return a time as the server writes it: UTC, C style, without a zone."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %d %H:%M:%S %Y")
 
 
@@ -134,11 +134,11 @@ class Jobs:
         self._numbers = count()
 
     def number(self) -> int:
-        """The next number; refused descriptions use one up, too (docs/protocol.md#job-ids)."""
+        """Return the next number. Refused descriptions use one up too (docs/protocol.md#job-ids)."""
         return next(self._numbers)
 
     def make(self, user: str, description: Description) -> Job:
-        """A new job, in the state PARSE."""
+        """Create a job, in the state PARSE."""
         number = self.number()
         at = datetime.fromtimestamp(self.now, UTC)
         job_id = f"{number}_{at.month}_{at.day}_{at.year}__{at.hour}_{at.minute}_{at.second}_{self.site.server_id}"
@@ -153,27 +153,27 @@ class Jobs:
             self.queue(job)
 
     def later(self, delay: float, act: Callable[[], object], *, is_news: bool = True) -> None:
-        """Lets something happen after so many seconds; ``is_news`` where someone may be waiting for it."""
+        """Call a function after some seconds; ``is_news`` says that somebody may be waiting for it."""
         heapq.heappush(self._events, (self.now + delay, next(self._order), act, is_news))
 
     def advance(self, now: float) -> None:
-        """Lets happen what was due until now."""
+        """Move the clock on, and call what is due."""
         while self._events and self._events[0][0] <= now:
             self.now, _, act, _ = heapq.heappop(self._events)
             act()
         self.now = max(now, self.now)
 
     def next_due(self) -> float | None:
-        """Seconds until something is due, or ``None`` where nothing is."""
+        """Return the seconds until something is due; ``None`` if nothing is."""
         return max(self._events[0][0] - self.now, 0.0) if self._events else None
 
     def next_news(self) -> float | None:
-        """Seconds until the next event that someone may be waiting for; ``None`` where there is none."""
-        due = min((each[0] for each in self._events if each[3]), default=None)
+        """Return the seconds until the next event that somebody may be waiting for; ``None`` if there is none."""
+        due = min((event[0] for event in self._events if event[3]), default=None)
         return None if due is None else max(due - self.now, 0.0)
 
     def find(self, user: str, pattern: str) -> list[Job]:
-        """A user's jobs whose ids match a pattern, in the order of their numbers."""
+        """Return the jobs of a user with ids that match a pattern, in the order of their numbers."""
         exact = self.records.get(pattern)
         if exact is not None:
             return [exact] if exact.user == user else []
@@ -183,7 +183,7 @@ class Jobs:
     # -- what may happen to a job
 
     def set(self, job: Job, state: str) -> None:
-        """Gives a job another state; one that has ended keeps its own."""
+        """Set the state of a job, unless it has ended."""
         if job.state in FINAL:
             return
         job.state = state
@@ -193,7 +193,7 @@ class Jobs:
         self.changed(job)
 
     def queue(self, job: Job) -> None:
-        """Puts a job into the queue."""
+        """Put a job into the queue."""
         if job.state in FINAL:
             return
         job.times["queued"] = self.now
@@ -208,7 +208,7 @@ class Jobs:
             self.set(job, "EXPIRED")
 
     def execute(self, job: Job) -> None:
-        """Hands a job to a resource."""
+        """Let a resource take a job."""
         if job.state in FINAL or job.state == "FROZEN":
             return
         job.times.setdefault("queued", self.now)
@@ -217,7 +217,7 @@ class Jobs:
         self.set(job, "EXECUTING")
 
     def fail(self, job: Job, reason: str, *, again: bool) -> None:
-        """Ends an attempt without results: back into the queue, or FAILED."""
+        """End an attempt without results: put the job back into the queue, or set it to FAILED."""
         if job.state in FINAL:
             return
         if job.state != "EXECUTING":
@@ -229,20 +229,20 @@ class Jobs:
             self.set(job, "FAILED")
 
     def attempts_left(self, job: Job) -> bool:
-        """Whether a failed job is tried again."""
+        """Return whether a failed job is tried again."""
         retries = job.description.lines("RETRIES")
         return len(job.histories) < (int(retries[-1]) if retries else self.site.retries)
 
     def act(self, action: str, job: Job) -> dict[str, Any]:
-        """Cancels, freezes or thaws; the object of ``jobaction``."""
+        """Cancel, freeze or thaw a job; return the object of ``jobaction``."""
         before = job.state
-        found = {"object_type": "changedstatusjob", "job_id": job.id, "oldstatus": before}
+        row = {"object_type": "changedstatusjob", "job_id": job.id, "oldstatus": before}
         if before not in FROM[action]:
             states = " or ".join(FROM[action])
-            return {**found, "message": f"You can only {action} jobs with status: {states}."}
+            return {**row, "message": f"You can only {action} jobs with status: {states}."}
         if action == "thaw":
             self.queue(job)
         else:
             self.set(job, TO[action])
         # What it made of the job, which may run again by now.
-        return {**found, "newstatus": TO[action]}
+        return {**row, "newstatus": TO[action]}

@@ -1,4 +1,4 @@
-"""mRSL as the server reads it, with its words on what is wrong (docs/protocol.md#mrsl-syntax).
+"""Reads mRSL as the server does, with its messages on faults (docs/protocol.md#mrsl-syntax).
 
 Written apart from `aiomig._spec.mrsl`, so that one checks the other.
 """
@@ -70,11 +70,11 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9.\-_+@%]{1,255}")
 
 
 class Refused(Exception):
-    """The description is refused; its text is the server's message."""
+    """The server refuses a description; the text is its message."""
 
 
 def parse(text: str, site: Site) -> Description:
-    """Reads a description.
+    """Read a description.
 
     Raises:
         Refused: the server would not take it.
@@ -83,17 +83,17 @@ def parse(text: str, site: Site) -> Description:
     faults: list[str] = []
     for head, lines in _blocks(text):
         keyword = head.replace(":", "").upper().strip()
-        known = KEYWORDS.get(keyword)
-        if known is None:
+        rule = KEYWORDS.get(keyword)
+        if rule is None:
             faults.append(f"unknown keyword: {keyword}\n")
-        elif known.shape == "lines":
+        elif rule.shape == "lines":
             sections.setdefault(keyword, []).extend(lines)
         else:
             sections[keyword] = lines  # where it comes again the last one counts
     if not sections.get("EXECUTE"):
         faults.append("REQUIRED keyword EXECUTE was not found in your file!")
     for keyword, lines in sections.items():
-        faults += [_type_error(keyword, lines, wrong, site) for wrong in _wrongs(keyword, lines, site)]
+        faults += [_type_error(keyword, lines, problem, site) for problem in _problems(keyword, lines, site)]
     if faults:
         raise Refused(f"{_FAILED}Parse failed (typecheck) {''.join(faults)}")
     _check_site(sections, site)
@@ -108,16 +108,16 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
             yield lines[0], [value for value in values if value]
 
 
-def _wrongs(keyword: str, lines: Sequence[str], site: Site) -> Iterator[str]:
-    known = KEYWORDS[keyword]
+def _problems(keyword: str, lines: Sequence[str], site: Site) -> Iterator[str]:
+    rule = KEYWORDS[keyword]
     for line in lines:
-        if wrong := stray(line, known.characters):
-            yield f"invalid data value: {wrong}"
-        if known.transfers and (len(items := line.split(" ")) > 2 or "" in items):
+        if problem := stray(line, rule.characters):
+            yield f"invalid data value: {problem}"
+        if rule.transfers and (len(items := line.split(" ")) > 2 or "" in items):
             yield f"{keyword} entries must contain 1 or 2 space-separated items"
-    if known.shape == "number" and (len(lines) != 1 or not lines[0].lstrip("-").isdigit()):
+    if rule.shape == "number" and (len(lines) != 1 or not lines[0].lstrip("-").isdigit()):
         yield "requires an integer"
-    elif known.shape == "text" and len(lines) > 1:
+    elif rule.shape == "text" and len(lines) > 1:
         yield "requires a single value"
     yield from _choices(keyword, lines, site)
 
@@ -133,7 +133,7 @@ def _choices(keyword: str, lines: Sequence[str], site: Site) -> Iterator[str]:
         yield "requires KEY=VALUE lines"
 
 
-def _type_error(keyword: str, lines: Sequence[str], wrong: str, site: Site) -> str:
+def _type_error(keyword: str, lines: Sequence[str], problem: str, site: Site) -> str:
     supplied = "\n".join(lines)
     description = _DESCRIPTIONS.get(keyword, f"The value of {keyword}")
     example = _EXAMPLES.get(keyword, "")
@@ -144,7 +144,7 @@ def _type_error(keyword: str, lines: Sequence[str], wrong: str, site: Site) -> s
         )
     return f"""<table border=1>
     <tr><td>Keyword</td><td>{keyword}</td></tr>
-    <tr><td>Error</td><td>{wrong}</td></tr>
+    <tr><td>Error</td><td>{problem}</td></tr>
     <tr><td>You supplied</td><td>{supplied}</td></tr>
     <tr><td>Keyword example</td><td>{example}</td></tr>
     <tr><td>Keyword description</td><td>{description}</td></tr>
@@ -152,7 +152,7 @@ def _type_error(keyword: str, lines: Sequence[str], wrong: str, site: Site) -> s
 
     <!-- ****** INFORMATION ABOUT THE TYPE ERROR IN TEXT FORMAT ******
     Keyword: {keyword}
-    Error: {wrong}
+    Error: {problem}
     You supplied: {supplied}
     Keyword example: {example}
     Keyword description: {description}
@@ -162,9 +162,9 @@ def _type_error(keyword: str, lines: Sequence[str], wrong: str, site: Site) -> s
 
 
 def _check_site(sections: Mapping[str, Sequence[str]], site: Site) -> None:
-    known = {name.upper() for name in site.runtime_environments}
+    environments = {name.upper() for name in site.runtime_environments}
     for name in sections.get("RUNTIMEENVIRONMENT", ()):
-        if name.upper() not in known:
+        if name.upper() not in environments:
             raise Refused(
                 f"{_FAILED}You have specified a non-nexisting runtime\n"
                 f"environment '{name}', therefore the job can not be run on any resources."
@@ -176,8 +176,8 @@ def _check_site(sections: Mapping[str, Sequence[str]], site: Site) -> None:
             )
 
 
-def shown(description: Description, site: Site) -> list[str]:
-    """The lines of ``mrslview``: all that counts, unescaped, each with its line end."""
+def view_lines(description: Description, site: Site) -> list[str]:
+    """Return the lines of ``mrslview``: the effective values, unescaped, each with its line end."""
     numbers = {"NODECOUNT": "1", "CPUCOUNT": "1", "CPUTIME": "600", "MEMORY": "64"}
     defaults = {
         **{keyword: (value,) for keyword, value in numbers.items()},

@@ -1,4 +1,4 @@
-"""What all operations of the server share: their parameters, their objects and the refusals that come first."""
+"""What all operations of the server have in common: parameters, objects, and the refusals that come first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ._home import Home
-    from ._jobs import Jobs
+    from ._jobs import Job, Jobs
     from ._site import Site
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -54,25 +54,25 @@ class Parameter:
 
 
 def stray(text: str, characters: Characters) -> str | None:
-    """The server's words on the first character that it does not take; ``None`` where it takes all."""
+    """Return the server's message on the first character that it refuses; ``None`` if it takes all."""
     if characters == "any":
         return None
     if characters == "text":
-        bad = next((each for each in text if each in "<>"), None)
+        bad = next((character for character in text if character in "<>"), None)
         return None if bad is None else f"found invalid character: {bad!r}"
     allowed = _ALLOWED[characters]
     letters = characters in ("path", "pattern")
-    for each in unicodedata.normalize("NFC", text) if letters else text:
-        if each in allowed or (letters and unicodedata.category(each) in ("Lu", "Ll", "Lt")):
+    for character in unicodedata.normalize("NFC", text) if letters else text:
+        if character in allowed or (letters and unicodedata.category(character) in ("Lu", "Ll", "Lt")):
             continue
-        if characters == "message" and each.isalpha() and "À" <= each <= "ÿ":
+        if characters == "message" and character.isalpha() and "À" <= character <= "ÿ":
             continue
-        return f"found invalid character: {each!r} (allowed: {allowed})"
+        return f"found invalid character: {character!r} (allowed: {allowed})"
     return None
 
 
 class Operate(Protocol):
-    """What an operation does."""
+    """Carries out a call of an operation."""
 
     def __call__(self, call: Call, /) -> None: ...
 
@@ -106,7 +106,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Call:
-    """One call of an operation, and the answer that it builds up."""
+    """One call of an operation, and the answer as far as it is built."""
 
     operation: Operation
     site: Site
@@ -126,14 +126,14 @@ class Call:
     header: str | None = None
 
     def all(self, name: str) -> list[str]:
-        """All values of a parameter, or its default."""
-        found = [each.text for each in self.fields if each.name == name and each.filename is None]
-        if not found:
-            found = next((list(each.default) for each in self.operation.parameters if each.name == name), [])
-        return found
+        """Return all values of a parameter, or its default."""
+        values = [sent.text for sent in self.fields if sent.name == name and sent.filename is None]
+        if not values:
+            values = next((list(rule.default) for rule in self.operation.parameters if rule.name == name), [])
+        return values
 
     def last(self, name: str) -> str:
-        """The last value of a parameter; empty where there is none."""
+        """Return the last value of a parameter, or empty text."""
         values = self.all(name)
         return values[-1] if values else ""
 
@@ -143,7 +143,7 @@ class Call:
         return "".join(self.all("flags"))
 
     def add(self, object_type: str, **values: object) -> dict[str, Any]:
-        """Adds an object to the answer."""
+        """Add an object to the answer."""
         self.objects.append({"object_type": object_type, **values})
         return self.objects[-1]
 
@@ -159,41 +159,49 @@ class Call:
                 self.missing(pattern)
             yield from paths
 
+    def matching_jobs(self) -> Iterator[Job]:
+        """Yield the jobs that match the patterns of ``job_id``; report patterns without a match."""
+        for pattern in self.all("job_id"):
+            jobs = self.jobs.find(self.client, "*" if pattern == "ALL" else pattern)
+            if not jobs:
+                self.error(f"{pattern}: You do not have any matching job IDs!")
+            yield from jobs
+
     def text(self, text: str) -> None:
-        """Says something."""
+        """Add a text."""
         self.add("text", text=text)
 
     def error(self, text: str) -> None:
-        """Says what went wrong."""
+        """Add an error."""
         self.add("error_text", text=text)
 
     def missing(self, name: str) -> None:
-        """Says that a path is not there."""
+        """Report that a path does not exist."""
         self.add("file_not_found", name=name)
 
     def verbose(self) -> None:
-        """Says which flags count, as flag ``v`` asks."""
+        """Report the flags if flag ``v`` asks for it."""
         if "v" in self.flags:
             self.text(f"{self.operation.name} using flag: v")
 
     def check(self) -> bool:
-        """Whether the parameters are as the operation wants them; else it says so (docs/protocol.md#parameters)."""
-        known = {each.name: each for each in self.operation.parameters}
+        """Return whether the parameters are right; else report what is wrong (docs/protocol.md#parameters)."""
+        parameters = {parameter.name: parameter for parameter in self.operation.parameters}
         complaints: list[str] = []
-        for each in self.fields:
-            if each.name in ("output_format", "_csrf", "_"):
-                wrong = stray(each.text, "word") if each.name == "output_format" else None
-            elif each.name not in known:
-                wrong = None if self.operation.lax else f"unexpected field: {each.name}"
-            elif each.filename is not None:
+        for sent in self.fields:
+            if sent.name in ("output_format", "_csrf", "_"):
+                complaint = stray(sent.text, "word") if sent.name == "output_format" else None
+            elif sent.name not in parameters:
+                complaint = None if self.operation.lax else f"unexpected field: {sent.name}"
+            elif sent.filename is not None:
                 continue
             else:
-                wrong = self._complaint(known[each.name], each.text)
-            if wrong:
-                complaints.append(f"{each.name}: {each.text}: {wrong}")
-        given = {each.name for each in self.fields if each.filename is None}
+                complaint = self._complaint(parameters[sent.name], sent.text)
+            if complaint:
+                complaints.append(f"{sent.name}: {sent.text}: {complaint}")
+        names = {sent.name for sent in self.fields if sent.filename is None}
         for parameter in self.operation.parameters:
-            if parameter.required and parameter.name not in given:
+            if parameter.required and parameter.name not in names:
                 name = parameter.name
                 complaints += [f"{name}: {name[0]}: {name[1]}", f"{name}: is required but missing: "]
         for complaint in complaints:
@@ -205,15 +213,15 @@ class Call:
 
     @staticmethod
     def _complaint(parameter: Parameter, text: str) -> str | None:
-        wrong = stray(text, parameter.characters)
-        if wrong is None and parameter.limits is not None:
+        complaint = stray(text, parameter.characters)
+        if complaint is None and parameter.limits is not None:
             low, high = parameter.limits
             if not low <= int(text) <= high:
                 return f"{parameter.name}: out of range"
-        return wrong
+        return complaint
 
     def crash(self) -> None:
-        """Answers as an operation does that broke down."""
+        """Answer as an operation that crashed."""
         self.objects.clear()
         self.title, self.header = "Runtime Error", "Internal Error"
         self.add(

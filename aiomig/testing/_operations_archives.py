@@ -38,15 +38,15 @@ def _pack(call: Call) -> None:
     if place is None or not place.parent.is_dir():
         call.error(f"Invalid destination ({dst} expands to an illegal path)")
         return
-    sources = [posixpath.join(here, each) for each in call.all("src")]
+    sources = [posixpath.join(here, pattern) for pattern in call.all("src")]
     mode = _mode(dst)
     if mode is None:
         call.error(f"Error: Unknown/unsupported archive format: {dst}")
     for source in sources if mode is not None else ():
-        found = call.home.find(source)
-        if not found:
+        paths = call.home.find(source)
+        if not paths:
             call.error(f"{call.operation.name}: cannot pack '{source}': no valid src paths")
-        for path in found:
+        for path in paths:
             # The archive is opened anew for each source: only the last survives (docs/protocol.md#archives).
             place.write_bytes(_archive(call, mode or "", path))
             call.text(f"Added {path} to {target}")
@@ -57,7 +57,7 @@ def _pack(call: Call) -> None:
 def _archive(call: Call, mode: Mode, path: str) -> bytes:
     stream = io.BytesIO()
     start = posixpath.normpath(call.last("current_dir"))
-    members = [(posixpath.relpath(each, start), call.home.root / each) for each in _members(call, path)]
+    members = [(posixpath.relpath(member, start), call.home.root / member) for member in _members(call, path)]
     if mode == "zip":
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, place in members:
@@ -84,15 +84,15 @@ def _unpack(call: Call) -> None:
         call.error(f"Invalid destination ({dst} expands to an illegal path)")
         return
     for path in call.matches("src"):
-        wrong = unpack(call.home.root / path, path, folder)
-        if wrong:
-            call.error(f"Error: {wrong}")
+        problem = unpack(call.home.root / path, path, folder)
+        if problem:
+            call.error(f"Error: {problem}")
         else:
             call.text(f"The zip/tar archive {path} was unpacked in {posixpath.normpath(dst)}")
 
 
 def unpack(place: Path, path: str, folder: Path) -> str:
-    """Unpacks an archive; what is wrong with it, or nothing."""
+    """Unpack an archive; return what is wrong with it, or empty text."""
     mode = _mode(path)
     if mode is None:
         return f"Unknown/unsupported archive format: {path}"

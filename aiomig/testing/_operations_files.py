@@ -22,8 +22,8 @@ _OVERVIEW = {"destination": "ls.py", "text": "Return to files overview"}
 def _mkdir(call: Call) -> None:
     made = False
     for path in call.all("path"):
-        shown = posixpath.normpath(call.joined(path))
-        place = call.home.place(shown)
+        clean = posixpath.normpath(call.joined(path))
+        place = call.home.place(clean)
         if place is None:
             call.error(f"mkdir: cannot create directory '{path}': Permission denied")
         elif place.exists() and not ("p" in call.flags and place.is_dir()):
@@ -124,8 +124,8 @@ def _destination(call: Call, words: str) -> Path | None:
     if call.home.place(dst) is None:
         call.error(words.format(dst))
         return None
-    found = call.home.find(dst)
-    place = call.home.root / found[0] if found else call.home.place(dst)
+    paths = call.home.find(dst)
+    place = call.home.root / paths[0] if paths else call.home.place(dst)
     if place is None or not place.parent.is_dir():
         call.error("Illegal dst path provided!")
         return None
@@ -160,10 +160,10 @@ def _mv(call: Call) -> None:
     if target is None:
         return
     for pattern in call.all("src"):
-        found = call.home.find(pattern)
-        if not found:
+        paths = call.home.find(pattern)
+        if not paths:
             call.error(f"mv: no such file or directory! {pattern}")
-        for path in found:
+        for path in paths:
             source = call.home.root / path
             place = target / source.name if target.is_dir() else target
             try:

@@ -1,11 +1,11 @@
-"""Operations on jobs that are there: jobstatus, jobaction, mrslview, jobfeasible, liveio."""
+"""Operations on jobs: jobstatus, jobaction, mrslview, jobfeasible, liveio."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ._jobs import FROM
-from ._mrsl_parser import shown
+from ._mrsl_parser import view_lines
 from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS
 
@@ -22,22 +22,12 @@ _SEND = ("send", "put", "output")
 _GET = ("get", "receive", "input")
 
 
-def _found(call: Call) -> list[Job]:
-    jobs: list[Job] = []
-    for pattern in call.all("job_id"):
-        found = call.jobs.find(call.client, "*" if pattern == "ALL" else pattern)
-        if not found and not call.all("project_name"):
-            call.error(f"{pattern}: You do not have any matching job IDs!")
-        jobs += found
-    return jobs
-
-
 def _jobstatus(call: Call) -> None:
     kind = "sorted" if "s" in call.flags else "unsorted"
     call.header = f"MiG {kind}  job status"
     if call.flags and set(call.flags) & set("vsi"):
-        known = "".join(each for each in call.flags if each in "vsi")
-        for letter in known if "v" in known else ():
+        flags = [letter for letter in call.flags if letter in "vsi"]
+        for letter in flags if "v" in flags else ():
             call.text(f"jobstatus using flag: {letter}")
     jobs = _matching(call)
     if "s" in call.flags:
@@ -45,7 +35,7 @@ def _jobstatus(call: Call) -> None:
     most = int(call.last("max_jobs"))
     if len(jobs) > most:
         call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")
-    rows = [job.shown(verbose="v" in call.flags) for job in jobs[:most]]
+    rows = [job.status_row(verbose="v" in call.flags) for job in jobs[:most]]
     if "i" in call.flags:
         for row in rows:
             row["mrsllink"] = {
@@ -58,12 +48,7 @@ def _jobstatus(call: Call) -> None:
 
 def _matching(call: Call) -> list[Job]:
     projects = set(call.all("project_name"))
-    jobs: list[Job] = []
-    for pattern in call.all("job_id"):
-        found = call.jobs.find(call.client, "*" if pattern == "ALL" else pattern)
-        if not found:
-            call.error(f"{pattern}: You do not have any matching job IDs!")
-        jobs += found
+    jobs = list(call.matching_jobs())
     # It adds the jobs of a project to those asked for (docs/protocol.md#finding-a-submit).
     own = {job.id for job in jobs}
     jobs += [
@@ -79,7 +64,7 @@ def _jobaction(call: Call) -> None:
     if action not in FROM:
         call.error(f'Invalid job action "{action}" (only {", ".join(FROM)} supported)')
         return
-    jobs = _found(call)
+    jobs = list(call.matching_jobs())
     if len(jobs) > _MOST:
         call.error(f"Too many matching jobs ({len(jobs)})!")
         return
@@ -90,18 +75,18 @@ def _jobaction(call: Call) -> None:
 def _mrslview(call: Call) -> None:
     call.verbose()
     for pattern in call.all("job_id"):
-        found = call.jobs.find(call.client, pattern)
-        if not found:
+        jobs = call.jobs.find(call.client, pattern)
+        if not jobs:
             call.missing(f"{pattern}.mRSL")
-        for job in found:
-            lines = shown(job.description, call.site)
+        for job in jobs:
+            lines = view_lines(job.description, call.site)
             path = {"path": f"{job.id}.mRSL"} if "v" in call.flags else {}
             call.add("file_output", lines=lines, **path)
 
 
 def _jobfeasible(call: Call) -> None:
     rows: list[dict[str, Any]] = []
-    for job in _found(call):
+    for job in call.matching_jobs():
         row: dict[str, Any] = {"object_type": "checkcondjob", "job_id": job.id}
         if job.state in _WAITING:
             row |= {"verdict": "Job seems feasible", "color": "green", "error_desc": {}}
@@ -121,10 +106,10 @@ def _jobfeasible(call: Call) -> None:
 def _liveio(call: Call) -> None:
     for pattern in call.all("job_id"):
         call.text(f"Requesting live I/O for {pattern}")
-        found = call.jobs.find(call.client, pattern)
-        if not found:
+        jobs = call.jobs.find(call.client, pattern)
+        if not jobs:
             call.error(f"{pattern}: You do not have any matching job IDs!")
-        for job in found:
+        for job in jobs:
             _liveio_one(call, job)
 
 

@@ -78,18 +78,18 @@ def _below(call: Call, path: str) -> Iterator[dict[str, Any]]:
 def _statpath(call: Call) -> None:
     call.verbose()
     for pattern in call.all("path"):
-        found = call.home.find(pattern)
-        stats = [_stat(call, path) for path in found]
+        paths = call.home.find(pattern)
+        stats = [_stat(call, path) for path in paths]
         # The server adds the whole list once for each match (docs/protocol.md#statpath).
-        for _ in found:
+        for _ in paths:
             call.add("stats", stats=stats)
-        if not found:
+        if not paths:
             call.missing(pattern)
 
 
 def _stat(call: Call, path: str) -> dict[str, Any]:
     status = (call.home.root / path).stat()
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "device": status.st_dev,
         "inode": status.st_ino,
         "mode": status.st_mode,
@@ -103,7 +103,7 @@ def _stat(call: Call, path: str) -> dict[str, Any]:
         "ctime": status.st_ctime,
         "object_type": "stat",
     }
-    return {**found, "name": path} if "v" in call.flags else found
+    return {**row, "name": path} if "v" in call.flags else row
 
 
 def _chksum(call: Call) -> None:

@@ -45,8 +45,9 @@ def _docs(call: Call) -> None:
 
 
 def _redb(call: Call) -> None:
-    found = [{"object_type": "runtimeenvironment", "name": name} for name in sorted(call.site.runtime_environments)]
-    call.add("runtimeenvironments", runtimeenvironments=found if call.last("operation") == "list" else [])
+    names = sorted(call.site.runtime_environments) if call.last("operation") == "list" else []
+    rows = [{"object_type": "runtimeenvironment", "name": name} for name in names]
+    call.add("runtimeenvironments", runtimeenvironments=rows)
 
 
 # -- message queues (docs/protocol.md#message-queues)
@@ -92,8 +93,8 @@ def _take(call: Call, action: str) -> tuple[list[str], dict[str, str]]:
     if not folder.is_dir():
         call.error(f"Could not {action}{' from' if action == 'receive' else ''} '{call.last('queue')}' queue")
         return [], {}
-    wanted = call.last("msg_id")
-    names = sorted(path.name for path in folder.iterdir() if wanted in ("", path.name))
+    message_id = call.last("msg_id")
+    names = sorted(path.name for path in folder.iterdir() if message_id in ("", path.name))
     if not names:
         return ["NO MESSAGES"], {}
     message = folder / names[0]

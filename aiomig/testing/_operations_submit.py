@@ -15,15 +15,15 @@ _LIMIT = 100  # ids of one resubmit (docs/protocol.md#actions)
 
 
 def submit_text(call: Call, text: str, name: str) -> dict[str, Any]:
-    """Submits a description; the ``submitstatus`` of it."""
-    found: dict[str, Any] = {"object_type": "submitstatus", "name": name}
+    """Submit a description; return its ``submitstatus``."""
+    row: dict[str, Any] = {"object_type": "submitstatus", "name": name}
     try:
         description = parse(text, call.site)
     except Refused as refused:
         call.jobs.number()
-        return {**found, "status": False, "message": str(refused)}
+        return {**row, "status": False, "message": str(refused)}
     job = call.jobs.make(call.client, description)
-    return {**found, "status": True, "job_id": job.id}
+    return {**row, "status": True, "job_id": job.id}
 
 
 def _submitfields(call: Call) -> None:
@@ -34,16 +34,12 @@ def _submitfields(call: Call) -> None:
 
 def _resubmit(call: Call) -> None:
     rows: list[dict[str, Any]] = []
-    for pattern in call.all("job_id"):
-        found = call.jobs.find(call.client, pattern)
-        if not found:
-            call.error(f"{pattern}: You do not have any matching job IDs!")
-        elif not call.site.resubmit_works:
+    for job in call.matching_jobs():
+        if not call.site.resubmit_works:
             call.crash()
             return
-        for job in found:
-            new = call.jobs.make(call.client, job.description)
-            rows.append({"object_type": "resubmitobj", "job_id": job.id, "status": True, "new_job_id": new.id})
+        new = call.jobs.make(call.client, job.description)
+        rows.append({"object_type": "resubmitobj", "job_id": job.id, "status": True, "new_job_id": new.id})
     if len(rows) > _LIMIT:
         call.error(f"Too many matching jobs ({len(rows)})!")
         return
@@ -51,7 +47,7 @@ def _resubmit(call: Call) -> None:
 
 
 _FIELDS = (
-    *(Parameter(name, each.characters, required=name == "EXECUTE") for name, each in KEYWORDS.items()),
+    *(Parameter(name, rule.characters, required=name == "EXECUTE") for name, rule in KEYWORDS.items()),
     Parameter("save_as_default", "word"),
 )
 

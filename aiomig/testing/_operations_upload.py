@@ -40,25 +40,25 @@ def _uploadchunked(call: Call) -> None:
 
 
 def _names(call: Call, listed: list[dict[str, Any]]) -> tuple[list[tuple[str, Field]], list[str]]:
-    given = call.all("files[]filename")
+    filenames = call.all("files[]filename")
     fields = [field for field in call.fields if field.name == "files[]"]
     names: list[tuple[str, Field]] = []
     complaints: list[str] = []
     for number, field in enumerate(fields):
-        name = field.filename or (given[number] if number < len(given) else None)
+        name = field.filename or (filenames[number] if number < len(filenames) else None)
         if name is None:
             continue
         base = posixpath.basename(name)
-        if wrong := stray(base, "path"):
+        if problem := stray(base, "path"):
             listed.append(
                 {
                     "object_type": "uploadfile",
                     "name": base,
                     "size": -1,
-                    "error": f"upload rejected: invalid filename: {base} ({wrong})",
+                    "error": f"upload rejected: invalid filename: {base} ({problem})",
                 }
             )
-            complaints.append(f"{base} invalid filename: {base} ({wrong})")
+            complaints.append(f"{base} invalid filename: {base} ({problem})")
         elif len(field.value) <= call.site.largest_chunk:
             names.append((base, field))
     return names, complaints
@@ -82,8 +82,8 @@ def _chunk(call: Call, action: str, name: str, field: Field, listed: list[dict[s
 
 
 def _put(call: Call, place: Path, path: str, field: Field, entry: dict[str, Any]) -> None:
-    found = _RANGE.fullmatch(call.headers.get("content-range", ""))
-    first, last = (int(found[1]), int(found[2])) if found else (0, len(field.value) - 1)
+    content_range = _RANGE.fullmatch(call.headers.get("content-range", ""))
+    first, last = (int(content_range[1]), int(content_range[2])) if content_range else (0, len(field.value) - 1)
     if last - first + 1 != len(field.value):
         entry |= {"name": path, "error": f"failed to write chunk {(first, last)} - try again"}
         call.error(f"failed to write chunk {(first, last)} at {first}")
@@ -98,15 +98,15 @@ def _put(call: Call, place: Path, path: str, field: Field, entry: dict[str, Any]
 
 def _described(call: Call, place: Path, path: str, name: str) -> dict[str, Any]:
     size = place.stat().st_size if place.is_file() else -1
-    found: dict[str, Any] = {"name": path, "size": size, "url": f"/cert_redirect/{path}"}
+    row: dict[str, Any] = {"name": path, "size": size, "url": f"/cert_redirect/{path}"}
     query = f"files[]filename={name}&files[]=dummy"
     token = call.token("uploadchunked")
     here = call.last("current_dir")
     if here and here != "." and call.last("action") == "put":
         move = f"uploadchunked.py?output_format=json&action=move&{query}&current_dir={here}&_csrf={token}"
-        return {**found, "moveType": "POST", "moveDest": here, "moveUrl": move}
+        return {**row, "moveType": "POST", "moveDest": here, "moveUrl": move}
     delete = f"uploadchunked.py?output_format=json&action=delete&{query}&_csrf={token}"
-    return {**found, "deleteType": "POST", "deleteUrl": delete}
+    return {**row, "deleteType": "POST", "deleteUrl": delete}
 
 
 def _move(call: Call, place: Path, path: str, name: str, entry: dict[str, Any]) -> None:
@@ -133,10 +133,10 @@ def _textarea(call: Call) -> None:
     uploads: list[dict[str, Any]] = []
     submitted: list[dict[str, Any]] = []
     for field in call.fields:
-        found = re.fullmatch(r"fileupload_(\d+)_\d+_\d+", field.name)
-        if found is None or not field.filename:
+        match = re.fullmatch(r"fileupload_(\d+)_\d+_\d+", field.name)
+        if match is None or not field.filename:
             continue
-        saved = _save(call, field, found[1])
+        saved = _save(call, field, match[1])
         if saved is None:
             return
         uploads.append(saved)
@@ -149,10 +149,10 @@ def _textarea(call: Call) -> None:
 
 
 def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
-    """Saves one part; ``None`` where the server gives up on the whole request."""
+    """Save one part; return ``None`` if the server gives up on the whole request."""
     name = call.last(f"remotefilename_{number}") or posixpath.basename(field.filename or "")
-    if wrong := stray(name, "path"):
-        call.error(html.escape(f"Invalid path! ({name}: {wrong})", quote=False))
+    if problem := stray(name, "path"):
+        call.error(html.escape(f"Invalid path! ({name}: {problem})", quote=False))
         return None
     place = call.home.place(name)
     if place is None or place == call.home.root:
@@ -167,9 +167,9 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
         return None
     place.write_bytes(field.value)
     extract = call.last(f"extract_{number}").lower() == "on"
-    wrong = unpack(place, name, place.parent) if extract else ""
-    if wrong:
-        call.error(f"Problems unpacking: Received '{name}' for unpacking. {wrong}")
+    problem = unpack(place, name, place.parent) if extract else ""
+    if problem:
+        call.error(f"Problems unpacking: Received '{name}' for unpacking. {problem}")
     else:
         call.text(f"File saved: {name}")
     return {

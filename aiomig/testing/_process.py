@@ -1,4 +1,4 @@
-"""A `FakeGrid` over TLS in a process of its own, for measurements that must not share an interpreter with it."""
+"""A `FakeGrid` over TLS in another process, for measurements that must not share an interpreter with it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ServerProcess:
         self._answers: BufferedByteReceiveStream | None = None
         self._lock = anyio.Lock()
         self.url: str = ""
-        """Where it is, as ``https://host:port``."""
+        """The address, as ``https://host:port``."""
         self.ca: Path = Path()
         self.certificate: Path = Path()
         self.key: Path = Path()
@@ -103,17 +103,17 @@ class ServerProcess:
         return answer
 
     async def counts(self) -> Counter[str]:
-        """How many requests there were of each operation."""
+        """Return the number of requests by operation."""
         return Counter((await self._ask(do="counts"))["counts"])
 
     async def connections(self) -> int:
-        """How many TLS connections were made."""
+        """Return the number of TLS connections so far."""
         return int((await self._ask(do="counts"))["connections"])
 
     async def cpu_seconds(self) -> float:
-        """The processor time that the server has used, its jobs left out."""
+        """Return the processor time of the server, without its jobs."""
         return float((await self._ask(do="counts"))["cpu_seconds"])
 
     async def add_fault(self, operation: str, kind: FaultKind, **details: object) -> None:
-        """As `Faults.add`."""
+        """Add a fault; see `Faults.add`."""
         await self._ask(do="fault", operation=operation, kind=kind, details=details)

@@ -1,4 +1,4 @@
-"""Runs the jobs of the server by the local engine: real processes on this machine, a few at a time."""
+"""Runs the jobs of the server as local mode does: as processes on this machine, a few at a time."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Runner:
     """The one resource of the fake grid.
 
     Args:
-        tasks: where attempts run.
+        tasks: runs the attempts.
         jobs: the jobs of the server.
-        look: lets the server see what time it is.
+        look: makes the server read the clock.
         home: the folder of a user's home.
         slots: jobs run at once.
     """
@@ -58,11 +58,11 @@ class Runner:
         self._starts = count(1)
 
     def close(self) -> None:
-        """Gives back what is left, after the tasks have ended."""
+        """Close the rest, after the tasks have ended."""
         os.close(self._null)
 
     def add(self, job: Job) -> None:
-        """Takes a new job."""
+        """Take a new job."""
         self._tasks.start_soon(self._enter, name=f"aiomig.testing {job.id}")
 
     async def _enter(self) -> None:
@@ -70,7 +70,7 @@ class Runner:
         self._look()
 
     def changed(self, job: Job) -> None:
-        """Sees that a job has another state."""
+        """React to a new state of a job."""
         if job.state == "QUEUED":
             if job.description.number("NODECOUNT") <= self._jobs.site.nodes:
                 self._waiting.append(job)
@@ -79,7 +79,7 @@ class Runner:
             self._running[job.id].cancel()
 
     def written(self, job: Job, name: str) -> bytes:
-        """What a running job has written so far."""
+        """Return what a running job has written so far."""
         attempt = self._attempts.get(job.id)
         try:
             return read_small(attempt.stream(name)) if attempt is not None else b""

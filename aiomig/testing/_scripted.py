@@ -1,4 +1,4 @@
-"""A job as a test sees it: what it was submitted with, and what is to become of it."""
+"""A job as a test sees it: its description, and the methods that decide its life."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _IO_STATUS = (
 class GridJob:
     """A job of a `FakeGrid`. Made by the grid; see `FakeGrid.job` and `FakeGrid.jobs`.
 
-    All times are seconds of the event loop's clock, counted from the call; with a virtual clock they pass at once. What
-    is said of a job that has ended meanwhile, say by `cancel`, is without effect, as on a server.
+    All times are seconds of the event loop's clock, counted from the call; with a virtual clock they pass at once. If
+    the job has ended meanwhile, for example by `cancel`, a later step has no effect, as on a server.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class GridJob:
 
     @property
     def description(self) -> Description:
-        """What was submitted: keywords and lines, as the server read them."""
+        """The description: keywords and lines, as the server read them."""
         return self._job.description
 
     @property
@@ -62,33 +62,33 @@ class GridJob:
 
     @property
     def name(self) -> str | None:
-        """The JOBNAME; ``None`` where it has none."""
+        """The JOBNAME, or ``None``."""
         return self._job.description.text("JOBNAME") or None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The ENVIRONMENT: names and values; one that only a shell could read is given as it was written."""
+        """The ENVIRONMENT: names and values. A value that only a shell can read stays as it was written."""
         pairs = (line.partition("=") for line in self._job.description.lines("ENVIRONMENT"))
         return {name: value if (plain := unquote(value)) is None else plain for name, _, value in pairs}
 
     @property
     def inputs(self) -> dict[str, bytes]:
-        """What lies in the home now for its INPUTFILES and EXECUTABLES: the content by the name in the job.
+        """The content of its INPUTFILES and EXECUTABLES in the home now, by the name in the job.
 
-        What is not there, and what comes from a URL, is left out.
+        Missing files and URLs are left out.
         """
         lines = [*self._job.description.transfers("INPUTFILES"), *self._job.description.transfers("EXECUTABLES")]
-        places = {each.destination: self._home / each.source for each in lines if "://" not in each.source}
+        places = {line.destination: self._home / line.source for line in lines if "://" not in line.source}
         return {name: place.read_bytes() for name, place in places.items() if place.is_file()}
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names in the job of its OUTPUTFILES."""
-        return tuple(each.source for each in self._job.description.transfers("OUTPUTFILES"))
+        """The names of its OUTPUTFILES in the job."""
+        return tuple(line.source for line in self._job.description.transfers("OUTPUTFILES"))
 
     @property
     def state(self) -> str:
-        """The state now, in MiG's word."""
+        """The present state, as MiG writes it."""
         self._look()
         return self._job.state
 
@@ -98,10 +98,10 @@ class GridJob:
         return self.state in FINAL
 
     async def reach(self, *states: str) -> str:
-        """Waits until it is in one of these states, at least for a moment; the state.
+        """Wait until it is in one of these states, at least for a moment; return that state.
 
         Raises:
-            RuntimeError: it has ended in another.
+            RuntimeError: it has ended in another state.
         """
         while (state := self.state) not in states:
             if state in FINAL:
@@ -110,15 +110,15 @@ class GridJob:
         return state
 
     def queued(self, *, after: float = 0) -> GridJob:
-        """Puts it into the queue, which it does by itself after `Site.parse_time`."""
+        """Put it into the queue, which happens after `Site.parse_time` anyway."""
         return self._later(after, lambda: self._jobs.queue(self._job))
 
     def executing(self, *, after: float = 0) -> GridJob:
-        """Lets a resource take it."""
+        """Let a resource take it."""
         return self._later(after, lambda: self._jobs.execute(self._job))
 
     def writes(self, stdout: bytes | str = b"", stderr: bytes | str = b"", *, after: float = 0) -> GridJob:
-        """Lets it write something, which ``liveio`` shows while it executes."""
+        """Let it write something, which ``liveio`` shows while it executes."""
 
         def write() -> None:
             for name, text in (("stdout", stdout), ("stderr", stderr)):
@@ -136,15 +136,15 @@ class GridJob:
         outputs: Mapping[str, bytes | str] | None = None,
         after: float = 0,
     ) -> GridJob:
-        """Lets it end as FINISHED, with results in the home.
+        """End it as FINISHED, with results in the home.
 
         Args:
-            stdout: what the commands wrote, after what `writes` said.
+            stdout: what the commands wrote, after what `writes` added.
             stderr: likewise.
             status: the exit codes of the commands, 0 for those that are missing here; or the content of the ``.status``
                 file, such as ``b""`` for results that never arrived.
             io_status: the content of the ``.io-status`` file.
-            outputs: content by the name in the job. Outputs of the description that are not given here are missing.
+            outputs: content by the name in the job. Other outputs of the description are missing.
             after: seconds from now.
         """
 
@@ -161,19 +161,19 @@ class GridJob:
         return self._later(after, end)
 
     def fail(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
-        """Lets its attempt fail, and no other follow: FAILED."""
+        """Let its attempt fail without another one: FAILED."""
         return self._later(after, lambda: self._jobs.fail(self._job, reason, again=False))
 
     def requeue(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
-        """Lets its attempt fail, and puts it back into the queue."""
+        """Let its attempt fail, and put it back into the queue."""
         return self._later(after, lambda: self._jobs.fail(self._job, reason, again=True))
 
     def expire(self, *, after: float = 0) -> GridJob:
-        """Lets it have waited too long: EXPIRED."""
+        """End it as EXPIRED, as after waiting too long."""
         return self._later(after, lambda: self._jobs.set(self._job, "EXPIRED"))
 
     def says(self, word: str | None, *, after: float = 0) -> GridJob:
-        """Lets the server show another word for its state, such as one that no client knows; ``None`` undoes that."""
+        """Let the server report another word as its state, such as one that no client knows; ``None`` undoes that."""
 
         def change() -> None:
             self._job.word = word

@@ -1,4 +1,4 @@
-"""What a test can choose of the server: how the site is set up."""
+"""The settings of the site that a test can choose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 USER = "/C=DK/ST=NA/L=NA/O=Test Org/OU=NA/CN=Test User/emailAddress=test@example.org"
-"""The user that a `FakeGrid` knows from the beginning."""
+"""The user of a `FakeGrid`."""
 
 
 @dataclass(frozen=True, slots=True)

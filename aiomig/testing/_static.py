@@ -1,4 +1,4 @@
-"""The files of a home as the web server gives them: ``/cert_redirect/PATH``."""
+"""The files of a home, as the web server serves them at ``/cert_redirect/PATH``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/cert_redirect/"
 _UNQUOTED = "/$-_.+!*'(),:;@&=~"
-"""What Apache writes into ``Location`` as it is, besides letters and digits."""
+"""Characters that Apache does not escape in ``Location``, besides letters and digits."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _ROOT = b"""<!DOCTYPE html>
@@ -37,7 +37,7 @@ document.location = "/wsgi-bin/autolaunch.py";
 
 
 def get(request: Request, home: Home | None, path: str) -> Response:
-    """Answers GET and HEAD for a file.
+    """Answer GET and HEAD for a file.
 
     Args:
         request: what is asked.
@@ -61,7 +61,7 @@ def get(request: Request, home: Home | None, path: str) -> Response:
 
 
 def root() -> Response:
-    """The page at ``/``."""
+    """Return the page at ``/``."""
     return Response(200, (("Accept-Ranges", "bytes"), ("Content-Type", "text/html")), _ROOT)
 
 
@@ -87,9 +87,9 @@ def _file(request: Request, place: Path) -> Response:
     if encoding == "gzip":
         kind = "application/x-gzip"
     typed = [("Content-Type", kind)] if kind else []
-    wanted = request.headers.get("range", "")
-    if wanted and request.headers.get("if-range", f'"{tag}"') == f'"{tag}"':
-        return _part(place, wanted, status.st_size, [*headers, *typed])
+    byte_range = request.headers.get("range", "")
+    if byte_range and request.headers.get("if-range", f'"{tag}"') == f'"{tag}"':
+        return _part(place, byte_range, status.st_size, [*headers, *typed])
     if "gzip" in request.headers.get("accept-encoding", "") and (kind or "").startswith("text/"):
         headers[1] = ("ETag", f'"{tag}-gzip"')
         body = gzip.compress(place.read_bytes())
@@ -97,14 +97,14 @@ def _file(request: Request, place: Path) -> Response:
     return Response(200, (*headers, *typed), FilePart(place, 0, status.st_size))
 
 
-def _part(place: Path, wanted: str, size: int, headers: list[tuple[str, str]]) -> Response:
-    found = _RANGE.fullmatch(wanted)
-    if found is None or found[0] == "bytes=-":
+def _part(place: Path, byte_range: str, size: int, headers: list[tuple[str, str]]) -> Response:
+    match = _RANGE.fullmatch(byte_range)
+    if match is None or match[0] == "bytes=-":
         return Response(200, tuple(headers), FilePart(place, 0, size))
-    if found[1]:
-        start, stop = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
+    if match[1]:
+        start, stop = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
     else:
-        start, stop = max(size - int(found[2]), 0), size
+        start, stop = max(size - int(match[2]), 0), size
     if start >= stop:
         return page(416, ("Content-Range", f"bytes */{size}"))
     return Response(

@@ -1,4 +1,4 @@
-"""The way into a `FakeGrid` for httpx, in memory. The one module of this package that imports httpx."""
+"""A transport of httpx that reaches a `FakeGrid` in memory. The only module of this package that imports httpx."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class FakeTransport(httpx.AsyncBaseTransport):
-    """Carries requests to a `FakeGrid` and its answers back, with the errors that a network has.
+    """Carries requests to a `FakeGrid` and the responses back, with the errors of a network.
 
     Args:
         server: the server.
@@ -47,7 +47,7 @@ class FakeTransport(httpx.AsyncBaseTransport):
         self._client = client
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answers as a server would over the network.
+        """Return the response of the server.
 
         Raises:
             httpx.ReadTimeout: the answer takes longer than the request allows.

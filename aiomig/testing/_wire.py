@@ -1,4 +1,4 @@
-"""What goes over the wire, whatever carries it: requests, responses and the forms in requests. Pure values."""
+"""Requests, responses and forms of HTTP, as values."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Response:
     close: bool = False
 
     def pieces(self) -> Iterator[bytes]:
-        """The body in pieces, as far as it is sent."""
+        """Yield the body in pieces, as far as it is sent."""
         left = len(self.body) if self.cut is None else min(self.cut, len(self.body))
         if isinstance(self.body, bytes):
             yield self.body[:left]
@@ -134,7 +134,7 @@ class Response:
                 yield piece
 
     def all_headers(self, now: float, *, with_length: bool = True) -> list[tuple[str, str]]:
-        """The headers as sent.
+        """Return the headers as sent.
 
         Args:
             now: seconds since the epoch.
@@ -152,7 +152,7 @@ class Response:
 
 
 def page(status: int, *headers: tuple[str, str], close: bool = False, text: str = "") -> Response:
-    """One of Apache's own pages."""
+    """Return a page of Apache itself."""
     reason, words = _WORDS[status]
     body = _PAGE.format(status=status, reason=reason, text=text or words)
     return Response(status, (*headers, ("Content-Type", "text/html; charset=iso-8859-1")), body.encode(), close=close)
@@ -160,7 +160,7 @@ def page(status: int, *headers: tuple[str, str], close: bool = False, text: str 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a form: a text, or a file where it has a file name."""
+    """One field of a form: a text, or a file if it has a file name."""
 
     name: str
     value: bytes
@@ -173,7 +173,7 @@ class Field:
 
 
 def form(request: Request) -> tuple[Field, ...]:
-    """The fields of a request: those of the query, then those of the body, without empty texts.
+    """Return the fields of a request: those of the query, then those of the body, without empty texts.
 
     The separator is ``&`` only, and empty values are dropped (docs/protocol.md#parameters).
     """
@@ -183,7 +183,7 @@ def form(request: Request) -> tuple[Field, ...]:
         fields += _multipart(request.body, kind)
     elif request.body and kind.startswith("application/x-www-form-urlencoded"):
         fields += _urlencoded(request.body.decode("latin-1"))
-    return tuple(each for each in fields if each.value or each.filename is not None)
+    return tuple(field for field in fields if field.value or field.filename is not None)
 
 
 def _urlencoded(text: str) -> Iterator[Field]:
@@ -192,10 +192,10 @@ def _urlencoded(text: str) -> Iterator[Field]:
 
 
 def _multipart(body: bytes, kind: str) -> Iterator[Field]:
-    found = re.search(r'boundary="?([^";]+)"?', kind)
-    if found is None:
+    boundary = re.search(r'boundary="?([^";]+)"?', kind)
+    if boundary is None:
         return
-    mark = b"--" + found[1].encode("latin-1")
+    mark = b"--" + boundary[1].encode("latin-1")
     start = body.find(mark)
     while start >= 0:
         start += len(mark)
