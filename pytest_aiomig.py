@@ -1,9 +1,8 @@
 r"""Fixtures for tests of programs that use aiomig: `mig_local`, `fake_grid` and `mig_session`.
 
-pytest finds this plugin where aiomig is installed, and imports it in every run; so it imports aiomig, and with it
-httpx, only for a test that asks for a fixture. The fixtures are for async tests by anyio's plugin, pytest-asyncio or
-pytest-trio. Each gives what it opened, and closes it after the test; a session is the current one of the test, so that
-``aiomig.submit`` finds it.
+pytest imports this plugin in every run if aiomig is installed. So the plugin imports aiomig, and with it httpx, only
+for a test that uses a fixture. The fixtures are for async tests by anyio's plugin, pytest-asyncio or pytest-trio. A
+fixture is closed after the test. Its session is the current session of the test, so ``aiomig.submit`` finds it.
 
 ::
 
@@ -31,24 +30,24 @@ _OTHERS = "_aiomig_{name}_by_others"
 
 @pytest.fixture
 def mig_local(request: pytest.FixtureRequest) -> Any:
-    """An open `aiomig.Session` in local mode, in a home of its own. Jobs that a test leaves are cancelled."""
+    """Provide an open `aiomig.Session` in local mode, with a home of its own. Unfinished jobs are cancelled."""
     return _opened(request, "mig_local")
 
 
 @pytest.fixture
 def fake_grid(request: pytest.FixtureRequest) -> Any:
-    """An open `aiomig.testing.FakeGrid` with a virtual clock. Jobs really run, unless the test scripts their lives."""
+    """Provide an open `aiomig.testing.FakeGrid` with a virtual clock. Jobs really run, unless the test scripts them."""
     return _opened(request, "fake_grid")
 
 
 @pytest.fixture
 def mig_session(request: pytest.FixtureRequest) -> Any:
-    """An open `aiomig.Session` on `fake_grid`."""
+    """Provide an open `aiomig.Session` on `fake_grid`."""
     return _opened(request, "mig_session")
 
 
 def _opened(request: pytest.FixtureRequest, name: str) -> Any:
-    """The value of the async fixture behind a fixture, for the plugin that runs the test."""
+    """Return the value of the async fixture behind a fixture, for the plugin that runs the test."""
     node = request.node
     if "anyio_backend" in request.fixturenames or node.get_closest_marker("trio") is not None:
         return request.getfixturevalue(_OTHERS.format(name=name))
@@ -63,9 +62,9 @@ def _opened(request: pytest.FixtureRequest, name: str) -> Any:
 
 
 def _async_fixtures() -> dict[str, Callable[..., Any]]:
-    """What is behind the fixtures: functions made anew, for pytest-asyncio marks those that it shall run.
+    """Return new functions behind the fixtures. Each plugin gets its own, because pytest-asyncio marks its functions.
 
-    Sessions are opened by `Session.open` and not by ``async with``, for pytest-asyncio closes them in another task.
+    They open sessions by `Session.open` and not by ``async with``, because pytest-asyncio closes them in another task.
     """
 
     async def mig_local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Session]:
@@ -96,7 +95,7 @@ globals().update({_OTHERS.format(name=name): pytest.fixture(each) for name, each
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Adds the fixtures as pytest-asyncio wants them, where it takes part."""
+    """Add the fixtures in the form of pytest-asyncio, if that plugin is active."""
     if config.pluginmanager.has_plugin("asyncio"):
         import pytest_asyncio
 

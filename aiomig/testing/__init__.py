@@ -1,14 +1,14 @@
 r"""A MiG server for tests of programs that use aiomig: `FakeGrid`, in memory or over TLS.
 
-With pytest the fixtures ``mig_local``, ``fake_grid`` and ``mig_session`` are there as soon as aiomig is installed, for
-async tests by anyio's plugin, pytest-asyncio and pytest-trio; see `pytest_aiomig`. Elsewhere::
+If aiomig is installed, pytest has the fixtures ``mig_local``, ``fake_grid`` and ``mig_session``, for async tests by
+anyio's plugin, pytest-asyncio and pytest-trio; see `pytest_aiomig`. Elsewhere::
 
     async with FakeGrid(clock="virtual") as grid, grid.session() as session:
         ...
 
-**The life of a job.** Jobs really run, by the engine of local mode, unless `FakeGrid.script` or `FakeGrid.hold` came
-before their submit. Then the test says what becomes of them, by the methods of `GridJob`: times are seconds from now,
-and a virtual clock jumps to what a client waits for::
+**The life of a job.** Jobs really run, by the engine of local mode, unless `FakeGrid.script` or `FakeGrid.hold` was
+called before their submit. Then the test decides what happens to them, by the methods of `GridJob`. Times are seconds
+from now, and a virtual clock jumps to the next event that a client waits for::
 
     grid.script(lambda job: job.executing(after=60).finish(stdout="0.25\n", outputs={"out.txt": b"…"}, after=7200))
     grid.script(lambda job: job.executing().requeue("RESOURCE DIED", after=10).fail("JOB TIMEOUT", after=20))
@@ -21,23 +21,23 @@ and a virtual clock jumps to what a client waits for::
     grid.pass_time(3600)
     grid.job(job.id).expire()
 
-A program that sleeps for hours itself wants a virtual clock of the event loop as well, such as ``autojump_clock`` of
-pytest-trio; then ``FakeGrid()`` without one of its own goes by that.
+A program that sleeps for hours itself also needs a virtual clock of the event loop, such as ``autojump_clock`` of
+pytest-trio. ``FakeGrid()`` then uses that clock.
 
 **What was submitted.** `FakeGrid.jobs` has every job, with its ``commands``, ``name``, ``environment``, ``inputs``
-(their content), ``outputs``, and as ``description`` all that the server read. `FakeGrid.requests` and `FakeGrid.count`
-tell what the server was asked, `FakeGrid.home` is the folder of the user's home.
+(their content), ``outputs``, and in ``description`` everything that the server read. `FakeGrid.requests` and
+`FakeGrid.count` show the requests to the server. `FakeGrid.home` is the folder of the user's home.
 
-**A server that misbehaves.** `Faults.add` has it drop connections, answer slowly, with errors, with pages that have
-nothing to do with MiG, or half; `Site` sets up one that has other vgrids and runtime environments, loses results, or
-runs no jobs::
+**A server that misbehaves.** `Faults.add` makes it drop connections, respond slowly, with errors, with pages that have
+nothing to do with MiG, or in part. `Site` sets up a server that has other vgrids and runtime environments, loses
+results, or runs no jobs::
 
     grid.faults.add("jobstatus", "error", times=2)              # twice HTTP 500, then all is well
-    grid.faults.add("submitfields", "drop", when="after")       # the job is made, and the answer is lost
+    grid.faults.add("submitfields", "drop", when="after")       # the job is made, and the response is lost
     grid = FakeGrid(site=Site(empty_results=True, vgrids=("Generic", "Ocean")))
 
-Needs nothing but aiomig in memory. `FakeGrid.serve` and `ServerProcess` serve over TLS, for programs that are tested as
-a process; they need trustme, which ``pip install 'aiomig[test]'`` brings.
+In memory, only aiomig itself is needed. `FakeGrid.serve` and `ServerProcess` serve over TLS, for programs that run as a
+process. They need trustme, which ``pip install 'aiomig[test]'`` installs.
 """
 
 from __future__ import annotations
