@@ -9,13 +9,12 @@ import pytest
 
 import aiomig
 from aiomig import JobState
+from aiomig.testing import FakeGrid
 from tests.clocks import anyio_backend
 from tests.virtual import REAL_TIME, left_in, session_on, tasks, world
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from aiomig.testing import FakeGrid
 
 __all__ = ["anyio_backend"]
 
@@ -109,6 +108,31 @@ async def test_a_grid_that_cannot_be_reached_does_not_hide_the_error(caplog: pyt
                 raise ZeroDivisionError
         assert "could not be canceled" in caplog.text
         grid.faults.clear()
+
+
+async def test_jobs_that_cannot_be_canceled_are_reported(tmp_path: Path) -> None:
+    async with FakeGrid() as grid:
+        grid.hold()
+        async with grid.session(journal=tmp_path / "journal") as session:
+            with pytest.raises(ZeroDivisionError):
+                async with session.scope() as jobs:
+                    job = await jobs.submit("true")
+                    grid.faults.add("jobaction", "error", times=None)
+                    raise ZeroDivisionError
+            async with session.sweep(lambda n: f"echo {n}", [1, 2]) as sweep:
+                with anyio.move_on_after(5):
+                    await anext(sweep)
+            grid.faults.clear()
+            alive = {job.id for job in grid.jobs if not job.is_final}
+            assert len(alive) == 3
+            assert job.id in alive
+            assert {job_id for lost in await session.unconfirmed() for job_id in lost.job_ids} == alive
+        async with grid.session(journal=tmp_path / "journal") as later:
+            lost = await later.unconfirmed()
+            assert {job_id for each in lost for job_id in each.job_ids} == alive
+            await later.cancel(sorted(alive))
+            later.confirm(*lost)
+            assert await later.unconfirmed() == []
 
 
 @pytest.mark.parametrize("by_error", [True, False])
