@@ -103,6 +103,7 @@ from ._grid.credential import Credential
 from ._grid.poller import Polling
 from ._home.files import FileInfo, Files, WordCount
 from ._home.queues import Queue
+from ._jobs.collect import Completed, Waited
 from ._jobs.job import Job
 from ._jobs.scope import Scope
 from ._jobs.submit import SubmitErrors
@@ -110,7 +111,7 @@ from ._jobs.sweep import Sweep
 from ._jobs.sweep_input import SweepOptions
 from ._jobs.sweep_rows import SweepCounts
 from ._jobs.tail import Tail
-from ._jobs.watch import Completed, Waited, Watch
+from ._jobs.watch import Watch
 from ._session import Session, current_session
 from ._spec.jobspec import JobSpec
 from ._spec.values import InputFile, OutputFile, Remote, Resources

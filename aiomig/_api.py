@@ -10,7 +10,8 @@ from ._core.errors import SpecError
 from ._core.models import Fault
 from ._core.version import VERSION
 from ._grid.config import Config
-from ._jobs.watch import Completed, Waited, Watch, as_jobs, backend_of, cancel_all, statuses_of, wait_for
+from ._jobs.collect import Completed, Waited, as_jobs, backend_of, cancel_all, statuses_of, wait_for
+from ._jobs.watch import Watch
 from ._session import Session, current_session
 
 if TYPE_CHECKING:

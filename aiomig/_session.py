@@ -14,12 +14,13 @@ from ._core.tasks import BackgroundContext
 from ._core.validation import is_count, is_text
 from ._home.files import Files
 from ._home.queues import Queue
+from ._jobs.collect import Completed, Waited, as_jobs, cancel_all, results_of, statuses_of, wait_for
 from ._jobs.job import Job
 from ._jobs.scope import Scope
 from ._jobs.submit import JobSubmitter, SubmitErrors
 from ._jobs.sweep import Sweep
 from ._jobs.sweep_input import SweepOptions
-from ._jobs.watch import Completed, Waited, Watch, as_jobs, cancel_all, results_of, statuses_of, wait_for
+from ._jobs.watch import Watch
 from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:

@@ -192,7 +192,7 @@ class Config:
         from .tls import make_context  # 20 ms, which local mode does not need
 
         self.credential().check()
-        context = make_context(self)
+        context = make_context(self.certificate, self.key, self.ca, self.password)
         _warn_if_readable("key", self.key)
         return context
 

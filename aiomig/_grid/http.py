@@ -11,7 +11,7 @@ import anyio
 from .._core.errors import ConnectionFailed, NoSession
 from .._core.http import HTTPX, Channel, Timeouts, make_transport
 from .._core.proxies import proxy_for
-from .credential import CertificateReloader
+from .renewal import CertificateReloader
 
 if TYPE_CHECKING:
     import ssl

@@ -11,9 +11,8 @@ from .credential import describe_weakness, is_encrypted
 from .miguser import content, unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    from .config import Config
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -21,24 +20,26 @@ _WRONG_PAIR = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFI
 """What OpenSSL says if the key does not belong to the certificate; the last for keys of another kind."""
 
 
-def make_context(config: Config) -> ssl.SSLContext:
-    """Read the files of a configuration, as `Config.ssl_context` describes.
+def make_context(
+    certificate: Path, key: Path, ca: Path | None, password: str | Callable[[], str] | None
+) -> ssl.SSLContext:
+    """Return the TLS context of the files of a `Config`, as `Config.ssl_context` describes.
 
     Raises:
         AuthenticationFailed: the key cannot be decrypted.
         ConfigError: OpenSSL refuses a file.
         Exception: whatever a callable ``password`` raises.
     """
-    context = _trust(config.ca)
+    context = _trust(ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.post_handshake_auth = True  # for servers that ask for a certificate in some directories only
-    passphrase = _Passphrase(config)
+    passphrase = _Passphrase(key, password)
     try:
-        context.load_cert_chain(config.certificate, config.key, passphrase)
+        context.load_cert_chain(certificate, key, passphrase)
     except ssl.SSLError as error:
-        raise _explain(config, error, passphrase) from error
+        raise _explain(certificate, key, error, passphrase) from error
     except OSError as error:
-        raise unreadable("key", config.key, error) from error
+        raise unreadable("key", key, error) from error
     return context
 
 
@@ -67,17 +68,16 @@ class _Passphrase:
         text: the passphrase; ``None`` until OpenSSL asks for it.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, key: Path, password: object) -> None:
         self.text: str | None = None
-        self._config = config
+        self._key = key
+        self._password = password
 
     def __call__(self) -> str:
-        password: object = self._config.password
-        if callable(password):
-            password = password()
+        password = self._password() if callable(self._password) else self._password
         if not password:
             raise AuthenticationFailed(
-                f"key: {self._config.key} is encrypted and no password was given; set password, "
+                f"key: {self._key} is encrypted and no password was given; set password, "
                 "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
             )
         if (
@@ -90,30 +90,32 @@ class _Passphrase:
         return password
 
 
-def _explain(config: Config, error: ssl.SSLError, passphrase: _Passphrase) -> AuthenticationFailed | ConfigError:
+def _explain(
+    certificate: Path, key: Path, error: ssl.SSLError, passphrase: _Passphrase
+) -> AuthenticationFailed | ConfigError:
     """Return the error that says which file OpenSSL refuses, and why."""
     reason = error.reason or ""
     if reason.endswith(("MD_TOO_WEAK", "KEY_TOO_SMALL")):
-        problem = f"{config.certificate} {describe_weakness(config.certificate, reason)}, which this machine's OpenSSL "
+        problem = f"{certificate} {describe_weakness(certificate, reason)}, which this machine's OpenSSL "
         return ConfigError(
             f"certificate: {problem}refuses as too weak; get a new one from the site", field="certificate"
         )
     if reason in _WRONG_PAIR:
         message = (
-            f"key: {config.key} is not the key of {config.certificate}; give the two that belong together; "
+            f"key: {key} is not the key of {certificate}; give the two that belong together; "
             "of several certificates in a file the user's comes first"
         )
         return ConfigError(message, field="key")
-    match _key_problem(config.key, passphrase.text):
+    match _key_problem(key, passphrase.text):
         case "cipher":
-            problem = f"{config.key} is encrypted with an old cipher, which this machine's OpenSSL refuses"
+            problem = f"{key} is encrypted with an old cipher, which this machine's OpenSSL refuses"
             remedy = "encrypt it anew on a machine that reads it: openssl pkcs8 -topk8 -v2 aes256 -in KEY -out NEWKEY"
             return ConfigError(f"key: {problem}; {remedy}", field="key")
         case "password":
-            problem = f"the password does not open {config.key}"
+            problem = f"the password does not open {key}"
             return AuthenticationFailed(f"key: {problem}; give the one it was made with")
     return ConfigError(
-        f"key: {config.key} holds no private key in PEM format; give the key.pem of the site, or make one "
+        f"key: {key} holds no private key in PEM format; give the key.pem of the site, or make one "
         "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
         field="key",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from .._backend import cancel_shielded
 from .._core.errors import MigError
-from .watch import Completed
+from .collect import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

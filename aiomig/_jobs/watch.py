@@ -1,4 +1,4 @@
-"""Waiting for jobs: `watch`, `as_completed`, `wait`, `statuses` and `cancel`.
+"""Following the statuses of jobs: `watch`.
 
 The iterators are objects and not generators: one that is dropped in the middle of a loop ends its subscription at
 once, on asyncio and on trio, and nothing needs to be closed.
@@ -6,29 +6,22 @@ once, on asyncio and on trio, and nothing needs to be closed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio.lowlevel
 
-from .._core.display import html_rows
-from .._core.errors import JobNotFound, MigError
+from .._core.errors import JobNotFound
 from .._core.models import JobState
-from .._core.tasks import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
     from types import TracebackType
 
     from .._backend import Backend
-    from .._core.models import JobResult, JobStatus, Outcome
-    from .job import Job
+    from .._core.models import JobStatus
 
 _TURNS = 100
 """Number of statuses after which a loop lets other tasks run."""
-
-
-_LOADED_AT_ONCE = 8
-"""Number of results that are downloaded at the same time."""
 
 
 class Watch:
@@ -130,106 +123,3 @@ async def reached_status(backend: Backend, job_id: str, until: JobState) -> JobS
     finally:
         watch.close()  # the traceback of an error may keep the object alive
     return status
-
-
-def as_jobs(jobs: Job | str | Iterable[Job | str], by_id: Callable[[str], Job]) -> list[Job]:
-    """Return one job or several, given as jobs or ids, as a list without duplicates."""
-    is_one = isinstance(jobs, str) or hasattr(jobs, "id")
-    items: Iterable[Job | str] = [jobs] if is_one else jobs  # type: ignore[list-item,assignment]
-    return list(dict.fromkeys(by_id(job) if isinstance(job, str) else job for job in items))
-
-
-def backend_of(jobs: Sequence[Job]) -> Backend:
-    """Return the backend of jobs.
-
-    Raises:
-        MigError: they belong to several sessions.
-    """
-    backend = jobs[0].backend
-    backend.tasks.ensure_own_loop()
-    if any(job.backend is not backend for job in jobs):
-        raise MigError("these jobs belong to several sessions; wait for those of each session apart")
-    return backend
-
-
-class Completed:
-    """Async iterator of jobs as they end. Made by `aiomig.as_completed`; see `Watch` for leaving and cancelling it."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = {job.id: job for job in jobs}
-        self._watch = Watch(backend_of(jobs), self._jobs) if jobs else None
-
-    def __aiter__(self) -> Completed:
-        return self
-
-    async def __anext__(self) -> Job:
-        if self._watch is None:
-            raise StopAsyncIteration
-        while True:
-            status = await self._watch.__anext__()
-            if status.state.is_final:
-                return self._jobs[status.job_id]
-
-    def close(self) -> None:
-        """End it; allowed, but not needed."""
-        if self._watch is not None:
-            self._watch.close()
-
-    def ready(self) -> list[Job]:
-        """Return the jobs that are known to have ended and were not yielded yet."""
-        statuses = self._watch.ready() if self._watch is not None else []
-        return [self._jobs[status.job_id] for status in statuses if status.state.is_final]
-
-
-class Waited(NamedTuple):
-    """Result of `wait`.
-
-    Attributes:
-        done: the jobs that have ended, in the order of the arguments.
-        pending: the other jobs, in the same order.
-    """
-
-    done: list[Job]
-    pending: list[Job]
-
-    def _repr_html_(self) -> str:
-        return f"<div>done</div>{html_rows(self.done)}<div>pending</div>{html_rows(self.pending)}"
-
-
-async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> Waited:
-    """Wait for jobs; see `aiomig.wait`."""
-    if return_when not in ("all", "any"):
-        raise ValueError(f"return_when={return_when!r}: use 'all' or 'any'")
-    done: set[str] = set()
-    completed = Completed(jobs)
-    try:
-        async for job in completed:
-            done.add(job.id)
-            if return_when == "any":
-                done |= {other.id for other in completed.ready()}
-                break
-    finally:
-        completed.close()
-    return Waited([job for job in jobs if job.id in done], [job for job in jobs if job.id not in done])
-
-
-async def results_of(jobs: Sequence[Job]) -> dict[str, JobResult]:
-    """Wait for jobs and return their results; see `Session.results`."""
-    results: dict[str, JobResult] = {}
-
-    async def load(job: Job) -> None:
-        results[job.id] = await job.result(check=False)
-
-    await wait_for(jobs, "all")
-    await run_all(load, jobs, at_once=_LOADED_AT_ONCE)
-    return {job.id: results[job.id] for job in jobs}
-
-
-async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:
-    """Ask for the statuses of jobs; see `aiomig.statuses`."""
-    return dict(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else {}
-
-
-async def cancel_all(jobs: Sequence[Job]) -> dict[str, Outcome]:
-    """Cancel jobs; see `aiomig.cancel`."""
-    return dict(await backend_of(jobs).act("cancel", [job.id for job in jobs])) if jobs else {}

@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, Credential
-from aiomig._grid.credential import CertificateReloader, warn_of_long_jobs
+from aiomig._grid.credential import warn_of_long_jobs
+from aiomig._grid.renewal import CertificateReloader
 from aiomig.testing import FakeGrid
 from tests.clocks import anyio_backend
 

@@ -15,8 +15,8 @@ from anyio.abc import SocketAttribute
 
 import aiomig
 from aiomig import ConfigError, ConnectionFailed, ServerError, Session
-from aiomig._grid.credential import CertificateReloader
 from aiomig._grid.http import HttpClient
+from aiomig._grid.renewal import CertificateReloader
 from aiomig._local.urls import download, upload
 from aiomig.testing import FakeGrid, Site
 
