@@ -362,15 +362,6 @@ class Attempt:
         if self.process is not None and self.machine.settings.kill_grace <= 0:
             self.process.kill()
 
-    def kill_elsewhere(self) -> None:
-        """Kill an attempt that another session runs; if it has not begun, it will not."""
-        if self.control.claim():
-            return
-        shell = self.control.shell()
-        if shell is not None:
-            shell.kill()
-            shell.release()
-
     async def find_and_kill(self) -> None:
         """End an attempt if it is not even known whether its shell was started."""
         if self.process is None:

@@ -105,6 +105,16 @@ class Control:
             return None
         return process
 
+    def kill_elsewhere(self) -> None:
+        """Kill an attempt that another session runs; if it has not begun, it will not.
+
+        Raises:
+            HomeBroken: the file cannot be written.
+        """
+        if not self.claim() and (shell := self.shell()) is not None:
+            shell.kill()
+            shell.release()
+
     def is_deserted(self) -> bool:
         """Whether no process of the attempt is left, in so far as that can be seen."""
         return not _local_process.anyone_in(self._folder)

@@ -67,25 +67,26 @@ class Origin(NamedTuple):
         """Return one line of text."""
         return " ".join(self)
 
-    def place(self, home: Path) -> Place:
+    def place(self, home: Path, mounts: str = "/proc/self/mountinfo") -> Place:
         """Return where the session of this origin ran, as seen from this process.
 
         Args:
             home: where the session keeps its records. If only one machine can write there, another boot means a
                 restart.
+            mounts: the file that says of which kind file systems are.
         """
         here = Origin.here()
         if self.boot == here.boot:
             return "here" if self.namespace in ("", here.namespace) else "other container"
-        if self.host in ("", here.host) or not _is_shared(home):
+        if self.host in ("", here.host) or not _is_shared(home, mounts):
             return "before restart"
         return "other machine"
 
 
-def _is_shared(folder: Path) -> bool:
+def _is_shared(folder: Path, mounts: str) -> bool:
     device = os.stat(folder).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in _text_of("/proc/self/mountinfo").splitlines():
+    for line in _text_of(mounts).splitlines():
         fields, _, rest = line.partition(" - ")
         if fields.split(" ")[2] == number:
             return rest.split(" ")[0] in _SHARED_FILE_SYSTEMS

@@ -22,6 +22,7 @@ RESOURCE = "localhost_exe"
 COLUMNS = "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified"
 
 _JOB_ID = re.compile(r"([1-9]\d{0,17})_\d+_\d+_\d+__\d+_\d+_\d+_" + re.escape(SERVER), re.ASCII)
+_LOCAL_NAME = re.compile(r"\d{6}-\d{6}\.\d+", re.ASCII)
 _STATES = {state.value: state for state in JobState}
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
 """What decoding raises if someone else wrote the value, or the disk changed it."""
@@ -78,6 +79,13 @@ class Record:
             return job_id_of(self.number, self.received)
         except _MALFORMED as error:
             raise DamagedRecord(f"job number {self.number}", error) from error
+
+    @property
+    def attempt_name(self) -> str:
+        """MiG's name of the job's last attempt, which is part of paths."""
+        if self.local_name is None or _LOCAL_NAME.fullmatch(self.local_name) is None:
+            raise DamagedRecord(f"job {self.job_id}", f"{self.local_name!r} is not the name of an attempt")
+        return self.local_name
 
     def plan(self) -> Plan:
         """Decode what is to be done."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from .._core.job_log import JobLog
 from .._core.models import Attempt as FailedAttempt
 from .._core.models import JobState, Outcome
 from .attempt import Attempt
+from .control_file import Control
 from .records import DamagedRecord, encode_attempts, moment
 from .runner import Run
 from .store import DatabaseLocked, retry_while_locked
@@ -255,7 +257,8 @@ class Scheduler:
             if number in self._runner.runs:
                 self._runner.runs[number].stop("kill")
             elif record.executing is not None:
-                self.attempt_of(record).kill_elsewhere()
+                with suppress(DamagedRecord):
+                    Control(self._settings.runs, record.attempt_name, pidfd=self._machine.pidfd).kill_elsewhere()
 
     def enqueue_record(self, record: Record) -> None:
         """Put a job at the end of the queue whose plan is in its record; end the job if that is damaged."""
@@ -279,7 +282,7 @@ class Scheduler:
 
     def attempt_of(self, record: Record) -> Attempt:
         """Return the attempt of a job that has begun."""
-        return Attempt(self._machine, record.job_id, record.local_name or "", record.plan().description)
+        return Attempt(self._machine, record.job_id, record.attempt_name, record.plan().description)
 
     # -- the queue
 
@@ -347,7 +350,7 @@ class Scheduler:
         cores = self._cores.pop(record.number, 1)
         try:
             plan = plan or record.plan()
-            attempt = Attempt(self._machine, record.job_id, record.local_name or "", plan.description)
+            attempt = Attempt(self._machine, record.job_id, record.attempt_name, plan.description)
         except DamagedRecord as error:
             self.reject(record, error)
             return []

@@ -39,30 +39,34 @@ def _find_bash() -> str:
     return path
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use: by its affinity, and by the CPU quotas of its control groups."""
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use: by its affinity, and by the CPU quotas of its control groups.
+
+    Args:
+        root: where ``proc`` and the file systems of the control groups are.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min([cores, *_cpu_quotas()])))
+    return max(1, int(min([cores, *_cpu_quotas(root)])))
 
 
-def _cpu_quotas() -> Iterator[float]:
+def _cpu_quotas(root: Path) -> Iterator[float]:
     """Yield the CPU quotas, in cores, of the control groups of this process, of versions 1 and 2."""
-    for line in _lines_of("/proc/self/cgroup"):
+    for line in _lines_of(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers == "" or "cpu" in controllers.split(","):
-            for mount in _cgroup_mounts(controllers):
+            for mount in _cgroup_mounts(root, controllers):
                 # A container may see its own group as the root: then the rest of the path does not exist.
                 for folder in (Path(mount + path), *Path(mount + path).parents):
                     if folder.is_relative_to(mount):
                         yield from _cpu_quota(folder)
 
 
-def _cgroup_mounts(controllers: str) -> Iterator[str]:
-    for line in _lines_of("/proc/self/mountinfo"):
+def _cgroup_mounts(root: Path, controllers: str) -> Iterator[str]:
+    for line in _lines_of(root / "proc/self/mountinfo"):
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
         if kind == "cgroup" and "cpu" in options.split(",") if controllers else kind == "cgroup2":
-            yield fields.split(" ")[4]
+            yield f"{root}{fields.split(' ')[4]}"
 
 
 def _cpu_quota(folder: Path) -> Iterator[float]:
@@ -72,7 +76,7 @@ def _cpu_quota(folder: Path) -> Iterator[float]:
         yield int(words[0]) / int(words[1])
 
 
-def _lines_of(path: str | Path) -> list[str]:
+def _lines_of(path: Path) -> list[str]:
     try:
         return Path(path).read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

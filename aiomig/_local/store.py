@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +18,7 @@ import anyio
 from .._core.errors import LocalError
 from .._core.models import JobState
 from .liveness import Origin, SessionLocks
-from .records import COLUMNS, Record, encode_plan, job_id_of, number_of
+from .records import COLUMNS, DamagedRecord, Record, encode_plan, job_id_of, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -399,7 +399,9 @@ class Store:
         if number is None:
             return None
         record = self._one(f"SELECT {COLUMNS} FROM jobs WHERE number = ?", (number,))
-        return record if record is not None and record.job_id == job_id else None
+        with suppress(DamagedRecord):  # then no id can be the job's
+            return record if record is not None and record.job_id == job_id else None
+        return None
 
     def records(self, numbers: Sequence[int]) -> list[Record]:
         """Return several records, in no order."""
