@@ -79,7 +79,7 @@ class Session:
         self._backend = backend
         self._credential = credential
         self._files = Files(backend.home, backend.tasks.ensure_own_loop)
-        self._submitter = JobSubmitter(backend, self._files, self._require_open)
+        self._submitter = JobSubmitter(backend, self._files)
         self._state: Literal["new", "open", "closed"] = "new"
         self._background: BackgroundContext[Session] | None = None
 

@@ -19,7 +19,7 @@ from .scope import add_to_open_scope
 from .uploads import Uploads, missing_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from .._backend import Backend
     from .._core.models import CheckReport
@@ -49,17 +49,15 @@ class JobSubmitter:
     Args:
         backend: of the session.
         files: the home of the session.
-        require_open: raises `NoSession` if the session is closed.
 
     Attributes:
         check_commands: see `Session.check_commands`.
     """
 
-    def __init__(self, backend: Backend, files: Files, require_open: Callable[[], None]) -> None:
+    def __init__(self, backend: Backend, files: Files) -> None:
         self.backend = backend
         self.files = files
         self.check_commands = True
-        self._require_open = require_open
         self._commands = CommandCheck()
         self._uploads = Uploads(files)
 
@@ -67,7 +65,6 @@ class JobSubmitter:
         """Submit a job; see `Session.submit`."""
         if self.check_commands and (faults := await self._commands.faults(spec.commands)):
             raise SpecError(faults)
-        self._require_open()
         plan = planned(spec).plan
         if not plan.uploads:
             return self.attach(await self.backend.submit(plan), spec, plan)

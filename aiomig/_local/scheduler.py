@@ -287,22 +287,30 @@ class Scheduler:
     # -- the queue
 
     def advance(self, *, start_now: bool = False) -> None:
-        """Record what ended, and start what fits; one transaction.
+        """Record what ended, and start what fits.
 
         Args:
             start_now: start the shell of the first job here and not only in its task.
+        """
+        while self._advance_once(start_now=start_now):
+            start_now = False
+
+    def _advance_once(self, *, start_now: bool) -> bool:
+        """Advance by one transaction; return whether more jobs may fit now.
+
+        Jobs that failed may be tried again, and a job behind one that was canceled meanwhile may be the next.
         """
         self.must_advance_again = False
         ends = dict(self._ends)
         candidates = self._take_candidates()
         if not ends and not candidates:
-            return
+            return False
         try:
             published, claims = self._record_and_claim(ends, candidates)
         except LocalError as error:
             self._queue.extendleft(candidate.number for candidate in reversed(candidates))
             self._note_failure(error)
-            return
+            return False
         self._locked_since = None
         for run in ends:  # not before: an interrupt may come at any moment, and then they are still to do
             self._ends.pop(run, None)
@@ -315,8 +323,7 @@ class Scheduler:
                 start_now = False
         self.publish(published)
         self._runner.notify()
-        if again:
-            self.advance()  # for what failed and is tried again, and what is behind a job that was canceled meanwhile
+        return again
 
     def _record_and_claim(
         self, ends: Mapping[Run, End], candidates: Sequence[_Candidate]
