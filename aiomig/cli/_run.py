@@ -86,9 +86,9 @@ def _exit_code(result: JobResult, *, quiet: bool) -> int:
     if status.state is JobState.FINISHED and result.exit_code is not None:
         return result.exit_code
     if not quiet:
-        reasons = "".join(f"; {attempt.reason}{attempt.detail and ': '}{attempt.detail}" for attempt in status.attempts)
-        cause = "its results did not arrive" if status.state is JobState.FINISHED else f"it is {status.state}{reasons}"
-        say(f"job {status.job_id} has no exit code: {cause}")
+        causes = ["its results did not arrive" if status.state is JobState.FINISHED else f"it is {status.state}"]
+        causes += (": ".join(filter(None, (attempt.reason, attempt.detail))) for attempt in status.attempts)
+        say(f"job {status.job_id} has no exit code: {'; '.join(dict.fromkeys(causes))}")
     return ExitCode.NO_EXIT_CODE
 
 

@@ -27,7 +27,7 @@ _OPTIONS = {
 }
 _PLAIN = {
     *("mrsl", "name", "wall_time", "cores", "nodes", "architecture", "platform", "fill", "sandbox", "max_price"),
-    *("retries", "notify", "verify", "mount", "project", "kind", "home", "slots", "journal", "key"),
+    *("retries", "notify", "verify", "mount", "project", "kind", "home", "slots", "journal", "key", "algorithm"),
 }
 _WORDS = (
     (re.compile(r"say Remote\('…'\) for the MiG home"), "write mig:PATH for a file of the MiG home"),
@@ -40,7 +40,16 @@ _WORDS = (
     ),
     (re.compile(r", aiomig\.grid\(journal=…\) for a grid"), ""),
     (re.compile(r"(?:await )?session\.unconfirmed\(\)"), "aiomig unconfirmed"),
+    (re.compile(r"\bsession\.check\(job\)"), "see aiomig check --job ID"),
     (re.compile(r"\bqueue\.create\(\)"), "aiomig queue create"),
+    (re.compile(r"\bcreate\(exist_ok=True\)"), "--exist-ok"),
+    (re.compile(r"\bremove\(recursive=True\)(, or rmdir)?"), r"aiomig rm -r\1"),
+    (re.compile(r"\brecursive=True(?:, or rmdir if empty)?"), "--recursive"),
+    (re.compile(r"\bsession\.find_submitted\(marker\)"), "aiomig unconfirmed"),
+    (re.compile(r"\bsession\.files\.(get|put|pack)\((['\"])(?P<path>.*?)\2, …\)"), r"aiomig \1 \g<path>"),
+    (re.compile(r"\bsession\.files\.(get|put|pack)\(…\)"), r"aiomig \1"),
+    (re.compile(r"\bresult\(check=False\) gives"), "aiomig output prints"),
+    (re.compile(r", give another folder as journal=, or do without: journal=False"), ""),
     (re.compile(r"\bresubmit\(\) runs"), "aiomig resubmit runs"),
 )
 _ASSIGNMENT = re.compile(r"\b([a-z_]+)=(?=['\"\d])")
