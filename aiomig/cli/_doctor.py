@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 import ssl
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,9 +15,10 @@ import click
 
 from .. import Config, JobState, MigError
 from .._core.display import printable
+from .._local.settings import LocalSettings
 from ._command import command
 from ._exit_codes import ExitCode, sentence
-from ._output import duration, local_time, terminal, write, write_json
+from ._output import duration, local_time, size, terminal, write, write_json
 from ._running import attended, run_async
 from ._settings import Settings, current
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from .. import Session
 
+_LITTLE_ROOM = 1 << 30
 _ALLOWED_SKEW = 60.0
 """How far two clocks may differ, in seconds."""
 
@@ -181,6 +185,8 @@ async def _look_inside(settings: Settings, report: Report, no_job: bool, patienc
         await _guarded("jobs", _lists_jobs, mig, report)
         await _guarded("site", _offers, mig, report)
         await _guarded("home", _writes, mig, report)
+        if mig.mode == "local":
+            await _guarded("room", _has_room, mig, report)
         if not no_job:
             with anyio.move_on_after(patience) as patient:
                 await _guarded("job", _says_hello, mig, report)
@@ -246,6 +252,16 @@ async def _writes(mig: Session, report: Report) -> None:
         # Its times are whole seconds.
         skew = max((written_at - ended).total_seconds(), 0.0) or min((written_at - began).total_seconds() + 1.0, 0.0)
         _report_clock(skew, report)
+
+
+async def _has_room(mig: Session, report: Report) -> None:
+    """Report the home of local mode, what it uses, and what is free."""
+    settings = current()
+    fields = {"home": settings.home or os.environ.get("AIOMIG_HOME"), "slots": settings.slots}
+    local = LocalSettings(**{name: value for name, value in fields.items() if value})  # type: ignore[arg-type]
+    used, free = await mig.files.disk_usage("."), shutil.disk_usage(local.home).free
+    detail = f"{local.home}: {size(used)} used, {size(free)} free; {local.slots} jobs run at once"
+    report.add("room", detail, "ok" if free >= _LITTLE_ROOM else "warning")
 
 
 def _report_clock(skew: float, report: Report) -> None:
