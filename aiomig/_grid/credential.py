@@ -177,7 +177,9 @@ def _read_certificate(pem: bytes) -> _Certificate:
                 certificate.not_valid_after_utc,
             )
         except (ValueError, x509.InvalidVersion) as error:
-            _ensure_openssl_reads(pem, error)
+            if not _is_read_by_openssl(pem):
+                raise ValueError("holds a damaged certificate") from error
+            # OpenSSL reads more forms than cryptography does.
             first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
             return _Certificate(fingerprint, fingerprint, 0, first, last)
         subject = _slash_name(certificate, "subject") or fingerprint
@@ -186,14 +188,19 @@ def _read_certificate(pem: bytes) -> _Certificate:
     return _Certificate(subject, issuer, serial, begin, end, is_proxy)
 
 
-def _ensure_openssl_reads(pem: bytes, problem: Exception) -> None:
-    """Raise `ValueError` if OpenSSL, which takes more forms than cryptography does, cannot read a certificate."""
+def openssl_reads(path: Path) -> bool:
+    """Return whether OpenSSL can read the first certificate of a file."""
+    return _is_read_by_openssl(_CERTIFICATE.findall(content(path))[0])
+
+
+def _is_read_by_openssl(pem: bytes) -> bool:
     import ssl
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
     except (ssl.SSLError, ValueError):
-        raise ValueError("holds a damaged certificate") from problem
+        return False
+    return True
 
 
 def _slash_name(certificate: x509.Certificate, field: str) -> str | None:

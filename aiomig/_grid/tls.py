@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .._core.errors import AuthenticationFailed, ConfigError
-from .credential import describe_weakness, is_encrypted
+from .credential import describe_weakness, is_encrypted, openssl_reads
 from .miguser import content, unreadable
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ def _explain(
             "of several certificates in a file the user's comes first"
         )
         return ConfigError(message, field="key")
+    if not openssl_reads(certificate):
+        problem = f"{certificate} cannot be read by this machine's OpenSSL"
+        return ConfigError(f"certificate: {problem}; get a new one from the site", field="certificate")
     match _key_problem(key, passphrase.text):
         case "cipher":
             problem = f"{key} is encrypted with an old cipher, which this machine's OpenSSL refuses"
@@ -122,7 +125,12 @@ def _explain(
 
 
 def _key_problem(path: Path, passphrase: str | None) -> str:
-    """Return what OpenSSL has against a key: its ``"cipher"``, its ``"password"``, or its ``"format"``."""
+    """Return what OpenSSL refuses of a key: its ``"cipher"``, its ``"password"``, or its ``"format"``.
+
+    Args:
+        path: the key.
+        passphrase: its passphrase; ``None`` if OpenSSL did not ask for it.
+    """
     pem = content(path)
     try:
         _load_key(pem, passphrase)
@@ -130,7 +138,7 @@ def _key_problem(path: Path, passphrase: str | None) -> str:
         if is_encrypted(pem) and "cipher" in str(error):
             return "cipher"
         return "password" if passphrase is not None else "format"
-    except TypeError:  # it wants a password, and OpenSSL did not come to ask for it
+    except TypeError:  # the key has a password, and OpenSSL failed before it asked for it
         return "cipher"
     except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of key
         return "format"

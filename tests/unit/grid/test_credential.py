@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import pickle
 import re
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +160,64 @@ def test_whose_it_is(tmp_path: Path, chain: list[Made], is_proxy: bool, user: st
     found = config.credential()
     assert (found.is_proxy, found.user) == (is_proxy, user)
     config.ssl_context()
+
+
+def altered(made: Made, *replacements: tuple[bytes, bytes]) -> Made:
+    """A certificate with other bytes of the same length, signed anew: what old authorities made."""
+    der = x509.load_pem_x509_certificate(made.pem).public_bytes(serialization.Encoding.DER)
+    signed = x509.load_pem_x509_certificate(made.pem).tbs_certificate_bytes
+    rest = der[der.index(signed) + len(signed) :]
+    algorithm = rest[: 2 + rest[1]]
+    for old, new in replacements:
+        assert signed.count(old) > 0
+        assert len(old) == len(new)
+        signed = signed.replace(old, new)
+    signature = b"\0" + made.key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    content = signed + algorithm + bytes([3, len(signature)]) + signature
+    other = copy.copy(made)
+    other.pem = ssl.DER_cert_to_PEM_cert(b"\x30\x82" + len(content).to_bytes(2, "big") + content).encode()
+    return other
+
+
+SERIAL = bytes.fromhex("0202 1234")
+OLD_CERTIFICATES = {
+    "negative serial": (Made("Jens", serial=0x1234), [(SERIAL, bytes.fromhex("0202 f234"))], "/C=DK/CN=Jens"),
+    "serial 0": (Made("Jens", serial=0x12), [(b"\x02\x01\x12", b"\x02\x01\x00")], "/C=DK/CN=Jens"),
+    "TeletexString": (Made("Jens"), [(b"\x0c\x04Jens", b"\x14\x04Jens")], "/C=DK/CN=Jens"),
+    "BMPString": (Made("J.e."), [(b"\x0c\x04J.e.", b"\x1e\x04\0J\0e")], "/C=DK/CN=Je"),
+    "country of lower case": (Made("Jens"), [(b"\x13\x02DK", b"\x13\x02dk")], "/C=dk/CN=Jens"),
+    "no name at all": (Made("Jens"), [(b"\x0c\x04Jens", b"\x0c\x04    ")], "/C=DK/CN=    "),
+    "TeletexString in Latin-1": (Made("Jæ.s"), [(b"\x0c\x05J\xc3\xa6.s", b"\x14\x05J\xe6rns")], None),
+    "PrintableString with an @": (Made("a@b"), [(b"\x0c\x03a@b", b"\x13\x03a@b")], None),
+}
+
+
+@pytest.mark.parametrize(("made", "replacements", "subject"), OLD_CERTIFICATES.values(), ids=OLD_CERTIFICATES)
+async def test_what_old_authorities_signed_is_used(
+    tmp_path: Path, made: Made, replacements: list[tuple[bytes, bytes]], subject: str | None
+) -> None:
+    config = write(tmp_path, altered(made, *replacements))
+    reloader = CertificateReloader(config)
+    context = reloader.load()
+    assert context.cert_store_stats()["x509"] > 0
+    credential = reloader.credential
+    if subject is not None:
+        assert (credential.subject, credential.user, credential.issuer) == (subject, subject, subject)
+    else:  # cryptography cannot read it, and OpenSSL does
+        assert credential.user.startswith("/SHA256=")
+        assert config.credential() == credential
+    assert credential.days_left > 90
+    assert reloader.reload_if_changed() is None
+
+
+@pytest.mark.parametrize("encryption", [PLAIN, LOCKED], ids=["key without password", "key with password"])
+def test_a_certificate_that_openssl_cannot_read(tmp_path: Path, encryption: Any) -> None:
+    made = altered(Made("Jens"), (b"\x0c\x04Jens", b"\x1a\x04Jens"))  # VisibleString
+    config = write(tmp_path, made, key=made.key_pem(PKCS8, encryption)).replace(password=PASSWORD)
+    assert config.credential().user == "/C=DK/CN=Jens"
+    with pytest.raises(ConfigError, match="certificate: .*cert.pem cannot be read by this machine's OpenSSL") as caught:
+        config.ssl_context()
+    assert caught.value.field == "certificate"
 
 
 def test_a_damaged_certificate_behind_the_first_is_left_to_openssl(tmp_path: Path) -> None:
