@@ -13,13 +13,14 @@ import zlib
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, LocalError, MigError, PathRefused
 from .._core.paths import ArchiveFormat, archive_format, chain, folder_of, join, listed_path
 from .._home.disk import read_file
+from .tar import BLOCK, PIECE, TarMember, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
 
     from .._backend import HomeBackend
 
-_PIECE = 1 << 17  # what a compressor takes without holding up other tasks for long
-_BLOCK = 512  # of a tar archive
 _FREE_SIZE = 1 << 30  # bytes to which any archive may grow
 _FREE_RATIO = 200  # times its own size to which a bigger one may grow
 _MOST_MEMBERS = 1_000_000
-_TAR_MODES: dict[str, Literal["r:", "r:gz", "r:bz2"]] = {"tar": "r:", "gz": "r:gz", "bz2": "r:bz2"}
 _DAMAGE = (
     EOFError,
     NotImplementedError,
@@ -112,14 +110,14 @@ async def _pack_tar(out: BinaryIO, sources: Sequence[Packing]) -> None:
         out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
         if not source.is_dir:
             await _pack_content(source.path, info.size, out)
-            out.write(bytes(-info.size % _BLOCK))
+            out.write(bytes(-info.size % BLOCK))
         await checkpoint()
-    out.write(bytes(2 * _BLOCK))
+    out.write(bytes(2 * BLOCK))
 
 
 async def _pack_content(path: Path, size: int, out: IO[bytes]) -> None:
     packed = 0
-    async with aclosing(read_file(path, 0, size, piece_size=_PIECE)) as pieces:
+    async with aclosing(read_file(path, 0, size, piece_size=PIECE)) as pieces:
         async for piece in pieces:
             packed += out.write(piece)
     if packed < size:
@@ -147,8 +145,8 @@ class _Budget:
     members: int = 0
     total: int = 0
 
-    def take(self, size: int) -> None:
-        self.members += 1
+    def take(self, size: int, members: int = 0) -> None:
+        self.members += members
         self.total += size
         if self.members > _MOST_MEMBERS:
             raise PathRefused(self.archive, f"holds more than {_MOST_MEMBERS} members; unpack it by other means")
@@ -184,11 +182,9 @@ async def unpack(home: HomeBackend, file: BinaryIO, archive: str, destination: s
         if kind == "zip":
             with zipfile.ZipFile(file) as zipped:
                 members = await _zip_members(zipped, destination, budget)
-                await _write(home, members, destination)
+                await _write_zip(home, members, destination)
         else:
-            with tarfile.open(fileobj=file, mode=_TAR_MODES[kind]) as tarred:
-                members = await _tar_members(tarred, destination, budget, compressed=kind != "tar")
-                await _write(home, members, destination)
+            await _unpack_tar(home, partial(_decompressor, file, kind), destination, budget)
 
 
 @contextmanager
@@ -213,41 +209,42 @@ async def _zip_members(zipped: zipfile.ZipFile, destination: str, budget: _Budge
             raise PathRefused(info.filename, "this member is a link or a device; pack what it points to instead")
         if info.flag_bits & 1:
             raise PathRefused(info.filename, "this member is encrypted; pack it without a password")
-        budget.take(info.file_size)
+        budget.take(info.file_size, 1)
         path = _member_path(destination, info.filename)
         members.append(_Member(path, info.is_dir(), info.file_size, partial(zipped.open, info)))
         await checkpoint()
     return members
 
 
-async def _tar_members(
-    tarred: tarfile.TarFile, destination: str, budget: _Budget, *, compressed: bool
-) -> list[_Member]:
-    members: list[_Member] = []
-    while (info := tarred.next()) is not None:
-        if not info.isdir() and not info.isreg():
-            raise PathRefused(info.name, "this member is a link or a device; pack what it points to instead")
-        size = info.size if info.isreg() else 0
-        budget.take(size)
-        member = _Member(_member_path(destination, info.name), info.isdir(), size, partial(tarred.extractfile, info))
-        members.append(member)
-        if compressed and size:
-            # Going on to the next header would decompress all of this member in one go.
-            async with aclosing(_content(member)) as pieces:
-                async for _ in pieces:
-                    pass
-        await checkpoint()
-    _check_end(tarred)
-    return members
+async def _unpack_tar(
+    home: HomeBackend, opened: Callable[[], AbstractContextManager[IO[bytes]]], destination: str, budget: _Budget
+) -> None:
+    """Read the archive twice, for nothing in it tells what follows: to check all members, then to write them."""
+    members: dict[str, TarMember] = {}
+    with opened() as stream:
+        reader = TarReader(stream, budget.take)
+        while (member := await reader.next()) is not None:
+            budget.take(member.size, 1)
+            members[_member_path(destination, member.name)] = member
+    if not members:
+        raise tarfile.ReadError("it holds nothing")
+    files = {path for path, member in members.items() if not member.is_dir}
+    await _make_room(home, files, set(members) - files, destination)
+    with opened() as stream:
+        reader = TarReader(stream, _Budget(budget.archive, budget.size).take)
+        while (member := await reader.next()) is not None:
+            if not member.is_dir:
+                async with aclosing(reader.content()) as content:
+                    await home.write(_member_path(destination, member.name), content, member.size)
 
 
-def _check_end(tarred: tarfile.TarFile) -> None:
-    # TarFile takes a broken header for the end of the archive, and would lose what follows without a word.
-    file = tarred.fileobj
-    if file is not None:
-        file.seek(tarred.offset)
-        if any(file.read(_BLOCK)):
-            raise tarfile.ReadError("a header in it is damaged")
+def _decompressor(file: BinaryIO, kind: ArchiveFormat) -> AbstractContextManager[IO[bytes]]:
+    file.seek(0)
+    if kind == "gz":
+        return cast("AbstractContextManager[IO[bytes]]", gzip.GzipFile(fileobj=file, mode="rb"))
+    if kind == "bz2":
+        return bz2.BZ2File(file, "rb")
+    return nullcontext(file)
 
 
 def _member_path(destination: str, name: str) -> str:
@@ -256,20 +253,10 @@ def _member_path(destination: str, name: str) -> str:
     return listed_path(join(destination, name))
 
 
-async def _write(home: HomeBackend, members: Sequence[_Member], destination: str) -> None:
-    files = {member.path: member for member in members if not member.is_dir}
-    above = [member.path if member.is_dir else folder_of(member.path) for member in members]
+async def _make_room(home: HomeBackend, files: set[str], folders: set[str], destination: str) -> None:
+    """Make the directories of an archive, if nothing is in the way of any member."""
+    above = folders | {folder_of(path) for path in files}
     directories = sorted({step for path in above for step in chain(path)} - set(chain(destination)))
-    await _check_room(home, files, directories, destination)
-    await home.make_directories(directories)
-    for member in files.values():
-        async with aclosing(_content(member)) as content:
-            await home.write(member.path, content, member.size)
-
-
-async def _check_room(
-    home: HomeBackend, files: dict[str, _Member], directories: Sequence[str], destination: str
-) -> None:
     for path in directories:
         present = await home.stat(path)
         if path in files or (present is not None and not present.is_dir):
@@ -278,6 +265,15 @@ async def _check_room(
         present = await home.stat(path)
         if path == destination or (present is not None and present.is_dir):
             raise FileExists(path, "a directory is in the way of a file of the archive; nothing was unpacked")
+    await home.make_directories(directories)
+
+
+async def _write_zip(home: HomeBackend, members: Sequence[_Member], destination: str) -> None:
+    files = {member.path: member for member in members if not member.is_dir}
+    await _make_room(home, set(files), {member.path for member in members if member.is_dir}, destination)
+    for member in files.values():
+        async with aclosing(_content(member)) as content:
+            await home.write(member.path, content, member.size)
 
 
 async def _content(member: _Member) -> AsyncGenerator[bytes, None]:
@@ -285,6 +281,6 @@ async def _content(member: _Member) -> AsyncGenerator[bytes, None]:
     if source is None:
         return
     with source:
-        while piece := source.read(_PIECE):
+        while piece := source.read(PIECE):
             yield piece
             await checkpoint()

@@ -520,9 +520,43 @@ async def test_a_broken_header_in_the_middle_of_a_tar_is_not_its_end(files: File
     data = bytearray((root / "a.tar").read_bytes())
     data[1024:1030] = b"\xff" * 6
     (root / "a.tar").write_bytes(data)
-    with pytest.raises(LocalError, match="header"):
+    with pytest.raises(LocalError, match="bad checksum"):
         await files.unpack("a.tar", "out")
     assert await files.ls("out") == []
+
+
+def extended(kind: bytes, size: int, content: bytes) -> bytes:
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        extended(tarfile.XHDTYPE, 100_000, b"9" * 100_000),
+        extended(tarfile.GNUTYPE_LONGNAME, 20_000_000, bytes(20_000_000)),
+        extended(tarfile.XGLTYPE, 1 << 40, b""),
+    ],
+    ids=["pax", "long name", "global"],
+)
+async def test_huge_headers_in_a_tar_are_refused(files: Files, root: Path, header: bytes) -> None:
+    (root / "a.tar.gz").write_bytes(gzip.compress(header + tarfile.TarInfo("x").tobuf() + bytes(1024)))
+    with pytest.raises(PathRefused, match="has a header of"):
+        await files.unpack("a.tar.gz", "d")
+    assert visible(root) == ["a.tar.gz", "d"]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [b"9" * 60_000, b"5 a=b", b"0 a=b\n", b"999 path=x\n", b"-7 path=x\n"],
+    ids=["digits", "end", "0", "999", "-7"],
+)
+async def test_damaged_extended_headers(files: Files, root: Path, records: bytes) -> None:
+    header = extended(tarfile.XHDTYPE, len(records), records)
+    (root / "a.tar").write_bytes(header + tarfile.TarInfo("x").tobuf() + bytes(1024))
+    with pytest.raises(LocalError, match="damaged"):
+        await files.unpack("a.tar", "d")
 
 
 async def test_other_tools_read_what_is_packed(files: Files, root: Path, tmp_path: Path) -> None:
