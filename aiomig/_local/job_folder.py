@@ -95,8 +95,9 @@ async def hand_over(
         OSError: it is not a regular file, or it cannot be moved.
     """
     with open_regular(name, source, follow=follow) as file:
-        if _is_settled(file):
-            with suppress(OSError):  # a link, another file system, or one without hard links
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode) and _is_settled(file):
+            with suppress(OSError):  # another file system, or one without hard links
                 os.fchmod(file.fileno(), 0o644)
                 _move(name, source, target_name, target, keep=keep)
                 return
