@@ -6,7 +6,20 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from aiomig._grid.protocol.answer import missing_jobs, read_objects
+from aiomig._grid.protocol.files import read_listing
+from aiomig._grid.protocol.jobs import read_statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from aiomig import JobStatus
+    from aiomig._grid.protocol.answer import Answer, Object
+    from aiomig._grid.protocol.files import Listing
+
+T = TypeVar("T")
 
 FOLDER = Path(__file__).parent / "data" / "recordings"
 
@@ -59,3 +72,32 @@ def exchanges() -> dict[str, Exchange]:
 
 
 EXCHANGES = exchanges()
+
+
+def finished(steps: Generator[object, None, T]) -> T:
+    """Run a reader to its end and return its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+
+def objects(*arguments: Any, **named: Any) -> list[Object]:
+    """Return the objects of a response, read in one go; see `read_objects`."""
+    return finished(read_objects(*arguments, **named))
+
+
+class Statuses(NamedTuple):
+    """The statuses of a response by job id, and the ids that match no job."""
+
+    found: dict[str, JobStatus]
+    missing: tuple[str, ...]
+
+
+def statuses(answer: Answer, operation: str = "jobstatus") -> Statuses:
+    return Statuses(finished(read_statuses(answer, None, operation)), missing_jobs(answer))
+
+
+def listing(answer: Answer, operation: str = "ls") -> Listing:
+    return finished(read_listing(answer, operation))

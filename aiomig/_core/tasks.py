@@ -8,7 +8,8 @@ import sys
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +17,7 @@ import anyio.lowlevel
 from .errors import NoSession
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
     from contextlib import AbstractAsyncContextManager
     from types import FrameType, TracebackType
     from typing import Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 T = TypeVar("T")
+
+_TURN_SECONDS = 0.01
 
 
 class InternalTaskGroup:
@@ -175,6 +178,19 @@ async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
             group.start_soon(run, function)
     if errors:
         raise errors[0]
+
+
+async def give_way(steps: Generator[object, None, T]) -> T:
+    """Run a generator to its end and return its value. Let other tasks run every few milliseconds."""
+    began = perf_counter()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+        if perf_counter() - began > _TURN_SECONDS:
+            await anyio.lowlevel.checkpoint()
+            began = perf_counter()
 
 
 class SessionTasks:

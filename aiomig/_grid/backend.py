@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import re
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from .._core.errors import ConnectionFailed, JobNotFound, NoSession, ProtocolErr
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, run_shielded
+from .._core.tasks import SessionTasks, give_way, run_shielded
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .credential import warn_of_long_jobs
@@ -29,7 +30,7 @@ from .site import describe, feasibility, review
 from .submit import NO_JOB, MarkedJobs, Submitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
     from .._core.errors import MigError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 _PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
+_SORTED_AT_ONCE = 2000
 _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
@@ -199,8 +201,8 @@ class GridBackend:
         statuses: dict[str, JobStatus] = {}
         for some in self._chunks(job_ids):
             fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
-            answered = jobs.statuses(await self._operations.query("jobstatus", fields)).found
-            statuses |= {job_id: answered[job_id] for job_id in some if job_id in answered}
+            answer = await self._operations.query("jobstatus", fields)
+            statuses |= await give_way(jobs.read_statuses(answer, frozenset(some)))
         self._log.learned(statuses.values())
         return {job_id: statuses[job_id] for job_id in job_ids if job_id in statuses}
 
@@ -210,7 +212,7 @@ class GridBackend:
         size = self._limits.ids_a_request
         return (valid[start : start + size] for start in range(0, len(valid), size))
 
-    async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus], Sequence[str]]:
+    async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus | None], Sequence[str]]:
         """Send one request for the poller. Return the changed statuses and the ids that the server does not know."""
         valid = [job_id for job_id in job_ids if is_job_id(job_id)]
         asked, unknown = frozenset(valid), [job_id for job_id in job_ids if not is_job_id(job_id)]
@@ -218,21 +220,22 @@ class GridBackend:
             return [], unknown
         fields = [("flags", "v"), *(("job_id", job_id) for job_id in valid)]
 
-        async def send() -> tuple[Iterable[JobStatus], Sequence[str]]:
+        async def send() -> tuple[Iterable[JobStatus | None], Sequence[str]]:
             reply = await self._operations.post("jobstatus", fields)
             if reply.status == 200 and self._changed.is_repeated(asked, reply.body):
                 return [], unknown
-            answer = self._operations.parse("jobstatus", reply)
+            answer = await self._operations.parse("jobstatus", reply)
             return self._taken_in(self._changed.read(asked, reply.body, answer)), [*missing_jobs(answer), *unknown]
 
         return await self._operations.retrying(send)
 
-    def _taken_in(self, statuses: Iterable[JobStatus]) -> Iterator[JobStatus]:
+    def _taken_in(self, statuses: Iterable[JobStatus | None]) -> Iterator[JobStatus | None]:
         for status in statuses:
-            self._log.learned([status])
-            if status.state.is_final:
-                self._own.pop(status.job_id, None)
-                self._results.forget([status.job_id])
+            if status is not None:
+                self._log.learned([status])
+                if status.state.is_final:
+                    self._own.pop(status.job_id, None)
+                    self._results.forget([status.job_id])
             yield status
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
@@ -277,9 +280,8 @@ class GridBackend:
         if not _PATTERN.fullmatch(pattern):
             return []
         fields = [("flags", "v"), ("job_id", pattern)]
-        found = jobs.statuses(await self._operations.query("jobstatus", fields)).found
-        newest_first = sorted(found.values(), key=_counter, reverse=True)
-        return newest_first[:newest]
+        statuses = await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields)))
+        return (await give_way(_newest_first(list(statuses.values()))))[:newest]
 
     async def plan_of(self, job_id: str) -> Plan:
         """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
@@ -316,6 +318,19 @@ class GridBackend:
 def _unconfirmed(job_id: str) -> Unconfirmed:
     """Return an entry for a job whose submit is not known."""
     return Unconfirmed(job_id, "", "", datetime.now(UTC), (job_id,))
+
+
+def _newest_first(statuses: list[JobStatus]) -> Generator[None, None, list[JobStatus]]:
+    """Sort statuses. Yields between steps, for there may be hundreds of thousands."""
+    chunks: list[list[JobStatus]] = []
+    for start in range(0, len(statuses), _SORTED_AT_ONCE):
+        chunks.append(sorted(statuses[start : start + _SORTED_AT_ONCE], key=_counter, reverse=True))
+        yield
+    merged: list[JobStatus] = []
+    for status in heapq.merge(*chunks, key=_counter, reverse=True):
+        merged.append(status)
+        yield
+    return merged
 
 
 def _done_before(outcome: Outcome, target: JobState) -> Outcome:

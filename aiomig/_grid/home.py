@@ -18,6 +18,7 @@ import anyio
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
+from .._core.tasks import give_way
 from .._home.transfer import file_content, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .multipart import multipart
@@ -64,7 +65,8 @@ class GridHome:
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """As `HomeBackend.listing`, by ``ls``."""
         flags = "far" if recursive else "fa"
-        found = files.listing(await self._operations.query("ls", [("path", path), ("flags", flags)]))
+        answer = await self._operations.query("ls", [("path", path), ("flags", flags)])
+        found = await give_way(files.read_listing(answer))
         if found.missing and not found.entries:
             raise FileNotFound(path)
         # A listing has the folder itself, as `.`, and a recursive one may have it by its name.

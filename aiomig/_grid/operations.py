@@ -22,8 +22,9 @@ import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
 from .._core.http import is_lasting
+from .._core.tasks import give_way
 from .config import Retry
-from .protocol.answer import csrf_refused, csrf_tokens, objects, redirected
+from .protocol.answer import csrf_refused, csrf_tokens, read_objects, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,10 @@ _CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
 _PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
 _FILES = "/cert_redirect/"
 _FORM = "application/x-www-form-urlencoded"
+_LARGEST_USUAL = 1 << 20
+_LARGEST = {"jobstatus": None, "ls": None, "mrslview": 8 << 20, "mqueue": 4 << 20}
+"""The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
+
 _MARGIN = 2 << 20
 """Bytes beyond those asked for that the answer to a download may have: a page about an error."""
 
@@ -145,7 +150,7 @@ class OperationClient:
     async def _exchange(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        return self.parse(operation, await self._located(operation, content, media_type, headers))
+        return await self.parse(operation, await self._located(operation, content, media_type, headers))
 
     async def _located(
         self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
@@ -155,25 +160,30 @@ class OperationClient:
     async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """Send to ``wsgi-bin``, or to ``cgi-bin`` if a server has no other (docs/protocol.md#endpoints)."""
         folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
-        reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers)
+        limit = _LARGEST.get(operation, _LARGEST_USUAL)
+        reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers, limit=limit)
         if not self._folder_known and folder == "wsgi-bin":
             if _is_switched_off(reply):
-                reply = await self.send("POST", f"/cgi-bin/{operation}.py", content=content, headers=headers)
+                reply = await self.send(
+                    "POST", f"/cgi-bin/{operation}.py", content=content, headers=headers, limit=limit
+                )
                 self._folder = "cgi-bin" if reply.status < 400 else self._folder
             self._folder_known = reply.status < 400
         return reply
 
-    def parse(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
+    async def parse(self, operation: str, reply: Reply, *, keep_noise: bool = False) -> Answer:
+        """Return the objects of a response. Let other tasks run if it is large.
+
+        Raises:
+            GridError: see `protocol.answer.objects`; inside of `retrying`.
+        """
         if 300 <= reply.status < 400:
             raise AuthenticationFailed(str(redirected(operation, reply.headers.get("Location", ""))))
         pause = retry_after(reply.headers.get("Retry-After"), reply.headers.get("Date"))
         try:
-            return objects(
-                operation,
-                reply.body,
-                reply.headers.get("Content-Type", ""),
-                reply.status,
-                keep_noise=keep_noise,
+            content_type = reply.headers.get("Content-Type", "")
+            return await give_way(
+                read_objects(operation, reply.body, content_type, reply.status, keep_noise=keep_noise)
             )
         except ProtocolError as error:
             raise _Later(error, pause) from error
@@ -237,7 +247,7 @@ class OperationClient:
             content, media_type = form(())
             reply = await self._locate(page, content, {"Content-Type": media_type})
             try:
-                return csrf_tokens(self.parse(page, reply, keep_noise=True))
+                return csrf_tokens(await self.parse(page, reply, keep_noise=True))
             except (_Later, ServerError, ProtocolError) as error:
                 failures.append(error)
         # The second page is there where jobs are switched off; what ails both is told by either.

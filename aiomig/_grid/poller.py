@@ -6,15 +6,15 @@ import logging
 import math
 import random
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
-import anyio.lowlevel
 
 from .._core.errors import JobNotFound, ProtocolError, ServerError, SpecError
 from .._core.models import Fault
+from .._core.tasks import give_way
 from .._core.validation import is_count
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.grid")
 
-Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus"], Iterable[str]]]]
-"""Sends one request for some jobs. Returns the statuses that differ from what it returned before, and the ids that the
-server does not know."""
+Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus | None"], Iterable[str]]]]
+"""Sends one request for some jobs. Returns the statuses that differ from what it returned before, ``None`` for other
+rows, and the ids that the server does not know."""
 
 _SLOW = 4.0
 """A slow round is followed by a pause of this many times its length, but at most the ceiling or its own length."""
@@ -37,9 +37,6 @@ _FEW = 100
 
 _RECOVERY = 600.0
 """Seconds without a failure after which more jobs are asked for in one request again."""
-
-_TURNS = 100
-"""Statuses after which other tasks have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +194,12 @@ class Poller:
             watched.status = status
         self._subscriptions.publish(status)
 
+    def _note_all(self, statuses: Iterable[JobStatus | None]) -> Generator[None, None, None]:
+        for status in statuses:
+            if status is not None:
+                self.note(status)
+            yield
+
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:
@@ -243,10 +246,7 @@ class Poller:
         self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
         took = anyio.current_time() - began
-        for turn, status in enumerate(statuses, 1):
-            self.note(status)
-            if turn % _TURNS == 0:
-                await anyio.lowlevel.checkpoint()
+        await give_way(self._note_all(statuses))
         for job_id in missing:
             watched = self._watched.get(job_id)
             # A job that was seen, or was submitted by this session, does not end because one response lacks it.

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from .._core.errors import ConnectionFailed, GridError, JobNotFound, MigError, ProtocolError, ServerError, SubmitUnknown
-from .._core.tasks import run_shielded, run_to_completion
+from .._core.tasks import give_way, run_shielded, run_to_completion
 from .._spec import mrsl
 from .._spec.mrsl import Description
 from .._spec.plan import PRIVATE_FOLDER
@@ -311,7 +311,7 @@ class MarkedJobs:
     async def _of_project(self, project: str) -> list[str]:
         # Without a job id, the server would return all jobs.
         fields = [("project_name", project), ("job_id", NO_JOB)]
-        return list(jobs.statuses(await self._operations.query("jobstatus", fields)).found)
+        return list(await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields))))
 
     async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:
         """Return those of some jobs that have the marker in their environment, by ``mrslview``."""

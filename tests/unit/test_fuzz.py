@@ -29,13 +29,13 @@ from aiomig._grid.backend import _plan_from
 from aiomig._grid.config import Config
 from aiomig._grid.credential import _Certificate, _read_chain
 from aiomig._grid.protocol import answer as protocol
-from aiomig._grid.protocol import files, jobs, site
+from aiomig._grid.protocol import jobs, site
 from aiomig._grid.protocol.jobs import ChangedStatuses
 from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
 from tests.clocks import AutojumpLoop
-from tests.recordings import EXCHANGES
+from tests.recordings import EXCHANGES, listing, objects
 from tests.unit.grid.test_protocol import PARSERS, nothing
 from tests.unit.jobs.accounts import parse_status, raise_for, result
 
@@ -143,7 +143,7 @@ EVERY = [*dict.fromkeys((*PARSERS.values(), *OTHERS.values()))]
 def test_every_parser_takes_every_answer(body: bytes, status: int) -> None:
     for parser in EVERY:
         with contextlib.suppress(MigError):
-            parser(protocol.objects("ls", body, "text/html", status, keep_noise=True), "ls")
+            parser(objects("ls", body, "text/html", status, keep_noise=True), "ls")
 
 
 @pytest.mark.parametrize("body", NESTED, ids=lambda body: str(len(body)))
@@ -154,7 +154,7 @@ def test_deep_nests_are_refused_or_read_in_every_depth_of_the_caller(body: bytes
             return
         for parser in EVERY:
             with contextlib.suppress(MigError):
-                parser(protocol.objects("ls", body), "ls")
+                parser(objects("ls", body), "ls")
 
     for depth in (0, 100, 400):
         below(depth)
@@ -179,7 +179,7 @@ HOSTILE: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_big_answers_make_small_errors(name: str) -> None:
-    answer = protocol.objects("ls", json.dumps(HOSTILE[name]).encode(), keep_noise=True)
+    answer = objects("ls", json.dumps(HOSTILE[name]).encode(), keep_noise=True)
     errors: list[MigError] = []
     for parser in EVERY:
         try:
@@ -203,7 +203,7 @@ def test_a_hundred_thousand_entries_are_a_listing() -> None:
     body = json.dumps(listed).encode()
     tracemalloc.start()
     try:
-        found = files.listing(protocol.objects("ls", body))
+        found = listing(objects("ls", body))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -12,13 +12,12 @@ import pytest
 
 import aiomig
 from aiomig import ConnectionFailed, FileExists, FileNotFound, LocalError, Queue, ServerError
-from aiomig._grid.protocol.answer import objects
 from aiomig._grid.protocol.site import keywords
 from aiomig._grid.queues import GridQueues
 from aiomig.testing import FakeGrid, Site
 from tests.cancel_points import cancelled_at, task_cancelled_at
 from tests.clocks import anyio_backend  # noqa: F401  # the fixture
-from tests.recordings import EXCHANGES
+from tests.recordings import EXCHANGES, objects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -1,7 +1,7 @@
 """What a MiG server answers: JSON objects, and the errors in them. Pure functions, no I/O.
 
 The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
-found in the objects themselves (docs/protocol.md#errors). `objects` reads any answer and raises what
+found in the objects themselves (docs/protocol.md#errors). `read_objects` reads any answer and raises what
 concerns every operation; `raise_for_errors` raises what an operation reports; ``jobs_protocol``, ``files_protocol``
 and ``site_protocol`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
 out of these modules.
@@ -9,9 +9,8 @@ out of these modules.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from html import unescape
 from typing import TypeAlias
 
@@ -26,6 +25,7 @@ from ..._core.errors import (
     ProtocolError,
     ServerError,
 )
+from .json_pieces import Excess, load_json
 
 Object: TypeAlias = Mapping[str, object]
 """One object of an answer; its ``object_type`` says what it is."""
@@ -45,10 +45,10 @@ _NO_ACCESS = re.compile(
 _BROKEN = re.compile(
     r"A critical internal error occurred|Could not load backend|Job execution is not enabled on this system"
 )
-_DEEPEST = 30
-"""Levels of nesting that an answer may have. Servers need eight; what is far deeper ends in RecursionError anywhere."""
-
-_LONGEST_WORDS = 20_000  # of one object, in characters: more is no message
+_LONGEST_WORDS = 20_000  # characters of one message
+_MOST_WORDS = 200_000  # characters of all messages of a response
+_MOST_OBJECTS = 20_000
+_LONGEST_PAGE = 1_000_000  # bytes of a response that is not JSON
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")  # of no character; `unescape` raises for very long ones
 _CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
@@ -75,36 +75,37 @@ _REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRef
 )
 
 
-def objects(
+def read_objects(
     operation: str, body: bytes, content_type: str = "", http_status: int = 200, *, keep_noise: bool = False
-) -> list[Object]:
-    """Reads the answer to an operation asked for with ``output_format=json``.
+) -> Generator[None, None, list[Object]]:
+    """Read the response to an operation that was asked for with ``output_format=json``. Yields between pieces.
 
     Args:
         operation: its name, such as ``"ls"``, for messages.
-        body: the whole answer, decompressed.
-        content_type: the header of that name; some servers say ``json`` where they mean ``application/json``.
-        http_status: the HTTP status; where JSON came, only 500 and above count as a failure.
-        keep_noise: keeps the objects of `NOISE`, which `csrf_tokens` needs.
+        body: the whole response, decompressed.
+        content_type: the header of that name; some servers say ``json`` instead of ``application/json``.
+        http_status: the HTTP status; if JSON came, only 500 and above count as a failure.
+        keep_noise: whether to keep the objects of `NOISE`, which `csrf_tokens` needs.
 
     Returns:
         The objects, in order.
 
     Raises:
-        AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#certificates).
+        AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#accounts).
         ServerError: the operation crashed, does not exist or is switched off there.
         ConfigError: the server redirects, as the hosts for logging in do.
-        ProtocolError: anything else that is no list of objects.
+        ProtocolError: anything else that is not a list of objects.
     """
     if 300 <= http_status < 400:
         raise redirected(operation, "")
-    parsed = _parsed(operation, body, content_type, http_status)
-    errors = [text for kind, text in _words(parsed) if kind == "error_text"]
+    parsed = yield from _parsed(operation, body, content_type, http_status)
+    texts = list(_words(parsed))
+    errors = [text for kind, text in texts if kind == "error_text"]
     for text in errors:
         if _NO_ACCESS.match(text):
             raise _no_access(text)
-    if http_status >= 500 or any(_BROKEN.match(text) for _, text in _words(parsed)):
-        raise ServerError(operation, errors or [text for _, text in _words(parsed)] or [f"HTTP {http_status}"])
+    if http_status >= 500 or any(_BROKEN.match(text) for _, text in texts):
+        raise ServerError(operation, errors or [text for _, text in texts] or [f"HTTP {http_status}"])
     return [each for each in parsed if keep_noise or text_of(each, "object_type") not in NOISE]
 
 
@@ -176,19 +177,19 @@ def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) 
 
 
 def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = ()) -> list[MigError]:
-    """Every error that an operation reports, those first that say most, but those of one kind."""
-    found: list[MigError] = []
+    """Return every error that an operation reports, the most specific first, except those of one type."""
+    found: list[MigError] = [
+        # Operations with a current_dir give names such as ./name.
+        FileNotFound(text_of(each, "name")[:_LONGEST_WORDS].removeprefix("./") or "?")
+        for each in of_type(answer, "file_not_found")
+    ]
     words: list[str] = []
-    for each in answer:
-        kind = each.get("object_type")
-        if kind == "file_not_found":
-            # Operations with a current_dir give names such as ./name (docs/protocol.md#checksums).
-            found.append(FileNotFound(text_of(each, "name").removeprefix("./") or "?"))
-        elif kind in ("error_text", "warning"):
-            said = plain(text_of(each, "text")[:_LONGEST_WORDS])
-            refusal = _refusal(said)
-            words += [] if refusal else [said or f"{kind} without words"]
-            found += [refusal] if refusal else []
+    for kind, text in _words(answer, ("error_text", "warning")):
+        refusal = _refusal(text)
+        if refusal:
+            found.append(refusal)
+        else:
+            words.append(text or f"{kind} without words")
     if words and not any(isinstance(error, PathRefused) for error in found):
         found.append(ServerError(operation, words))
     return [error for error in found if not isinstance(error, but)]
@@ -280,10 +281,16 @@ def shown(value: object) -> str:
     return _TOKEN.sub("…", repr(value)[:100_000])[:400]
 
 
-def _words(answer: Answer) -> Iterator[tuple[object, str]]:
+def _words(
+    answer: Answer, kinds: Container[object] = ("error_text", "warning", "text")
+) -> Iterator[tuple[object, str]]:
+    """Yield the types and texts of messages, as many as a server may reasonably send."""
+    left = _MOST_WORDS
     for each in answer:
-        if (kind := each.get("object_type")) in ("error_text", "warning", "text"):
-            yield kind, plain(text_of(each, "text")[:_LONGEST_WORDS])
+        if (kind := each.get("object_type")) in kinds and left > 0:
+            text = text_of(each, "text")[:_LONGEST_WORDS]
+            left -= len(text)
+            yield kind, plain(text)
 
 
 def _refusal(said: str) -> MigError | None:
@@ -307,28 +314,17 @@ def _no_access(said: str) -> AuthenticationFailed:
     return AuthenticationFailed(f"{said}: {remedy}")
 
 
-def _parsed(operation: str, body: bytes, content_type: str, http_status: int) -> list[Object]:
+def _parsed(operation: str, body: bytes, content_type: str, http_status: int) -> Generator[None, None, list[Object]]:
     try:
-        value = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise _not_json(operation, body.decode("utf-8", "replace"), content_type, http_status) from None
-    if not _is_shallow(value):
-        raise ProtocolError(
-            f"{operation}: the answer is nested too deeply", excerpt=body[:400].decode("utf-8", "replace")
-        )
-    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        value = yield from load_json(body)
+    except Excess as error:
+        beginning = body[:400].decode("utf-8", "replace")
+        raise ProtocolError(f"{operation}: the response is {error}", excerpt=beginning) from None
+    except ValueError:
+        raise _not_json(operation, body[:_LONGEST_PAGE].decode("utf-8", "replace"), content_type, http_status) from None
+    if isinstance(value, list) and len(value) <= _MOST_OBJECTS and all(isinstance(each, dict) for each in value):
         return value
-    raise ProtocolError(f"{operation}: the answer is JSON, but no list of objects", excerpt=shown(value))
-
-
-def _is_shallow(value: object) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for members in inner for each in members if isinstance(each, dict | list)]
-        if not level:
-            return True
-    return False
+    raise ProtocolError(f"{operation}: the response is JSON, but not a list of objects", excerpt=shown(value))
 
 
 def _not_json(operation: str, text: str, content_type: str, http_status: int) -> MigError:

@@ -7,7 +7,7 @@ import re
 import stat as modes
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..._core.errors import FileNotFound, ProtocolError, ServerError
 from ..._core.models import FileInfo
@@ -27,6 +27,9 @@ from .answer import (
     shown,
     text_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 _LARGEST_MODE = 0xFFFFFFFF
 _CHECKSUM = re.compile(r"(?P<sum>[0-9a-f]{8,}) (?P<path>.+)", re.ASCII | re.DOTALL)
@@ -79,25 +82,26 @@ class UploadPart:
     message: str = ""
 
 
-def listing(answer: Answer, operation: str = "ls") -> Listing:
-    """The entries of an answer, with the paths that do not exist.
+def read_listing(answer: Answer, operation: str = "ls") -> Generator[None, None, Listing]:
+    """Return the entries of a response, with the paths that do not exist. Yields after each entry.
 
     Raises:
-        PathRefused: a path is not allowed, or the server names an entry that is no clean path below the home.
+        PathRefused: a path is not allowed, or the server names an entry that is not a clean path below the home.
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     for error in faults(operation, answer, but=FileNotFound):
         raise error
     missing = tuple(text_of(each, "name") for each in of_type(answer, "file_not_found"))
     if missing and not of_type(answer, "dir_listings"):
         return Listing((), missing)
-    entries = [
-        entry
-        for each in rows(operation, answer, "dir_listings", "dir_listings")
-        for row in members(operation, each, "entries")
-        if (entry := _entry(operation, row))
-    ]
+    entries: list[FileInfo] = []
+    for each in rows(operation, answer, "dir_listings", "dir_listings"):
+        for row in members(operation, each, "entries"):
+            entry = _entry(operation, row)
+            if entry:
+                entries.append(entry)
+            yield
     return Listing(tuple(entries), missing)
 
 

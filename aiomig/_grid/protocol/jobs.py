@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..._core.errors import FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
 from ..._core.models import Attempt, Fault, JobState, JobStatus, Outcome
@@ -26,7 +26,7 @@ from .answer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Container, Generator, Iterator
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})", re.ASCII)
@@ -55,18 +55,6 @@ class SubmitReply:
     name: str
     job_id: str | None
     error: MigError | None = None
-
-
-class Statuses(NamedTuple):
-    """The answer of ``jobstatus``.
-
-    Attributes:
-        found: statuses by job id, in the order of the answer.
-        missing: the ids and patterns that match no job of this user.
-    """
-
-    found: dict[str, JobStatus]
-    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +161,27 @@ def _type_fault(values: dict[str, str]) -> Fault:
     )
 
 
-def statuses(answer: Answer, operation: str = "jobstatus") -> Statuses:
-    """The jobs of an answer and the ids that the server does not know.
+def read_statuses(
+    answer: Answer, job_ids: Container[str] | None = None, operation: str = "jobstatus"
+) -> Generator[None, None, dict[str, JobStatus]]:
+    """Return the statuses of a response by job id, in the order of the response. Yields after each row.
+
+    Args:
+        answer: the response.
+        job_ids: the jobs that were asked for; rows of others are ignored. ``None`` for all.
+        operation: which operation it is.
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else, or a job has no id.
+        ProtocolError: the response is about something else, or a job has no id.
     """
-    found = [status_of(row, operation) for row in job_rows(answer, operation)]
-    return Statuses({each.job_id: each for each in found}, missing_jobs(answer))
+    statuses: dict[str, JobStatus] = {}
+    for row in job_rows(answer, operation):
+        if job_ids is None or text_of(row, "job_id") in job_ids:
+            status = status_of(row, operation)
+            statuses[status.job_id] = status
+        yield
+    return statuses
 
 
 def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
@@ -258,8 +258,8 @@ class ChangedStatuses:
         """Return whether a response says the same as the last one about these jobs."""
         return job_ids in self._digests and self._digests[job_ids] == _digest(body)
 
-    def read(self, job_ids: frozenset[str], body: bytes, answer: Answer) -> Iterator[JobStatus]:
-        """Yield the statuses that changed. Rows of jobs that were not asked for are ignored.
+    def read(self, job_ids: frozenset[str], body: bytes, answer: Answer) -> Iterator[JobStatus | None]:
+        """Yield the statuses that changed, and ``None`` for each other row. Rows of other jobs are ignored.
 
         Args:
             job_ids: the jobs that were asked for.
@@ -267,7 +267,7 @@ class ChangedStatuses:
             answer: the objects of the response.
 
         Raises:
-            MigError: see `statuses`.
+            MigError: see `read_statuses`.
         """
         self._forget_digests(job_ids)
         for row in job_rows(answer):
@@ -278,6 +278,8 @@ class ChangedStatuses:
                 if not status.state.is_final:  # nobody asks for an ended job again
                     self._rows[status.job_id] = fields
                 yield status
+            else:
+                yield None
         if not missing_jobs(answer):
             self._digests[job_ids] = _digest(body)
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig import JobState, ProtocolError
-from aiomig._grid.protocol.answer import objects
-from aiomig._grid.protocol.jobs import ChangedStatuses, statuses
-from tests.recordings import exchanges
+from aiomig._grid.protocol.jobs import ChangedStatuses
+from tests.recordings import exchanges, objects, statuses
 
 STATES = st.sampled_from(["QUEUED", "EXECUTING", "FINISHED", "FAILED"])
 TEXTS = st.text() | st.sampled_from(['"timing_info"', "}", "æ\\", ']}, {"object_type": "timing_info", '])
@@ -37,7 +36,8 @@ def row(job_id: str, state: str = "QUEUED", hint: str = "", **more: Any) -> dict
 
 def read(changed: ChangedStatuses, job_ids: list[str], body: bytes) -> list[str]:
     """The ids of the jobs whose status changed."""
-    return [status.job_id for status in changed.read(frozenset(job_ids), body, objects("jobstatus", body))]
+    read_now = changed.read(frozenset(job_ids), body, objects("jobstatus", body))
+    return [status.job_id for status in read_now if status is not None]
 
 
 @pytest.mark.parametrize("compact", [False, True])
@@ -126,7 +126,9 @@ def test_a_job_without_an_id_is_an_error_and_those_before_it_are_read() -> None:
     changed = ChangedStatuses()
     body = body_of([row("a"), {"object_type": "job", "status": "QUEUED"}])
     read_now = changed.read(frozenset("ab"), body, objects("jobstatus", body))
-    assert next(read_now).state is JobState.QUEUED
+    first = next(read_now)
+    assert first is not None
+    assert first.state is JobState.QUEUED
     with pytest.raises(ProtocolError):
         next(read_now)
     assert not changed.is_repeated(frozenset("ab"), body)

@@ -282,7 +282,7 @@ async def test_reads_give_up_after_five() -> None:
             "ls: the server answered text/html, not the JSON that was asked for: '<html>Welcome",
         ),
         (httpx.Response(200, text='[{"object'), ProtocolError, r"not the JSON"),
-        (httpx.Response(200, text="{}"), ProtocolError, r"no list of objects"),
+        (httpx.Response(200, text="{}"), ProtocolError, r"not a list of objects"),
         (httpx.Response(200), ProtocolError, r"the server answered nothing"),
     ],
 )

@@ -26,7 +26,7 @@ from aiomig._core.errors import (
 from aiomig._core.models import Attempt, Fault, FileInfo, JobState, JobStatus
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
-from tests.recordings import EXCHANGES, FOLDER, Exchange
+from tests.recordings import EXCHANGES, FOLDER, Exchange, Statuses, listing, objects, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,15 +50,15 @@ PARSERS: dict[str, Callable[[Answer, str], Any]] = {
     "cat": files.output_lines,
     "chksum": files.checksums,
     "editfile": jobs.submitted,
-    "find": files.listing,
+    "find": listing,
     "grep": files.output_lines,
     "head": files.output_lines,
     "jobaction": jobs.changed,
     "jobfeasible": jobs.feasible,
     "jobobjsubmit": jobs.submitted,
-    "jobstatus": jobs.statuses,
+    "jobstatus": statuses,
     "liveio": jobs.raise_unless_live,
-    "ls": files.listing,
+    "ls": listing,
     "mqueue": queue,
     "mrslview": jobs.mrsl_texts,
     "statpath": files.stats,
@@ -74,7 +74,7 @@ def replay(exchange: Exchange) -> Any:
     operation = exchange.operation
     if exchange.location:
         raise protocol.redirected(operation, exchange.location)
-    answer = protocol.objects(operation, exchange.body, exchange.content_type, exchange.status)
+    answer = objects(operation, exchange.body, exchange.content_type, exchange.status)
     return PARSERS.get(operation, nothing)(answer, operation)
 
 
@@ -148,7 +148,7 @@ def test_every_exchange(name: str) -> None:
 
 
 def troubled(value: Any) -> bool:
-    if isinstance(value, jobs.Statuses | files.Listing):
+    if isinstance(value, Statuses | files.Listing):
         return bool(value.missing)
     rows = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return any(
@@ -168,7 +168,7 @@ def test_trouble_is_seen_where_the_exit_code_tells_of_it(case: str) -> None:
 
 def answer(name: str) -> list[protocol.Object]:
     exchange = EXCHANGES[name]
-    return protocol.objects(exchange.operation, exchange.body, exchange.content_type, exchange.status)
+    return objects(exchange.operation, exchange.body, exchange.content_type, exchange.status)
 
 
 def at(hour: int, minute: int, second: int) -> datetime:
@@ -176,7 +176,7 @@ def at(hour: int, minute: int, second: int) -> datetime:
 
 
 def test_status_of_a_failed_job() -> None:
-    found, missing = jobs.statuses(answer("jobstatus--FAILED-v-retry1--json"))
+    found, missing = statuses(answer("jobstatus--FAILED-v-retry1--json"))
     job = "172_11_23_2026__5_14_13_localhost.0"
     attempts = (
         Attempt(at(5, 14, 13), at(5, 17, 8), at(5, 19, 11), "JOB TIMEOUT"),
@@ -197,7 +197,7 @@ def test_status_of_a_failed_job() -> None:
 
 
 def test_statuses_of_many_keep_order_and_tell_the_missing() -> None:
-    found, missing = jobs.statuses(answer("jobstatus--bulk-one-unknown--json"))
+    found, missing = statuses(answer("jobstatus--bulk-one-unknown--json"))
     assert list(found) == sorted(found, key=lambda job: int(job.partition("_")[0]))
     assert len(found) > 1
     assert missing
@@ -220,7 +220,7 @@ def test_status_tolerates_what_it_does_not_know() -> None:
         "new_field": [1],
         "schedule_hint": "GO",
     }
-    status = jobs.statuses([{"object_type": "job_list", "jobs": [row]}]).found["7_1"]
+    status = statuses([{"object_type": "job_list", "jobs": [row]}]).found["7_1"]
     assert (status.state, status.native) == (JobState.UNKNOWN, "HIBERNATING")
     assert not status.state.is_final
     assert status.queued_at is status.finished_at is status.failed_at is None
@@ -232,7 +232,7 @@ def test_status_tolerates_what_it_does_not_know() -> None:
 def test_no_odd_job_id_gets_through(bad: object) -> None:
     row = {"object_type": "job", "job_id": bad, "status": "QUEUED"}
     with pytest.raises(ProtocolError, match="something else for a job id"):
-        jobs.statuses([{"object_type": "job_list", "jobs": [row]}])
+        statuses([{"object_type": "job_list", "jobs": [row]}])
 
 
 @pytest.mark.parametrize(
@@ -304,10 +304,10 @@ def test_feasibility() -> None:
 
 
 def test_listing_with_sizes() -> None:
-    found = files.listing(answer("ls--dir-all-fileinfo-long--json")).entries
+    found = listing(answer("ls--dir-all-fileinfo-long--json")).entries
     assert found[0] == FileInfo(".davs", ".davs", True, 0, datetime(2026, 11, 23, 4, 35, 2, 23085, tzinfo=UTC))
     assert not {".", "..", ""} & {each.path for each in found}
-    (one,) = files.listing(answer("ls--one-file--json")).entries
+    (one,) = listing(answer("ls--one-file--json")).entries
     assert (one.path, one.size, one.is_dir) == ("rec/a-json.txt", 54, False)
 
 
@@ -316,13 +316,13 @@ def test_listing_gives_no_path_outside(path: str) -> None:
     row = {"object_type": "direntry", "type": "file", "name": "x", "rel_path": path}
     listed = [{"object_type": "dir_listings", "dir_listings": [{"entries": [row]}]}]
     with pytest.raises(PathRefused):
-        files.listing(listed)
+        listing(listed)
 
 
 def test_listing_leaves_out_what_nobody_may_use() -> None:
     rows = [{"type": "directory", "name": name, "rel_path": name} for name in (".", "..", ".trash", ".aiomig", "a")]
     listed = [{"object_type": "dir_listings", "dir_listings": [{"entries": rows}]}]
-    assert [each.path for each in files.listing(listed).entries] == ["a"]
+    assert [each.path for each in listing(listed).entries] == ["a"]
 
 
 def test_stat_reads_the_repeated_list_once() -> None:
@@ -369,7 +369,7 @@ def test_documented_keywords() -> None:
 
 def test_tokens() -> None:
     exchange = EXCHANGES["csrf--tokens-from-jobman"]
-    page = protocol.objects("jobman", exchange.body, exchange.content_type, keep_noise=True)
+    page = objects("jobman", exchange.body, exchange.content_type, keep_noise=True)
     tokens = protocol.csrf_tokens(page)
     assert len(tokens) == 78
     assert tokens["chksum"] == "b9614cf5e1fc1d3b131accaee97699bc1934a399196461a0651f5cf95a9a39fc"
@@ -421,13 +421,13 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
     ("body", "status", "kind", "words"),
     [
         (b"", 200, ProtocolError, "nothing"),
-        (b"{}", 200, ProtocolError, "no list of objects"),
-        (b"[1]", 200, ProtocolError, "no list of objects"),
-        (b"null", 200, ProtocolError, "no list of objects"),
+        (b"{}", 200, ProtocolError, "not a list of objects"),
+        (b"[1]", 200, ProtocolError, "not a list of objects"),
+        (b"null", 200, ProtocolError, "not a list of objects"),
         (b'[{"object_type": "st', 200, ProtocolError, "not the JSON"),
         (b"\xff\xfe", 200, ProtocolError, "not the JSON"),
         (b"[" + b"9" * 5000 + b"]", 200, ProtocolError, "not the JSON"),
-        (DEEP, 200, ProtocolError, "not the JSON"),
+        (DEEP, 200, ProtocolError, "nested too deeply"),
         (b"<html><title>502 Bad Gateway</title>", 502, ServerError, "502 Bad Gateway"),
         (b"", 503, ServerError, "HTTP 503"),
         (b'[{"object_type": "error_text", "text": "oh"}]', 500, ServerError, "oh"),
@@ -451,7 +451,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 )
 def test_answers_that_are_none(body: bytes, status: int, kind: type[MigError], words: str) -> None:
     with pytest.raises(kind, match=words):
-        protocol.objects("jobstatus", body, "text/html", status)
+        objects("jobstatus", body, "text/html", status)
 
 
 def test_redirect_names_the_place_without_its_query() -> None:
@@ -506,10 +506,10 @@ def test_mutated_answers_raise_nothing_else(data: st.DataObject) -> None:
     any_parser = data.draw(st.sampled_from(list(PARSERS.values())))
     for parser in (PARSERS.get(exchange.operation, nothing), any_parser):
         with contextlib.suppress(MigError):
-            parser(protocol.objects(exchange.operation, text.encode()), exchange.operation)
+            parser(objects(exchange.operation, text.encode()), exchange.operation)
 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 302, 403, 404, 500]))
 def test_any_bytes_raise_nothing_else(body: bytes, status: int) -> None:
     with contextlib.suppress(MigError):
-        protocol.objects("ls", body, "text/html", status)
+        objects("ls", body, "text/html", status)
