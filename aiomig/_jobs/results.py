@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from .._core.models import Attempt, JobStatus
     from .._spec.plan import Plan
 
-_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _TRANSFER = re.compile(r"(\S+) (-?[0-9]{1,9})", re.ASCII)
 _MOST_NAMED = 20
 _MOST_ROWS = 20_000
 _LONGEST_IO_STATUS = 65_536
-_LINES_AT_ONCE = 2_000  # then other tasks run
+_LINES_AT_ONCE = 500  # then other tasks run
 
 
 async def job_result(
@@ -146,7 +145,7 @@ class StatusFileParser:
 
     def _add(self, line: str) -> None:
         text, _, word = line.rpartition(" ")
-        code = int(word) if _CODE.fullmatch(word) else None
+        code = int(word) if len(word) < 4 and word.isascii() and word.isdigit() else None
         if code is not None and not text:
             self._lone_code(code)
         elif code is not None and (position := self._find(text)) is not None:

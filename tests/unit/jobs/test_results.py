@@ -276,7 +276,7 @@ async def test_other_tasks_run_while_many_lines_are_read() -> None:
         group.start_soon(count_turns)
         made = await job_result(status(JobState.FINISHED), {"status": data}, Plan(Description({"EXECUTE": ("true",)})))
         group.cancel_scope.cancel()
-    assert turns >= 40
+    assert turns >= 150
     assert made.ok
     assert len(made.commands) == 20_000
     assert made.notes == ("80000 reports with exit code 0 are left out",)
