@@ -198,18 +198,17 @@ async def read_only(bash: str, script: str, seconds: float) -> Reading | None:
     Returns:
         What bash says; ``None`` if it could not be started or took too long.
     """
-    with anyio.move_on_after(seconds), suppress(OSError), _file() as text, _file() as complaints:
+    with (
+        anyio.move_on_after(seconds),
+        suppress(OSError),
+        tempfile.TemporaryFile() as text,
+        tempfile.TemporaryFile() as complaints,
+    ):
         text.write(script.encode("utf-8", "surrogateescape"))
         text.seek(0)
         code = await _run([bash, "-n"], text, complaints)
         return Reading(code, os.pread(complaints.fileno(), _LONGEST_COMPLAINTS, 0).decode("utf-8", "replace"))
     return None
-
-
-def _file() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("aiomig"), "wb+")
-    return tempfile.TemporaryFile()
 
 
 async def _run(command: Sequence[str], text: IO[bytes], complaints: IO[bytes]) -> int:

@@ -62,14 +62,14 @@ def endings(commands: Sequence[str]) -> list[Fault]:
         text, count = _SUBSHELL.subn(lambda match: ";" if match[0] == "()" else "_" + "\n" * match[0].count("\n"), text)
         if not count:
             break
-    found: dict[tuple[int, tuple[str, str]], None] = {}
+    places: dict[tuple[int, tuple[str, str]], None] = {}
     for at, line in enumerate(text.split("\n")):
         pieces = [*_OPERATOR.split(line), ";"]
         for command, operator in zip(pieces[::2], pieces[1::2], strict=True):
             # What runs in the background or in a pipeline runs in a subshell.
             if operator != "&" and "|" not in command and (ending := _ending(command.strip())):
-                found[at, ending] = None
-    return [Fault(command_field(commands, at), commands[at], *ending) for at, ending in found]
+                places[at, ending] = None
+    return [Fault(command_field(commands, at), commands[at], *ending) for at, ending in places]
 
 
 def unbalanced_command(commands: Sequence[str]) -> int:

@@ -103,11 +103,11 @@ def _limits(description: Description) -> list[str]:
 
 
 def _accounted(command: str, status: str, log: str) -> list[str]:
-    shown = command.replace("'", "`")
+    text = command.replace("'", "`")
     return [
-        f"echo 'EXECUTING: {shown}' >>{log}",
+        f"echo 'EXECUTING: {text}' >>{log}",
         f"echo -n '--Exit code: ' >>{log}",
-        f"echo -n '{shown} ' >>{status}",
+        f"echo -n '{text} ' >>{status}",
         # `$?` of the last command, for this one to see; a fork only where it is not 0 already.
         "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
         # Indented as on a grid, so that a here-document never finds its end mark (docs/protocol.md#the-script).

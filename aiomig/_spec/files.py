@@ -56,9 +56,9 @@ def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: 
     for position, item in enumerate(_items(field, items, faults)):
         label = f"{field}[{position}]"
         try:
-            expanded = _expand(label, item)
+            expanded = _expand(item)
         except SpecError as error:
-            faults += error.faults
+            faults += [replace(fault, field=label, value=item) for fault in error.faults]
             continue
         for file in expanded:
             fault = name_fault(label, file.name)
@@ -79,79 +79,78 @@ def _items(field: str, items: object, faults: list[Fault]) -> Iterable[object]:
     return items
 
 
-def _refuse(field: str, value: object, problem: str, remedy: str) -> NoReturn:
-    raise SpecError([Fault(field, value, problem, remedy)])
+def _refuse(problem: str, remedy: str) -> NoReturn:
+    """Raise; the caller knows the field and the value."""
+    raise SpecError([Fault("", None, problem, remedy)])
 
 
-def _refuse_if(fault: Fault | None, value: object, prefix: str = "") -> None:
+def _refuse_if(fault: Fault | None, prefix: str = "") -> None:
     if fault is not None:
-        raise SpecError([replace(fault, value=value, problem=prefix + fault.problem)])
+        _refuse(prefix + fault.problem, fault.remedy)
 
 
-def _expand(field: str, item: object) -> list[InputFile]:
+def _expand(item: object) -> list[InputFile]:
     source, name = item, None
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[1], str | PurePath):
-            _refuse(field, item, "is not a pair of source and name", "give (source, name), the name as text")
+            _refuse("is not a pair of source and name", "give (source, name), the name as text")
         source, name = item[0], str(item[1])
     if isinstance(source, bytes):
         if name is None:
-            _refuse(field, item, "is content without a name", "give (b'content', name)")
+            _refuse("is content without a name", "give (b'content', name)")
         return [InputFile(source, name)]
     if isinstance(source, Remote):
-        _refuse_if(home_path_fault(field, source.path, written=False), item)
+        _refuse_if(home_path_fault("", source.path, written=False))
         default = source.name if source.name is not None else posixpath.basename(source.path)
         return [InputFile(source, default if name is None else name)]
     if isinstance(source, str) and is_url(source):
-        _refuse_if(url_fault(field, source), item)
+        _refuse_if(url_fault("", source))
         default = source.partition("://")[2].partition("/")[2].rpartition("/")[2]
         if name is None and not default:
-            _refuse(field, item, "is a URL whose path does not end in the name of a file", "give (url, name)")
+            _refuse("is a URL whose path does not end in the name of a file", "give (url, name)")
         return [InputFile(source, default if name is None else name)]
     if isinstance(source, str | PurePath):
-        return _local(field, item, str(source), name)
-    _refuse(field, item, f"is of type {type(source).__name__}", _INPUT_FORMS)
+        return _local(str(source), name)
+    _refuse(f"is of type {type(source).__name__}", _INPUT_FORMS)
 
 
-def _local(field: str, item: object, text: str, name: str | None) -> list[InputFile]:
+def _local(text: str, name: str | None) -> list[InputFile]:
     if not text or "\0" in text:
-        _refuse(field, item, "is empty or holds NUL", "give the path of a local file")
+        _refuse("is empty or holds NUL", "give the path of a local file")
     path = Path(text)
     try:
-        files = _file_or_tree(field, item, path, name, frozenset())
+        files = _file_or_tree(path, name, frozenset())
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         if missing and glob.has_magic(text) and not os.path.lexists(path):
-            return _matches(field, item, text, name)
+            return _matches(text, name)
         culprit = repr(str(error.filename if error.filename is not None else path))
         if missing:
             remedy = "check the path (the working directory counts), or say Remote('…') for the MiG home"
-            _refuse(field, item, f"{culprit} does not exist", remedy)
-        _refuse(field, item, f"{culprit} cannot be looked at: {error.strerror}", "check the path and its permissions")
+            _refuse(f"{culprit} does not exist", remedy)
+        _refuse(f"{culprit} cannot be looked at: {error.strerror}", "check the path and its permissions")
     except UnicodeError:
-        _refuse(field, item, "holds half a character", "give a path that the file system can hold")
+        _refuse("holds half a character", "give a path that the file system can hold")
     if not files:
-        _refuse(field, item, "is a directory without files", "make empty directories with mkdir in a command")
+        _refuse("is a directory without files", "make empty directories with mkdir in a command")
     return files
 
 
-def _matches(field: str, item: object, pattern: str, name: str | None) -> list[InputFile]:
+def _matches(pattern: str, name: str | None) -> list[InputFile]:
     if name is not None:
         remedy = "give the glob alone, or one (path, name) per file"
-        _refuse(field, item, "is a glob with one name for all", remedy)
+        _refuse("is a glob with one name for all", remedy)
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
         remedy = "check the pattern (it is relative to the working directory)"
-        _refuse(field, item, "is a glob without a match", remedy)
+        _refuse("is a glob without a match", remedy)
     if "**" in pattern:
         # The files below a matching directory match themselves.
         matches = [match for match in matches if not Path(match).is_dir()]
-    return [file for match in matches for file in _local(field, item, match, None)]
+    return [file for match in matches for file in _local(match, None)]
 
 
-def _file_or_tree(
-    field: str, item: object, path: Path, name: str | None, above: frozenset[tuple[int, int]]
-) -> list[InputFile]:
+def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]]) -> list[InputFile]:
     information = path.stat()
     if name is None:
         name = path.name if path.name not in ("", "..") else path.resolve().name
@@ -159,16 +158,16 @@ def _file_or_tree(
         identity = (information.st_dev, information.st_ino)
         if identity in above:
             problem = f"{str(path)!r} links to a directory above it"
-            _refuse(field, item, problem, "remove the link, or list the files")
+            _refuse(problem, "remove the link, or list the files")
         return [
             file
             for child in sorted(path.iterdir())
-            for file in _file_or_tree(field, item, child, posixpath.join(name, child.name), above | {identity})
+            for file in _file_or_tree(child, posixpath.join(name, child.name), above | {identity})
         ]
     if not stat.S_ISREG(information.st_mode):
-        _refuse(field, item, f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
+        _refuse(f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
     if not os.access(path, os.R_OK):
-        _refuse(field, item, f"{str(path)!r} is not readable", "give yourself read permission: chmod u+r")
+        _refuse(f"{str(path)!r} is not readable", "give yourself read permission: chmod u+r")
     return [InputFile(path, name)]
 
 
@@ -190,43 +189,43 @@ def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[Outp
     for position, item in enumerate(_items("outputs", items, faults)):
         label = f"outputs[{position}]"
         try:
-            file = _output_file(label, item)
+            file = _output_file(item)
             place = file.destination
             if isinstance(place, Remote):
-                _refuse_if(in_home.claim(label, place.path), item)
+                _refuse_if(in_home.claim(label, place.path))
             elif not is_url(place):
-                _refuse_if(below_folder.claim(label, place), item)
+                _refuse_if(below_folder.claim(label, place))
             # A URL is never a folder of another URL: only equal ones collide.
             elif urls.claim(label, place.replace("/", "\0")):
                 remedy = "give each output its own destination"
-                _refuse(label, item, "is the destination of two outputs", remedy)
+                _refuse("is the destination of two outputs", remedy)
         except SpecError as error:
-            faults += error.faults
+            faults += [replace(fault, field=label, value=item) for fault in error.faults]
         else:
             files.append(file)
     return tuple(files)
 
 
-def _output_file(field: str, item: object) -> OutputFile:
+def _output_file(item: object) -> OutputFile:
     name, destination = item if isinstance(item, tuple) and len(item) == 2 else (item, item)
     if not isinstance(name, str | PurePath):
-        _refuse(field, item, f"is of type {type(name).__name__}, not a name", _OUTPUT_FORMS)
+        _refuse(f"is of type {type(name).__name__}, not a name", _OUTPUT_FORMS)
     name = str(name)
     if name.endswith("/") and name.strip("/"):
-        _refuse(field, item, "is a directory, which MiG would lose silently", _PACK)
+        _refuse("is a directory, which MiG would lose silently", _PACK)
     if glob.has_magic(name):
-        _refuse(field, item, "is a glob, which MiG refuses", f"name each file, or {_PACK}")
-    _refuse_if(name_fault(field, name), item)
+        _refuse("is a glob, which MiG refuses", f"name each file, or {_PACK}")
+    _refuse_if(name_fault("", name))
     if isinstance(destination, Remote):
-        _refuse_if(home_path_fault(field, destination.path, written=True), item, "the destination ")
+        _refuse_if(home_path_fault("", destination.path, written=True), "the destination ")
         return OutputFile(_normal(name), destination)
     if not isinstance(destination, str | PurePath):
-        _refuse(field, item, f"has a destination of type {type(destination).__name__}", _OUTPUT_FORMS)
+        _refuse(f"has a destination of type {type(destination).__name__}", _OUTPUT_FORMS)
     destination = str(destination)
     if is_url(destination):
-        _refuse_if(url_fault(field, destination), item, "the destination ")
+        _refuse_if(url_fault("", destination), "the destination ")
         return OutputFile(_normal(name), destination)
-    _refuse_if(name_fault(field, destination), item, "the destination ")
+    _refuse_if(name_fault("", destination), "the destination ")
     return OutputFile(_normal(name), _normal(destination))
 
 

@@ -135,8 +135,7 @@ def make_plan(
     user's gives the inputs their names, and one after them renames the outputs.
 
     Args:
-        token: names the private folder: letters, digits and ``. _ + -``, at most 200, the first a letter,
-            digit or ``_``.
+        token: names the private folder.
         commands: the user's EXECUTE lines.
         inputs: the files of the job; they need not exist any more.
         executables: the same, made executable.
@@ -151,7 +150,18 @@ def make_plan(
         raise SpecError([Fault("token", token, "cannot name a private folder", remedy)])
     if not (inputs or executables or outputs):
         return Plan(Description({"EXECUTE": commands, **keywords}), marker=token)
-    folder = f"{PRIVATE_FOLDER}/{token}"
+    plan = _staged_plan(f"{PRIVATE_FOLDER}/{token}", commands, inputs, executables, outputs, keywords)
+    return replace(plan, marker=token)
+
+
+def _staged_plan(
+    folder: str,
+    commands: tuple[str, ...],
+    inputs: tuple[InputFile, ...],
+    executables: tuple[InputFile, ...],
+    outputs: tuple[OutputFile, ...],
+    keywords: Mapping[str, tuple[str, ...]],
+) -> Plan:
     names = [name for _, name in (*inputs, *executables)] + [name for name, _ in outputs]
     names += [place for _, place in outputs if isinstance(place, str)]
     top = {name.partition("/")[0] for name in names}
@@ -179,7 +189,6 @@ def make_plan(
         uploads=tuple(staged.uploads.values()),
         outputs=planned,
         folder=folder if private else None,
-        marker=token,
         prologue_lines=len(prologue),
         epilogue_lines=len(epilogue),
     )

@@ -239,7 +239,7 @@ def bash_takes(commands: Sequence[str]) -> bool:
     return subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False).returncode == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.lists(st.sampled_from([*_PIECES.split(), " ", " ", "\t"]), min_size=1, max_size=10).map(
