@@ -30,7 +30,10 @@ _TURN_SECONDS = 0.01
 
 
 class InternalTaskGroup:
-    """A task group of aiomig's own: a KeyboardInterrupt, which trio raises in any task, comes out without a group."""
+    """A task group of aiomig's own: the first error comes out as it is, without a group.
+
+    A KeyboardInterrupt, which trio raises in any task, goes before other errors.
+    """
 
     def __init__(self) -> None:
         self._group = anyio.create_task_group()
@@ -44,9 +47,10 @@ class InternalTaskGroup:
         try:
             return await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
-            if group.subgroup(KeyboardInterrupt) is None:
-                raise
-            raise KeyboardInterrupt from None
+            first: BaseException = group.subgroup(KeyboardInterrupt) or group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first
 
 
 class Paced(Generic[T]):
@@ -93,7 +97,7 @@ async def run_shielded(
             with scope:
                 scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
                 await work()
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised below, where no group wraps it
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised below; a cancellation goes before it
             errors.append(error)
         finally:
             ended.set()
@@ -143,41 +147,28 @@ async def run_to_completion(
 
 
 async def run_all(function: Callable[[T], Awaitable[object]], items: Iterable[T], *, at_once: int) -> None:
-    """Run a function for each item, some at a time. Raise the first error as it is, without a group."""
-    errors: list[Exception] = []
+    """Run a function for each item, some at a time. Raise the first error, and cancel the others then."""
     remaining = iter(items)
 
     async def work() -> None:
         for item in remaining:
-            try:
-                await function(item)
-            except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
-                errors.append(error)
-                group.cancel_scope.cancel()
+            await function(item)
 
-    async with anyio.create_task_group() as group:
+    async with InternalTaskGroup() as group:
         for _ in range(at_once):
             group.start_soon(work)
-    if errors:
-        raise errors[0]
 
 
 async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
-    """Run functions until one of them has ended, then cancel the others. Raise its error as it is, without a group."""
-    errors: list[Exception] = []
+    """Run functions until one of them has ended, then cancel the others. Raise its error."""
 
     async def run(function: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await function()
-        except Exception as error:  # noqa: BLE001 - raised below, where no ExceptionGroup wraps it
-            errors.append(error)
+        await function()
         group.cancel_scope.cancel()
 
     async with InternalTaskGroup() as group:
         for function in functions:
             group.start_soon(run, function)
-    if errors:
-        raise errors[0]
 
 
 async def give_way(steps: Generator[object, None, T]) -> T:

@@ -69,7 +69,7 @@ class JobSubmitter:
         if not plan.uploads:
             return self.attach(await self.backend.submit(plan), spec, plan)
         async with self._removed_on_failure(plan):
-            await self._uploads.carry(plan)
+            await self._uploads.upload(plan)
             job_id = await self.backend.submit(plan)
         return self.attach(job_id, spec, plan)
 
@@ -132,7 +132,7 @@ class JobSubmitter:
         outcomes: dict[int, str | MigError] = dict(errors)
         try:
             try:
-                outcomes |= await self._uploads.carry_all(plans)
+                outcomes |= await self._uploads.upload_all(plans)
                 if ready := {key: plan for key, plan in plans.items() if key not in outcomes}:
                     outcomes |= zip(ready, await self.backend.submit_many(list(ready.values())), strict=True)
             finally:

@@ -231,7 +231,7 @@ class Sweep:
         self._journal.made((row.marker, job.id) for row, job in made)
         for row in rows:
             if isinstance(error := outcomes[row.index], MigError):
-                # If the job may exist, the journal keeps the marker, by which the next run looks for it.
+                # If the job may exist, the journal keeps the marker, and the next run looks for it.
                 if not isinstance(error, SubmitUnknown):
                     self._journal.forget([row.marker])
                 self._not_submitted(row.index, row.parameter, error)

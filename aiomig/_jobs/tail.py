@@ -1,4 +1,4 @@
-"""Following what a job writes while it runs."""
+"""Follows the output of a job while it runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Stream = Literal["stdout", "stderr"]
 
 
 class Tail:
-    """The lines of a job's ``stdout`` or ``stderr``, without their ends, as they come. Made by `Job.tail`.
+    """Async iterator of the lines of a job's ``stdout`` or ``stderr``, without their ends. Made by `Job.tail`.
 
-    The loop ends when the job has ended and everything was delivered. When a failed attempt is followed by another,
-    the lines of that follow. Dropping the object leaves nothing behind; `__anext__` may be cancelled and called
-    again, and loses nothing.
+    It ends after the last line, when the job has ended. If a failed attempt is followed by another one, the lines of
+    that follow. Dropping the object leaves nothing behind; `__anext__` may be cancelled and called again, and loses
+    nothing.
     """
 
     def __init__(self, backend: Backend, job_id: str, name: Stream, skip: int = 0) -> None:
@@ -48,15 +48,15 @@ class Tail:
         return self._lines.pop()
 
     async def _advance(self) -> None:
-        # The state is from before the reading: a job seen final here has written all that is read next.
-        whole, final = await self._look(), self._final
-        # Before an attempt is known to have begun there is nothing to read: what came by then would be read again.
+        # The state is from before the read: a job that is final here has written all that is read next.
+        whole, final = await self._next_attempt(), self._final
+        # Before an attempt is known to have begun nothing is read, because it would be read again.
         readable = self._begun > 0 and not self._lost
         data = await self._backend.read_stream(self._job_id, self._name, self._offset) if readable else b""
         for status in self._watch.ready():
             self._status = status
         if self._begun > self._attempt:
-            data = b""  # it may be of an attempt that began meanwhile, which is read from its beginning next
+            data = b""  # it may belong to an attempt that began meanwhile, which is read from its beginning next
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         whole += lines
@@ -73,9 +73,9 @@ class Tail:
 
     @property
     def _begun(self) -> int:
-        """How many attempts have begun, as far as is known.
+        """The number of attempts that have begun, as far as is known.
 
-        Back in the queue, the failed one is still the last; what it wrote is read to its end.
+        While the job is back in the queue, the failed attempt is the last; its output is read to the end.
         """
         if self._status is None:
             return 0
@@ -83,12 +83,12 @@ class Tail:
 
     @property
     def _lost(self) -> bool:
-        """Whether the attempt that was followed was canceled: what is kept then is of the one before."""
+        """Whether the attempt was canceled: the output that is kept then belongs to the one before."""
         status = self._status
         return status is not None and status.state is JobState.CANCELED and len(status.attempts) < self._attempt
 
-    async def _look(self) -> list[bytes]:
-        """Waits a moment for a change; what is left of an attempt, where another has begun."""
+    async def _next_attempt(self) -> list[bytes]:
+        """Wait a moment for a change; if another attempt has begun, return the unfinished line of the last one."""
         if not self._final and self._begun <= self._attempt:
             with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
                 self._status = await anext(self._watch)

@@ -14,7 +14,7 @@ import anyio
 from .._core.errors import FileNotFound, MigError
 from .._core.models import Fault
 from .._core.paths import name_of
-from .._core.tasks import InternalTaskGroup, run_shielded
+from .._core.tasks import run_all, run_shielded
 from .._home.disk import read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
 from .._spec.values import Remote
@@ -49,32 +49,29 @@ class Uploads:
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         self._shared: dict[tuple[object, ...], str] = {}
 
-    async def carry(self, plan: Plan) -> None:
-        """Upload the inputs of one job, of some jobs at a time."""
+    async def upload(self, plan: Plan) -> None:
+        """Upload the inputs of one job."""
         async with self._limiter:
             for upload in plan.uploads:
-                await self._carry(upload.source, upload.path)
+                await self._put(upload.source, upload.path)
 
-    async def _carry(self, source: Path | bytes, path: str) -> None:
+    async def _put(self, source: Path | bytes, path: str) -> None:
         if isinstance(source, bytes):
             await self._files.write_bytes(path, source)
         else:
             await self._files.put(source, path)
 
-    async def carry_all(self, plans: Mapping[int, Plan]) -> dict[int, MigError]:
+    async def upload_all(self, plans: Mapping[int, Plan]) -> dict[int, MigError]:
         """Upload the inputs of many jobs; return the errors, by the keys of the plans."""
         errors: dict[int, MigError] = {}
 
-        async def carry(key: int) -> None:
+        async def upload(key: int) -> None:
             try:
-                await self.carry(plans[key])
+                await self.upload(plans[key])
             except MigError as error:
                 errors[key] = error
 
-        async with InternalTaskGroup() as group:
-            for key, plan in plans.items():
-                if plan.uploads:
-                    group.start_soon(carry, key)
+        await run_all(upload, [key for key, plan in plans.items() if plan.uploads], at_once=_AT_ONCE)
         return errors
 
     async def share(self, plans: Mapping[int, Plan]) -> tuple[dict[int, Plan], dict[int, MigError]]:
@@ -121,7 +118,7 @@ class Uploads:
         except FileNotFound:
             there = None
         if there != size:
-            await self._carry(source, path)
+            await self._put(source, path)
         self._shared[identity] = path
         return path
 
@@ -133,15 +130,12 @@ class Uploads:
 
     async def _remove_all(self, folders: Sequence[str]) -> None:
         async def remove(folder: str) -> None:
-            async with self._limiter:
-                try:
-                    await self._files.remove(folder, recursive=True, missing_ok=True)
-                except MigError as error:
-                    logger.warning("%s is left behind in the MiG home: %s", folder, error)
+            try:
+                await self._files.remove(folder, recursive=True, missing_ok=True)
+            except MigError as error:
+                logger.warning("%s is left behind in the MiG home: %s", folder, error)
 
-        async with InternalTaskGroup() as group:
-            for folder in folders:
-                group.start_soon(remove, folder)
+        await run_all(remove, folders, at_once=_AT_ONCE)
 
 
 def _moved(plan: Plan, places: Mapping[Path | bytes, str]) -> Plan:
