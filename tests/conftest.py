@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .secrecy import _everything_is_searched, _no_secret_is_told, pytest_runtest_logreport, pytest_warning_recorded
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["_everything_is_searched", "_no_secret_is_told", "pytest_runtest_logreport", "pytest_warning_recorded"]
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # no test depends on the speed of the machine
 
 
 @pytest.fixture(autouse=True, scope="session")
