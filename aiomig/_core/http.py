@@ -15,9 +15,10 @@ import anyio
 import httpcore
 import httpx
 
-from .errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError
+from .errors import ConfigError, ConnectionFailed, GridError, ProtocolError
 from .network import Network
 from .proxies import Proxy, proxy_for
+from .tls_errors import explain_tls, tls_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -38,28 +39,6 @@ _DIAGNOSIS_SECONDS = 5.0
 
 _WEB_SECONDS = 30.0
 """How long the server of a URL may say nothing."""
-
-_REFUSALS = {
-    "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
-    "HANDSHAKE_FAILURE": "the server refused the handshake, as it does if the client certificate is missing",
-    "CERTIFICATE_EXPIRED": "the server says that the client certificate has expired; get a new one from the site",
-    "CERTIFICATE_REVOKED": "the server says that the client certificate was revoked; get a new one from the site",
-    "UNKNOWN_CA": "the server does not know the authority that signed the client certificate; use the site's own",
-    "BAD_CERTIFICATE": "the server cannot use the client certificate",
-    "ACCESS_DENIED": "the server denies access to this client certificate",
-}
-
-_REMEDIES = {
-    "ostname": "check the host name in the URL",
-    "IP address": "check the host name in the URL",
-    "too weak": "this machine's OpenSSL wants a stronger one; ask the site to renew it",
-    "expired": "ask the site to renew it, and check this machine's clock",
-    "not yet valid": "check this machine's clock",
-    "revoked": "ask the site",
-}
-"""What to do about a server's certificate, by what OpenSSL says of it."""
-
-_NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Timeouts(NamedTuple):
@@ -224,7 +203,7 @@ class Channel:
                 with translate_errors(self._url):
                     await self._transport.handle_async_request(httpx.Request("GET", self._url, extensions=extensions))
             except GridError as error:
-                return error if _tls_error(error.__cause__) is not None else None
+                return error if tls_error(error.__cause__) is not None else None
         return None
 
     async def retire(self) -> None:
@@ -339,15 +318,21 @@ def make_web_client() -> httpx.AsyncClient:
 
 
 @contextmanager
-def translate_errors(url: str, progress: _Progress | None = None) -> Iterator[None]:
-    """Turn what httpx raises into errors of aiomig."""
+def translate_errors(url: str, progress: _Progress | None = None, *, is_site: bool = True) -> Iterator[None]:
+    """Turn what httpx raises into errors of aiomig.
+
+    Args:
+        url: of the server.
+        progress: of the request.
+        is_site: whether the server is a MiG site, and not that of any URL.
+    """
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError) as error:
-        raise _explain(url, error, progress) from error
+        raise _explain(url, error, progress, is_site=is_site) from error
 
 
-def _explain(url: str, error: Exception, progress: _Progress | None) -> GridError:
+def _explain(url: str, error: Exception, progress: _Progress | None, *, is_site: bool) -> GridError:
     is_unsent = (progress is not None and progress.is_connecting) or isinstance(
         error,
         (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, httpx.UnsupportedProtocol),
@@ -359,8 +344,8 @@ def _explain(url: str, error: Exception, progress: _Progress | None) -> GridErro
     if is_unsent and progress is not None and progress.proxy is not None:
         problem = f"{url} cannot be reached: the proxy {progress.proxy.address}: {reason}; check the proxy"
         return ConnectionFailed(problem, sent=False)
-    if (tls := _tls_error(error)) is not None:
-        return _explain_tls(url, tls, sent=not is_unsent)
+    if (tls := tls_error(error)) is not None:
+        return explain_tls(url, tls, sent=not is_unsent, is_site=is_site)
     if is_unsent:
         return ConnectionFailed(f"{url} cannot be reached: {reason}; check the URL and the network", sent=False)
     if isinstance(error, httpx.TimeoutException):
@@ -386,32 +371,4 @@ def _reason(error: BaseException) -> str:
 
 def is_lasting(error: ConnectionFailed) -> bool:
     """Return whether another try would fail in the same way: the two sides do not agree on TLS."""
-    return not error.sent and _tls_error(error.__cause__) is not None
-
-
-def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the error of TLS behind an error. That a connection ended, or a wait was cut, does not count."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, ssl.SSLError) and not isinstance(error, _NO_REASON):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _explain_tls(url: str, error: ssl.SSLError, *, sent: bool) -> GridError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message or str(error)
-        remedy = next((text for word, text in _REMEDIES.items() if word in reason), "give its CA as ca")
-        return ConnectionFailed(f"the certificate of {url} is not trusted: {reason}; {remedy}", sent=False)
-    reason = error.reason or str(error)
-    for word, text in _REFUSALS.items():
-        if word in reason:
-            return AuthenticationFailed(f"{url}: {text} ({reason})")
-    remedy = "is it the https port of a MiG server?"
-    if reason.endswith(
-        ("TOO_SMALL", "TOO_WEAK", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "LEGACY_RENEGOTIATION_DISABLED")
-    ):
-        remedy = "the server's TLS is too old or too weak for this machine's OpenSSL; ask the site to renew it"
-    return ConnectionFailed(f"TLS with {url} failed: {reason}; {remedy}", sent=sent)
+    return not error.sent and tls_error(error.__cause__) is not None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._core.errors import ConfigError
 from .._core.validation import expanded
+from .._home.disk import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,14 +153,12 @@ def unreadable(field: str, path: Path, error: OSError) -> ConfigError:
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of a small file. Never waits for them, as reading a fifo would.
+    """Return the bytes of a small file.
 
     Raises:
         OSError: it cannot be read, is not a regular file, or is too big to be what it should be.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "Is not a regular file", str(path))
+    with open_regular(path) as stream:
         data = stream.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise OSError(errno.EFBIG, f"Has more than {_LARGEST} bytes", str(path))

@@ -31,7 +31,7 @@ async def download(url: str, target: BinaryIO) -> None:
     from .._core.http import make_web_client, translate_errors
 
     url, login = _split_login(url)
-    with translate_errors(url):
+    with translate_errors(url, is_site=False):
         async with (
             make_web_client() as client,
             client.stream("GET", url, auth=login, headers={"Accept-Encoding": "identity"}) as response,
@@ -55,7 +55,7 @@ async def upload(source: BinaryIO, url: str) -> None:
 
     url, login = _split_login(url)
     size = os.fstat(source.fileno()).st_size
-    with translate_errors(url):
+    with translate_errors(url, is_site=False):
         async with make_web_client() as client:
             headers = {"Content-Length": str(size)}
             response = await client.request("PUT", url, content=_pieces(source, size), auth=login, headers=headers)

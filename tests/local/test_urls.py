@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 import aiomig
+from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +101,18 @@ async def test_a_proxy_with_a_password(monkeypatch: pytest.MonkeyPatch, tmp_path
         login = base64.b64encode(b"me:p@ss").decode()
         assert proxy.requests[0].startswith("GET http://web.example.org/in.txt HTTP/1.1\r\n")
         assert f"Proxy-Authorization: Basic {login}" in proxy.requests[0]
+
+
+async def test_a_server_that_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with FakeGrid() as grid, grid.serve() as address, aiomig.local(tmp_path / "home") as mig:
+        spec = aiomig.JobSpec("cat x", inputs=[(address.url, "x")])
+        result = await (await mig.submit(spec)).result(check=False)
+        assert f"the certificate of {address.url} is not trusted: " in result.staging[0]
+        assert result.staging[0].endswith("; name its CA in SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_FILE", str(address.ca))
+        result = await (await mig.submit(spec)).result(check=False)
+        assert "certificate" in result.staging[0]  # the server wants one of ours
+        assert "not trusted" not in result.staging[0]
 
 
 async def test_a_redirection(tmp_path: Path) -> None:

@@ -208,9 +208,9 @@ def test_files_that_are_not_regular_are_refused_at_once(load: Callable[[str], Co
     (folder / "ca.pem").write_bytes((folder / "cert.pem").read_bytes())
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ConfigError, match="cannot be read: Is not a regular file|there is no file"):
+    with pytest.raises(ConfigError, match="cannot be read: Is neither a file nor a directory|there is no file"):
         Config.load(folder / "miguser.conf").replace(ca=folder / "ca.pem").ssl_context()
-    with pytest.raises(ConfigError, match="cannot be read: Is not a regular file"):
+    with pytest.raises(ConfigError, match="cannot be read: Is neither a file nor a directory"):
         if name == "miguser.conf":
             Config.load(folder / name)
         else:

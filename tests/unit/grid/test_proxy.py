@@ -67,6 +67,37 @@ def test_which_proxy(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str],
     assert proxy_for("https://grid.example.org") == expected
 
 
+@pytest.mark.parametrize(
+    ("host", "entries", "expected"),
+    [
+        ("grid.example.org", "example.org", True),
+        ("grid.example.org", ".example.org", True),
+        ("grid.example.org", "*.example.org", True),
+        ("grid.example.org", "GRID.Example.Org", True),
+        ("grid.example.org", "ample.org", False),
+        ("grid.example.org", "*", True),
+        ("grid.example.org", "other.org grid.example.org", True),
+        ("grid.example.org:8443", "grid.example.org:8443", True),
+        ("grid.example.org:8443", "grid.example.org:443", False),
+        ("grid.example.org", "", False),
+        ("grid.example.org", "[::1],fd00::/8,10.0.0.0/8,///,[,:,::", False),
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3:8443", "10.1.2.3:8443", True),
+        ("10.1.2.3", "11.0.0.0/8,fd00::/8", False),
+        ("[::1]", "[::1]", True),
+        ("[::1]", "::1", True),
+        ("[::1]:8443", "[::1]:8443", True),
+        ("[fd07:b51a:cc66:f0::7]", "fd07:b51a:cc66:f0::/64", True),
+        ("[fd07:b51a:cc66:f1::7]", "[fd07:b51a:cc66:f0::]/64", False),
+    ],
+)
+def test_no_proxy(monkeypatch: pytest.MonkeyPatch, host: str, entries: str, expected: bool) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://a:1")
+    monkeypatch.setenv("NO_PROXY", entries)
+    assert (proxy_for(f"https://{host}") is None) == expected
+
+
 @pytest.mark.parametrize("value", ["socks5://me:the-secret@a:1", "http://me:the-secret@a:port", "http://", "ftp://a"])
 async def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, grid: FakeGrid, value: str) -> None:
     async with grid.serve() as address:

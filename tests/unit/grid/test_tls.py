@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 import aiomig
 from aiomig import AuthenticationFailed, Config, ConfigError, ConnectionFailed, ProtocolError, Session
+from aiomig._core.tls_errors import explain_tls
 from aiomig._grid.credential import Credential
 from aiomig.testing import USER, Authority, FakeGrid
 
@@ -406,6 +407,42 @@ async def test_a_server_of_another_name(tmp_path: Path) -> None:
     assert isinstance(error, ConnectionFailed)
     assert "Hostname mismatch, certificate is not valid for 'localhost'" in str(error)
     assert str(error).endswith("; check the host name in the URL")
+
+
+class Expired(Authority):
+    """One whose servers did not renew their certificate."""
+
+    def server_context(self, host: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(host, not_before=NOW - 9 * DAY, not_after=NOW - DAY).configure_cert(context)
+        return context
+
+
+async def test_a_server_whose_certificate_has_expired(tmp_path: Path) -> None:
+    authority = Expired(tmp_path / "ca")
+    async with served(tmp_path, authority) as (_, url):
+        error = await refusal(session(url, authority.client(USER, "mine"), authority.file))
+    assert isinstance(error, ConnectionFailed)
+    assert str(error).startswith(f"the certificate of {url} is not trusted: certificate has expired; ")
+    assert str(error).endswith("; ask the site to renew it, and check this machine's clock")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("EE certificate key too weak", "this machine's OpenSSL wants a stronger one; ask the site to renew it"),
+        ("CA signature digest algorithm too weak", "ask the site to renew it"),
+        ("certificate is not yet valid", "check this machine's clock"),
+        ("self-signed certificate in certificate chain", "give its CA as ca"),
+        ("IP address mismatch, certificate is not valid for '127.0.0.1'", "check the host name in the URL"),
+    ],
+)
+def test_what_to_do_about_a_server_certificate(reason: str, words: str) -> None:
+    error = ssl.SSLCertVerificationError(1, reason)
+    error.verify_message = reason
+    explained = explain_tls("https://h", error, sent=False, is_site=True)
+    assert str(explained).startswith(f"the certificate of https://h is not trusted: {reason}; ")
+    assert str(explained).endswith(words)
 
 
 async def test_a_server_that_is_not_mig(tmp_path: Path, authority: Authority, client: ClientFiles) -> None:

@@ -1,0 +1,68 @@
+"""What an error of TLS means, and what to do about it."""
+
+from __future__ import annotations
+
+import ssl
+
+from .errors import AuthenticationFailed, ConnectionFailed, GridError
+
+_REFUSALS = {
+    "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
+    "HANDSHAKE_FAILURE": "the server refused the handshake, as it does if the client certificate is missing",
+    "CERTIFICATE_EXPIRED": "the server says that the client certificate has expired; get a new one from the site",
+    "CERTIFICATE_REVOKED": "the server says that the client certificate was revoked; get a new one from the site",
+    "UNKNOWN_CA": "the server does not know the authority that signed the client certificate; use the site's own",
+    "BAD_CERTIFICATE": "the server cannot use the client certificate",
+    "ACCESS_DENIED": "the server denies access to this client certificate",
+}
+
+_REMEDIES = {
+    "ostname": "check the host name in the URL",
+    "IP address": "check the host name in the URL",
+    "too weak": "this machine's OpenSSL wants a stronger one; ask the site to renew it",
+    "expired": "ask the site to renew it, and check this machine's clock",
+    "not yet valid": "check this machine's clock",
+    "revoked": "ask the site",
+}
+"""What to do about a server's certificate, by what OpenSSL says of it."""
+
+_NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the error of TLS behind an error. That a connection ended, or a wait was cut, does not count."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ssl.SSLError) and not isinstance(error, _NO_REASON):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def explain_tls(url: str, error: ssl.SSLError, *, sent: bool, is_site: bool) -> GridError:
+    """Return the error of aiomig for an error of TLS.
+
+    Args:
+        url: of the server.
+        error: what OpenSSL says.
+        sent: whether the request may have reached the server.
+        is_site: whether the server is a MiG site, with a certificate for the client and a CA in the configuration.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message or str(error)
+        remedy = next(
+            (text for word, text in _REMEDIES.items() if word in reason),
+            "give its CA as ca" if is_site else "name its CA in SSL_CERT_FILE",
+        )
+        return ConnectionFailed(f"the certificate of {url} is not trusted: {reason}; {remedy}", sent=False)
+    reason = error.reason or str(error)
+    for word, text in _REFUSALS.items():
+        if word in reason:
+            return AuthenticationFailed(f"{url}: {text} ({reason})")
+    remedy = "is it the https port of a MiG server?" if is_site else "is it an https URL?"
+    if reason.endswith(
+        ("TOO_SMALL", "TOO_WEAK", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "LEGACY_RENEGOTIATION_DISABLED")
+    ):
+        remedy = "the server's TLS is too old or too weak for this machine's OpenSSL; ask the site to renew it"
+    return ConnectionFailed(f"TLS with {url} failed: {reason}; {remedy}", sent=sent)
