@@ -17,8 +17,8 @@ import anyio.lowlevel
 
 from .._core.errors import LocalError
 from .._core.job_log import JobLog
+from .._core.models import TRANSITIONS, JobState, Outcome
 from .._core.models import Attempt as FailedAttempt
-from .._core.models import JobState, Outcome
 from .attempt import Attempt
 from .control_file import Control
 from .records import DamagedRecord, encode_attempts, moment
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.local")
 
-_FROM: dict[Action, tuple[JobState, ...]] = {
-    "cancel": (JobState.PARSE, JobState.QUEUED, JobState.RETRY, JobState.EXECUTING, JobState.FROZEN),
-    "freeze": (JobState.QUEUED, JobState.RETRY),
-    "thaw": (JobState.FROZEN,),
-}
-_TO: dict[Action, JobState] = {
-    "cancel": JobState.CANCELED,
-    "freeze": JobState.FROZEN,
-    "thaw": JobState.QUEUED,
-}
 _PLANS_IN_MEMORY = 100
 """How many waiting jobs have their plan in memory; those behind them are read again when their turn comes."""
 
@@ -170,7 +160,7 @@ class Scheduler:
         records: list[Record] = []
         with self._store.transaction():
             for number in self.unfinished - self.adopted:
-                states = _FROM["cancel"] if number in runs else (JobState.QUEUED, JobState.FROZEN)
+                states = TRANSITIONS["cancel"].sources if number in runs else (JobState.QUEUED, JobState.FROZEN)
                 record = self._store.change(number, states, JobState.CANCELED, now)
                 records += [record] if record is not None else []
         for run in runs.values():
@@ -225,7 +215,7 @@ class Scheduler:
                 before = self._store.find(job_id)
                 after = None
                 if before is not None:
-                    after = self._store.change(before.number, _FROM[action], _TO[action], time.time())
+                    after = self._store.change(before.number, *TRANSITIONS[action], time.time())
                     changed += [after] if after is not None else []
                 outcomes[job_id] = _outcome(job_id, action, before, after)
             if action == "thaw":
@@ -477,8 +467,8 @@ class Scheduler:
 
 def _outcome(job_id: str, action: Action, before: Record | None, after: Record | None) -> Outcome:
     if before is None:
-        return Outcome(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+        return Outcome.unknown(job_id)
     if after is None:
-        states = " or ".join(_FROM[action])
+        states = " or ".join(TRANSITIONS[action].sources)
         return Outcome(job_id, before.state, None, f"You can only {action} jobs with status: {states}.")
     return Outcome(job_id, before.state, after.state)

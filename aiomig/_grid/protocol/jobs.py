@@ -349,9 +349,8 @@ def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
         ProtocolError: the answer is about something else.
     """
     found = _known(operation, answer, "changedstatusjobs", "changedstatusjobs")
-    unknown = "You do not have any matching job IDs!"
-    outcomes = {each: Outcome(each, None, None, unknown) for each in missing_jobs(answer)}
-    return outcomes | {each.job_id: each for each in (_outcome(operation, row) for row in found)}
+    outcomes = {job_id: Outcome.unknown(job_id) for job_id in missing_jobs(answer)}
+    return outcomes | {outcome.job_id: outcome for outcome in (_outcome(operation, row) for row in found)}
 
 
 def _outcome(operation: str, row: Object) -> Outcome:
