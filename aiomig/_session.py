@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import RunVar, checkpoint
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import CheckReport, Fault
@@ -236,6 +236,7 @@ class Session:
             SubmitUnknown: the response was lost, and nobody knows whether there is a job.
             LocalError: local mode cannot go on; or the journal of the session cannot be written, and nothing was sent.
         """
+        await checkpoint()  # here, so that what follows is one step if the inputs need no upload
         spec = _spec_of(commands, fields)
         self._require_open()
         return await self._submitter.submit_one(spec)

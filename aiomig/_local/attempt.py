@@ -197,8 +197,9 @@ class Attempt:
     def _start(self, complaints: list[str], remark: str) -> Process:
         if not self._has_folder:
             self._make_folder()
+        environment = self._environment()
         self._write_script(complaints, remark)
-        self.process = self._spawn([self.machine.settings.bash, f"./{self.local_name}.job"], self._environment())
+        self.process = self._spawn([self.machine.settings.bash, f"./{self.local_name}.job"], environment)
         return self.process
 
     def _spawn(self, command: list[str], environment: Mapping[str, str]) -> Process:
@@ -223,7 +224,6 @@ class Attempt:
             job_id=self.job_id,
             local_name=self.local_name,
             control=f"{self.machine.settings.runs}/{self.local_name}.control",
-            job_name=self.description.text("JOBNAME"),
             limits=self.machine.settings.limits,
             complaints=complaints,
             remark=remark,

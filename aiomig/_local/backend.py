@@ -177,8 +177,11 @@ class LocalBackend:
             await anyio.sleep(0.01)
 
     async def _checkpoint(self) -> None:
-        """Raise what ended the session, or that the caller is cancelled."""
+        """Let other tasks run; raise what ended the session, or that the caller is cancelled."""
         await anyio.lowlevel.checkpoint()
+        self._raise_if_closed()
+
+    def _raise_if_closed(self) -> None:
         if self._is_closed:
             raise NoSession("this session is closed; use its jobs inside its block, or open another on the same home")
         self._scheduler.raise_if_stopped()
@@ -207,7 +210,8 @@ class LocalBackend:
     async def submit(self, plan: Plan) -> str:
         """Put a job into the queue. If cancelled, make none."""
         self._raise_if_refused(plan)
-        await self._checkpoint()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._raise_if_closed()
         try:
             return self._scheduler.submit([plan])[0]
         except DatabaseLocked:

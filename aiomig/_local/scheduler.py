@@ -174,14 +174,13 @@ class Scheduler:
         self.raise_if_stopped()
         now = time.time()
         cores = [self.cores_of(plan) for plan in plans]
-        jobs = self._store.insert(list(zip(plans, cores, strict=True)), now)
-        job_ids = [job_id for _, job_id in jobs]
-        self._log.submitted(job_ids)
-        for (number, _), plan, count in zip(jobs, plans, cores, strict=True):
+        ids = self._store.insert(list(zip(plans, cores, strict=True)), now)
+        self._log.submitted(ids.values())
+        for number, plan, count in zip(ids, plans, cores, strict=True):
             self.enqueue(number, plan, count)
         self._oldest = self._oldest or now
         self.advance(start_now=True)
-        return job_ids
+        return list(ids.values())
 
     def cores_of(self, plan: Plan) -> int:
         """Return how many slots a job takes."""
@@ -324,7 +323,8 @@ class Scheduler:
         with self._store.transaction():
             for run, end in ends.items():
                 published += self._record(run, end)
-            claims.extend(self._store.claim(*candidate, shared) for candidate in candidates)
+            for candidate in candidates:
+                claims.append(self._store.claim(*candidate, shared))  # noqa: PERF401 - every job goes through here
         return published, claims
 
     def _take_candidates(self) -> list[_Candidate]:

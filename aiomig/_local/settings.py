@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 from .._core.errors import LocalError, SpecError
 from .._core.models import Fault
 from .._core.validation import expanded, is_count, state_directory
-from .._spec.mrsl import Description
+from .._spec.mrsl import DEFAULTS, Description
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -263,21 +263,12 @@ def job_environment(
     local_name: str,
 ) -> dict[str, str]:
     """The whole environment of one job."""
-    number = description.number
-    nodes = str(number("NODECOUNT"))
-    environment = {
-        **base,
-        "MIG_JOBID": job_id,
-        "MIG_JOBDIR": job_directory(settings, local_name),
-        "MIG_LOCALJOBNAME": local_name,
-        "MIG_JOBNODES": nodes,
-        "MIG_JOBNODECOUNT": nodes,
-        "MIG_JOBCPUTIME": str(number("CPUTIME")),
-        "MIG_JOBSECONDS": str(number("CPUTIME")),
-        "MIG_JOBCPUCOUNT": str(number("CPUCOUNT")),
-        "MIG_JOBMEMORY": str(number("MEMORY")),
-        "MIG_JOBDISK": str(number("DISK")),
-    }
-    for name in description.lines("RUNTIMEENVIRONMENT"):
+    directory = job_directory(settings, local_name)
+    environment = {**base, "MIG_JOBID": job_id, "MIG_JOBDIR": directory, "MIG_LOCALJOBNAME": local_name}
+    for name in DEFAULTS:
+        environment[f"MIG_JOB{name}"] = str(description.number(name))
+    environment["MIG_JOBSECONDS"] = environment["MIG_JOBCPUTIME"]
+    environment["MIG_JOBNODES"] = environment["MIG_JOBNODECOUNT"]
+    for name in description.keywords.get("RUNTIMEENVIRONMENT", ()):
         environment |= settings.runtime_environments.get(name.upper(), {})
     return environment

@@ -282,18 +282,21 @@ class Store:
 
     # -- jobs
 
-    def insert(self, jobs: Sequence[tuple[Plan, int]], now: float) -> list[tuple[int, str]]:
-        """Enter QUEUED jobs of this session, plans and cores; return their numbers and ids."""
-        with self.transaction() if len(jobs) > 1 else nullcontext():
-            return [self._insert_one(plan, cores, now, offset) for offset, (plan, cores) in enumerate(jobs)]
-
-    def _insert_one(self, plan: Plan, cores: int, now: float, offset: int) -> tuple[int, str]:
-        cursor = self._run(
-            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued) VALUES ('QUEUED', ?, ?, ?, ?, ?, ?)",
-            (self.session, int(now * 1e6) + offset, encode_plan(plan), cores, now, now),
+    def insert(self, jobs: Sequence[tuple[Plan, int]], now: float) -> dict[int, str]:
+        """Enter QUEUED jobs of this session, plans and cores; return their ids by their numbers."""
+        ids: dict[int, str] = {}
+        statement = (
+            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued) VALUES ('QUEUED', ?, ?, ?, ?, ?, ?)"
         )
-        number = cursor.lastrowid or 0
-        return number, job_id_of(number, now)
+        with self.transaction() if len(jobs) > 1 else nullcontext():
+            for offset, (plan, cores) in enumerate(jobs):
+                values = (self.session, int(now * 1e6) + offset, encode_plan(plan), cores, now, now)
+                try:
+                    number = self._database.execute(statement, values).lastrowid or 0
+                except sqlite3.Error as error:
+                    raise self._explain(error) from error
+                ids[number] = job_id_of(number, now)
+        return ids
 
     def claim(self, number: int, now: float, local_name: str, shared: int | None = None) -> Record | None:
         """Make a QUEUED job of this session EXECUTING.

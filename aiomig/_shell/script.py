@@ -34,7 +34,6 @@ def script(
     job_id: str,
     local_name: str,
     control: str,
-    job_name: str = "",
     limits: bool = False,
     complaints: Sequence[str] = (),
     remark: str = "",
@@ -47,14 +46,13 @@ def script(
         job_id: its id, which names the files.
         local_name: MiG's name of the attempt, ``DDMMYY-HHMMSS.NUMBER``.
         control: absolute path of the control file.
-        job_name: the user's JOBNAME, for ``+JOBNAME+`` in the environment.
         limits: set the ulimits of a MiG resource.
         complaints: lines for the beginning of ``.status``, such as ``"system: chmod 1"``.
         remark: a line for the head of the script.
         largest_group: how many commands one group can have. With more commands the script redirects its output
             without a group, because bash crashes in a group of about 2,500 commands. See docs/protocol.md#the-script.
     """
-    commands = description.lines("EXECUTE")
+    commands, variables = description.keywords.get("EXECUTE", ()), description.keywords.get("ENVIRONMENT", ())
     grouped = len(commands) <= largest_group
     streams = f"1>{job_id}.stdout 2>{job_id}.stderr"
     quoted = shlex.quote(control)
@@ -68,7 +66,7 @@ def script(
         "umask 022",
         f": >{job_id}.log >{job_id}.status {system}",
         *(f"echo {shlex.quote(line)} >>{status}" for line in complaints),
-        *_environment(description, job_id, job_name, status),
+        *(_environment(variables, job_id, description.text("JOBNAME"), status) if variables else ()),
         *(_limits(description) if limits else ()),
         "__MiG_LAST_RET=0",
         "{" if grouped else f"exec {streams}",
@@ -79,10 +77,7 @@ def script(
     return "\n".join(parts)
 
 
-def _environment(description: Description, job_id: str, job_name: str, status: str) -> list[str]:
-    lines = description.lines("ENVIRONMENT")
-    if not lines:
-        return []
+def _environment(lines: Sequence[str], job_id: str, job_name: str, status: str) -> list[str]:
     exports = " && ".join("export " + line.replace("+JOBID+", job_id).replace("+JOBNAME+", job_name) for line in lines)
     return [
         exports,

@@ -260,6 +260,18 @@ RESOURCE_FIELDS: tuple[Field, ...] = (
 """The fields of `Resources`."""
 
 
+def validate_fields(fields: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Return the values of the fields of `JobSpec` that have a keyword of their own, normalised."""
+    return {field.name: field.validate(fields.get(field.name, field.absent), faults) for field in SPEC_FIELDS}
+
+
+def lines_of(spec: object, resources: Resources) -> dict[str, tuple[str, ...]]:
+    """Return the lines of a `JobSpec` and its resources by keyword."""
+    lines = {field.keyword: field.to_lines(getattr(resources, field.attribute)) for field in RESOURCE_FIELDS}
+    lines |= {field.keyword: field.to_lines(getattr(spec, field.name)) for field in SPEC_FIELDS}
+    return {keyword: values for keyword, values in lines.items() if values}
+
+
 def validate_commands(value: object, faults: list[Fault]) -> tuple[str, ...]:
     """Return one command or several, stripped as a server strips them."""
     single = isinstance(value, str)

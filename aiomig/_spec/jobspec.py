@@ -11,11 +11,11 @@ from .._core.models import Fault
 from .fields import (
     DEFAULT_RESOURCES,
     NO_LINES,
-    RESOURCE_FIELDS,
-    SPEC_FIELDS,
     RawValue,
     fields_of,
+    lines_of,
     validate_commands,
+    validate_fields,
     validate_raw,
     validate_resources,
 )
@@ -50,6 +50,9 @@ class SpecFields(TypedDict, total=False):
     project: str | None
     kind: str | None
     mrsl: Mapping[str, RawValue]
+
+
+NO_FILES: Mapping[str, tuple[()]] = MappingProxyType({"inputs": (), "executables": (), "outputs": ()})
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -123,21 +126,24 @@ class JobSpec:
         if unexpected := fields.keys() - SpecFields.__annotations__.keys():
             raise TypeError(f"JobSpec() got an unexpected keyword argument {min(unexpected)!r}")
         faults: list[Fault] = []
-        names = Claims()
-        values = {
-            "commands": validate_commands(commands, faults),
-            "inputs": input_files("inputs", fields.get("inputs", ()), names, faults),
-            "executables": input_files("executables", fields.get("executables", ()), names, faults),
-            "outputs": output_files(fields.get("outputs", ()), faults),
-            "resources": validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults),
-        }
-        values |= {field.name: field.validate(fields.get(field.name, field.absent), faults) for field in SPEC_FIELDS}
+        values: dict[str, Any] = {"commands": validate_commands(commands, faults)}
+        values |= NO_FILES if fields.keys().isdisjoint(NO_FILES) else self._files(fields, faults)
+        values["resources"] = validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults)
+        values |= validate_fields(fields, faults)
         values["mrsl"] = validate_raw(fields.get("mrsl", NO_LINES), faults)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         faults += self._raw_faults() if self.mrsl else ()
         if faults:
             raise SpecError(faults)
+
+    def _files(self, fields: SpecFields, faults: list[Fault]) -> dict[str, Any]:
+        names = Claims()
+        return {
+            "inputs": input_files("inputs", fields.get("inputs", ()), names, faults),
+            "executables": input_files("executables", fields.get("executables", ()), names, faults),
+            "outputs": output_files(fields.get("outputs", ()), faults),
+        }
 
     def __getstate__(self) -> list[Any]:
         values = (getattr(self, field.name) for field in fields(self))
@@ -186,16 +192,11 @@ class JobSpec:
         Raises:
             SpecError: the token cannot name a folder.
         """
-        keywords = {**self._field_lines(), **self.mrsl}
+        keywords = {**lines_of(self, self.resources), **self.mrsl}
         return make_plan(token, self.commands, self.inputs, self.executables, self.outputs, keywords)
 
-    def _field_lines(self) -> dict[str, tuple[str, ...]]:
-        lines = {field.keyword: field.to_lines(getattr(self.resources, field.attribute)) for field in RESOURCE_FIELDS}
-        lines |= {field.keyword: field.to_lines(getattr(self, field.name)) for field in SPEC_FIELDS}
-        return {keyword: values for keyword, values in lines.items() if values}
-
     def _raw_faults(self) -> list[Fault]:
-        by_field = {"EXECUTE", *self._field_lines()}
+        by_field = {"EXECUTE", *lines_of(self, self.resources)}
         if self.resources.memory_mb == DEFAULT_RESOURCES.memory_mb:
             by_field.discard("MEMORY")
         staged = {"INPUTFILES": self.inputs, "EXECUTABLES": self.executables, "OUTPUTFILES": self.outputs}

@@ -56,7 +56,7 @@ def store(opened: Callable[[], Store]) -> Store:
 
 
 def _numbers(store: Store, count: int) -> list[int]:
-    return [number for number, _ in store.insert([JOB] * count, NOW)]
+    return list(store.insert([JOB] * count, NOW))
 
 
 def _state(store: Store, number: int) -> JobState:
@@ -65,7 +65,7 @@ def _state(store: Store, number: int) -> JobState:
 
 
 def test_from_the_queue_to_the_end(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     claimed = store.claim(number, NOW + 1, "name.1")
     assert claimed is not None
     assert (claimed.state, claimed.attempt, claimed.local_name) == (JobState.EXECUTING, 1, "name.1")
@@ -84,7 +84,7 @@ def test_from_the_queue_to_the_end(store: Store) -> None:
 
 
 def test_an_end_of_an_older_attempt_is_not_taken(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     store.claim(number, NOW, "name.1")
     again = store.fail(
         number,
@@ -106,7 +106,7 @@ def test_an_end_of_an_older_attempt_is_not_taken(store: Store) -> None:
 
 
 def test_a_canceled_job_takes_no_end(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     store.claim(number, NOW, "name.1")
     canceled = store.change(number, (JobState.EXECUTING,), JobState.CANCELED, NOW + 1)
     assert canceled is not None
@@ -118,7 +118,7 @@ def test_a_canceled_job_takes_no_end(store: Store) -> None:
 
 
 def test_an_attempt_that_never_began_does_not_count(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     store.claim(number, NOW + 1, "name.1")
     assert not store.unclaim(number, "name.0")
     assert store.unclaim(number, "name.1")
@@ -127,7 +127,7 @@ def test_an_attempt_that_never_began_does_not_count(store: Store) -> None:
 
 
 def test_freeze_and_thaw(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     assert store.change(number, (JobState.FROZEN,), JobState.QUEUED, NOW + 1) is None
     assert store.change(number, (JobState.QUEUED,), JobState.FROZEN, NOW + 1) is not None
     assert store.claim(number, NOW + 2, "name.1") is None
@@ -137,7 +137,7 @@ def test_freeze_and_thaw(store: Store) -> None:
 
 
 def test_a_transaction_is_all_or_nothing(store: Store) -> None:
-    ((number, _),) = store.insert([JOB], NOW)
+    (number,) = store.insert([JOB], NOW)
     with pytest.raises(ZeroDivisionError), store.transaction():
         store.claim(number, NOW, "name.1")
         store.insert([JOB], NOW)
@@ -158,7 +158,7 @@ def test_numbers_are_never_given_twice(opened: Callable[[], Store]) -> None:
 
 def test_only_the_owner_claims(opened: Callable[[], Store]) -> None:
     one, two = opened(), opened()
-    ((number, _),) = one.insert([JOB], NOW)
+    (number,) = one.insert([JOB], NOW)
     assert two.claim(number, NOW, "name.1") is None
     assert two.adopt() == []
     assert one.claim(number, NOW, "name.1") is not None
@@ -212,7 +212,7 @@ def test_names_in_use(opened: Callable[[], Store]) -> None:
 
 def test_expiry(store: Store) -> None:
     old, frozen, running = _numbers(store, 3)
-    ((new, _),) = store.insert([JOB], NOW + 100)
+    (new,) = store.insert([JOB], NOW + 100)
     store.change(frozen, (JobState.QUEUED,), JobState.FROZEN, NOW)
     store.claim(running, NOW, "name.1")
     assert store.oldest_waiting() == NOW

@@ -43,11 +43,10 @@ class Node:
 
     def run(self, *commands: str, **more: tuple[str, ...]) -> Run:
         text = script(
-            Description({"EXECUTE": commands, **more}),
+            Description({"EXECUTE": commands, "JOBNAME": ("Fit",), **more}),
             job_id=ID,
             local_name=NAME,
             control=str(self.control),
-            job_name="Fit",
         )
         return self.start(text)
 
