@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from aiomig._grid.multipart import multipart
+from aiomig._grid.forms import multipart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

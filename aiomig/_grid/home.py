@@ -21,7 +21,7 @@ from .._core.paths import archive_suffix, folder_of, join, name_of
 from .._core.tasks import give_way
 from .._home.transfer import file_content, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
-from .multipart import multipart
+from .forms import multipart
 from .protocol import files
 from .protocol.answer import faults, raise_for_errors
 

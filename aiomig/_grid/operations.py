@@ -8,7 +8,6 @@ Whether the clock of a server and that of this machine agree.
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote
 
 import anyio
 
@@ -24,6 +23,7 @@ from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, 
 from .._core.http import is_lasting
 from .._core.tasks import give_way
 from .config import Retry
+from .forms import form
 from .protocol.answer import csrf_refused, csrf_tokens, read_objects, redirected
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
 _CRASHED = "A critical internal error occurred"  # told with HTTP 200 (docs/protocol.md#crashes)
 _CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
-_PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
 _FILES = "/cert_redirect/"
-_FORM = "application/x-www-form-urlencoded"
 _LARGEST_USUAL = 1 << 20
 _LARGEST = {"jobstatus": None, "ls": None, "mrslview": 8 << 20, "mqueue": 4 << 20}
 """The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
@@ -353,15 +351,6 @@ def _failure(path: str, reply: Reply) -> GridError | None:
             excerpt=reply.body[:400].decode("utf-8", "replace"),
         )
     return None
-
-
-def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    """The parameters of an operation as a request has them: bytes, and their media type."""
-    # Most are job ids, thousands of them, which need no quoting: finding that out is far faster than quoting.
-    text = "&".join([f"{name}={value}" for name, value in fields])
-    if not _PLAIN(text) or text.count("=") != len(fields) or text.count("&") != len(fields) - 1:
-        text = urlencode(fields, errors="surrogateescape")
-    return f"output_format=json{text and '&'}{text}".encode("ascii"), _FORM
 
 
 _LONGEST_RETRY_AFTER = 300.0

@@ -16,7 +16,7 @@ from .._core.tasks import give_way, run_shielded, run_to_completion
 from .._spec import mrsl
 from .._spec.mrsl import Description
 from .._spec.plan import PRIVATE_FOLDER
-from .multipart import multipart
+from .forms import multipart
 from .protocol import jobs
 
 if TYPE_CHECKING:
