@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
     from types import TracebackType
 
+    from .._core.models import JobStatus
     from .job import Job
     from .submit import JobSubmitter
     from .sweep_input import SweepOptions, Template
@@ -156,8 +157,7 @@ class Sweep:
                 break
             self._take(self._source.take())
         if self._journal.is_kept:
-            for row in list(self._unsent.values()):
-                await self._look_up(row)
+            await self._look_up(list(self._unsent.values()))
         if self._unsent:
             await self._submit_all(list(self._unsent.values()))
 
@@ -168,23 +168,35 @@ class Sweep:
         except MigError as error:
             self._not_submitted(index, parameter, error)
 
-    async def _look_up(self, row: Row) -> None:
-        """Find out whether an earlier run submitted the job. May be cancelled and repeated."""
-        if not row.digest:
-            row.digest = await self._journal.digest_of(row.spec)
-            row.earlier = self._journal.claim(row.spec, row.digest)
-            row.marker = row.earlier.marker if row.earlier is not None else ""
-        entry = row.earlier
-        if entry is None:
-            return
-        if entry.state in ("done", "failed", "ended"):
-            await self._look_at_result(row, entry)
-            return
-        job_id = await self._living_job(row, entry)
-        row.earlier = None
-        if job_id is not None:
+    async def _look_up(self, rows: list[Row]) -> None:
+        """Find out which of the jobs an earlier run submitted. May be cancelled and repeated."""
+        for row in rows:
+            if not row.digest:
+                row.digest = await self._journal.digest_of(row.spec)
+                row.earlier = self._journal.claim(row.spec, row.digest)
+                row.marker = row.earlier.marker if row.earlier is not None else ""
+        for row in rows:
+            if row.earlier is not None and row.earlier.has_ended:
+                await self._look_at_result(row, row.earlier)
+            elif row.earlier is not None and row.earlier.job_id is None:
+                project = row.spec.plan(row.marker).description.text("PROJECT")
+                row.earlier.job_id = next(iter(await self._backend.find_by_marker(row.marker, project)), None)
+                if row.earlier.job_id is None:
+                    row.earlier = None
+        unfinished = {row.earlier.job_id: row for row in rows if row.earlier is not None and not row.earlier.has_ended}
+        job_ids = [job_id for job_id in unfinished if job_id is not None]
+        statuses = await self._backend.statuses(job_ids) if job_ids else {}
+        for job_id in job_ids:
+            self._take_over(unfinished[job_id], statuses.get(job_id))
+
+    def _take_over(self, row: Row, status: JobStatus | None) -> None:
+        """Wait for a job of an earlier run, unless it is gone or was canceled with that run."""
+        entry, row.earlier = row.earlier, None
+        if status is None:
+            logger.warning("a job of the journal is not known any more and is submitted anew: %r", row.parameter)
+        elif entry is not None and not (entry.state == "canceled" and status.state is JobState.CANCELED):
             del self._unsent[row.index]
-            self._launch(row, self._submitter.attach(job_id, row.spec))
+            self._launch(row, self._submitter.attach(status.job_id, row.spec))
 
     async def _look_at_result(self, row: Row, entry: Entry) -> None:
         """Hand out or leave out a job that an earlier run brought to an end, or have it submitted anew."""
@@ -199,19 +211,7 @@ class Sweep:
         self._failed += has_failed
         job.parameter, row.job = row.parameter, job
         del self._unsent[row.index]
-        self._outbox.add(row.index, row if self._options.replay else None)
-
-    async def _living_job(self, row: Row, entry: Entry) -> str | None:
-        """Return the id of the job of an entry, or ``None`` if it was not made or was canceled."""
-        job_id = entry.job_id
-        if job_id is None:
-            project = row.spec.plan(entry.marker).description.text("PROJECT")
-            job_id = next(iter(await self._backend.find_by_marker(entry.marker, project)), None)
-        if job_id is not None and entry.state == "canceled":
-            status = (await self._backend.statuses([job_id])).get(job_id)
-            if status is None or status.state is JobState.CANCELED:
-                return None
-        return job_id
+        self._outbox.add(row.index, row if self._options.replay and entry.job_id else None)
 
     async def _submit_all(self, rows: list[Row]) -> None:
         jobs = {row.index: planned(row.spec) for row in rows}

@@ -46,6 +46,11 @@ class Entry:
     job_id: str | None = None
     state: State = "submitted"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the user has got the job after its end."""
+        return self.state in ("done", "failed", "ended")
+
 
 class NoJournal:
     """Stands in for the journal of a sweep that keeps none."""

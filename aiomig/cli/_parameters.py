@@ -88,9 +88,9 @@ def read(file: str, separator: str | None = None) -> list[Parameter]:
         if suffix in (".csv", ".tsv"):
             rows = _table(file, text, separator or ("\t" if suffix == ".tsv" else ","))
         elif suffix == ".json":
-            rows = json.loads(text)
+            rows = _json(text)
         else:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+            rows = [_json(line) for line in text.split("\n") if line.strip()]
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"{file}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
@@ -98,6 +98,10 @@ def read(file: str, separator: str | None = None) -> list[Parameter]:
     if not isinstance(rows, list):
         raise click.BadParameter(f"{file}: not a list; give a list of objects such as {{'seed': 7}}")
     return [_texts(file, row, number) for number, row in enumerate(rows, 1)]
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)  # numbers stay as they are written
 
 
 def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:

@@ -245,6 +245,12 @@ def test_a_cell_arrives_as_it_is(work: Path, word: str) -> None:
     assert _parameters.read("p.csv") == _parameters.read("p.jsonl") == [{"id": "7", "word": word}]
 
 
+@pytest.mark.parametrize("number", ["1.10", "0.12345678901234567890", "1e400", "-0", "123456789012345678901", "NaN"])
+def test_numbers_stay_as_they_are_written(work: Path, number: str) -> None:
+    (work / "p.json").write_text(f'[{{"n": {number}, "is": true}}]')
+    assert _parameters.read("p.json") == [{"n": number, "is": "true"}]
+
+
 def test_the_separator_of_a_table(work: Path) -> None:
     for separator in ";|\t":
         (work / "p.csv").write_text(f"id{separator}word\n7{separator}a,b\n")

@@ -462,6 +462,22 @@ async def test_failures_of_earlier_runs_count_and_can_be_run_again(tmp_path: Pat
         assert len(grid.jobs) == 6
 
 
+async def test_jobs_of_the_journal_that_are_gone_are_submitted_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal"
+    async with world() as (grid, session):
+        grid.script(lambda job: job.finish(after=1000))
+        sweep = session.sweep(spec, range(3), journal=path)
+        await sweep._fill()
+        die(sweep)
+    async with world() as (grid, session):  # another grid, which does not know them
+        grid.script(script)
+        assert sorted(await collect(session.sweep(spec, range(3), journal=path))) == [0, 1, 2]
+        assert caplog.text.count("is not known any more and is submitted anew") == 3
+        assert await collect(session.sweep(spec, range(3), journal=path)) == []
+
+
 @pytest.mark.parametrize("order", ["completion", "submission"])
 async def test_earlier_results_are_given_again(tmp_path: Path, order: Any) -> None:
     path = tmp_path / "journal"
