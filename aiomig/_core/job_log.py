@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from .models import JobStatus
 
 _TOLD = 10_000
-"""Of how many jobs it is remembered what was told."""
+"""The number of jobs with remembered events."""
 
 _again: ContextVar[bool] = ContextVar("aiomig_again", default=False)
 
 
 @contextmanager
 def resubmitting() -> Iterator[None]:
-    """What is submitted inside is told as submitted again."""
+    """Log jobs that are submitted inside the block as resubmitted."""
     token = _again.set(True)
     try:
         yield
@@ -33,9 +33,9 @@ def resubmitting() -> Iterator[None]:
 
 
 class JobLog:
-    """Tells each event of a job once, however often and in whatever way it is learned.
+    """Logs each event of a job once, however often and in whatever way it is learned.
 
-    Where nobody listens to INFO, nothing is done or remembered.
+    If nobody listens to INFO, it does nothing and remembers nothing.
 
     Args:
         mode: the logger is ``aiomig.grid`` or ``aiomig.local``.
@@ -52,7 +52,7 @@ class JobLog:
         return self._logger.isEnabledFor(logging.INFO)
 
     def submitted(self, job_ids: Iterable[str]) -> None:
-        """These jobs were made."""
+        """Log that jobs were made."""
         if self.is_on:
             again = _again.get()
             name, said = ("job_resubmitted", " again") if again else ("job_submitted", "")
@@ -60,18 +60,18 @@ class JobLog:
                 self._tell(name, job_id, f"was submitted{said}", None, None)
 
     def learned(self, statuses: Iterable[JobStatus]) -> None:
-        """So these jobs are."""
+        """Log the states of jobs, if they are new."""
         if self.is_on:
             for status in statuses:
                 self.state(status.job_id, status.state, len(status.attempts) + 1)
 
     def state(self, job_id: str, state: JobState, attempt: int = 1) -> None:
-        """A job is in this state.
+        """Log the state of a job, if it is new.
 
         Args:
             job_id: the job.
-            state: its state; after a final one nothing is told of it any more.
-            attempt: which attempt it is, where it is EXECUTING.
+            state: its state; after a final one nothing is logged about the job.
+            attempt: the number of the attempt if the job is EXECUTING.
         """
         if not self.is_on:
             return

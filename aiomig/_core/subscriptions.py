@@ -48,7 +48,7 @@ class Subscription:
         return new
 
     def discard(self, job_id: str) -> None:
-        """Remove a job, with what is pending of it."""
+        """Remove a job and its pending status."""
         if job_id in self._delivered:
             del self._delivered[job_id]
             self._pending.pop(job_id, None)
@@ -134,7 +134,7 @@ class Subscriptions:
         return bool(self._subscribers.get(job_id))
 
     def __iter__(self) -> Iterator[str]:
-        """The ids of the jobs that have a subscriber."""
+        """Iterate over the ids of the jobs with a subscriber."""
         for job_id in [job_id for job_id, subscribers in self._subscribers.items() if not subscribers]:
             del self._subscribers[job_id]
         return iter(list(self._subscribers))

@@ -28,24 +28,24 @@ class GridQueues:
         self._operations = operations
 
     async def names(self) -> list[str]:
-        """By ``listqueues``; what else lies in that folder, such as a lock, has another kind of name."""
+        """Ask by ``listqueues``. Other files in that folder, such as a lock, have names that no queue can have."""
         answer = await self._operations.query(_OPERATION, [("action", "listqueues")])
         return sorted(filter(is_name, site.names(answer)))
 
     async def create(self, name: str, *, exist_ok: bool) -> None:
-        """By ``create``."""
+        """Create by ``create``."""
         answer = await self._change("create", name, repeatable=exist_ok)
         try:
             raise_for_errors(_OPERATION, answer)
         except ServerError as error:
-            # The server has the same words for every reason.
+            # The server has the same message for every reason.
             if name not in await self.names():
                 raise
             if not exist_ok:
                 raise queue_exists(name) from error
 
     async def remove(self, name: str, *, missing_ok: bool) -> None:
-        """By ``remove``."""
+        """Remove by ``remove``."""
         try:
             await self._checked(name, await self._change("remove", name, repeatable=missing_ok))
         except FileNotFound:
@@ -53,13 +53,13 @@ class GridQueues:
                 raise
 
     async def ids(self, name: str) -> list[str]:
-        """By ``listmessages``."""
+        """Ask by ``listmessages``."""
         answer = await self._operations.query(_OPERATION, [("action", "listmessages"), ("queue", name)])
         await self._checked(name, answer)
         return sorted(filter(is_name, site.names(answer)))
 
     async def send(self, name: str, message_id: str, message: str) -> None:
-        """By ``send``, once; where that fails, the queue is looked at for the message."""
+        """Send by ``send``, once. If that fails, look for the message in the queue."""
         try:
             answer = await self._change("send", name, ("msg", message), ("msg_id", message_id))
             await self._checked(name, answer)
@@ -71,7 +71,7 @@ class GridQueues:
             raise
 
     async def next(self, name: str, *, take: bool) -> str | None:
-        """By ``receive``, once; or by ``show``."""
+        """Ask by ``receive``, once, or by ``show``."""
         if take:
             answer = await self._change("receive", name)
         else:
@@ -85,7 +85,7 @@ class GridQueues:
         return await self._operations.execute(_OPERATION, fields, repeatable=repeatable)
 
     async def _checked(self, name: str, answer: Answer) -> None:
-        """Raises what the server reports; it has the same words for every reason, so that the queue is looked for."""
+        """Raise the error of a response. The message is the same for every reason, so look whether the queue exists."""
         try:
             raise_for_errors(_OPERATION, answer)
         except ServerError as error:

@@ -1,7 +1,4 @@
-"""Asks a grid what it says of itself.
-
-Asks a grid whether it would take a job, without submitting one.
-"""
+"""Reads what a grid documents, and checks whether it would accept a job without submitting one."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ if TYPE_CHECKING:
 
 
 async def describe(operations: OperationClient) -> Site:
-    """What ``docs`` and ``redb`` say (docs/protocol.md#discovery): three requests, all of them read-only.
+    """Return what ``docs`` and ``redb`` say (docs/protocol.md#discovery), by three read-only requests.
 
     Raises:
-        GridError: the server could not be asked, or has no answer.
+        GridError: the server could not be asked, or has no documentation.
     """
     keywords = site.keywords(await operations.query("docs", [("show", "mrsl")]))
     runtime_environments = site.runtime_environments(await operations.query("redb", [("operation", "list")]))
@@ -33,18 +30,18 @@ async def describe(operations: OperationClient) -> Site:
 
 _OF_ALL = frozenset({"Generic", "ANY"})
 _LISTED = ("ARCHITECTURE", "JOBTYPE")
-"""The keywords whose values a server lists in its documentation (docs/protocol.md#discovery)."""
+"""The keywords with a list of values in a server's documentation (docs/protocol.md#discovery)."""
 
 
 async def review(operations: OperationClient, description: Description) -> CheckReport:
-    """What a server says of a description before it is submitted: read-only, two requests at most.
+    """Compare a description with what a server offers, by at most two read-only requests.
 
-    Which resources there are, and which vgrids are the user's, no operation tells (docs/protocol.md#discovery); of a
-    job that is in the queue, `feasibility` does.
+    No operation lists the resources or the user's vgrids (docs/protocol.md#discovery). For a queued job, `feasibility`
+    says whether a resource fits.
 
     Raises:
         ConnectionFailed: the server could not be asked.
-        AuthenticationFailed: it does not let us in.
+        AuthenticationFailed: the server refuses the user.
     """
     offers: dict[str, tuple[str, ...]] = {}
     unknown: list[str] = []
@@ -62,12 +59,12 @@ async def review(operations: OperationClient, description: Description) -> Check
         for name in description.lines("VGRID")
         if name not in _OF_ALL
     ]
-    unknown.append("whether some resource has what it asks for: a server says so of a queued job, session.check(job)")
+    unknown.append("whether some resource fits: a server says so for a queued job only, session.check(job)")
     return CheckReport(tuple(not_offered(description, offers)), unknown=tuple(unknown), offers=offers)
 
 
 async def feasibility(operations: OperationClient, job_id: str) -> CheckReport:
-    """Whether some resource could take a job that waits, by ``jobfeasible``.
+    """Return whether some resource could run a queued job, by ``jobfeasible``.
 
     Raises:
         JobNotFound: no job of this user has this id.
@@ -79,21 +76,21 @@ async def feasibility(operations: OperationClient, job_id: str) -> CheckReport:
         raise JobNotFound(job_id)
     if found.message:
         return CheckReport(unknown=(f"whether some resource could take it: {found.message}",))
-    remedy = "ask for less, or wait until a resource has it; in the queue it stays until then"
+    remedy = "ask for less, or wait until a resource has it; the job stays in the queue until then"
     reasons = found.reasons or ((("job", found.verdict),) if found.color.upper() == "RED" else ())
     return CheckReport(tuple(Fault(keyword, job_id, reason, remedy) for keyword, reason in reasons))
 
 
 def not_offered(description: Description, offers: Mapping[str, Sequence[str]]) -> list[Fault]:
-    """What a description asks for and a site does not have.
+    """Return the values of a description that a site does not offer.
 
     Args:
         description: the job.
-        offers: the values that the site takes, by keyword; what it says nothing of is not looked at.
+        offers: the values that the site accepts, by keyword; other keywords are not checked.
     """
     faults: list[Fault] = []
     for keyword, values in offers.items():
-        known = {value.upper() for value in values}  # a server takes RUNTIMEENVIRONMENT in any case
+        known = {value.upper() for value in values}  # servers ignore the case of RUNTIMEENVIRONMENT
         have = f"it has {', '.join(values)}" if values else "it has none"
         faults += [
             Fault(keyword, value, "is not what this site offers", f"{have}: use one of its own, or leave it out")

@@ -1,4 +1,4 @@
-"""What local mode says of itself: the keywords of mRSL, and what it makes of them."""
+"""The site of local mode: the keywords of mRSL, and what they do here."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ _DOCUMENTATION: Mapping[str, tuple[str, str]] = {
         "out.txt runs/7.txt",
     ),
     "EXECUTABLES": ("As INPUTFILES; the files are made executable.", "bin/fit fit"),
-    "VERIFYFILES": ("Files of the home with the status or output that the job should have.", "right.stdout"),
+    "VERIFYFILES": ("Files of the home with the expected status or output of the job.", "right.stdout"),
     "MOUNT": ("A folder of the home, and where the job sees it.", "data mnt"),
     "ENVIRONMENT": ("Variables of the environment; the values are words for a shell.", "SEED=7"),
     "RUNTIMEENVIRONMENT": (
-        "Software that has to be there; local mode has what aiomig.local was told of.",
+        "Software that the job needs; local mode has what aiomig.local declares.",
         "GCC-13",
     ),
-    "CPUTIME": ("Wall time in seconds, after which the job is ended.", "3600"),
-    "NODECOUNT": ("Machines; local mode takes cores for them, and there is one.", "1"),
+    "CPUTIME": ("Wall time in seconds. A job that takes longer is killed.", "3600"),
+    "NODECOUNT": ("Machines; there is one, and local mode uses cores for them.", "1"),
     "CPUCOUNT": ("Cores of each machine, which other jobs do not get.", "4"),
     "MEMORY": ("Megabytes of memory; a limit under aiomig.local(limits=True).", "2048"),
     "DISK": ("Gigabytes of disk; a limit under aiomig.local(limits=True).", "10"),
-    "RETRIES": ("How often a failed job is tried again: see aiomig.local(default_retries=…).", "2"),
+    "RETRIES": ("Extra attempts of a failed job: see aiomig.local(default_retries=…).", "2"),
     "ARCHITECTURE": (f"The kind of processor. {_IGNORED}", "AMD64"),
     "PLATFORM": (f"The kind of platform. {_IGNORED}", "GRID"),
     "JOBTYPE": ("The kind of job.", "batch"),
     "RESOURCE": (f"The resources that may run it. {_IGNORED}", "host.0_node"),
     "VGRID": ("The virtual grids whose resources may run it.", "Generic"),
-    "MAXFILL": ("What the job gets all of that the machine has.", "CPUCOUNT"),
+    "MAXFILL": ("The resources that the job gets in full.", "CPUCOUNT"),
     "SANDBOX": (f"Whether sandboxes may run it. {_IGNORED}", "false"),
-    "NOTIFY": (f"Who is told of the end. {_IGNORED}", "email: me@example.org"),
+    "NOTIFY": (f"Who is notified of the end. {_IGNORED}", "email: me@example.org"),
     "JOBNAME": ("A name for people.", "fit-7"),
-    "PROJECT": ("A word that belongs to several jobs.", "fits"),
-    "MAXPRICE": (f"What it may cost. {_IGNORED}", "0"),
+    "PROJECT": ("A word that several jobs share.", "fits"),
+    "MAXPRICE": (f"The highest price. {_IGNORED}", "0"),
 }
-"""Of each keyword what it means, and an example."""
+"""The meaning of each keyword, and an example."""
 
 
 def offers(settings: LocalSettings) -> dict[str, tuple[str, ...]]:
-    """The values that local mode takes, by keyword, where it does not take any."""
+    """Return the values that local mode accepts, by keyword, for keywords that do not accept any value."""
     return {
         "JOBTYPE": ("batch", "all"),
         "RUNTIMEENVIRONMENT": tuple(settings.runtime_environments),
@@ -63,7 +63,7 @@ def offers(settings: LocalSettings) -> dict[str, tuple[str, ...]]:
 
 
 def describe(settings: LocalSettings) -> Site:
-    """What `aiomig.Session.site` gives. No I/O."""
+    """Return the result of `aiomig.Session.site`. No I/O."""
     values = offers(settings)
     defaults = {
         **{name: str(number) for name, number in DEFAULTS.items()},

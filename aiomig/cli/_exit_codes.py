@@ -1,4 +1,4 @@
-"""How a command ends: what its exit code says, and an error as one sentence."""
+"""The end of a command: its exit code, and an error as one sentence."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ MEANINGS = {
     ExitCode.INPUT_OUTPUT: "a file of this machine, or standard output, cannot be read or written",
     ExitCode.REFUSED: "certificate or key were refused, or a path is",
     ExitCode.CONFIGURATION: "the configuration is missing or wrong",
-    ExitCode.NO_EXIT_CODE: "run: the job has no exit code, for it FAILED, EXPIRED, was CANCELED, or lost its results",
+    ExitCode.NO_EXIT_CODE: "run: the job has no exit code: it FAILED, EXPIRED, was CANCELED, or lost its results",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C (141: by a closed pipe, 143: by SIGTERM)",
 }
-"""What ``aiomig --help`` says of them. `run` exits with the exit code of its job."""
+"""The exit codes in ``aiomig --help``. `run` exits with the exit code of its job."""
 
-# The first that fits counts: the built-in errors of which ours are kinds come last.
+# The first match counts: built-in errors, which are bases of some of aiomig's, come last.
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (SpecError, ExitCode.DESCRIPTION),
     (SubmitRejected, ExitCode.DESCRIPTION),
@@ -87,7 +87,7 @@ _EXTRAS = {"rich": "cli", "cryptography": "cli", "matplotlib": "plot"}
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """The exit code that says what an error means."""
+    """Return the exit code of an error."""
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     if isinstance(error, ModuleNotFoundError) and _extra(error):
@@ -96,7 +96,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 
 def sentence(error: BaseException) -> str:
-    """An error in words for the user."""
+    """Return an error as a sentence for the user."""
     if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
         return f"this needs {error.name}, which is not installed; run: pip install 'aiomig[{extra}]'"
     if exit_code_of(error) is ExitCode.SOFTWARE:

@@ -1,4 +1,4 @@
-"""What a MiG server says of itself, and its message queues. Pure functions, no I/O."""
+"""Parses what a MiG server says about itself and its message queues. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Message:
 
     Attributes:
         id: its id in the queue.
-        text: what it says.
+        text: its content.
     """
 
     id: str
@@ -28,26 +28,26 @@ class Message:
 
 
 def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
-    """The queues, or the ids of the messages of a queue, in the order of the answer.
+    """Return the queues, or the ids of the messages of a queue, in the order of the response.
 
     Raises:
-        ServerError: there is no such queue, or the request was refused.
-        ProtocolError: the answer is about something else.
+        ServerError: the queue does not exist, or the request was refused.
+        ProtocolError: the response is about something else.
     """
-    # Whatever is asked of queues, there is a file_output in the answer (recorded).
+    # Every response about queues has a file_output (recorded).
     raise_for_errors(operation, answer, "list" if of_type(answer, "list") else "file_output")
     return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
 
 
 def message(answer: Answer, operation: str = "mqueue") -> Message | None:
-    """The message that was received or shown; ``None`` where the queue is empty.
+    """Return the message that was received or shown, or ``None`` if the queue is empty.
 
-    An empty queue says ``NO MESSAGES``, which differs from a message of that text only by the missing id
+    An empty queue says ``NO MESSAGES``. Only the missing id tells it from a message with that text
     (docs/protocol.md#message-queues).
 
     Raises:
-        ServerError: there is no such queue, or the request was refused.
-        ProtocolError: the answer is about something else.
+        ServerError: the queue does not exist, or the request was refused.
+        ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer, "file_output")
     for each in of_type(answer, "file_output"):
@@ -57,11 +57,11 @@ def message(answer: Answer, operation: str = "mqueue") -> Message | None:
 
 
 def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
-    """The keywords of mRSL of this server by name, from ``docs.py?show=mrsl`` (docs/protocol.md#discovery).
+    """Return the server's keywords of mRSL by name, from ``docs.py?show=mrsl`` (docs/protocol.md#discovery).
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer documents no keyword.
+        ProtocolError: the response documents no keyword.
     """
     raise_for_errors(operation, answer)
     sections: dict[str, list[str]] = {}
@@ -75,16 +75,16 @@ def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
             lines.append(text_of(each, "text"))
     found = {name: _keyword(name, lines) for name, lines in sections.items() if re.fullmatch("[A-Z]+", name)}
     if not found:
-        raise ProtocolError(f"{operation}: the answer documents no keyword", excerpt=excerpt(answer))
+        raise ProtocolError(f"{operation}: the response documents no keyword", excerpt=excerpt(answer))
     return found
 
 
 def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
-    """What there is documentation of, from ``docs.py`` without a topic.
+    """Return the documented topics, from ``docs.py`` without a topic.
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer)
     return tuple(plain(topic) for each in of_type(answer, "list") for topic in _items(operation, each.get("list")))
@@ -95,7 +95,7 @@ def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, 
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else, or one has no name.
+        ProtocolError: the response is about something else, or an environment has no name.
     """
     raise_for_errors(operation, answer, "runtimeenvironments")
     found = rows(operation, answer, "runtimeenvironments", "runtimeenvironments")
@@ -116,4 +116,4 @@ def _keyword(name: str, lines: list[str]) -> Keyword:
 def _items(operation: str, value: object) -> list[str]:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    raise ProtocolError(f"{operation}: list is no list of text", excerpt=shown(value))
+    raise ProtocolError(f"{operation}: list is not a list of text", excerpt=shown(value))
