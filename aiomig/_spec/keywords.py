@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from .._core.display import short_repr
 from .._core.models import Fault
@@ -18,18 +18,10 @@ Type = Literal["list", "key-value", "integer", "text", "boolean"]
 LineCheck: TypeAlias = "Callable[[str, str], Fault | None]"
 """Takes a keyword and one of its lines."""
 
-FILL_WORDS = ("ALL", "CPUTIME", "NODECOUNT", "CPUCOUNT", "MEMORY", "DISK")
-"""The words of MAXFILL."""
-
-TRUE_WORDS, FALSE_WORDS = ("true", "1", "on"), ("false", "0", "off")
-"""The words of SANDBOX, in any case."""
+TRUE_WORDS = ("true", "1", "on")
+"""The words of SANDBOX that mean True, in any case."""
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_JOB_NAME = re.compile(r"[A-Za-z0-9._+@%-]{1,255}")
-_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
-_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_RESOURCE = re.compile(r"[A-Za-z0-9._*?-]+")
-_VGRID = re.compile(r"[A-Za-z0-9._ /-]+")
 _INTEGER = re.compile("[0-9]+")
 # Every character at which some reader of text begins a new line; NUL; half characters, which UTF-8 cannot hold.
 _UNHOLDABLE = re.compile("[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")
@@ -44,10 +36,6 @@ def line_fault(keyword: str, line: str) -> Fault | None:
         return Fault(keyword, line, "is an empty line, which mRSL cannot hold", "leave it out")
     if line != line.strip():
         return Fault(keyword, line, "has blanks at an end, which mRSL cannot hold", "strip them")
-    return None
-
-
-def _any_fault(_keyword: str, _line: str) -> Fault | None:
     return None
 
 
@@ -90,6 +78,17 @@ def _integer_fault(keyword: str, line: str) -> Fault | None:
     return None
 
 
+def _matching(pattern: str, allowed: str) -> LineCheck:
+    matches = re.compile(pattern).fullmatch
+
+    def character_fault(keyword: str, line: str) -> Fault | None:
+        if matches(line):
+            return None
+        return Fault(keyword, line, "holds what MiG does not take", f"use only {allowed}")
+
+    return character_fault
+
+
 def _words(*words: str, fold: bool = False) -> LineCheck:
     def word_fault(keyword: str, line: str) -> Fault | None:
         if (line.lower() if fold else line) in words:
@@ -99,79 +98,50 @@ def _words(*words: str, fold: bool = False) -> LineCheck:
     return word_fault
 
 
-def _matching(pattern: re.Pattern[str], allowed: str) -> LineCheck:
-    def character_fault(keyword: str, line: str) -> Fault | None:
-        if pattern.fullmatch(line):
-            return None
-        return Fault(keyword, line, "holds what MiG does not take", f"use only {allowed}")
-
-    return character_fault
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordRule:
-    """One keyword of mRSL and what its lines can be.
+class KeywordRule(NamedTuple):
+    """What the lines of a keyword can be.
 
     Attributes:
-        name: in upper case.
-        type: what its lines are.
-        many: whether it may have more than one line.
-        find_fault: returns what a server finds wrong with one line, given the keyword and the line.
+        type: as sites document it.
+        find_fault: returns what a server refuses in one line.
+        many: whether it can have more than one line.
         may_be_empty: whether a section without lines means the same as no section.
     """
 
-    name: str
     type: Type
-    many: bool
-    find_fault: LineCheck
+    find_fault: LineCheck | None = None
+    many: bool = True
     may_be_empty: bool = True
 
 
-_letters_and_digits = _matching(_ALPHANUMERIC, "letters and digits")
-_host_characters = _matching(_HOST_NAME, "letters, digits, '.', '-' and '_'")
-
-
-def _many(name: str, find_fault: LineCheck, type: Type = "list") -> KeywordRule:
-    return KeywordRule(name, type, True, find_fault)
-
-
-def _number(name: str) -> KeywordRule:
-    return KeywordRule(name, "integer", False, _integer_fault, may_be_empty=False)
-
-
-def _text(name: str, find_fault: LineCheck, *, may_be_empty: bool = True) -> KeywordRule:
-    return KeywordRule(name, "text", False, find_fault, may_be_empty)
-
+_NUMBER = KeywordRule("integer", _integer_fault, many=False, may_be_empty=False)
+_alphanumeric = _matching("[A-Za-z0-9]+", "letters and digits")
+_host_name = _matching("[A-Za-z0-9._-]+", "letters, digits, '.', '-' and '_'")
+_job_name = _matching("[A-Za-z0-9._+@%-]{1,255}", "at most 255 letters, digits, '.', '-', '_', '+', '@' and '%'")
+_resource = _matching("[A-Za-z0-9._*?-]+", "letters, digits, '.', '-', '_', '*' and '?'")
+_vgrid = _matching("[A-Za-z0-9._ /-]+", "letters, digits, '.', '-', '_', ' ' and '/'")
 
 KEYWORDS: Mapping[str, KeywordRule] = {
-    keyword.name: keyword
-    for keyword in (
-        _many("EXECUTE", _any_fault),
-        _many("INPUTFILES", _staging_fault),
-        _many("OUTPUTFILES", _staging_fault),
-        _many("EXECUTABLES", _staging_fault),
-        _many("VERIFYFILES", _path_fault),
-        _many("MOUNT", _staging_fault),
-        _many("ENVIRONMENT", _environment_fault, "key-value"),
-        _many("RUNTIMEENVIRONMENT", _host_characters),
-        _number("CPUTIME"),
-        _number("NODECOUNT"),
-        _number("CPUCOUNT"),
-        _number("MEMORY"),
-        _number("DISK"),
-        _number("RETRIES"),
-        _text("ARCHITECTURE", _host_characters, may_be_empty=False),
-        _text("PLATFORM", _host_characters),
-        _text("JOBTYPE", _letters_and_digits, may_be_empty=False),
-        _many("RESOURCE", _matching(_RESOURCE, "letters, digits, '.', '-', '_', '*' and '?'")),
-        _many("VGRID", _matching(_VGRID, "letters, digits, '.', '-', '_', ' ' and '/'")),
-        _many("MAXFILL", _words(*FILL_WORDS)),
-        KeywordRule("SANDBOX", "boolean", False, _words(*TRUE_WORDS, *FALSE_WORDS, fold=True)),
-        _many("NOTIFY", _any_fault),
-        _text("JOBNAME", _matching(_JOB_NAME, "at most 255 letters, digits, '.', '-', '_', '+', '@' and '%'")),
-        _text("PROJECT", _letters_and_digits),
-        _text("MAXPRICE", _letters_and_digits),
-    )
+    "EXECUTE": KeywordRule("list"),
+    "INPUTFILES": KeywordRule("list", _staging_fault),
+    "OUTPUTFILES": KeywordRule("list", _staging_fault),
+    "EXECUTABLES": KeywordRule("list", _staging_fault),
+    "VERIFYFILES": KeywordRule("list", _path_fault),
+    "MOUNT": KeywordRule("list", _staging_fault),
+    "ENVIRONMENT": KeywordRule("key-value", _environment_fault),
+    "RUNTIMEENVIRONMENT": KeywordRule("list", _host_name),
+    **dict.fromkeys(("CPUTIME", "NODECOUNT", "CPUCOUNT", "MEMORY", "DISK", "RETRIES"), _NUMBER),
+    "ARCHITECTURE": KeywordRule("text", _host_name, many=False, may_be_empty=False),
+    "PLATFORM": KeywordRule("text", _host_name, many=False),
+    "JOBTYPE": KeywordRule("text", _alphanumeric, many=False, may_be_empty=False),
+    "RESOURCE": KeywordRule("list", _resource),
+    "VGRID": KeywordRule("list", _vgrid),
+    "MAXFILL": KeywordRule("list", _words("ALL", "CPUTIME", "NODECOUNT", "CPUCOUNT", "MEMORY", "DISK")),
+    "SANDBOX": KeywordRule("boolean", _words(*TRUE_WORDS, "false", "0", "off", fold=True), many=False),
+    "NOTIFY": KeywordRule("list"),
+    "JOBNAME": KeywordRule("text", _job_name, many=False),
+    "PROJECT": KeywordRule("text", _alphanumeric, many=False),
+    "MAXPRICE": KeywordRule("text", _alphanumeric, many=False),
 }
 """All keywords, in the order in which they are written."""
 
@@ -206,6 +176,9 @@ def validate_lines(keyword: str, lines: Sequence[str], numbers: Sequence[int] | 
         line = numbers[1] if numbers else None
         faults.append(Fault(keyword, tuple(lines), "takes one line, not several", "leave one line", line))
     for position, text in enumerate(lines):
-        if fault := line_fault(keyword, text) or definition.find_fault(keyword, text):
+        fault = line_fault(keyword, text)
+        if fault is None and definition.find_fault is not None:
+            fault = definition.find_fault(keyword, text)
+        if fault is not None:
             faults.append(replace(fault, line=numbers[position]) if numbers else fault)
     return faults
