@@ -166,6 +166,7 @@ def _read_chain(pem: bytes) -> list[_Certificate]:
 def _read_certificate(pem: bytes) -> _Certificate:
     from cryptography import x509  # takes 70 ms to import
 
+    pem = pem.replace(b"TRUSTED ", b"")  # OpenSSL's own form: a certificate, and what it is trusted for
     fingerprint = f"/SHA256={hashlib.sha256(pem).hexdigest()}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of serial numbers and lengths that old authorities gave
@@ -190,7 +191,7 @@ def _read_certificate(pem: bytes) -> _Certificate:
 
 def openssl_reads(path: Path) -> bool:
     """Return whether OpenSSL can read the first certificate of a file."""
-    return _is_read_by_openssl(_CERTIFICATE.findall(content(path))[0])
+    return _is_read_by_openssl(_CERTIFICATE.findall(content(path))[0].replace(b"TRUSTED ", b""))
 
 
 def _is_read_by_openssl(pem: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import logging
 import os
@@ -208,6 +209,16 @@ async def test_what_old_authorities_signed_is_used(
         assert config.credential() == credential
     assert credential.days_left > 90
     assert reloader.reload_if_changed() is None
+
+
+def test_a_certificate_in_the_form_of_openssl_for_trusted_ones(tmp_path: Path) -> None:
+    made = copy.copy(ALICE)
+    usage = bytes.fromhex("300c300a06082b06010505070302")  # that it is for clients
+    body = base64.encodebytes(ssl.PEM_cert_to_DER_cert(made.pem.decode()) + usage)
+    made.pem = b"-----BEGIN TRUSTED CERTIFICATE-----\n" + body + b"-----END TRUSTED CERTIFICATE-----\n"
+    config = write(tmp_path, made)
+    assert config.credential().user.startswith("/SHA256=")
+    config.ssl_context()
 
 
 @pytest.mark.parametrize("encryption", [PLAIN, LOCKED], ids=["key without password", "key with password"])
