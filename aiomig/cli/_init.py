@@ -115,7 +115,7 @@ def _from_pkcs12(path: Path, password: bytes | None, *, encrypted: bool) -> dict
     if encrypted and password is not None:
         lock = serialization.BestAvailableEncryption(password)
     return {
-        _CERTIFICATE: b"".join(each.public_bytes(form) for each in (certificate, *others)),
+        _CERTIFICATE: b"".join(one.public_bytes(form) for one in (certificate, *others)),
         _KEY: key.private_bytes(form, serialization.PrivateFormat.PKCS8, lock),
     }
 

@@ -128,9 +128,9 @@ class _Attended:
         say("interrupted; the grid does not answer, so the states of the jobs are not known")
 
 
-def _farewell(settings: Settings, mode: str, left: list[str], known: int) -> str:
+def _farewell(settings: Settings, mode: str, left: list[str], total: int) -> str:
     if not left:
-        return "interrupted; its jobs were canceled" if known and settings.on_interrupt == "cancel" else "interrupted"
+        return "interrupted; its jobs were canceled" if total and settings.on_interrupt == "cancel" else "interrupted"
     place = "on the grid" if mode == "grid" else "on this machine"
     named = " ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
     jobs = f"{len(left)} jobs still wait or run" if len(left) > 1 else "a job still waits or runs"
