@@ -35,9 +35,9 @@ from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
 from tests.clocks import AutojumpLoop
-from tests.recordings import EXCHANGES, listing, objects
 from tests.unit.grid.test_protocol import PARSERS, nothing
 from tests.unit.jobs.accounts import parse_status, raise_for, result
+from tests.unit.recordings import EXCHANGES, listing, objects
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,7 +17,7 @@ from aiomig._grid.queues import GridQueues
 from aiomig.testing import FakeGrid, Site
 from tests.cancel_points import cancelled_at, task_cancelled_at
 from tests.clocks import anyio_backend  # noqa: F401  # the fixture
-from tests.recordings import EXCHANGES, objects
+from tests.unit.recordings import EXCHANGES, objects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -91,7 +91,7 @@ def read_objects(
         The objects, in order.
 
     Raises:
-        AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#accounts).
+        AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#certificates).
         ServerError: the operation crashed, does not exist or is switched off there.
         ConfigError: the server redirects, as the hosts for logging in do.
         ProtocolError: anything else that is not a list of objects.

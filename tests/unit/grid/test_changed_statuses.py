@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiomig import JobState, ProtocolError
 from aiomig._grid.protocol.jobs import ChangedStatuses
-from tests.recordings import exchanges, objects, statuses
+from tests.unit.recordings import exchanges, objects, statuses
 
 STATES = st.sampled_from(["QUEUED", "EXECUTING", "FINISHED", "FAILED"])
 TEXTS = st.text() | st.sampled_from(['"timing_info"', "}", "æ\\", ']}, {"object_type": "timing_info", '])

@@ -38,7 +38,7 @@ from aiomig._local.home import LocalHome
 from aiomig._spec.mrsl import parse
 from aiomig._spec.plan import output_names
 from tests.clocks import anyio_backend  # noqa: F401  # the fixture
-from tests.recordings import EXCHANGES
+from tests.unit.recordings import EXCHANGES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

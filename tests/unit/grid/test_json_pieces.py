@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import aiomig
 from aiomig import MigError
 from aiomig._grid.protocol.json_pieces import Excess, load_json
-from tests.recordings import finished
+from tests.unit.recordings import finished
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

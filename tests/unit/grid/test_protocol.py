@@ -26,7 +26,7 @@ from aiomig._core.errors import (
 from aiomig._core.models import Attempt, Fault, FileInfo, JobState, JobStatus
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
-from tests.recordings import EXCHANGES, FOLDER, Exchange, Statuses, listing, objects, statuses
+from tests.unit.recordings import EXCHANGES, FOLDER, Exchange, Statuses, listing, objects, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable

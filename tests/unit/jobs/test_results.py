@@ -19,9 +19,9 @@ from aiomig._jobs.results import StatusFileParser, job_result, parse_io_status
 from aiomig._spec.jobspec import JobSpec
 from aiomig._spec.mrsl import Description
 from aiomig._spec.plan import Plan
-from tests.recordings import EXCHANGES, FOLDER
 from tests.steps import steps
 from tests.unit.jobs.accounts import parse_status, raise_for, result
+from tests.unit.recordings import EXCHANGES, FOLDER
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((FOLDER / "golden-status.json").read_text("utf-8"))
 JOB = "7_11_23_2026__5_4_49_localhost.0"

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from aiomig.testing import USER, FakeGrid, Request, Response, Site
-from tests.recordings import EXCHANGES, Exchange
 from tests.testing.fake_grid_calls import client, one
+from tests.unit.recordings import EXCHANGES, Exchange
 from tests.unit.testing.fake_grid_world import JOB_ID, arrange_files, arrange_jobs
 
 OTHER = "/C=DK/ST=NA/L=NA/O=Test Org/OU=NA/CN=Other User/emailAddress=other@example.org"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOLDER = Path(__file__).parent / "data" / "recordings"
+FOLDER = Path(__file__).parents[1] / "data" / "recordings"
 
 
 @dataclass(frozen=True)
