@@ -111,11 +111,17 @@ def open_below(root: Path | int, path: str, *, make: bool = False) -> Iterator[i
     """
     descriptor = os.dup(root) if isinstance(root, int) else os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in Path(path).parts:
-            if make:
+        for name in path.split("/"):
+            if name in {"", "."}:
+                continue
+            try:
+                below = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            except FileNotFoundError:
+                if not make:
+                    raise
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=descriptor)
-            below = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                below = os.open(name, _DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
         yield descriptor
@@ -227,11 +233,13 @@ class _Removal:
         directories = []
         with os.scandir(self._here) as entries:
             children = [(entry.name, entry.is_dir(follow_symlinks=False)) async for entry in Paced(entries)]
-        async for child, is_dir in Paced(children):
+        for number, (child, is_dir) in enumerate(children, 1):
             if is_dir:
                 directories.append(child)
             else:
                 self.attempt(os.unlink, child, self._here)
+            if number % 100 == 0:
+                await checkpoint()
         self._levels.append(_Level(name, Identity.of(os.fstat(self._here)), directories))
 
     def attempt(self, remove: Callable[..., None], name: str, within: int | None) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSes
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import HeldInterrupts, SessionTasks, run_shielded
-from .._home.disk import read_file
+from .._home.disk import PIECE, open_regular
 from .._shell.process import has_pidfd
 from . import site as _local_site
 from .attempt import Machine
@@ -451,8 +451,13 @@ def _status_of(record: Record) -> JobStatus:
 async def _content(path: str, start: int, most: int) -> bytes | None:
     """Return at most so many bytes of a file that a job wrote; ``None`` if there is no such file."""
     try:
-        async with aclosing(read_file(path, start, start + most, follow=False)) as pieces:
-            return b"".join([piece async for piece in pieces])
+        with open_regular(path, follow=False) as file:
+            file.seek(start)
+            pieces = [file.read(min(PIECE, most))]
+            while len(pieces[-1]) == PIECE and (left := most - sum(map(len, pieces))) > 0:
+                await anyio.lowlevel.checkpoint()
+                pieces.append(file.read(min(PIECE, left)))
+            return b"".join(pieces)
     except FileNotFoundError:
         return None
     except OSError as error:

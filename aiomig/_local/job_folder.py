@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .._home.disk import atomic_write, copy_content, open_regular, read_small, temporary_name
-from .._home.folders import Identity, open_directory, remove_tree
+from .._home.folders import Identity, make_readable, open_directory, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,16 +94,28 @@ async def hand_over(
     Raises:
         OSError: it is not a regular file, or it cannot be moved.
     """
-    with open_regular(name, source, follow=follow) as file:
-        status = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode) and _is_settled(file):
+    with _open(name, source, follow=follow) as file:
+        is_link = follow and stat.S_ISLNK(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
+        status = os.fstat(file.fileno())
+        if not is_link and status.st_nlink == 1 and not _is_being_written(file):
             with suppress(OSError):  # another file system, or one without hard links
-                os.fchmod(file.fileno(), 0o644)
+                if status.st_mode & 0o777 != 0o644:
+                    os.fchmod(file.fileno(), 0o644)
                 _move(name, source, target_name, target, keep=keep)
                 return
         with atomic_write(target_name, target) as copy:
             os.fchmod(copy.fileno(), 0o644)
             await copy_content(file, copy)
+
+
+def _open(name: str, within: int, *, follow: bool) -> BinaryIO:
+    try:
+        return open_regular(name, within, follow=follow)
+    except PermissionError:
+        if follow:
+            raise
+        make_readable(name, within)
+        return open_regular(name, within, follow=False)
 
 
 def _move(name: str, source: int, target_name: str, target: int, *, keep: bool) -> None:
@@ -119,19 +131,16 @@ def _move(name: str, source: int, target_name: str, target: int, *, keep: bool) 
         raise
 
 
-def _is_settled(file: BinaryIO) -> bool:
-    """Return whether nothing can change a file: it has one name, and no process has it open for writing.
+def _is_being_written(file: BinaryIO) -> bool:
+    """Return whether a process may have a file open for writing.
 
-    The kernel gives a lease for reading to nobody while a file is open for writing. False if it gives none at all.
+    The kernel gives nobody a lease for reading then. True if it gives no leases at all.
     """
-    if os.fstat(file.fileno()).st_nlink != 1:
-        return False
     try:
-        fcntl.fcntl(
-            file, fcntl.F_SETSIG, signal.SIGURG
-        )  # a process that opens it meanwhile causes this signal: ignored
+        # A process that opens the file at this moment causes a signal: this one does nothing.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError):
-        return False
-    return True
+        return True
+    return False

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from .._core.errors import MigError
 from .._home.disk import atomic_write, copy_content, open_regular, read_small
-from .._home.folders import make_readable, open_below, open_directory
+from .._home.folders import open_below, open_directory
 from .job_folder import JobFolder, hand_over
 from .urls import download, upload
 
@@ -216,11 +216,12 @@ class Staging:
 
     @contextmanager
     def _open_results(self, results: str) -> Iterator[int]:
-        root, path = self._home, os.path.relpath(results, self._home)
-        if os.path.islink(os.path.dirname(results)):
+        above, name = os.path.split(results)
+        root, path = self._home, f"{os.path.basename(above)}/{name}"
+        if os.path.islink(above):
             real = inside(self._home, path)
             if real is None:
-                raise OSError(errno.EPERM, _LEADS_OUT, os.path.dirname(results))
+                raise OSError(errno.EPERM, _LEADS_OUT, above)
             root, path = real.parent, real.name
         with open_below(root, path, make=True) as folder:
             yield folder
@@ -230,8 +231,6 @@ class Staging:
             name = f"{self._job_id}.{suffix}"
             if not _is_file(name, folder) and not os.path.exists(f"{results}/{name}"):
                 raise SendFailed(f"the job removed {name}, or put something else in its place")
-            with suppress(OSError):
-                make_readable(name, folder)
 
     def _report(self, missing: int) -> bytes:
         inputs, executables = self._codes
