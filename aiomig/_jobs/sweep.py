@@ -15,7 +15,7 @@ from .._core.models import JobState
 from .._core.tasks import first_of
 from .submit import planned
 from .sweep_input import Source, spec_of
-from .sweep_journal import NoJournal, SweepJournal
+from .sweep_journal import SweepJournal
 from .sweep_rows import Outbox, Row, SweepCounts
 from .watch import Watch
 
@@ -61,7 +61,7 @@ class Sweep:
         self._template = template
         self._options = options
         self._source = Source(submitter.backend.tasks, parameters)
-        self._journal = SweepJournal(options.journal) if options.journal is not None else NoJournal()
+        self._journal = SweepJournal(options.journal)
         self._watch = Watch(self._backend, ())
         self._taken = 0  # parameters
         self._unsent: dict[int, Row] = {}

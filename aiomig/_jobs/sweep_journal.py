@@ -52,56 +52,36 @@ class Entry:
         return self.state in ("done", "failed", "ended")
 
 
-class NoJournal:
-    """Stands in for the journal of a sweep that keeps none."""
-
-    is_kept = False
-
-    async def digest_of(self, spec: JobSpec) -> str:
-        """Return a checksum of all that a job consists of."""
-        return ""
-
-    def claim(self, spec: JobSpec, digest: str) -> Entry | None:
-        """Return what an earlier run recorded of such a job; each entry once."""
-        return None
-
-    def left(self) -> list[Entry]:
-        """Return the unfinished jobs of earlier runs that nobody has claimed."""
-        return []
-
-    def intend(self, jobs: Iterable[tuple[str, str, str]]) -> None:
-        """Record before a submit: markers, digests, and the markers of the entries that these replace."""
-
-    def made(self, jobs: Iterable[tuple[str, str]]) -> None:
-        """Record after a submit: markers and job ids."""
-
-    def note(self, markers: Iterable[str], state: State) -> None:
-        """Record what became of jobs."""
-
-    def forget(self, markers: Iterable[str]) -> None:
-        """Remove entries: these jobs were refused, or their failure was raised."""
-
-    def close(self) -> None:
-        """Close the file, so that others can use it."""
-
-
-class SweepJournal(NoJournal):
+class SweepJournal:
     """The journal of one sweep, which nobody else can use meanwhile.
 
     Args:
-        path: the file; made if it is missing.
+        path: the file; made if it is missing. With ``None`` nothing is recorded, and nothing is known.
+
+    Attributes:
+        is_kept: whether there is a file.
 
     Raises:
         LocalError: it cannot be read or written, or another sweep is using it.
         SpecError: it is not the journal of a sweep.
     """
 
-    is_kept = True
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self.is_kept = path is not None
+        self._path = Path(path or "")
+        self._log: JsonLinesLog | None = None
+        self._is_old = False
         self._earlier: dict[str, list[Entry]] = {}
         self._digests: dict[tuple[object, ...], str] = {}
+        if self.is_kept:
+            self._log = self._open()
+            try:
+                self._read(self._log)
+            except BaseException:
+                self.close()
+                raise
+
+    def _open(self) -> JsonLinesLog:
         try:
             log = JsonLinesLog.open(self._path)
         except OSError as error:
@@ -112,28 +92,23 @@ class SweepJournal(NoJournal):
                 path=str(self._path),
                 remedy="let that end first, or give another file",
             )
-        self._log = log
-        try:
-            self._read()
-        except BaseException:
-            log.close()
-            raise
+        return log
 
     def _unusable(self, error: OSError) -> LocalError:
         return LocalError(f"the journal {self._path} cannot be used: {error}", path=str(self._path))
 
-    def _read(self) -> None:
+    def _read(self, log: JsonLinesLog) -> None:
         try:
-            content = self._log.read()
+            content = log.read()
             if any(title.startswith(content) for title in _TITLES):  # new, or the program died while it wrote this line
-                self._log.clear()
-                self._log.append([{_KEY: _VERSION}])
+                log.clear()
+                log.append([{_KEY: _VERSION}])
             elif not content.startswith(_TITLES):
                 raise SpecError([Fault("journal", str(self._path), "not the journal of a sweep", "give another file")])
         except OSError as error:
             raise self._unusable(error) from error
         self._is_old = content.startswith(_TITLES[0])
-        for entry in _entries(self._log.rows()):
+        for entry in _entries(log.rows()):
             self._earlier.setdefault(entry.digest, []).append(entry)
         for entries in self._earlier.values():
             entries.sort(key=lambda entry: _CLAIMED_FIRST.index(entry.state), reverse=True)
@@ -183,6 +158,8 @@ class SweepJournal(NoJournal):
         self._append({"replaces": marker} for marker in markers)
 
     def _append(self, rows: Iterable[Mapping[str, object]], *, sync: bool = False) -> None:
+        if self._log is None:
+            return
         try:
             self._log.append(rows, sync=sync)
         except OSError as error:
@@ -190,7 +167,8 @@ class SweepJournal(NoJournal):
 
     def close(self) -> None:
         """Close the file, so that others can use it."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
 
 _CLAIMED_FIRST: tuple[State, ...] = ("done", "ended", "submitted", "canceled", "failed")
