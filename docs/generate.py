@@ -39,7 +39,7 @@ def main() -> None:
 
 def generated() -> dict[Path, str]:
     """Return the text of each file with generated parts, as it should be."""
-    files = {FOLDER / "api.md": api_page()} if (FOLDER / "api.md").exists() else {}
+    files = {FOLDER / "api.md": api_page()}
     for file, names in TABLES.items():
         text = (FOLDER / file).read_text("utf-8")
         for name, section in names.items():
