@@ -384,7 +384,7 @@ class Attempt:
         await JobFolder(self.results).remove()
 
     async def clean(self) -> None:
-        """Remove the job directory and the control file. A claim stays while there is someone whom it holds back."""
+        """Remove the job directory and the control file. A claim stays while a script may still begin."""
         await self.staging.folder.remove()
         self.control.remove()
 

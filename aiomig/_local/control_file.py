@@ -1,8 +1,8 @@
-"""The control file of an attempt: who owns the attempt, which process is its shell, and how that ended.
+"""The control file of an attempt: who owns the attempt, which process is its shell, and how the shell ended.
 
-Whoever makes the file owns the attempt: its script, or a session that found it not begun after a crash, or that
-cancels it. So an attempt that is given up before it began cannot begin later on. A script writes ``pid NUMBER``, and
-its exit code as a line of its own when it ends.
+Whoever makes the file owns the attempt: its script, a session that found after a crash that it had not begun, or a
+session that cancels it. So an attempt that was given up before it began cannot begin later. A script writes
+``pid NUMBER``, and when it ends its exit code on a line of its own.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _BEGINNING_LASTS = 2.0
 """Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
 _CLAIM_LASTS = 86_400.0
-"""Seconds after which nobody can be about to start the script of a claim, where that cannot be seen."""
+"""Seconds after which no process can be about to start the script of a claim, if processes cannot be seen."""
 
 
 class HomeBroken(LocalError):
-    """Nothing can be written where jobs run: no attempt can begin, and that is not the fault of any job."""
+    """Nothing can be written where jobs run. No attempt can begin, and that is not the fault of any job."""
 
     def __init__(self, path: str, error: OSError) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class Control:
         self._claimed = False
 
     def claim(self) -> bool:
-        """Takes the attempt from its script; False where the file exists.
+        """Take the attempt from its script; False if the file exists.
 
         Raises:
             HomeBroken: it cannot be written.
@@ -82,22 +82,22 @@ class Control:
         return True
 
     def is_claim(self) -> bool:
-        """Whether a session claimed the attempt, this one or another."""
+        """Return whether a session has claimed the attempt, this one or another."""
         self._claimed = self._claimed or self._lines() == [_CLAIM.decode().strip()]
         return self._claimed
 
     def has_begun(self) -> bool:
-        """Whether the script has written its number."""
+        """Return whether the script has written its process id."""
         return self._number() is not None
 
     async def settle(self) -> None:
-        """Waits for a script that is about to begin: until it has written its number, or is gone."""
+        """Wait until a script that is about to begin has written its process id, or is gone."""
         with anyio.move_on_after(_BEGINNING_LASTS):
             while not self.has_begun() and not self.is_deserted():  # noqa: ASYNC110 - another program writes that
                 await anyio.sleep(0.01)
 
     def shell(self) -> Process | None:
-        """The shell of the attempt, where it runs; to be released or waited for."""
+        """Return the shell of the attempt if it runs. The caller releases it or waits for it."""
         number = self._number()
         process = _local_process.attach(number, pidfd=self._pidfd) if number is not None else None
         if process is not None and not _local_process.belongs_to(process.pid, self._folder):
@@ -116,23 +116,23 @@ class Control:
             shell.release()
 
     def is_deserted(self) -> bool:
-        """Whether no process of the attempt is left, in so far as that can be seen."""
+        """Return whether no process of the attempt is left, as far as that can be seen."""
         return not _local_process.anyone_in(self._folder)
 
     def code(self) -> int | None:
-        """The exit code that the script wrote down, if it came to that."""
+        """Return the exit code that the script wrote, if it did."""
         lines = self._lines()
         return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
 
     def written_at(self) -> float | None:
-        """When the script wrote last, in seconds since 1970: its exit code, if there is one."""
+        """Return when the script last wrote, in seconds since 1970: its exit code, if there is one."""
         try:
             return os.stat(self.path).st_mtime
         except OSError:
             return None
 
     def remove(self) -> None:
-        """Removes the file. A claim stays while there may be someone whom it holds back."""
+        """Remove the file. A claim stays while a script may still begin."""
         with suppress(OSError):
             if not self._claimed or self.is_deserted() or self._is_old():
                 os.unlink(self.path)
@@ -141,13 +141,13 @@ class Control:
         return time.time() - os.stat(self.path).st_mtime > _CLAIM_LASTS
 
     def _number(self) -> int | None:
-        # A script whose file was removed under it makes it anew with its exit code, which is no process.
+        # If the file was removed, the script makes it again with its exit code, which is not a process id.
         lines = self._lines()
         word = lines[0].removeprefix(_PID) if lines and lines[0].startswith(_PID) else ""
         return int(word) if word.isdigit() and int(word) > 1 else None
 
     def _lines(self) -> list[str]:
-        # Without its line end a line may be half of what it will be.
+        # A line without its end may be half written.
         with suppress(OSError):
             return Path(self.path).read_text("ascii", "replace").split("\n")[:-1]
         return []

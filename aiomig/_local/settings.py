@@ -210,7 +210,7 @@ def filled(description: Description, settings: LocalSettings) -> Description:
 
 
 def base_environment(settings: LocalSettings) -> dict[str, str]:
-    """The part of a job's environment that is the same for all jobs of a session."""
+    """Return the part of the environment that is the same for all jobs of a session."""
     user = _user_name()
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment.setdefault("PATH", os.defpath)
@@ -262,7 +262,7 @@ def job_environment(
     job_id: str,
     local_name: str,
 ) -> dict[str, str]:
-    """The whole environment of one job."""
+    """Return the whole environment of one job."""
     directory = job_directory(settings, local_name)
     environment = {**base, "MIG_JOBID": job_id, "MIG_JOBDIR": directory, "MIG_LOCALJOBNAME": local_name}
     for name in DEFAULTS:
