@@ -142,7 +142,7 @@ class LocalBackend:
         with HeldInterrupts():
             try:
                 await anyio.lowlevel.cancel_shielded_checkpoint()  # where trio raises an interrupt that came before
-            except KeyboardInterrupt as interrupt:
+            except BaseException as interrupt:  # noqa: BLE001 - also a second Task.cancel; raised again below
                 how, failure = "cancel", interrupt
             await self._close(how)
         if failure := self._runner.interrupt or failure:

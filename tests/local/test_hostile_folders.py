@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import stat
@@ -276,3 +277,27 @@ async def test_a_folder_that_others_may_enter_is_not_made(tmp_path: Path) -> Non
         os.umask(before)
     for name in (".aiomig", ".aiomig/run", ".aiomig/kept", ".aiomig/tmp", ".aiomig/sessions"):
         assert stat.S_IMODE((tmp_path / "home" / name).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_session_whose_task_is_cancelled_twice_leaves_no_descriptor(tmp_path: Path) -> None:
+    async def block(begun: asyncio.Event) -> None:
+        async with aiomig.local(tmp_path / "home") as mig:
+            await mig.submit("sleep 600")
+            begun.set()
+            await asyncio.sleep(600)
+
+    async def cancel_twice() -> int:
+        begun = asyncio.Event()
+        task = asyncio.create_task(block(begun))
+        await begun.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        return len(os.listdir("/dev/fd"))
+
+    assert await cancel_twice() == await cancel_twice()
+    async with aiomig.local(tmp_path / "home") as mig:
+        assert {str(status.state) for status in (await mig.statuses(await mig.jobs())).values()} == {"CANCELED"}
