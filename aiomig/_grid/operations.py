@@ -1,9 +1,4 @@
-"""Operations of a MiG server: calls by name, with tokens, retries and errors. Knows HTTP, but no operation.
-
-How long to wait before a read is tried again. Pure.
-
-Whether the clock of a server and that of this machine agree.
-"""
+"""Calls operations of a MiG server by name, with tokens and retries. Knows HTTP, but no operation."""
 
 from __future__ import annotations
 
@@ -37,7 +32,7 @@ logger = logging.getLogger("aiomig.grid")
 
 _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
-_CRASHED = "A critical internal error occurred"  # told with HTTP 200 (docs/protocol.md#crashes)
+_CRASHED = "A critical internal error occurred"  # sent with HTTP 200 (docs/protocol.md#crashes)
 _CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
 _FILES = "/cert_redirect/"
 _LARGEST_USUAL = 1 << 20
@@ -45,13 +40,13 @@ _LARGEST = {"jobstatus": None, "ls": None, "mrslview": 8 << 20, "mqueue": 4 << 2
 """The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
 
 _MARGIN = 2 << 20
-"""Bytes beyond those asked for that the answer to a download may have: a page about an error."""
+"""Bytes that a response to a download may have beyond those asked for: a page about an error."""
 
 _correlation_id: ContextVar[str] = ContextVar("aiomig_correlation_id", default="")
 
 
 class _Later(Exception):
-    """A read that may work if it is tried again."""
+    """A failure that may pass if the request is repeated."""
 
     def __init__(self, error: GridError, pause: float = 0.0) -> None:
         super().__init__(str(error))
@@ -62,12 +57,11 @@ class _Later(Exception):
 class OperationClient:
     """The operations of one server, for one session.
 
-    Log lines of one operation share a ``correlation_id``, and so do those of its repetitions and of the tokens that
-    are fetched for it.
+    Log lines of one operation share a ``correlation_id`` with those of its retries and of the tokens fetched for it.
 
     Args:
         client: the connections.
-        retry: how reads are tried again.
+        retry: how often, and after which pauses, a request is repeated that may be.
     """
 
     def __init__(self, client: HttpClient, retry: Retry | None = None) -> None:
@@ -80,34 +74,34 @@ class OperationClient:
         self._skew = ClockSkew()
 
     async def query(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Answer:
-        """Asks; tried again where it fails, for it changes nothing.
+        """Run an operation that changes nothing; retry it if it fails.
 
         Raises:
-            GridError: see `protocol.objects`.
+            GridError: see `read_objects`.
         """
         return await self.retrying(lambda: self._exchange(operation, *form(fields)))
 
     async def post(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Reply:
-        """Send one request. `parse` reads the response, and `again` repeats the two of them if they fail."""
+        """Send one request. `parse` reads the response, and `retrying` repeats the two of them if they fail."""
         return await self._located(operation, *form(fields))
 
     async def prepare(self, operation: str) -> None:
-        """Fetches the token of an operation, so that its `change` sends nothing but itself.
+        """Fetch the token of an operation, so that its `execute` sends one request only.
 
         Raises:
-            GridError: there is none to be had; nothing was changed.
+            GridError: it cannot be fetched; nothing was changed.
         """
         await self._token(operation)
 
     async def execute(
         self, operation: str, fields: Sequence[tuple[str, str]] = (), *, repeatable: bool = False
     ) -> Answer:
-        """Has something done, with the token that the server wants; sent once unless it is ``repeatable``.
+        """Run an operation that changes something, with the token that the server wants.
 
         Args:
             operation: the name of the operation.
             fields: its parameters.
-            repeatable: whether doing it twice is the same as once.
+            repeatable: whether running it twice has the same effect as once; otherwise it is sent once.
         """
         return await self.execute_raw(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
 
@@ -119,12 +113,12 @@ class OperationClient:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> Answer:
-        """As `change`, with a body of the caller's: given the token, its bytes and their media type."""
+        """Like `execute`, with a body that the caller makes of the token: its bytes and their media type."""
 
         async def send() -> Answer:
             answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
             if csrf_refused(answer):
-                # Refused before anything was done, so that it may be sent again.
+                # Refused before anything was done, so it may be sent again.
                 answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
             return answer
 
@@ -132,7 +126,7 @@ class OperationClient:
             return await self.retrying(send) if repeatable else await _once(send)
 
     async def retrying(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        """Does something that may be repeated until it works, with pauses."""
+        """Repeat an action until it succeeds, with pauses; see `Retry`."""
         with _correlated():
             for pause in self._retry.pauses():
                 try:
@@ -201,7 +195,7 @@ class OperationClient:
         headers: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Reply:
-        """One request, with a line in the log."""
+        """Send one request and log it."""
         bound = {} if limit is None else {"limit": limit}
         began, clock = time.monotonic(), time.time()
         reply: Reply | None = None
@@ -221,7 +215,7 @@ class OperationClient:
     # -- tokens
 
     async def _token_before(self, operation: str) -> str:
-        """The token, got before anything is sent: a failure here is none of the operation's."""
+        """Return the token. If it cannot be fetched, the error says that the operation was not sent."""
         try:
             return await self._token(operation)
         except ConnectionFailed as error:
@@ -229,14 +223,14 @@ class OperationClient:
             raise
 
     async def _token(self, operation: str, *, renew: bool = False) -> str:
-        """The token of an operation: all are fetched with the first that is needed (docs/protocol.md#csrf-tokens)."""
+        """Return the token of an operation. The first use fetches all tokens (docs/protocol.md#csrf-tokens)."""
         known = self._tokens.get(operation)
         if known is not None and not renew:
             return known
         async with self._token_lock:
             if self._tokens.get(operation) == known and (renew or not self._tokens):
                 self._tokens = await self.retrying(self._fetch_tokens)
-        # An operation that is not in the list wants none, or has none to give: the server will say.
+        # An operation without a token needs none, or the server reports it.
         return self._tokens.get(operation, "")
 
     async def _fetch_tokens(self) -> dict[str, str]:
@@ -248,22 +242,22 @@ class OperationClient:
                 return csrf_tokens(await self.parse(page, reply, keep_noise=True))
             except (_Later, ServerError, ProtocolError) as error:
                 failures.append(error)
-        # The second page is there where jobs are switched off; what ails both is told by either.
+        # The second page exists even if jobs are switched off; an error of both is reported by either.
         raise failures[-1]
 
     # -- plain files
 
     async def fetch(self, path: str, *, first: int, last: int, etag: str | None = None) -> Reply:
-        """A piece of a file of the home, by ``cert_redirect`` (docs/protocol.md#downloads).
+        """Fetch a piece of a file of the home by ``cert_redirect`` (docs/protocol.md#downloads).
 
         Args:
             path: the path in the home.
             first: the first byte.
-            last: the last byte, included; at most so many come.
-            etag: what the file must still be; the whole of it comes where it is not.
+            last: the last byte, included.
+            etag: the version that the file must have; if it has another one, the server sends the whole file.
 
         Raises:
-            AuthenticationFailed: the server redirects, elsewhere than to the same path with a ``/`` behind it.
+            AuthenticationFailed: the server redirects, but not to the same path with a ``/`` appended.
         """
         headers = {"Range": f"bytes={first}-{last}"}
         if etag:
@@ -299,13 +293,13 @@ async def _rest(seconds: float, error: GridError) -> None:
 
 
 def _without_excerpt(error: GridError) -> str:
-    """For the log, which is not to hold what an answer held: it may be of a file."""
+    """Return the error for the log, which must not hold what a response held: it may be of a file."""
     return str(error).removesuffix(f": {error.excerpt[:200]!r}") if isinstance(error, ProtocolError) else str(error)
 
 
 @contextmanager
 def _correlated() -> Iterator[None]:
-    """Gives what is sent within the mark of one operation, unless it is part of another."""
+    """Give the log lines of the block a common id, unless they are part of another operation."""
     if _correlation_id.get():
         yield
         return
@@ -317,7 +311,7 @@ def _correlated() -> Iterator[None]:
 
 
 def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes | None, reply: Reply | None) -> None:
-    """Tells of a request: never what it or its answer holds, for that is the user's."""
+    """Log a request, but never its content or that of the response, which is private to the user."""
     if logger.isEnabledFor(logging.DEBUG):
         mark = _correlation_id.get()
         extra = {
@@ -335,16 +329,16 @@ def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes |
 
 
 def _is_switched_off(reply: Reply) -> bool:
-    """Whether a server has no ``wsgi-bin``. Other failures may pass, and ``cgi-bin`` is fifty times as slow."""
+    """Return whether a server has no ``wsgi-bin``. Other failures may pass, and ``cgi-bin`` is fifty times slower."""
     return reply.status == 404 or (reply.status == 500 and reply.body.strip() == b"500 ERROR")
 
 
 def _failure(path: str, reply: Reply) -> GridError | None:
-    """What is wrong with the answer to a download, where it may pass."""
+    """Return what is wrong with the response to a download if that may pass."""
     if reply.status in _TRY_LATER:
         return ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
     if reply.status in (200, 206) and not (reply.headers.get("ETag") or reply.headers.get("Last-Modified")):
-        # A web server says of every file when it was changed; this is a page that was made up just now.
+        # A web server says of every file when it was changed; this is a generated page.
         what = reply.headers.get("Content-Type") or "something without a type"
         return ProtocolError(
             f"cert_redirect: {path}: the server answered {what}, not the file",
@@ -357,12 +351,12 @@ _LONGEST_RETRY_AFTER = 300.0
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:
-    """The seconds that a ``Retry-After`` header asks to wait; 0 where there is none, at most five minutes.
+    """Return how many seconds a ``Retry-After`` header asks to wait; 0 if there is none, at most five minutes.
 
     Args:
         value: the header: a number of seconds, or a date.
-        date: the ``Date`` of the same answer, from which a date is counted: the two clocks may differ. Default is
-            the clock of this machine.
+        date: the ``Date`` of the same response, from which a date is counted, because the server's clock may differ;
+            by default the clock of this machine.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -374,12 +368,12 @@ def retry_after(value: str | None, date: str | None = None) -> float:
 
 
 def http_date(text: str) -> datetime | None:
-    """The moment that a header names; ``None`` where it is none."""
+    """Return the moment that a header names, or ``None`` if it is not a date."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    # A zone of -0000 is read as none at all; HTTP knows no other than GMT (RFC 9110 5.6.7).
+    # The zone -0000 is read as none at all; HTTP knows no zone but GMT (RFC 9110 5.6.7).
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
@@ -388,18 +382,18 @@ LARGE = 60.0
 
 
 class ClockSkew:
-    """Compares clocks by the ``Date`` of answers, and tells once of a large difference."""
+    """Compares the clocks of server and client by the ``Date`` of responses. Warns once of a large difference."""
 
     def __init__(self) -> None:
         self._is_told = False
 
     def note(self, date: str | None, began: float, ended: float) -> None:
-        """Takes in an answer.
+        """Compare the clocks by one response.
 
         Args:
-            date: its ``Date`` header, which has whole seconds and was set at some time in between.
+            date: its ``Date`` header, in whole seconds, set at some time in between.
             began: when the request was sent, by this machine's clock, in seconds since 1970.
-            ended: when the answer was there.
+            ended: when the response had arrived.
         """
         if self._is_told or not date or (at := http_date(date)) is None:
             return
@@ -409,8 +403,8 @@ class ClockSkew:
             return
         self._is_told = True
         logger.warning(
-            "the server's clock is %s %s this machine's, which spoils times of jobs and files that are compared with "
-            "times of here, and the dates of certificates; set the clock that is wrong (NTP does)",
+            "the server's clock is %s %s this machine's, so times of jobs, files and certificates cannot be compared "
+            "with local times; set the clock that is wrong, for example by NTP",
             timedelta(seconds=round(abs(skew))),
             "ahead of" if skew > 0 else "behind",
             extra={"event_name": "clock_skew", "skew": skew},

@@ -71,7 +71,7 @@ def test_clock_skew(caplog: pytest.LogCaptureFixture, ahead: float, took: float,
     if words is not None:
         (record,) = caplog.records
         assert record.levelname == "WARNING"
-        assert f"the server's clock is {words} this machine's, which spoils times of jobs" in record.getMessage()
+        assert f"the server's clock is {words} this machine's, so times of jobs, files" in record.getMessage()
         assert extra(record)["skew"] == pytest.approx(ahead, abs=1.0)
 
 
