@@ -1,6 +1,6 @@
 """The MiG home on a grid: `HomeBackend` by the operations of a server.
 
-Where an operation of MiG is lossy, a plain one stands in for it, and the docstring says so.
+If an operation of MiG loses information, aiomig uses a simpler one instead, and the docstring says so.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class GridHome:
         found = await give_way(files.read_listing(answer))
         if found.missing and not found.entries:
             raise FileNotFound(path)
-        # A listing has the folder itself, as `.`, and a recursive one may have it by its name.
+        # A listing holds the folder itself as `.`, and a recursive one may hold it by its name.
         return [entry for entry in found.entries if entry.path != path or not entry.is_dir]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
@@ -90,9 +90,9 @@ class GridHome:
     # -- content
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As `HomeBackend.read`, by ``cert_redirect`` in pieces; what changes meanwhile is an error.
+        """As `HomeBackend.read`, by ``cert_redirect`` in pieces. Raises if the file changes meanwhile.
 
-        A piece whose transfer breaks is asked for again, from its first byte (RFC 9110 14.2).
+        A piece whose transfer breaks is requested again, from its first byte (RFC 9110 14.2).
         """
         version: _Version | None = None
         position = start
@@ -112,7 +112,7 @@ class GridHome:
                 raise ServerError("cert_redirect", [f"{path}: the file changed while it was read; read it again"])
             version = seen
             if reply.status == 200:
-                # A server may ignore that a part was asked for (RFC 9110 14.2).
+                # A server may send the whole file instead of a part (RFC 9110 14.2).
                 yield reply.body[position:end]
                 return
             _check_part(path, reply, position, stop)
@@ -179,7 +179,7 @@ class GridHome:
             await self._send_chunk(name, bytes(waiting), position, size)
 
     async def _put_in_place(self, cached: str, path: str, size: int) -> None:
-        """Moves an upload to its final name. Nothing else has its present one, so that it may be tried again."""
+        """Move an upload to its final name. Nothing else has its present name, so the request may be repeated."""
         fields = [("src", cached), ("dst", path)]
         try:
             answer = await self._operations.execute("mv", fields)
@@ -209,7 +209,7 @@ class GridHome:
             raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {position + len(data)} were sent"])
 
     async def _forget(self, path: str) -> None:
-        """Removes what a broken operation left."""
+        """Remove what a failed operation left."""
         with anyio.move_on_after(self._limits.clean_up, shield=True):
             try:
                 await self._operations.execute("rm", [("path", path), ("flags", "f")])
@@ -321,7 +321,7 @@ async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """By what a file is told from what it was before.
+    """What tells one version of a file from another.
 
     Attributes:
         etag: without the mark of a weak one: Apache gives a file that is younger than a second a weak one, and then

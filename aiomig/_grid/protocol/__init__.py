@@ -1,1 +1,1 @@
-"""What a MiG server answers, parsed. No I/O."""
+"""Parsers of the responses of a MiG server. No I/O."""

@@ -1,4 +1,4 @@
-"""What a MiG server answers: JSON objects, and the errors in them. Pure functions, no I/O.
+"""Parses the responses of a MiG server: JSON objects, and the errors in them. Pure functions, no I/O.
 
 The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
 found in the objects themselves (docs/protocol.md#errors). `read_objects` reads any answer and raises what
@@ -28,15 +28,15 @@ from ..._core.errors import (
 from .json_pieces import Excess, load_json
 
 Object: TypeAlias = Mapping[str, object]
-"""One object of an answer; its ``object_type`` says what it is."""
+"""One object of a response; its ``object_type`` says what it is."""
 
 Answer: TypeAlias = Sequence[Object]
-"""The objects of one answer."""
+"""The objects of one response."""
 
 NOISE = frozenset(
     {"start", "title", "header", "html_form", "link", "multilinkline", "timing_info", "end", "table_pager"}
 )
-"""Object types that only dress a web page."""
+"""Object types that only decorate a web page."""
 
 _NO_ACCESS = re.compile(
     r"No such user\b|Invalid or missing user credentials|Authentication is missing!"
@@ -110,7 +110,7 @@ def read_objects(
 
 
 def redirected(operation: str, location: str) -> ConfigError:
-    """The error for a redirect: certificate hosts do not redirect, the OpenID hosts do (docs/protocol.md#certificates).
+    """Return the error for a redirect: OpenID hosts redirect, certificate hosts do not (docs/protocol.md#certificates).
 
     Args:
         operation: what was asked for.
@@ -125,12 +125,12 @@ def redirected(operation: str, location: str) -> ConfigError:
 
 
 def csrf_refused(answer: Answer) -> bool:
-    """Whether the server wants a token for this operation, or another one (docs/protocol.md#csrf-tokens)."""
+    """Return whether the server wants a token, or a newer one, for this operation (docs/protocol.md#csrf-tokens)."""
     return any(kind == "error_text" and text.startswith(_CSRF_REFUSED) for kind, text in _words(answer))
 
 
 def csrf_tokens(answer: Answer) -> dict[str, str]:
-    """The tokens that ``jobman.py`` and ``fileman.py`` hold, by operation (docs/protocol.md#csrf-tokens).
+    """Return the tokens in the pages ``jobman.py`` and ``fileman.py``, by operation (docs/protocol.md#csrf-tokens).
 
     Args:
         answer: the objects of such a page, noise included.
@@ -150,7 +150,7 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
 
 
 def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
-    """Raises the error that an operation reports, where it reports one.
+    """Raise the error that an operation reports, if it reports one.
 
     It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (docs/protocol.md#errors).
 
@@ -196,16 +196,16 @@ def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = 
 
 
 def missing_jobs(answer: Answer) -> tuple[str, ...]:
-    """The ids and patterns of which the server says that no job has them."""
+    """Return the ids and patterns that, the server says, match no job."""
     said = (_NO_JOB.fullmatch(text) for kind, text in _words(answer) if kind == "error_text")
     return tuple(match[1] for match in said if match)
 
 
 def parse_job_id(operation: str, value: object) -> str:
-    """A job id of the server, fit for a path.
+    """Return a job id of the server, safe as part of a path.
 
     Raises:
-        ProtocolError: it is none (docs/protocol.md#characters).
+        ProtocolError: it is not one (docs/protocol.md#characters).
     """
     if isinstance(value, str) and _JOB_ID.fullmatch(value):
         return value
@@ -213,12 +213,12 @@ def parse_job_id(operation: str, value: object) -> str:
 
 
 def of_type(answer: Answer, kind: str) -> list[Object]:
-    """The objects of one type."""
+    """Return the objects of one type."""
     return [each for each in answer if each.get("object_type") == kind]
 
 
 def rows(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
-    """The rows of all objects of a type, such as the ``jobs`` of a ``job_list``.
+    """Return the rows of all objects of a type, such as the ``jobs`` of a ``job_list``.
 
     Raises:
         ProtocolError: there is no such object, or it holds something else.
@@ -230,7 +230,7 @@ def rows(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
 
 
 def members(operation: str, each: Object, key: str) -> list[Object]:
-    """The objects inside an object.
+    """Return the objects in a member of an object.
 
     Raises:
         ProtocolError: there is something else.
@@ -242,19 +242,19 @@ def members(operation: str, each: Object, key: str) -> list[Object]:
 
 
 def text_of(each: Object, key: str) -> str:
-    """A text of an object; empty where there is none."""
+    """Return a text of an object; empty if it has none."""
     value = each.get(key)
     return value if isinstance(value, str) else ""
 
 
 def integer_of(each: Object, key: str) -> int | None:
-    """A count of an object, or ``None`` where there is none."""
+    """Return a count of an object, or ``None`` if it has none."""
     value = each.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
 def lines_of(operation: str, each: Object) -> list[str]:
-    """The lines of a ``file_output``, with their line ends.
+    """Return the lines of a ``file_output``, with their line ends.
 
     Raises:
         ProtocolError: there is something else.
@@ -266,17 +266,17 @@ def lines_of(operation: str, each: Object) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """The server's words without HTML entities, line breaks, long blanks, and what would steer a terminal."""
+    """Return the server's words without HTML entities, line breaks, long blanks and control characters."""
     return _CONTROL.sub("\ufffd", " ".join(unescape(_LONG_REFERENCE.sub("\ufffd", text)).split()))
 
 
 def excerpt(answer: Answer) -> str:
-    """The beginning of an answer, for messages."""
+    """Return the beginning of a response, for messages."""
     return shown([each for each in answer if text_of(each, "object_type") not in NOISE])
 
 
 def shown(value: object) -> str:
-    """The beginning of anything from an answer, for messages; tokens are left out."""
+    """Return the beginning of any part of a response, for messages, without tokens."""
     # Cut before the search as well, far behind what is left: an answer may have many megabytes.
     return _TOKEN.sub("…", repr(value)[:100_000])[:400]
 
@@ -340,7 +340,7 @@ def _not_json(operation: str, text: str, content_type: str, http_status: int) ->
 
 
 def _page_words(text: str) -> list[str]:
-    """What an answer in txt marks as an error, or the title of a page of HTML."""
+    """Return what a response in txt marks as an error, or the title of an HTML page."""
     marked = [plain(part) for part in text[:_LONGEST_WORDS].split("**")[1::2]]
     title = text.partition("<title>")[2].partition("</title>")[0]
     return [word for word in marked if word] or ([plain(title[:200])] if title.strip() else [])

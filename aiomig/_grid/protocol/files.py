@@ -1,4 +1,4 @@
-"""What a MiG server says of the files of a home. Pure functions, no I/O."""
+"""Parses responses about the files of a home. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHECKSUM = re.compile(r"(?P<sum>[0-9a-f]{8,}) (?P<path>.+)", re.ASCII | re.DOTA
 
 
 class Listing(NamedTuple):
-    """The answer of ``ls``, ``find`` or ``expand``.
+    """A response of ``ls``.
 
     Attributes:
         entries: what there is, without ``.``, ``..`` and what nobody may use. Sizes and times are there
@@ -50,7 +50,7 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One answer of ``statpath``.
+    """One result of ``statpath``.
 
     Attributes:
         is_dir: whether it is a directory.
@@ -124,7 +124,7 @@ def _entry(operation: str, row: Object) -> FileInfo | None:
 
 
 def epoch(value: object) -> datetime | None:
-    """A time of a file: seconds since 1970 (docs/protocol.md#timestamps); ``None`` if it is none."""
+    """Return a time of a file, in seconds since 1970 (docs/protocol.md#timestamps), or ``None``."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -134,7 +134,7 @@ def epoch(value: object) -> datetime | None:
 
 
 def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
-    """What ``statpath`` says; nothing for paths that do not exist.
+    """Return what ``statpath`` says; nothing for paths that do not exist.
 
     Names are not in the answer, so ask for one path at a time. The server repeats the whole list once for
     each match (docs/protocol.md#statpath); only the first is read.
@@ -142,7 +142,7 @@ def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
     Raises:
         PathRefused: a path is not allowed.
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     for error in faults(operation, answer, but=FileNotFound):
         raise error
@@ -154,7 +154,7 @@ def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
 
 
 def _check_missing(operation: str, answer: Answer) -> None:
-    """Raises where an answer is neither what was asked for nor says that a file is missing."""
+    """Raise if a response neither answers the request nor says that a file is missing."""
     if not of_type(answer, "file_not_found"):
         raise ProtocolError(f"{operation}: the answer says nothing of the files", excerpt=excerpt(answer))
 
@@ -168,14 +168,14 @@ def _stat(operation: str, row: Object) -> Stat:
 
 
 def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPart, ...]:
-    """What came of each file of an upload, of moving it or of removing it (docs/protocol.md#uploads).
+    """Return the outcome for each file of an upload, of moving it or of removing it (docs/protocol.md#uploads).
 
     A part that failed is in the result with the server's words, also where nothing else tells of it.
 
     Raises:
         PathRefused: a path is not allowed.
         ServerError: the request was refused before it came to any file.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     if not of_type(answer, "uploadfiles"):
         raise_for_errors(operation, answer, "uploadfiles")
@@ -197,7 +197,7 @@ def _part(operation: str, row: Object, words: str) -> UploadPart:
 
 
 def output_lines(answer: Answer, operation: str) -> list[str]:
-    """The lines that ``cat``, ``head``, ``tail`` or ``grep`` found, with their line ends.
+    """Return the lines of a file or a result, with their line ends.
 
     Only text comes unharmed this way: of binary files ``head`` and ``tail`` give nothing
     (docs/protocol.md#head-and-tail).
@@ -206,20 +206,20 @@ def output_lines(answer: Answer, operation: str) -> list[str]:
         FileNotFound: a path does not exist.
         PathRefused: a path is not allowed.
         ServerError: the file is a directory, or not text.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer, "file_output")
     return [line for each in of_type(answer, "file_output") for line in lines_of(operation, each)]
 
 
 def checksums(answer: Answer, operation: str = "chksum") -> dict[str, str]:
-    """Checksums in hexadecimal by path.
+    """Return checksums in hexadecimal by path.
 
     Raises:
         FileNotFound: a path does not exist.
         PathRefused: a path is not allowed.
         ServerError: there is no such algorithm, a path is a directory, or only the beginning was read.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     found: dict[str, str] = {}
     for line in output_lines(answer, operation):

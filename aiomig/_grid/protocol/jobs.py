@@ -1,4 +1,4 @@
-"""What a MiG server says of jobs: submitting, states, actions, resubmitting, feasibility. Pure functions."""
+"""Parses responses about jobs: submits, states, actions, feasibility. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword d
 
 @dataclass(frozen=True, slots=True)
 class SubmitReply:
-    """What came of one description that was submitted, or of one job that was submitted again.
+    """The outcome of submitting one description.
 
     Attributes:
-        name: the file of the description without a leading ``/``, or the id of the job; empty where the
-            server does not say what its words are about.
+        name: the file of the description without a leading ``/``; empty if the
+            server does not say which description it means.
         job_id: the new job, or ``None``.
         error: why there is none, or ``None``.
     """
@@ -59,7 +59,7 @@ class SubmitReply:
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """Whether some resource could take a job.
+    """Whether some resource could run a job.
 
     Attributes:
         job_id: the job.
@@ -77,7 +77,7 @@ class Feasibility:
 
 
 def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
-    """What came of each description of a request to submit, in the order of the answer.
+    """Return the outcome for each description of a request to submit, in the order of the response.
 
     Some may be jobs while others are refused (docs/protocol.md#submit-operations). What the server says of no
     description in particular comes last, under the name ``""``, so that no job made is lost over it.
@@ -88,7 +88,7 @@ def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
 
     Raises:
         MigError: the request was refused as a whole, as `raise_for_errors` says.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     if not of_type(answer, "submitstatuslist"):
         raise_for_errors(operation, answer, "submitstatuslist")
@@ -114,7 +114,7 @@ def _submission(operation: str, row: Object) -> SubmitReply:
 
 
 def rejected(message: str) -> SubmitRejected:
-    """The error for the server's message about a description, taken apart (docs/protocol.md#mrsl-syntax)."""
+    """Return the error for the server's message about a description (docs/protocol.md#mrsl-syntax)."""
     message = message[:_LONGEST_MESSAGE]
     typed = _type_faults(message)
     head, table, _ = message.partition("<table")
@@ -135,7 +135,7 @@ def _keyword_fault(complaint: str) -> Fault | None:
 
 
 def _type_faults(message: str) -> list[Fault]:
-    """The type errors of a message, from the comment that has them in plain text behind each table."""
+    """Return the type errors of a message, from the comment behind each table, which has them in plain text."""
     found = []
     for block in message.split(_FAULT_BEGINS)[1:]:
         values: dict[str, str] = {}
@@ -185,17 +185,17 @@ def read_statuses(
 
 
 def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
-    """The rows of the jobs of an answer.
+    """Return the rows of the jobs of a response.
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     return _known(operation, answer, "job_list", "jobs")
 
 
 def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
-    """The rows of an answer about jobs. Jobs that are not known are no error: the others are still in it."""
+    """Return the rows of a response about jobs. Unknown jobs are not an error: it still holds the others."""
     if others := faults(operation, answer, but=JobNotFound):
         raise others[0]
     if missing_jobs(answer) and not of_type(answer, kind):
@@ -204,7 +204,7 @@ def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
 
 
 def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
-    """The status that a row tells.
+    """Return the status that a row describes.
 
     Raises:
         ProtocolError: it has no id.
@@ -339,14 +339,14 @@ def timestamp(value: object) -> datetime | None:
 
 
 def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
-    """What an action did to each job.
+    """Return what an action did to each job.
 
     Returns:
         Outcomes by job id; ``before`` is ``None`` for an id that the server does not know.
 
     Raises:
         ServerError: the request was refused as a whole.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     found = _known(operation, answer, "changedstatusjobs", "changedstatusjobs")
     outcomes = {job_id: Outcome.unknown(job_id) for job_id in missing_jobs(answer)}
@@ -363,11 +363,11 @@ def _outcome(operation: str, row: Object) -> Outcome:
 
 
 def feasible(answer: Answer, operation: str = "jobfeasible") -> dict[str, Feasibility]:
-    """Whether some resource could take each job; unknown jobs are left out.
+    """Return whether some resource could run each job; unknown jobs are left out.
 
     Raises:
         ServerError: the request was refused.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     known = _known(operation, answer, "checkcondjobs", "checkcondjobs")
     found = [_feasibility(operation, row) for row in known]
@@ -387,7 +387,7 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
 
 
 def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
-    """Raises where a request for the output of a running job did not reach it.
+    """Raise if a request for the output of a running job did not reach it.
 
     The server says so in plain text only: the job is not being executed, or asked for too often
     (docs/protocol.md#errors).
@@ -403,11 +403,11 @@ def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
 
 
 def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:
-    """The descriptions of jobs, in the order of the answer; values are unescaped (docs/protocol.md#mrsl-syntax).
+    """Return the descriptions of jobs in order, with their values unescaped (docs/protocol.md#mrsl-syntax).
 
     Raises:
         JobNotFound: one of the jobs is not known.
-        ProtocolError: the answer is about something else.
+        ProtocolError: the response is about something else.
     """
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
