@@ -328,18 +328,19 @@ def translate_errors(url: str, progress: _Progress | None = None, *, is_site: bo
     """
     try:
         yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, UnicodeError) as error:
         raise _explain(url, error, progress, is_site=is_site) from error
 
 
 def _explain(url: str, error: Exception, progress: _Progress | None, *, is_site: bool) -> GridError:
     is_unsent = (progress is not None and progress.is_connecting) or isinstance(
         error,
-        (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, httpx.UnsupportedProtocol),
+        (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, UnicodeError),
     )
     if isinstance(error, httpx.UnsupportedProtocol):
         scheme = url.partition(":")[0]
-        return ConnectionFailed(f"{url}: {scheme} is not supported here; give an http or https URL", sent=False)
+        problem = "names no host" if scheme.lower() in ("http", "https") else f"{scheme} is not supported here"
+        return ConnectionFailed(f"{url}: {problem}; give an http or https URL", sent=False)
     reason = _reason(error)
     if is_unsent and progress is not None and progress.proxy is not None:
         problem = f"{url} cannot be reached: the proxy {progress.proxy.address}: {reason}; check the proxy"

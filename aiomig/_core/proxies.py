@@ -71,7 +71,7 @@ def _parse(text: str) -> Proxy:
     login = None
     if parts.username is not None:
         login = unquote(parts.username).encode(), unquote(parts.password or "").encode()
-    return Proxy(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], login)
+    return Proxy(parts.scheme, parts.hostname.encode("idna").decode(), parts.port or _PORTS[parts.scheme], login)
 
 
 def _is_listed(host: str, port: int | None, no_proxy: str) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from anyio.lowlevel import checkpoint
 
-from .._core.errors import ServerError
+from .._core.errors import ConnectionFailed, ServerError
 from .._home.disk import PIECE, write_pieces
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ async def upload(source: BinaryIO, url: str) -> None:
 
 def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
     """Return a URL without user name and password, which neither errors nor logs may show, and these two."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConnectionFailed(f"{url} is not a URL: {error}", sent=False) from error
     if parts.username is None:
         return url, None
     host = parts.netloc.rpartition("@")[2]

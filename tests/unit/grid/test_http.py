@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import platform
 import ssl
 from contextlib import suppress
@@ -339,3 +340,24 @@ async def test_upload(web: list[httpx.Request], tmp_path: Path) -> None:
             await upload(source, "https://example.org/missing")
         with pytest.raises(ConnectionFailed, match="gone cannot be reached: Name or service"):
             await upload(source, "https://example.org/gone")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://[::1", "is not a URL: Invalid IPv6 URL"),
+        ("http:///x", "names no host"),
+        ("http://127.0.0.1:port/x", "Invalid port"),
+        ("http://a..b/x", "cannot be reached"),
+        (f"http://{'x' * 300}.invalid/x", "cannot be reached"),
+        ("http://☃/x", "Invalid IDNA hostname"),
+        ("http://127.0.0.1:1/\x00", "Invalid non-printable ASCII character"),
+        ("http://127.0.0.1:1/\udc80", "surrogates not allowed"),
+        ("://x", "is not supported"),
+    ],
+)
+async def test_urls_that_make_no_sense(url: str, words: str) -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        await download(url, io.BytesIO())
+    assert words in str(caught.value)
+    assert caught.value.sent is False

@@ -47,6 +47,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"https_proxy": "proxy.example.org:3128"}, Proxy("http", "proxy.example.org", 3128)),
         ({"ALL_PROXY": "http://proxy.example.org"}, Proxy("http", "proxy.example.org", 80)),
         ({"HTTPS_PROXY": "https://proxy.example.org"}, Proxy("https", "proxy.example.org", 443)),
+        ({"HTTPS_PROXY": "http://bücher.example:1"}, Proxy("http", "xn--bcher-kva.example", 1)),
         ({"HTTPS_PROXY": "http://[::1]:8080"}, Proxy("http", "::1", 8080)),
         (
             {"HTTPS_PROXY": "http://me:p%40ss@proxy.example.org:1"},
@@ -98,7 +99,18 @@ def test_no_proxy(monkeypatch: pytest.MonkeyPatch, host: str, entries: str, expe
     assert (proxy_for(f"https://{host}") is None) == expected
 
 
-@pytest.mark.parametrize("value", ["socks5://me:the-secret@a:1", "http://me:the-secret@a:port", "http://", "ftp://a"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "socks5://me:the-secret@a:1",
+        "http://me:the-secret@a:port",
+        "http://",
+        "ftp://a",
+        "http://me:the-secret@[::1",
+        "http://☃:1",
+        "http://a..b:1",
+    ],
+)
 async def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, grid: FakeGrid, value: str) -> None:
     async with grid.serve() as address:
         monkeypatch.setenv("HTTPS_PROXY", value)
