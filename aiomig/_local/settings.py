@@ -191,7 +191,7 @@ class LocalSettings:
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:
-    """The description with MAXFILL carried out: all of the resource where it says so (docs/protocol.md#keywords)."""
+    """Return the description with MAXFILL carried out: all that the machine has (docs/protocol.md#keywords)."""
     words = description.lines("MAXFILL")
     if not words:
         return description
