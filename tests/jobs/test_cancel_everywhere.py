@@ -281,10 +281,10 @@ async def cancel_at(number: int, how: str, action: Action) -> tuple[bool, Any]:
     return await task_cancelled_at(number, action, times=2 if how == "twice" else 1)
 
 
-def points(waits: int) -> list[int]:
+def points(waits: int, number: int = POINTS) -> list[int]:
     """The checkpoints that are tried: the first, the last, and some between."""
     count = min(waits, MOST)
-    return sorted({index * (count - 1) // max(1, POINTS - 1) for index in range(POINTS)}) if count else []
+    return sorted({index * (count - 1) // max(1, number - 1) for index in range(number)}) if count else []
 
 
 async def settle(world: World) -> None:
@@ -367,7 +367,7 @@ async def test_a_session_that_is_cancelled_leaves_nothing_open(mode: str, how: s
     for run in (lambda: failing(with_block, ZeroDivisionError), opened_and_closed):
         waits = await waits_of(run)
         before = await descriptors()
-        for number in points(waits):
+        for number in points(waits, max(8, POINTS)):
             with anyio.fail_after(LONGEST):
                 await cancel_at(number, how, run)
                 while world.processes():  # noqa: ASYNC110
