@@ -7,7 +7,7 @@
     ├── SpecError (ValueError)          a job description that cannot be sent
     ├── NoSession (RuntimeError)        no session is open here
     ├── LocalError                      local mode cannot work on this machine or home
-    ├── GridError                       something between us and the grid
+    ├── GridError                       something between aiomig and the grid
     │   ├── ConnectionFailed            unreachable, timed out, TLS
     │   ├── SubmitUnknown               sent, and aiomig does not know whether it made a job
     │   ├── AuthenticationFailed        certificate expired, refused, unknown user

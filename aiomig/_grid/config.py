@@ -51,7 +51,7 @@ class Config:
         certificate: the user's certificate, a PEM file.
         key: its private key, a PEM file; may be the same file.
         ca: certificates that the server's must be signed by, a PEM file or a folder as of ``openssl rehash``;
-            ``None`` for the system's store. There is no way not to verify the server.
+            ``None`` for the system's store. The server is always verified.
         password: the passphrase of the key, or a callable that returns it; never shown.
         connect_timeout: the longest time to connect, in seconds.
         timeout: the longest time to wait for the next bytes of the server, in seconds. A response that takes longer

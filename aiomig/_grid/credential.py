@@ -47,7 +47,7 @@ _PROXY_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The certificate by which a session is known to the grid; `Session.credential`. Holds no secret.
+    """The certificate of a session's user: `Session.credential`. It holds no secret.
 
     Names have the form in which MiG names its users: ``/C=DK/O=…/CN=…/emailAddress=…``. Some old certificates can be
     used, but not be read by aiomig: they have ``/SHA256=…`` in the place of a name, and the widest dates.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from .._backend import HomeBackend
 
-_FREE_SIZE = 1 << 30  # bytes to which any archive may grow
-_FREE_RATIO = 200  # times its own size to which a bigger one may grow
+_FREE_SIZE = 1 << 30  # bytes that any archive may grow to
+_FREE_RATIO = 200  # times its own size that a larger archive may grow to
 _MOST_MEMBERS = 1_000_000
 _DAMAGE = (
     EOFError,
@@ -52,7 +52,7 @@ class Packing:
     Attributes:
         name: its name there, with ``/``.
         path: where it is on this machine; links are followed.
-        is_dir: whether it is a directory, of which only the name is packed.
+        is_dir: whether it is a directory. Only its name is packed.
     """
 
     name: str

@@ -246,7 +246,7 @@ class LocalHome:
             await unpack(self, file, archive, destination)
 
     def temporary_folder(self) -> Path:
-        """Where files lie until they are whole: in the home, out of sight; made where it is missing."""
+        """Return the hidden folder of the home for files that are not complete yet; make it if it is missing."""
         folder = self._own / "tmp"
         with translate_os_errors(str(folder), "on this machine"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ class Origin(NamedTuple):
         Args:
             home: where the session keeps its records. If only one machine can write there, another boot means a
                 restart.
-            mounts: the file that says of which kind file systems are.
+            mounts: the file with the types of file systems.
         """
         here = Origin.here()
         if self.boot == here.boot:

@@ -119,7 +119,7 @@ class Store:
         folder: local mode's private folder in the home; it must exist.
 
     Raises:
-        LocalError: the database cannot be made, read or written, or is not one of ours.
+        LocalError: the database cannot be made, read or written, or is not a database of aiomig.
     """
 
     def __init__(self, folder: Path) -> None:

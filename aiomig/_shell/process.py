@@ -126,7 +126,7 @@ class _Session:
         self._signal_group(signal.SIGKILL)
 
     def _members(self) -> list[int]:
-        """Return the processes of the session that run; reap those that have ended and are children of ours."""
+        """Return the processes of the session that run; reap the children of this process that have ended."""
         members = []
         for pid in running_pids():
             stat = _stat(pid)

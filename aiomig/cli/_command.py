@@ -45,7 +45,7 @@ def command(
 
     Args:
         name: the name of the command.
-        group: the command of which it is a part.
+        group: the command that it belongs to.
         options_first: the first argument ends the options: the rest is a command line of its own.
 
     Returns:

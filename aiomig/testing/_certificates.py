@@ -36,7 +36,7 @@ class Authority:
     """Issues certificates, with trustme.
 
     Args:
-        folder: where the files go; made where it is missing.
+        folder: the folder for the files; made if it is missing.
 
     Raises:
         ImportError: trustme is not installed.
@@ -49,7 +49,7 @@ class Authority:
         self._folder = folder
         self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.file: Path = folder / "ca.pem"
-        """The authority's own certificate, by which clients verify the server."""
+        """The authority's own certificate, with which clients verify the server."""
         self._authority.cert_pem.write_to_path(str(self.file))
 
     def server_context(self, host: str) -> ssl.SSLContext:
@@ -130,6 +130,6 @@ def slash_form(certificate: object) -> str:
 
 
 def _escaped(value: str) -> str:
-    # Apache's old form writes each byte beyond ASCII as \xNN, by which no account is found
+    # Apache's old form writes each byte beyond ASCII as \xNN, so no account is found
     # (docs/protocol.md#certificates).
     return "".join(chr(byte) if byte < 128 else f"\\x{byte:02X}" for byte in value.encode())

@@ -31,7 +31,9 @@ def _jobstatus(call: Call) -> None:
             call.text(f"jobstatus using flag: {letter}")
     jobs = _matching(call)
     if "s" in call.flags:
-        jobs.sort(key=lambda job: job.times["received"])  # oldest first, for all its words (docs/protocol.md#jobstatus)
+        jobs.sort(
+            key=lambda job: job.times["received"]
+        )  # oldest first, against its documentation (docs/protocol.md#jobstatus)
     most = int(call.last("max_jobs"))
     if len(jobs) > most:
         call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")

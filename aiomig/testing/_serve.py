@@ -43,7 +43,7 @@ class Address:
 
     Attributes:
         url: ``https://host:port``.
-        ca: the file with the authority's certificate, by which clients verify the server.
+        ca: the file with the authority's certificate, with which clients verify the server.
         certificate: the file with the user's certificate.
         key: the file with the user's key, without a passphrase.
         authority: issues more certificates.

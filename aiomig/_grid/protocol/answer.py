@@ -157,7 +157,7 @@ def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) 
     Args:
         operation: its name, for messages.
         answer: its objects.
-        expect: a type of which there must be an object.
+        expect: the type of an object that must be there.
 
     Raises:
         FileNotFound: a path does not exist; also for one that leaves the home, which the server does not
@@ -238,7 +238,7 @@ def members(operation: str, each: Object, key: str) -> list[Object]:
     value = each.get(key)
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value
-    raise ProtocolError(f"{operation}: {key} is no list of objects", excerpt=shown(value))
+    raise ProtocolError(f"{operation}: {key} is not a list of objects", excerpt=shown(value))
 
 
 def text_of(each: Object, key: str) -> str:
@@ -262,7 +262,7 @@ def lines_of(operation: str, each: Object) -> list[str]:
     lines = each.get("lines")
     if isinstance(lines, list) and all(isinstance(line, str) for line in lines):
         return lines
-    raise ProtocolError(f"{operation}: lines is no list of text", excerpt=shown(lines))
+    raise ProtocolError(f"{operation}: lines is not a list of text", excerpt=shown(lines))
 
 
 def plain(text: str) -> str:

@@ -162,7 +162,7 @@ def _check_missing(operation: str, answer: Answer) -> None:
 def _stat(operation: str, row: Object) -> Stat:
     mode, size = integer_of(row, "mode"), integer_of(row, "size")
     if mode is None or size is None or mode > _LARGEST_MODE:
-        raise ProtocolError(f"{operation}: mode or size is no number", excerpt=shown(row))
+        raise ProtocolError(f"{operation}: mode or size is not a number", excerpt=shown(row))
     is_dir = modes.S_ISDIR(mode)
     return Stat(is_dir, 0 if is_dir else size, epoch(row.get("mtime")), mode)
 
