@@ -241,7 +241,7 @@ async def test_an_output_that_is_a_relative_link_is_told(
     with caplog.at_level("WARNING", "aiomig"):
         result = await job
     words, *_details = result.staging  # local mode adds which file, and why
-    assert "1 of the outputs of 2 (latest, epoch-1)" in words
+    assert "latest" in words
     assert "symbolic link" in words
     assert words in [record.getMessage().partition(": ")[2] for record in caplog.records]
     with pytest.raises(aiomig.ResultsMissing, match="symbolic link") as caught:
