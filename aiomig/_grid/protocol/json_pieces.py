@@ -19,7 +19,7 @@ _BATCH = 1 << 16
 """Characters of a list whose members are parsed in one go."""
 
 _GUESSES = 4
-_LONGEST_TEXT = 8 << 20
+_LONGEST_TEXT = 16 << 20
 """The most characters of one text, and the bytes that are decoded in one go."""
 
 _MOST_VALUES = 5_000_000
