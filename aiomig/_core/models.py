@@ -246,7 +246,7 @@ class Outcome:
     @classmethod
     def unknown(cls, job_id: str) -> Self:
         """Return the outcome for an id that no job has."""
-        return cls(job_id, None, None, f"{job_id}: You do not have any matching job IDs!")
+        return cls(job_id, None, None, "You do not have any matching job IDs!")
 
 
 @dataclass(frozen=True, slots=True)
