@@ -19,7 +19,6 @@ _IDS = Parameter("job_id", "id", required=True)
 _MOST = 500  # jobs of one jobaction (docs/protocol.md#actions)
 _WAITING = ("QUEUED", "RETRY", "FROZEN")
 _SEND = ("send", "put", "output")
-_GET = ("get", "receive", "input")
 
 
 def _jobstatus(call: Call) -> None:
