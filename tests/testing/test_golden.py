@@ -330,8 +330,8 @@ async def test_cpu_limit(place: Path) -> None:
     assert endings == {name: run_named(name, "", place).ending() for name in TOGETHER}
 
 
-async def test_cancel_kills_the_group_and_no_more(place: Path, gate: int) -> None:
-    """What the recorder saw in cancel-background2: only a process in a session of its own survives."""
+async def test_cancel_kills_all_processes_of_a_job(place: Path, gate: int) -> None:
+    """In cancel-background2 a grid leaves a process in a session of its own; local mode leaves none."""
     run = run_named("cancel-background2", "", place)
     description = place / "job.mRSL"
     description.write_text(run.mrsl)
@@ -343,9 +343,8 @@ async def test_cancel_kills_the_group_and_no_more(place: Path, gate: int) -> Non
                 await anyio.lowlevel.checkpoint()
         await job.cancel()
     with anyio.fail_after(20):
-        while len(left := processes(place)) > 1:
+        while processes(place):
             await anyio.lowlevel.checkpoint()
-    assert list(left.values()) == ["sleep 1002"]
 
 
 def test_every_difference_is_of_a_run() -> None:
