@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from typing import TYPE_CHECKING
@@ -226,3 +227,30 @@ async def test_only_frozen_jobs_and_those_that_wait_or_run_are_unfinished(tmp_pa
             assert set(running.backend.own_jobs()) == {frozen.id}
             await frozen.cancel()
             assert list(running.backend.own_jobs()) == []
+
+
+async def test_a_session_that_is_cancelled_twice_leaves_nothing(tmp_path: Path, anyio_backend: str) -> None:
+    if anyio_backend == "trio":
+        pytest.skip("trio has no Task.cancel")
+
+    async def block(opened: asyncio.Event) -> None:
+        async with aiomig.local(tmp_path / "home") as mig:
+            await mig.submit("sleep 1000")
+            opened.set()
+            await asyncio.sleep(1000)
+
+    async def turn() -> int:
+        opened = asyncio.Event()
+        task = asyncio.create_task(block(opened))
+        await opened.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return len(os.listdir("/proc/self/fd"))
+
+    before = await turn()
+    assert await turn() == before
+    async with aiomig.local(tmp_path / "home") as mig:
+        assert set(await _states(await mig.jobs())) == {JobState.CANCELED}
+    assert _runs(tmp_path / "home") == []
