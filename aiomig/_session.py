@@ -237,9 +237,8 @@ class Session:
             LocalError: local mode cannot go on; or the journal of the session cannot be written, and nothing was sent.
         """
         await checkpoint()  # here, so that what follows is one step if the inputs need no upload
-        spec = _spec_of(commands, fields)
         self._require_open()
-        return await self._submitter.submit_one(spec)
+        return await self._submitter.submit_one(JobSpec.of(commands, fields))
 
     async def check(self, commands: str | Iterable[str] | JobSpec | Job, **fields: Unpack[SpecFields]) -> CheckReport:
         """Check whether a job would be accepted and could run. Submit, upload and change nothing.
@@ -265,7 +264,7 @@ class Session:
         if isinstance(commands, Job):
             return await commands.backend.feasibility(commands.id)
         try:
-            spec = _spec_of(commands, fields)
+            spec = JobSpec.of(commands, fields)
         except SpecError as error:
             return CheckReport(error.faults)
         return await self._submitter.review(spec)
@@ -457,12 +456,3 @@ class Session:
     async def cancel(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
         """Cancel jobs (or ids); see `aiomig.cancel`."""
         return await cancel_all(self._jobs(jobs))
-
-
-def _spec_of(commands: str | Iterable[str] | JobSpec, fields: SpecFields) -> JobSpec:
-    if not isinstance(commands, JobSpec):
-        return JobSpec(commands, **fields)
-    if fields:
-        names = ", ".join(fields)
-        raise SpecError([Fault("commands", commands, f"a whole JobSpec, and also {names}", "give one of them")])
-    return commands

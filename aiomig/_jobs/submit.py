@@ -63,9 +63,9 @@ class JobSubmitter:
 
     async def submit_one(self, spec: JobSpec) -> Job:
         """Submit a job; see `Session.submit`."""
+        plan = spec.plan(secrets.token_hex(12))
         if self.check_commands and (faults := await self._commands.faults(spec.commands)):
             raise SpecError(faults)
-        plan = planned(spec).plan
         if not plan.uploads:
             return self.attach(await self.backend.submit(plan), spec, plan)
         async with self._removed_on_failure(plan):

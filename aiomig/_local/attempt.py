@@ -101,7 +101,7 @@ class Attempt:
         self.description = filled(description, machine.settings) if "MAXFILL" in description.keywords else description
         self.local_name = local_name
         self.folder = f"{machine.settings.runs}/job-dir_{local_name}"
-        self.script_path = f"{self.folder}/{local_name}.job"
+        self.directory = JobFolder(self.folder)
         self.process: Process | None = None
         self._failure: BaseException | None = None
         self._has_folder = False
@@ -114,7 +114,7 @@ class Attempt:
     @cached_property
     def staging(self) -> Staging:
         """The files of the job on their way in and out."""
-        return Staging(self.machine.settings.home, self.folder, self.job_id, self.description)
+        return Staging(self.machine.settings.home, self.directory, self.job_id, self.description)
 
     @property
     def results(self) -> str:
@@ -195,54 +195,44 @@ class Attempt:
             raise
 
     def _start(self, complaints: list[str], remark: str) -> Process:
-        if not self._has_folder:
-            self._make_folder()
-        environment = self._environment()
-        self._write_script(complaints, remark)
-        self.process = self._spawn([self.machine.settings.bash, f"./{self.local_name}.job"], environment)
-        return self.process
-
-    def _spawn(self, command: list[str], environment: Mapping[str, str]) -> Process:
-        machine = self.machine
-        return spawn(command, folder=self.folder, environment=environment, null=machine.null, pidfd=machine.pidfd)
-
-    def _environment(self) -> dict[str, str]:
-        machine = self.machine
-        names = {"job_id": self.job_id, "local_name": self.local_name}
-        return job_environment(machine.base, self.description, machine.settings, **names)
-
-    def _make_folder(self) -> None:
-        try:
-            self.staging.folder.make()
-        except OSError as error:
-            raise HomeBroken(self.folder, error) from error
-        self._has_folder = True
-
-    def _write_script(self, complaints: list[str], remark: str) -> None:
+        machine, settings = self.machine, self.machine.settings
+        environment = job_environment(
+            machine.base, self.description, settings, job_id=self.job_id, local_name=self.local_name
+        )
         text = script(
             self.description,
             job_id=self.job_id,
             local_name=self.local_name,
-            control=f"{self.machine.settings.runs}/{self.local_name}.control",
-            limits=self.machine.settings.limits,
+            control=f"{settings.runs}/{self.local_name}.control",
+            limits=settings.limits,
             complaints=complaints,
             remark=remark,
         )
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self.script_path, flags, 0o755)
-            try:
-                _write_all(descriptor, text.encode("utf-8", "surrogateescape"))
-            finally:
-                os.close(descriptor)
+            if not self._has_folder:
+                self.directory.make()
+                self._has_folder = True
+            descriptor = self.directory.write(f"{self.local_name}.job", text.encode("utf-8", "surrogateescape"), 0o755)
         except OSError as error:
-            if _is_shortage(error):
+            if self._has_folder and _is_shortage(error):
                 raise
-            raise HomeBroken(self.script_path, error) from error
+            raise HomeBroken(error.filename or self.folder, error) from error
         # The lowest free number tells how many are in use.
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit != resource.RLIM_INFINITY and descriptor > limit - _SPARE_DESCRIPTORS:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        command = [settings.bash, f"./{self.local_name}.job"]
+        self.process = spawn(
+            command, folder=self.folder, environment=environment, null=machine.null, pidfd=machine.pidfd
+        )
+        return self.process
+
+    def _make_folder(self) -> None:
+        try:
+            self.directory.make()
+        except OSError as error:
+            raise HomeBroken(self.folder, error) from error
+        self._has_folder = True
 
     # -- to the end
 
@@ -336,8 +326,8 @@ class Attempt:
     async def _syntax_error(self) -> str:
         """Return what bash reports about the script if it could not read the commands."""
         stdout, stderr = f"{self.job_id}.stdout", f"{self.job_id}.stderr"
-        text = self.staging.folder.read(f"{self.local_name}.job")
-        if text is None or self.staging.folder.read(stdout) is not None:
+        text = self.directory.read(f"{self.local_name}.job")
+        if text is None or self.directory.read(stdout) is not None:
             return ""
         with anyio.CancelScope(shield=True):
             reading = await read_only(
@@ -345,7 +335,7 @@ class Attempt:
             )
         complaints = reading.complaints.strip() if reading is not None else ""
         if complaints:
-            with suppress(OSError), self.staging.folder.open() as folder, atomic_write(stderr, folder) as file:
+            with suppress(OSError), self.directory.open() as folder, atomic_write(stderr, folder) as file:
                 file.write(complaints.encode() + b"\n")
         return complaints
 
@@ -385,7 +375,7 @@ class Attempt:
 
     async def clean(self) -> None:
         """Remove the job directory and the control file. A claim stays while a script may still begin."""
-        await self.staging.folder.remove()
+        await self.directory.remove()
         self.control.remove()
 
     def has_begun(self) -> bool:
@@ -400,8 +390,3 @@ class Attempt:
 def _is_shortage(error: BaseException) -> bool:
     cause = error.__cause__ if isinstance(error, LocalError) else error
     return isinstance(cause, OSError) and cause.errno in _SHORTAGES
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]

@@ -12,6 +12,7 @@ import os
 import signal
 import stat
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._home.disk import atomic_write, copy_content, open_regular, read_small, temporary_name
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 
+@dataclass(slots=True)
 class JobFolder:
     """The directory of an attempt.
 
@@ -32,9 +34,8 @@ class JobFolder:
         identity: what it was when it was made, if that is known.
     """
 
-    def __init__(self, path: str, identity: Identity | None = None) -> None:
-        self.path = path
-        self.identity = identity
+    path: str
+    identity: Identity | None = None
 
     def make(self) -> None:
         """Make the directory.
@@ -43,7 +44,23 @@ class JobFolder:
             OSError: it cannot be made.
         """
         os.mkdir(self.path)
-        self.identity = Identity.of(os.lstat(self.path))
+        status = os.lstat(self.path)
+        self.identity = Identity(status.st_dev, status.st_ino)
+
+    def write(self, name: str, content: bytes, mode: int) -> int:
+        """Write a file before the job runs; return the number that its descriptor had.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(f"{self.path}/{name}", flags, mode)
+        try:
+            while content:
+                content = content[os.write(descriptor, content) :]
+        finally:
+            os.close(descriptor)
+        return descriptor
 
     @contextmanager
     def open(self) -> Iterator[int]:

@@ -8,6 +8,7 @@ which tells everyone who waits.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 
+@dataclass(slots=True, eq=False)
 class Run:
     """An attempt that has slots.
 
@@ -44,16 +46,13 @@ class Run:
         is_observed: whether it is known that its process still runs.
     """
 
-    __slots__ = ("attempt", "cores", "is_observed", "plan", "record", "scope", "stopped")
-
-    def __init__(self, attempt: Attempt, record: Record, plan: Plan, cores: int) -> None:
-        self.attempt = attempt
-        self.record = record
-        self.plan = plan
-        self.cores = cores
-        self.scope: anyio.CancelScope | None = None
-        self.stopped: Literal["", "kill", "leave"] = ""
-        self.is_observed = True
+    attempt: Attempt
+    record: Record
+    plan: Plan
+    cores: int
+    scope: anyio.CancelScope | None = None
+    stopped: Literal["", "kill", "leave"] = ""
+    is_observed: bool = True
 
     def stop(self, how: Literal["kill", "leave"]) -> None:
         """End the task of this run, and with ``"kill"`` the job."""
@@ -104,17 +103,14 @@ class AttemptRunner:
         self.interrupt: KeyboardInterrupt | None = None
         self.ended: list[str] = []
 
-    def start(self, run: Run, work: Callable[[], Awaitable[End]], *, start_now: bool = False) -> None:
+    def start(self, run: Run, work: Callable[[], Awaitable[End]]) -> None:
         """Begin a run.
 
         Args:
             run: the run.
             work: carries its attempt out.
-            start_now: start the shell here and not only in the task.
         """
         self.runs[run.record.number] = run
-        if start_now:
-            run.attempt.start_now()
         self._tasks.start(self._attempt_task, run, work, name=f"local {run.attempt.local_name}")
 
     def notify(self) -> None:

@@ -353,7 +353,10 @@ class Scheduler:
             return []
         run = Run(attempt, record, plan, cores)
         self._free -= cores
-        self._runner.start(run, partial(attempt.run, partial(self._exited, run)), start_now=start_now)
+        if start_now:
+            self._runner.runs[record.number] = run  # first, because an interrupt may come at any moment
+            attempt.start_now()
+        self._runner.start(run, partial(attempt.run, partial(self._exited, run)))
         return [record]
 
     def _sort_out(self, number: int) -> bool:

@@ -59,7 +59,7 @@ class Staging:
 
     Args:
         home: the MiG home.
-        folder: the path of the job directory.
+        folder: the job directory.
         job_id: the job.
         description: what is to be staged.
 
@@ -68,9 +68,9 @@ class Staging:
         remarks: which inputs and outputs did not arrive, and why, a line each.
     """
 
-    def __init__(self, home: Path, folder: str, job_id: str, description: Description) -> None:
+    def __init__(self, home: Path, folder: JobFolder, job_id: str, description: Description) -> None:
         self._home = home
-        self.folder = JobFolder(folder)
+        self.folder = folder
         self._job_id = job_id
         self._description = description
         self._codes = [0, 0]

@@ -98,8 +98,9 @@ class CommandCheck:
 
     async def verdict(self, commands: Sequence[str]) -> Verdict:
         """Return the faults and warnings of the commands of one job."""
+        is_valid = all(map(is_plain, commands))
         warnings = tuple(warnings_of(commands))
-        if all(map(is_plain, commands)) or self._bash is None:
+        if is_valid or self._bash is None:
             return Verdict((), warnings)
         text = _MODERN + script(
             Description({"EXECUTE": tuple(commands)}), job_id="JOB", local_name="JOB", control="/dev/null"

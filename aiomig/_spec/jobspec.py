@@ -126,16 +126,31 @@ class JobSpec:
         if unexpected := fields.keys() - SpecFields.__annotations__.keys():
             raise TypeError(f"JobSpec() got an unexpected keyword argument {min(unexpected)!r}")
         faults: list[Fault] = []
-        values: dict[str, Any] = {"commands": validate_commands(commands, faults)}
+        values: dict[str, Any] = {}
         values |= NO_FILES if fields.keys().isdisjoint(NO_FILES) else self._files(fields, faults)
         values["resources"] = validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults)
         values |= validate_fields(fields, faults)
         values["mrsl"] = validate_raw(fields.get("mrsl", NO_LINES), faults)
+        values["commands"] = validate_commands(commands, faults)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         faults += self._raw_faults() if self.mrsl else ()
         if faults:
             raise SpecError(faults)
+
+    @classmethod
+    def of(cls, commands: str | Iterable[str] | JobSpec, fields: SpecFields) -> JobSpec:
+        """Return the spec of what `Session.submit` was given: commands and fields, or a whole spec.
+
+        Raises:
+            SpecError: it is wrong, or both were given.
+        """
+        if not isinstance(commands, JobSpec):
+            return cls(commands, **fields)
+        if fields:
+            names = ", ".join(fields)
+            raise SpecError([Fault("commands", commands, f"a whole JobSpec, and also {names}", "give one of them")])
+        return commands
 
     def _files(self, fields: SpecFields, faults: list[Fault]) -> dict[str, Any]:
         names = Claims()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ROOT = str(Path(aiomig.__file__).parent)
-MOST_MOVES = 36
+MOST_MOVES = 25
 
 
 class Moves:
