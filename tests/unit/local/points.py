@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiomig._local import attempt, staging, takeover
 from aiomig._local.attempt import Attempt
 from aiomig._local.control_file import Control
+from aiomig._local.job_folder import JobFolder
 from aiomig._local.runner import AttemptRunner
 from aiomig._local.scheduler import Scheduler
 from aiomig._local.staging import Staging
@@ -22,10 +23,10 @@ POINTS: Mapping[str, tuple[Any, str]] = {
     "Attempt.preserve_output": (Attempt, "preserve_output"),
     "Attempt.run": (Attempt, "run"),
     "Attempt.supervise": (Attempt, "supervise"),
-    "Attempt.write_script": (Attempt, "_write_script"),
     "AttemptRunner.attempt_task": (AttemptRunner, "_attempt_task"),
     "AttemptRunner.run_attempt": (AttemptRunner, "_run_attempt"),
     "Control.claim": (Control, "claim"),
+    "JobFolder.write": (JobFolder, "write"),
     "Scheduler.advance": (Scheduler, "advance"),
     "Scheduler.apply": (Scheduler, "_apply"),
     "Scheduler.exited": (Scheduler, "_exited"),

@@ -86,8 +86,8 @@ MOMENTS = (
     "before:Attempt.run:3",
     "before:Staging.fetch:3",
     "after:Staging.fetch:3",
-    "before:Attempt.write_script:3",
-    "after:Attempt.write_script:3",
+    "before:JobFolder.write:3",
+    "after:JobFolder.write:3",
     "before:spawn:3",
     "after:spawn:3",
     "before:Attempt.supervise:3",
@@ -127,7 +127,7 @@ def test_a_kill_at_each_step(tmp_path: Path, moment: str) -> None:
 
 RECOVERIES = (
     ("after:spawn:3", "before:resume:1"),
-    ("after:Attempt.write_script:3", "after:Control.claim:1"),
+    ("after:JobFolder.write:3", "after:Control.claim:1"),
     ("before:AttemptRunner.attempt_task:3", "before:Store.unclaim:1"),
     ("before:AttemptRunner.attempt_task:3", "after:Store.unclaim:1"),
     ("before:Staging.send:3", "before:Staging.send:1"),

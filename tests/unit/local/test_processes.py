@@ -116,7 +116,7 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
         "before:Scheduler.record:3",
         "after:Scheduler.record:3",
         "before:Scheduler.publish:10",
-        "before:Attempt.write_script:3",
+        "before:JobFolder.write:3",
         "after:Attempt.supervise:3",
         "before:Attempt.conclude:3",
         "before:Attempt.clean:3",
