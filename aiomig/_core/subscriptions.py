@@ -150,15 +150,23 @@ class Subscriptions:
 
     def add(self, job_ids: Collection[str], subscription: Subscription) -> None:
         """Subscribe to jobs."""
+        alone = WeakSet((subscription,))  # shared by the jobs that have no other subscriber, and never changed
         for job_id in job_ids:
-            self._subscribers.setdefault(job_id, WeakSet()).add(subscription)
+            present = self._subscribers.get(job_id)
+            if not present:
+                self._subscribers[job_id] = alone
+            elif len(present) == 1:
+                self._subscribers[job_id] = present | alone
+            else:
+                present.add(subscription)
         self.on_subscribe(job_ids)
 
     def discard(self, job_id: str, subscription: Subscription) -> None:
         """End the subscription to a job."""
         subscribers = self._subscribers[job_id]
-        subscribers.discard(subscription)
-        if not subscribers:
+        if len(subscribers) > 1:
+            subscribers.discard(subscription)
+        else:
             del self._subscribers[job_id]
 
     def _of(self, job_id: str) -> list[Subscription]:
