@@ -211,12 +211,12 @@ class Poller:
             except Exception as error:  # noqa: BLE001 - the waiters get it, whatever it is, and the session lives on
                 self._postpone(due, error)
             else:
-                self._plan(due, len(chunks), took)
+                await give_way(self._plan(due, len(chunks), took))
 
     async def _wait_until_due(self) -> list[str]:
         """Wait until a round is due. Return its jobs: those due within half of their pause, and all new ones."""
         while True:
-            self._drop_unwatched()
+            await give_way(self._drop_unwatched())
             now = anyio.current_time()
             first = min([watched.due for watched in self._watched.values()], default=math.inf)
             self._next_round = max(first, self._not_before)
@@ -232,10 +232,13 @@ class Poller:
                     await self._sooner.wait()
                 now = anyio.current_time()
 
-    def _drop_unwatched(self) -> None:
-        left = [job_id for job_id in self._watched if job_id not in self._subscriptions]
-        for job_id in left:
-            del self._watched[job_id]
+    def _drop_unwatched(self) -> Generator[None, None, None]:
+        """Forget the jobs that nobody watches any more. Yields after each job."""
+        left: list[str] = []
+        for job_id in list(self._watched):
+            if job_id not in self._subscriptions and self._watched.pop(job_id, None) is not None:
+                left.append(job_id)
+            yield
         if left:
             self._forget(left)
 
@@ -263,8 +266,8 @@ class Poller:
                 await anyio.sleep(left)
             self._sent.popleft()
 
-    def _plan(self, job_ids: Iterable[str], requests: int, took: float) -> None:
-        """Set when the jobs of a round are asked for again."""
+    def _plan(self, job_ids: Iterable[str], requests: int, took: float) -> Generator[None, None, None]:
+        """Set when the jobs of a round are asked for again. Yields after each."""
         self._failures = 0
         now = anyio.current_time()
         self._not_before = now + self._polling.floor
@@ -279,6 +282,7 @@ class Poller:
             if (watched := self._watched.get(job_id)) is not None:
                 watched.pause = max(self._polling.pause(now - watched.since) * factor, shortest)
                 watched.due = now + watched.pause
+            yield
 
     def _jitter(self) -> float:
         """Return the factor for all pauses of a round: the same for all, so that what is due together stays so."""
