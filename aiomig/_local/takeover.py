@@ -101,6 +101,7 @@ class Takeover:
             else:
                 self._resume(record)
         self._scheduler.look_for_oldest()
+        self._scheduler.expire()
         self._scheduler.advance()
 
     def _resume(self, record: Record) -> None:

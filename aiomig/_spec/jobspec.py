@@ -131,7 +131,9 @@ class JobSpec:
         values["resources"] = validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults)
         values |= validate_fields(fields, faults)
         values["mrsl"] = validate_raw(fields.get("mrsl", NO_LINES), faults)
-        values["commands"] = validate_commands(commands, faults)
+        command_faults: list[Fault] = []
+        values["commands"] = validate_commands(commands, command_faults)
+        faults[:0] = command_faults
         for name, value in values.items():
             object.__setattr__(self, name, value)
         faults += self._raw_faults() if self.mrsl else ()

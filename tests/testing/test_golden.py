@@ -217,7 +217,8 @@ async def act(mig: aiomig.Session, job: aiomig.Job, run: Run, action: Mapping[st
     expected: dict[str, tuple[str | None, str | None, str]] = {}
     for each in action["answer"]:
         if each["object_type"] == "error_text":
-            expected[each["text"].partition(":")[0]] = (None, None, each["text"])
+            job_id, _, words = each["text"].partition(": ")
+            expected[job_id] = (None, None, words)
         for changed in each.get("changedstatusjobs", ()):
             assert changed["job_id"] == run.job_id
             expected[job.id] = (changed["oldstatus"], changed.get("newstatus"), changed.get("message", ""))

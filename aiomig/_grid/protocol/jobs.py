@@ -177,7 +177,7 @@ def read_statuses(
     """
     statuses: dict[str, JobStatus] = {}
     for row in job_rows(answer, operation):
-        if job_ids is None or text_of(row, "job_id") in job_ids:
+        if job_ids is None or parse_job_id(operation, row.get("job_id")) in job_ids:
             status = status_of(row, operation)
             statuses[status.job_id] = status
         yield

@@ -380,7 +380,7 @@ CERTIFICATES = [
     files_of("no key", ConfigError, "key", "no.pem cannot be read", "correct the path", key="no.pem"),
     files_of("no authority", ConfigError, "ca", "no.pem cannot be read", "correct the path", ca="no.pem"),
     files_of("an authority that is none", ConfigError, "ca", "a.csv holds no certificate", "cacert.pem", ca="a.csv"),
-    files_of("a device for a certificate", ConfigError, "certificate", "/dev/zero", "regular file", certificate="/dev/zero"),
+    files_of("a device for a certificate", ConfigError, "certificate", "/dev/zero", "neither a file nor a directory", certificate="/dev/zero"),
 ]  # fmt: skip
 
 # -- the home
@@ -561,9 +561,9 @@ SERVER = [
     answer("a page", PAGE, ProtocolError, "jobstatus", "text/html", "It works!", content_type="text/html"),
     answer("nothing", b"", ProtocolError, "the server answered nothing"),
     answer("half an answer", b'[{"object_type": "job_l', ProtocolError, "not the JSON", "job_l"),
-    answer("something else in JSON", b'{"jobs": []}', ProtocolError, "no list of objects", "jobs"),
+    answer("something else in JSON", b'{"jobs": []}', ProtocolError, "not a list of objects", "jobs"),
     answer("another answer", says({"object_type": "stats"}), ProtocolError, "the answer has no job_list", "stats"),
-    answer("no list of jobs", says({"object_type": "job_list", "jobs": 7}), ProtocolError, "jobs is no list", "7"),
+    answer("no list of jobs", says({"object_type": "job_list", "jobs": 7}), ProtocolError, "jobs is not a list", "7"),
     answer("a job without an id", says({"object_type": "job_list", "jobs": [{}]}), ProtocolError, "job id", "None"),
     answer("an id with a path", says({"object_type": "job_list", "jobs": [{"job_id": "../x"}]}), ProtocolError, "../x"),
     answer("a nest", says({"object_type": "x", "y": json.loads("[" * 60 + "]" * 60)}), ProtocolError, "too deeply"),
