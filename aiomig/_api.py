@@ -315,6 +315,7 @@ def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[Loca
         default_retries: extra attempts for jobs without ``retries``; grids have 2 to 4.
         wall_time_grace: seconds beyond the wall time before a job is killed; a grid gives 90.
         kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid sends SIGKILL at once.
+        lock_timeout: seconds to wait if another process has locked the records of the home.
         expire_after: seconds that a job may wait in the queue; 0 for no limit.
         vgrids: vgrids that jobs may name, besides Generic and ANY.
         runtime_environments: names that jobs may ask for, each with the variables that it sets.

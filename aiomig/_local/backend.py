@@ -59,20 +59,18 @@ class LocalBackend:
     Args:
         settings: see `aiomig.local`.
         interval: seconds between two looks at what other processes did to the jobs of the home.
-        lock_seconds: how long a call waits for a database that another process has locked.
     """
 
     mode: Literal["grid", "local"] = "local"
     look_again = 0.1
 
-    def __init__(self, settings: LocalSettings, *, interval: float = 0.1, lock_seconds: float = 60.0) -> None:
+    def __init__(self, settings: LocalSettings, *, interval: float = 0.1) -> None:
         self.settings = settings
         self.home: HomeBackend = LocalHome(settings.home)
         self.queues: QueueBackend = LocalQueues(settings.home, settings.folder, self._checkpoint)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
         self._interval = interval
-        self._lock_seconds = lock_seconds
         self._is_closed = False
         self._has_tasks = False
         self._resources = ExitStack()
@@ -120,7 +118,7 @@ class LocalBackend:
 
     def _compose(self, machine: Machine) -> None:
         runner = AttemptRunner(self.settings, self.tasks)
-        scheduler = Scheduler(machine, self._store, self.subscriptions, runner, lock_seconds=self._lock_seconds)
+        scheduler = Scheduler(machine, self._store, self.subscriptions, runner)
         self._runner, self._scheduler = runner, scheduler
         self._takeover = Takeover(
             machine, self._store, self.subscriptions, self.tasks, scheduler, runner, interval=self._interval
@@ -187,7 +185,7 @@ class LocalBackend:
         self._scheduler.raise_if_stopped()
 
     async def _unlocked(self, call: Callable[[], T]) -> T:
-        return await retry_while_locked(call, self._lock_seconds)
+        return await retry_while_locked(call, self.settings.lock_timeout)
 
     # -- jobs
 

@@ -61,7 +61,6 @@ class Scheduler:
         store: the records of the home.
         subscriptions: who watches which job.
         runner: runs the attempts.
-        lock_seconds: how long leaving the session waits for a database that another process has locked.
 
     Attributes:
         adopted: the jobs that another session had submitted.
@@ -75,15 +74,12 @@ class Scheduler:
         store: Store,
         subscriptions: Subscriptions,
         runner: AttemptRunner,
-        *,
-        lock_seconds: float,
     ) -> None:
         self._machine = machine
         self._settings = machine.settings
         self._store = store
         self._subscriptions = subscriptions
         self._runner = runner
-        self._lock_seconds = lock_seconds
         self._queue: deque[int] = deque()
         self._plans: dict[int, Plan] = {}
         self._cores: dict[int, int] = {}  # of the waiting jobs that want more than one
@@ -142,7 +138,7 @@ class Scheduler:
         self._closing = True
         if how == "cancel" and self.error is None:
             try:
-                await retry_while_locked(self._cancel_all, self._lock_seconds)
+                await retry_while_locked(self._cancel_all, self._settings.lock_timeout)
             except LocalError as error:
                 self.stop(error)
         self._runner.leave_all()
@@ -383,7 +379,7 @@ class Scheduler:
         self.must_advance_again = True
         now = anyio.current_time()
         self._locked_since = self._locked_since or now
-        if self._closing and now - self._locked_since > self._lock_seconds:
+        if self._closing and now - self._locked_since > self._settings.lock_timeout:
             self.stop(error)
 
     def free_slots(self, run: Run) -> None:

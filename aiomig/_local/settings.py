@@ -102,6 +102,7 @@ class LocalFields(TypedDict, total=False):
     default_retries: int
     wall_time_grace: float
     kill_grace: float
+    lock_timeout: float
     expire_after: float
     vgrids: Iterable[str]
     runtime_environments: Mapping[str, Mapping[str, str]] | None
@@ -127,6 +128,7 @@ class LocalSettings:
     default_retries: int = 0
     wall_time_grace: float = 90.0
     kill_grace: float = 0.0
+    lock_timeout: float = 60.0
     expire_after: float = 31_536_000.0
     vgrids: tuple[str, ...] = ()
     runtime_environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -141,7 +143,7 @@ class LocalSettings:
         if self.on_exit not in get_args(OnExit):
             remedy = "use 'wait', 'cancel' or 'leave'"
             faults.append(Fault("on_exit", self.on_exit, "not a way to leave", remedy))
-        for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace"):
+        for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace", "lock_timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
                 faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))

@@ -26,8 +26,8 @@ NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-async def _open(home: Path | str) -> None:
-    async with aiomig.local(home) as mig:
+async def _open(home: Path | str, lock_timeout: float = 60.0) -> None:
+    async with aiomig.local(home, lock_timeout=lock_timeout) as mig:
         await mig.submit("true")
 
 
@@ -301,16 +301,14 @@ async def test_a_home_that_vanishes_under_an_open_session(tmp_path: Path) -> Non
             await (await mig.submit("echo lost"))
 
 
-async def test_records_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_locked_by_another_program(tmp_path: Path) -> None:
     home = tmp_path / "home"
     await _open(home)
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(path, **{**more, "timeout": 0}))
-    holder = connect(_database(home), isolation_level=None)
+    holder = sqlite3.connect(_database(home), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:
         with pytest.raises(LocalError, match="locked by another process") as caught:
-            await _open(home)
+            await _open(home, lock_timeout=0)
         assert caught.value.path == str(_database(home))
     finally:
         holder.execute("ROLLBACK")
