@@ -89,7 +89,7 @@ def test_init_of_pems(call: Cli, server: Server, work: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["--p12", "me.p12"], ExitCode.CONFIGURATION, "the password does not open it"),
-        (["--p12", "password"], ExitCode.CONFIGURATION, "is no PKCS#12 file"),
+        (["--p12", "password"], ExitCode.CONFIGURATION, "is not a PKCS#12 file"),
         (["--p12", "me.p12", "--key", "me.p12"], ExitCode.USAGE, "leave out --certificate and --key"),
         (["--certificate", "me.p12", "--key", "me.p12", "--password-file", "x"], ExitCode.USAGE, "is for --p12"),
         (["--p12", "gone"], ExitCode.USAGE, "does not exist"),
