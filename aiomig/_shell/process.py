@@ -10,6 +10,7 @@ import fcntl
 import os
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -106,7 +107,7 @@ def running_pids() -> Iterator[int]:
     yield from (int(name) for name in names if name.isdigit())
 
 
-class _Session:
+class _Session(ABC):
     """The processes of the session that a process leads.
 
     The leader's number names the session. It is nobody else's while the leader is not reaped or any process of the
@@ -177,9 +178,9 @@ class _Session:
                 pause = min(pause * 2, _LONGEST_LOOK)
             await self.wait()
 
+    @abstractmethod
     async def wait(self) -> int | None:
         """Wait for the end of the leader."""
-        raise NotImplementedError
 
 
 class PidfdProcess(_Session):
