@@ -229,4 +229,4 @@ def test_the_set_up_commands_are_one_line_each() -> None:
     assert hello.endswith(" && .venv/bin/python examples/hello_grid.py --local\n")
     assert tests.count("\n") == 1
     assert tests.startswith("python3 -m venv ")
-    assert tests in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert tests.rstrip() in (ROOT / ".ci" / "run").read_text("utf-8")

@@ -74,7 +74,7 @@ async def account(
 
 async def test_nothing_is_left(account: Account) -> None:
     said = await account.rehearse(SOME)
-    assert "test_exit_codes stands for it on a real server" in said
+    assert "test_exit_codes covers it on a real server" in said
     assert account.files() == {"mine.txt"}
     assert {job.state for job in account.grid.jobs} <= {"FINISHED", "CANCELED"}
     assert account.grid.count("textarea") == 1, "declared jobs go in one request"
