@@ -103,6 +103,9 @@ class Backend(Protocol):
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the unfinished jobs that this session submitted."""
 
+    async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+        """Run any operation of the server; return the objects of its response. Raises LocalError in local mode."""
+
 
 async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: float) -> None:
     """Cancel jobs that nobody waits for any more, even if the caller is cancelled. Log a failure.

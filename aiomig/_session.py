@@ -10,6 +10,7 @@ from anyio.lowlevel import RunVar, checkpoint
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import CheckReport, Fault
+from ._core.operations import form_fields
 from ._core.tasks import BackgroundContext
 from ._core.validation import is_count, is_text
 from ._home.files import Files
@@ -150,6 +151,35 @@ class Session:
         """
         self._require_open()
         return await self._backend.site()
+
+    async def call(self, operation: str, /, **fields: object) -> list[dict[str, object]]:
+        """Run any operation of a MiG server, also one that has no method here.
+
+        An operation that only reads is retried if it fails. Any other is sent once, with the token that the server
+        wants; if its response is lost, or this is cancelled, it may have been carried out.
+
+        Example::
+
+            for found in await session.call("userstats", stats=["jobs", "disk"]):
+                print(found)
+
+        Args:
+            operation: its name without ``.py``, such as ``"userstats"``.
+            **fields: its parameters: texts and numbers, or lists of them, which are sent one by one. Give names that
+                are not Python names as ``**{"files[]": …}``.
+
+        Returns:
+            The objects of the response, as the server sends them, without those that only decorate a page.
+
+        Raises:
+            SpecError: a name or a value cannot be sent; nothing was sent.
+            LocalError: this is local mode, which has no server; the message names the method that does the same.
+            ServerError: the operation failed; ``remedy`` says if it is known to be broken or is switched off.
+            FileNotFound, FileExists, PathRefused, JobNotFound: a part of it failed for that reason.
+            GridError: the grid could not be asked.
+        """
+        self._require_open()
+        return await self._backend.call(operation, form_fields(operation, fields))
 
     # -- opening and closing
 

@@ -172,12 +172,15 @@ class ServerError(GridError):
     Attributes:
         operation: the operation, such as ``"mkdir"``.
         messages: the server's own words.
+        remedy: what to do, if aiomig knows.
     """
 
-    def __init__(self, operation: str, messages: Sequence[str]) -> None:
+    def __init__(self, operation: str, messages: Sequence[str], *, remedy: str = "") -> None:
         self.operation = operation
         self.messages: tuple[str, ...] = tuple(messages)
-        super().__init__(f"{operation}: {_bounded(self.messages) or 'the server failed without a message'}")
+        self.remedy = remedy
+        words = _bounded(self.messages) or "the server failed without a message"
+        super().__init__(f"{operation}: {words}{remedy and '; '}{remedy}")
 
 
 class ProtocolError(GridError):

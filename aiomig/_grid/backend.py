@@ -19,6 +19,7 @@ from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks, give_way, run_shielded
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
+from .calls import call
 from .credential import warn_of_long_jobs
 from .home import GridHome
 from .poller import Poller
@@ -313,6 +314,10 @@ class GridBackend:
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the jobs of this session that are not known to have ended."""
         return list(self._own)
+
+    async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+        """Run any operation of the server: once, unless it only reads."""
+        return await call(self._operations, operation, fields)
 
 
 def _unconfirmed(job_id: str) -> Unconfirmed:

@@ -19,7 +19,7 @@ from .._core.http import is_lasting
 from .._core.tasks import give_way
 from .config import Retry
 from .forms import form
-from .protocol.answer import csrf_refused, csrf_tokens, read_objects, redirected
+from .protocol.answer import csrf_refused, csrf_tokens, form_token, read_objects, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -34,9 +34,13 @@ _T = TypeVar("_T")
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
 _CRASHED = "A critical internal error occurred"  # sent with HTTP 200 (docs/protocol.md#crashes)
 _CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
+_TOKEN_IN_FORM = frozenset({"crontab"})  # docs/protocol.md#csrf-tokens
 _FILES = "/cert_redirect/"
 _LARGEST_USUAL = 1 << 20
-_LARGEST = {"jobstatus": None, "ls": None, "mrslview": 8 << 20, "mqueue": 4 << 20}
+_LARGEST = dict.fromkeys(("cat", "expand", "find", "freezedb", "grep", "jobstatus", "ls", "showfreeze")) | {
+    "mrslview": 8 << 20,
+    "mqueue": 4 << 20,
+}
 """The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
 
 _MARGIN = 2 << 20
@@ -230,6 +234,8 @@ class OperationClient:
         async with self._token_lock:
             if self._tokens.get(operation) == known and (renew or not self._tokens):
                 self._tokens = await self.retrying(self._fetch_tokens)
+            if operation in _TOKEN_IN_FORM and operation not in self._tokens:
+                self._tokens |= await self.retrying(lambda: self._fetch_token_in_form(operation))
         # An operation without a token needs none, or the server reports it.
         return self._tokens.get(operation, "")
 
@@ -244,6 +250,12 @@ class OperationClient:
                 failures.append(error)
         # The second page exists even if jobs are switched off; an error of both is reported by either.
         raise failures[-1]
+
+    async def _fetch_token_in_form(self, operation: str) -> dict[str, str]:
+        content, media_type = form(())
+        reply = await self._locate(operation, content, {"Content-Type": media_type})
+        token = form_token(await self.parse(operation, reply, keep_noise=True))
+        return {operation: token} if token else {}
 
     # -- plain files
 

@@ -17,6 +17,7 @@ import anyio.lowlevel
 from .._backend import KINDS
 from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
 from .._core.models import CheckReport, Fault, JobState, JobStatus
+from .._core.operations import instead_of
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import HeldInterrupts, SessionTasks, run_shielded
 from .._home.disk import PIECE, open_regular
@@ -428,6 +429,14 @@ class LocalBackend:
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of what waits or runs here."""
         return [record.job_id for record in self._store.records(sorted(self._scheduler.unfinished))]
+
+    async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+        """Raise LocalError: there is no server."""
+        await self._checkpoint()
+        raise LocalError(
+            f"{operation} is an operation of a MiG server, and local mode has none",
+            remedy=instead_of(operation) or "open a session on a grid: aiomig.grid(), or --grid",
+        )
 
 
 MOST_OF_A_RESULT = 256 << 20

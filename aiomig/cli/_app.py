@@ -71,6 +71,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "site": ("_site", "Show what the grid offers to jobs."),
         "docs": ("_site", "Show the documentation of the keywords of job descriptions."),
         "queue": ("_queue", "Send and receive messages between programs and jobs."),
+        "call": ("_call", "Run any operation of the server."),
     },
     "Set-up": {
         "init": ("_init", "Make a miguser.conf for a certificate."),

@@ -50,6 +50,19 @@ def _redb(call: Call) -> None:
     call.add("runtimeenvironments", runtimeenvironments=rows)
 
 
+def _userstats(call: Call) -> None:
+    """Count jobs and files (docs/protocol.md#services)."""
+    wanted = call.all("stats")
+    stats: dict[str, object] = {}
+    if "jobs" in wanted:
+        states = [job.state for job in call.jobs.find(call.client, "*")]
+        stats["jobs"] = {"total": len(states)} | {state.lower(): states.count(state) for state in sorted(set(states))}
+    if "disk" in wanted:
+        files = [path for path in call.home.root.rglob("*") if path.is_file()]
+        stats["disk"] = {"own_files": len(files), "own_megabytes": sum(path.stat().st_size for path in files) / 1e6}
+    call.add("user_stats", **stats)
+
+
 # -- message queues (docs/protocol.md#message-queues)
 
 
@@ -127,6 +140,7 @@ OPERATIONS = (
     Operation("fileman", (FLAGS, Parameter("path", "path")), _fileman, title="File Manager"),
     Operation("docs", (Parameter("show", "pattern"), Parameter("search", "pattern")), _docs, title="Documentation"),
     Operation("redb", (Parameter("operation", "word", default=("list",)),), _redb, title="Runtime Environments"),
+    Operation("userstats", (Parameter("stats", "word", default=("jobs", "disk")),), _userstats),
     Operation(
         "mqueue",
         (
