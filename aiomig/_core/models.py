@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pickle
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from pathlib import PurePath
+from typing import Any, ClassVar, NamedTuple, Self
 
 from .display import html_output, html_rows, html_table, printable, short_repr
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 
 class JobState(StrEnum):
@@ -70,6 +69,33 @@ TRANSITIONS: Mapping[str, Transition] = {
     "freeze": Transition((JobState.QUEUED, JobState.RETRY), JobState.FROZEN),
     "thaw": Transition((JobState.FROZEN,), JobState.QUEUED),
 }
+
+
+def json_value(value: Any) -> Any:
+    """Return a value of aiomig in the types that `json` writes: times as ISO 8601, bytes as text, tuples as lists.
+
+    Raises:
+        TypeError: it, or a part of it, has no form in JSON.
+    """
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return str(value)  # a state is a plain text in JSON
+        case datetime():
+            return value.isoformat()
+        case PurePath():
+            return str(value)
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case Mapping():
+            return {str(name): json_value(part) for name, part in value.items()}
+        case tuple() | list():
+            return [json_value(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: json_value(getattr(value, part.name)) for part in fields(value)}
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
 
 _JOB_ID = re.compile(r"(?!ALL\Z)[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 
@@ -141,6 +167,11 @@ class JobStatus:
     verified: str | None = None
     resource: str | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values, as ``aiomig status --json`` prints them: times in ISO 8601."""
+        values: dict[str, Any] = json_value(self)
+        return values
+
     _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "state", "queued", "executing", "ended", "attempts", "resource")
 
     def _html_row(self) -> tuple[object, ...]:
@@ -190,6 +221,26 @@ class JobResult:
     transfers: tuple[tuple[str, int], ...] = ()
     reported: bool = False
     staging: tuple[str, ...] = ()
+
+    # Output may be any bytes, and JSON holds text only.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values, as ``aiomig wait --json`` prints them.
+
+        Their names are ``job_id``, ``state``, ``exit_code``, ``ok``, ``stdout`` and ``stderr`` (text), ``commands``
+        (each with ``command`` and ``exit_code``) and ``staging``.
+        """
+        return {
+            "job_id": self.status.job_id,
+            "state": str(self.status.state),
+            "exit_code": self.exit_code,
+            "ok": self.ok,
+            "stdout": self.stdout,
+            "stderr": self.stderr,
+            "commands": json_value(self.commands),
+            "staging": list(self.staging),
+        }
 
     def _repr_html_(self) -> str:
         commands = html_table(

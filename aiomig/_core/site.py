@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 _HEADED = re.compile(r"([A-Z][a-z]+): *(.*)")
 

@@ -9,6 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path  # noqa: TC003 - for those who ask for the types of the fields
 from typing import TYPE_CHECKING
 
 from .._core.errors import AuthenticationFailed
@@ -16,7 +17,6 @@ from .miguser import content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cryptography import x509
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from .._core.display import html_rows
 from .._core.errors import MigError
 from .._core.tasks import run_all
+from .job import Job  # noqa: TC001 - for those who ask for the types of the fields
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from .._backend import Backend
     from .._core.models import JobResult, JobStatus, Outcome
-    from .job import Job
 
 
 _LOADED_AT_ONCE = 8

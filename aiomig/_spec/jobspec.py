@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -23,13 +24,13 @@ from .files import InputItem, OutputItem, files_of, folder_faults, input_files, 
 from .mrsl import Description, parse, render
 from .names import Claims
 from .plan import make_plan
+from .values import InputFile, OutputFile, Resources, checked_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Unpack
 
     from .plan import Plan
-    from .values import InputFile, OutputFile, Resources
 
 
 class SpecFields(TypedDict, total=False):
@@ -106,21 +107,21 @@ class JobSpec:
     """
 
     commands: tuple[str, ...]
-    inputs: tuple[InputFile, ...]
-    executables: tuple[InputFile, ...]
-    outputs: tuple[OutputFile, ...]
-    resources: Resources
-    environment: Mapping[str, str]
-    name: str | None
-    runtime_environments: tuple[str, ...]
-    vgrids: tuple[str, ...]
-    retries: int | None
-    notify: tuple[str, ...]
-    verify: tuple[str, ...]
-    mount: tuple[str, ...]
-    project: str | None
-    kind: str | None
-    mrsl: Mapping[str, tuple[str, ...]]
+    inputs: tuple[InputFile, ...] = ()
+    executables: tuple[InputFile, ...] = ()
+    outputs: tuple[OutputFile, ...] = ()
+    resources: Resources = DEFAULT_RESOURCES
+    environment: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    runtime_environments: tuple[str, ...] = ()
+    vgrids: tuple[str, ...] = ()
+    retries: int | None = None
+    notify: tuple[str, ...] = ()
+    verify: tuple[str, ...] = ()
+    mount: tuple[str, ...] = ()
+    project: str | None = None
+    kind: str | None = None
+    mrsl: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __init__(self, commands: str | Iterable[str], **fields: Unpack[SpecFields]) -> None:
         if unexpected := fields.keys() - SpecFields.__annotations__.keys():
@@ -139,6 +140,10 @@ class JobSpec:
         faults += self._raw_faults() if self.mrsl else ()
         if faults:
             raise SpecError(faults)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return checked_schema(source, handler)
 
     @classmethod
     def of(cls, commands: str | Iterable[str] | JobSpec, fields: SpecFields) -> JobSpec:
@@ -163,12 +168,12 @@ class JobSpec:
         }
 
     def __getstate__(self) -> list[Any]:
-        values = (getattr(self, field.name) for field in fields(self))
+        values = (getattr(self, part.name) for part in fields(self))
         return [dict(value) if isinstance(value, MappingProxyType) else value for value in values]
 
     def __setstate__(self, state: list[Any]) -> None:
-        for field, value in zip(fields(self), state, strict=True):
-            object.__setattr__(self, field.name, MappingProxyType(value) if isinstance(value, dict) else value)
+        for part, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, part.name, MappingProxyType(value) if isinstance(value, dict) else value)
 
     @classmethod
     def from_mrsl(cls, text: str) -> JobSpec:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._core.errors import SpecError
-from .._core.models import Fault
+from .._core.models import Fault, json_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,28 @@ class Remote:
         normal = posixpath.normpath(text.lstrip("/"))
         object.__setattr__(self, "path", f"{normal}/" if text.endswith("/") and normal != "." else normal)
         object.__setattr__(self, "name", name)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return checked_schema(source, handler)
+
+
+def checked_schema(source: type[Any], handler: Any) -> Any:
+    """Return pydantic's schema of a dataclass, with values that its own ``__init__`` makes and checks.
+
+    Pydantic sets the fields itself and never calls ``__init__``.
+
+    Args:
+        source: the dataclass.
+        handler: pydantic's function that makes the schema of its fields.
+    """
+    from pydantic_core import core_schema  # pydantic has called this
+
+    def made(value: Any) -> Any:
+        return source(**{field.name: getattr(value, field.name) for field in fields(value)})
+
+    written = core_schema.plain_serializer_function_ser_schema(json_value)
+    return core_schema.no_info_after_validator_function(made, handler(source), serialization=written)
 
 
 class InputFile(NamedTuple):

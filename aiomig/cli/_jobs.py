@@ -11,7 +11,7 @@ from .. import JobError, JobNotFound, JobState
 from ._choosing import jobs_argument, jobs_named, jobs_named_or_unfinished
 from ._command import command
 from ._exit_codes import ExitCode, sentence
-from ._output import ended_at, local_time, result_value, say, short_time, write, write_bytes, write_json, write_table
+from ._output import ended_at, local_time, say, short_time, write, write_bytes, write_json, write_table
 from ._progress import Fetched, fetch_outputs, missing_words
 from ._settings import current
 
@@ -116,7 +116,7 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
         if not result.ok:
             code = ExitCode.NOT_WELL
         if current().json:
-            write_json(result_value(result))
+            write_json(result.as_dict())
         elif not current().quiet:
             code_words = "" if result.exit_code is None else f"  exit code {result.exit_code}"
             write(f"{job.id}  {result.status.state}{code_words}")

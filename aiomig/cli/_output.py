@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -11,11 +10,11 @@ import select
 import sys
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypedDict
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from .. import JobState
 from .._core.display import printable
+from .._core.models import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from .. import JobResult, JobStatus
+    from .. import JobStatus
 
 _STYLES = {
     JobState.FINISHED: "green",
@@ -84,24 +83,12 @@ def write_json(value: object) -> None:
 
 def to_json(value: object) -> str:
     """Return a value as one line of JSON, in which what a terminal would obey is escaped."""
-    text = json.dumps(value, default=_plain, ensure_ascii=False)
+    text = json.dumps(json_value(value), ensure_ascii=False)
     return text if text.isprintable() else re.sub(r"\W", _escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:
     return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
-
-
-def _plain(value: Any) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, PurePath | Path):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _send(stream: TextIO, data: bytes) -> None:
@@ -155,29 +142,6 @@ def read_text() -> str:
         return read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"standard input is not text in UTF-8: {error.reason} at byte {error.start}") from error
-
-
-class ResultValue(TypedDict):
-    """A `JobResult` in JSON."""
-
-    job_id: str
-    state: str
-    exit_code: int | None
-    ok: bool
-    stdout: str
-    stderr: str
-
-
-def result_value(result: JobResult) -> ResultValue:
-    """Return a result as a JSON value."""
-    return {
-        "job_id": result.status.job_id,
-        "state": str(result.status.state),
-        "exit_code": result.exit_code,
-        "ok": result.ok,
-        "stdout": result.stdout,
-        "stderr": result.stderr,
-    }
 
 
 def terminal(*, stderr: bool = False) -> Console | None:

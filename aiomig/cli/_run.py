@@ -11,7 +11,7 @@ from .. import CheckReport, JobSpec, JobState, SpecError
 from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
-from ._output import duration, ended_at, read_text, result_value, say, terminal, write, write_bytes, write_json
+from ._output import duration, ended_at, read_text, say, terminal, write, write_bytes, write_json
 from ._progress import fetch_outputs, missing_words
 from ._settings import current, local_files
 from ._words import fault_words, report_words
@@ -65,7 +65,7 @@ async def run(
     await (_follow(job) if follow else _show_states(mig, job))
     result = await job.result(check=False)
     if settings.json:
-        write_json(result_value(result))
+        write_json(result.as_dict())
     elif not follow:
         write_bytes(result.stdout_bytes)
         write_bytes(result.stderr_bytes, to_stderr=True)

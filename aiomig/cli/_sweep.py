@@ -12,7 +12,7 @@ import click
 from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
-from ._output import duration, result_value, say, terminal, write, write_bytes, write_json
+from ._output import duration, say, terminal, write, write_bytes, write_json
 from ._parameters import Parameter, combined, filled, parse, placeholders, read
 from ._settings import current, local_files
 
@@ -175,7 +175,7 @@ def _named(parameter: Parameter) -> str:
 
 def _tell(job: Job, result: JobResult, *, printed: bool) -> None:
     if current().json:
-        write_json({"parameter": job.parameter, **result_value(result)})
+        write_json({"parameter": job.parameter, **result.as_dict()})
     elif printed:
         write_bytes(result.stdout_bytes)
         write_bytes(result.stderr_bytes, to_stderr=True)

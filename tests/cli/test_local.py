@@ -9,10 +9,12 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
+import aiomig
 from aiomig import Session, Unconfirmed
 from aiomig.cli import ExitCode
 
@@ -167,6 +169,18 @@ def test_looking_at_jobs(local: Cli) -> None:
     assert [line.split()[-1] for line in local("watch", good).lines] == ["FINISHED"]
     assert "all jobs have ended" in local("watch").stderr
     assert (local("wait").code, local("wait").out) == (0, "")
+
+
+def test_as_dict_gives_what_json_prints(local: Cli, tmp_path: Path) -> None:
+    job_id = submitted(local, "-o", "missing", f"{BYTES.decode()}; (exit 3)")
+    printed = local("wait", "--json", job_id).json, local("status", "--json", job_id).json[0]
+
+    async def values() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with aiomig.local(tmp_path / "home") as mig:
+            result = await mig.job(job_id).result(check=False)
+            return result.as_dict(), result.status.as_dict()
+
+    assert printed == anyio.run(values)
 
 
 def test_acting_on_jobs(local: Cli, tmp_path: Path) -> None:
