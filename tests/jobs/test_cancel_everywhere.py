@@ -18,7 +18,7 @@ import sniffio
 
 import aiomig
 from aiomig import JobSpec
-from aiomig.testing import FakeGrid
+from aiomig.testing import FakeGrid, Site
 from tests.cancel_points import cancelled_at, task_cancelled_at, waits_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 POINTS = int(os.environ.get("AIOMIG_CANCEL_POINTS", "3"))
 MOST = 200
 LONGEST = 30
+QUICK = Site(parse_time=0.01)
 
 
 @dataclass
@@ -81,7 +82,7 @@ async def opened(mode: str, folder: Path) -> AsyncIterator[World]:
         async with aiomig.local(folder / "home", slots=2, on_exit="cancel") as mig:
             yield World(mig, folder, folder / "home")
     else:
-        async with FakeGrid() as grid, grid.session(journal=folder / "journal") as mig:
+        async with FakeGrid(site=QUICK) as grid, grid.session(journal=folder / "journal") as mig:
             yield World(mig, folder, grid.home)
 
 
@@ -349,14 +350,14 @@ async def test_a_session_that_is_cancelled_leaves_nothing_open(mode: str, how: s
         return aiomig.local(tmp_path / "home", slots=2, on_exit="cancel") if mode == "local" else grid.session()
 
     async def with_block() -> None:
-        async with FakeGrid() as grid, session_on(grid) as mig:
+        async with FakeGrid(site=QUICK) as grid, session_on(grid) as mig:
             job = await mig.submit("sleep 0.01")
             await mig.submit("sleep 1000", inputs=[(b"1", "a")])
             await job.wait()
             raise ZeroDivisionError
 
     async def opened_and_closed() -> None:
-        async with FakeGrid() as grid:
+        async with FakeGrid(site=QUICK) as grid:
             mig = session_on(grid)
             try:
                 await mig.open()

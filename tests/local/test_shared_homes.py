@@ -86,10 +86,10 @@ async def test_slots_that_all_sessions_of_a_home_share(tmp_path: Path, anyio_bac
 
 async def test_a_locked_database_is_waited_for_and_the_event_loop_goes_on(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with pipes(tmp_path, "news", "gate") as (news, gate):
+    with pipes(tmp_path, "news", "gate", "closed") as (news, gate, closed):
         async with aiomig.local(home, slots=2) as mig, anyio.create_task_group() as tasks:
             running = await mig.submit([news.write("up"), gate.wait, "echo running"])
-            waiting = await mig.submit([news.write("up"), gate.wait])
+            waiting = await mig.submit([news.write("up"), closed.wait])
             await news.line()
             await news.line()
             ended = anyio.Event()

@@ -35,7 +35,9 @@ async def _endings(home: Path) -> dict[str, tuple[aiomig.JobResult, str]]:
 
 
 def _left_behind(home: Path) -> list[str]:
-    return sorted(path.name for path in (home / ".aiomig" / "run").iterdir())
+    """What is still there, except claims: one stays until the shell that it stops has read it and ended."""
+    left = (home / ".aiomig" / "run").iterdir()
+    return sorted(path.name for path in left if path.is_dir() or path.read_text() != "recovered\n")
 
 
 def _logged(logs: Path) -> dict[str, str]:
