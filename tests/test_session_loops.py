@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +102,7 @@ async def test_nothing_works_in_another_event_loop_and_the_session_is_unharmed(
                 except Exception as error:  # noqa: BLE001
                     outcomes[name] = error
 
-        thread = threading.Thread(target=lambda: anyio.run(run, backend=other))
-        thread.start()
-        while thread.is_alive():  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await anyio.to_thread.run_sync(lambda: anyio.run(run, backend=other))
         assert outcomes == dict.fromkeys(attempts, True)
         assert (await (await mig.submit("echo unharmed"))).stdout == "unharmed\n"
         await job.wait()

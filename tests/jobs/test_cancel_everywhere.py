@@ -66,13 +66,13 @@ class World:
             return {name for name in os.listdir(self.home / "aiomig_jobs") if name != "shared"}
         return set()
 
-    def processes(self) -> list[str]:
+    def processes(self) -> list[int]:
         """The processes that work in the home."""
-        working = []
+        working: list[int] = []
         for link in Path("/proc").glob("[0-9]*/cwd"):
             with suppress(OSError):
                 if str(link.readlink()).startswith(str(self.home)):
-                    working.append(link.parent.name)
+                    working.append(int(link.parent.name))
         return working
 
 
@@ -293,19 +293,29 @@ async def settle(world: World) -> None:
     with anyio.fail_after(LONGEST):
         jobs = await world.mig.submit_many(["true", "true"])
         await world.mig.wait(jobs)
-        while world.processes():  # noqa: ASYNC110
-            await anyio.sleep(0.005)
+        await ended(world.processes())
+
+
+async def ended(processes: list[int]) -> None:
+    """Wait until processes have ended."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(process)
+            try:
+                await anyio.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 async def descriptors(at_most: int | None = None) -> int:
     """How many descriptors are open, once there are no more than before."""
-    with anyio.move_on_after(5):
+    with anyio.move_on_after(LONGEST):
         while True:
             gc.collect()
             count = len(os.listdir("/proc/self/fd"))
             if at_most is None or count <= at_most:
-                return count
-            await anyio.sleep(0.01)
+                break
+            await anyio.wait_all_tasks_blocked()
     return count
 
 
@@ -371,8 +381,7 @@ async def test_a_session_that_is_cancelled_leaves_nothing_open(mode: str, how: s
         for number in points(waits, max(8, POINTS)):
             with anyio.fail_after(LONGEST):
                 await cancel_at(number, how, run)
-                while world.processes():  # noqa: ASYNC110
-                    await anyio.sleep(0.005)
+                await ended(world.processes())
         assert await descriptors(before) <= before
         if mode == "local":
             async with aiomig.local(tmp_path / "home") as mig:
