@@ -3,20 +3,21 @@
 The public names, in groups:
 
 - **Sessions**: `connect`, `grid` and `local` make a `Session`; `current_session` returns the innermost open one.
-  `Config` says where a grid is and who the user is, `Credential` describes the user's certificate. `Polling` says how
-  often a grid is asked, `Retry` how often a failed request is repeated, `RequestLimits` how much a request carries.
+  `SessionPool` holds one for each user of a service. `Config` says where a grid is and who the user is, `Credential`
+  describes the user's certificate. `Polling` says how often a grid is asked, `Retry` how often a failed request is
+  repeated, `RequestLimits` how much a request carries.
 - **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` make jobs, each a `Job`. `JobSpec` describes a job
   with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep`, with
   `SweepOptions` and `SweepCounts`, and `Scope` hold many jobs, `CheckReport` and `Fault` say what is wrong with a
   description, `Unconfirmed` is a submit that was cut off.
 - **Waiting**: `watch`, `wait`, `as_completed` and `statuses`, and their results `Watch`, `Waited` and `Completed`.
   `JobStatus`, `JobState` and `Attempt` say what happens to a job; `JobResult` and `CommandResult` say how it ended.
-  `Tail` follows what a job writes. `cancel` gives an `Outcome` for each job.
+  `Tail` follows what a job writes, `Events` the changes of all jobs. `cancel` gives an `Outcome` for each job.
 - **Files**: `Files` is the user's MiG home, with `FileInfo` and `WordCount`. `Queue` is a message queue. `Site` and
   `Keyword` describe what a grid offers.
 - **Errors**: all are a `MigError`.
 
-  - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`.
+  - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`. A slow reader: `EventsLost`.
   - This machine: `LocalError`. A grid, all `GridError`: `ConnectionFailed`, `AuthenticationFailed`, `ServerError`,
     `ProtocolError`, `SubmitUnknown`.
   - Submitting: `SubmitRejected`, `SubmitErrors`. Files: `FileNotFound`, `FileExists`.
@@ -66,6 +67,7 @@ from ._core.errors import (
     CommandFailed,
     ConfigError,
     ConnectionFailed,
+    EventsLost,
     FileExists,
     FileNotFound,
     GridError,
@@ -104,6 +106,7 @@ from ._grid.poller import Polling
 from ._home.files import FileInfo, Files, WordCount
 from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited
+from ._jobs.events import Events
 from ._jobs.job import Job
 from ._jobs.scope import Scope
 from ._jobs.submit import SubmitErrors
@@ -112,6 +115,7 @@ from ._jobs.sweep_input import SweepOptions
 from ._jobs.sweep_rows import SweepCounts
 from ._jobs.tail import Tail
 from ._jobs.watch import Watch
+from ._pool import SessionPool
 from ._session import Session, current_session
 from ._spec.jobspec import JobSpec
 from ._spec.values import InputFile, OutputFile, Remote, Resources
@@ -132,6 +136,8 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "Credential",
+    "Events",
+    "EventsLost",
     "Fault",
     "FileExists",
     "FileInfo",
@@ -167,6 +173,7 @@ __all__ = [
     "Scope",
     "ServerError",
     "Session",
+    "SessionPool",
     "Site",
     "SpecError",
     "SubmitErrors",

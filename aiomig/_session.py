@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -16,6 +17,7 @@ from ._core.validation import is_count, is_text
 from ._home.files import Files
 from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited, as_jobs, cancel_all, results_of, statuses_of, wait_for
+from ._jobs.events import Events
 from ._jobs.job import Job
 from ._jobs.scope import Scope
 from ._jobs.submit import JobSubmitter, SubmitErrors
@@ -26,7 +28,7 @@ from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable, Iterator
     from types import TracebackType
 
     from ._backend import Backend
@@ -58,6 +60,23 @@ def _sessions_of_loop() -> tuple[Session, ...]:
         return _background_sessions.get()
     except RuntimeError:  # there is no event loop
         return ()
+
+
+@contextmanager
+def entered(session: Session) -> Iterator[None]:
+    """Make a session the current one in a block; it is opened and closed elsewhere."""
+    _open_sessions.set((*_open_sessions.get(), session))
+    try:
+        yield
+    finally:
+        _leave(session)
+
+
+def _leave(session: Session) -> None:
+    sessions = list(_open_sessions.get())
+    if session in sessions:
+        del sessions[len(sessions) - 1 - sessions[::-1].index(session)]
+        _open_sessions.set(tuple(sessions))
 
 
 class Session:
@@ -115,6 +134,11 @@ class Session:
     def is_open(self) -> bool:
         """Whether jobs can be submitted now."""
         return self._state == "open"
+
+    @property
+    def has_own_jobs(self) -> bool:
+        """Whether jobs that this session submitted are not known to have ended."""
+        return self.is_open and any(self._backend.own_jobs())
 
     @property
     def files(self) -> Files:
@@ -194,7 +218,7 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _open_sessions.set(tuple(session for session in _open_sessions.get() if session is not self))
+        _leave(self)
         try:
             await self._backend.close(error)
         finally:
@@ -459,6 +483,33 @@ class Session:
     def watch(self, jobs: Job | str | Iterable[Job | str]) -> Watch:
         """Iterate over the statuses of jobs (or ids) as they change; see `aiomig.watch`."""
         return Watch(self._backend, [job.id for job in self._jobs(jobs)])
+
+    def events(self, *, buffer: int = 10_000) -> Events:
+        """Iterate over the changes of all jobs of the session, own and others', from now on.
+
+        A job that is made now is a change. Any number of readers cost the grid as much as one: while there are any,
+        one task lists the jobs, and the jobs that have not ended are polled. A job of another program is reported when
+        the list shows it, after `Polling.ceiling` seconds at most.
+
+        Example::
+
+            async for status in session.events():
+                print(status.job_id, status.state)
+
+        Args:
+            buffer: how many changes are kept for a slow reader. If there are more, the reader gets `EventsLost`.
+
+        Returns:
+            An async iterator of `JobStatus`; it can be left at any time.
+
+        Raises:
+            SpecError: the buffer is not a count.
+            NoSession: the session is not open.
+        """
+        self._require_open()
+        if not is_count(buffer):
+            raise SpecError([Fault("buffer", buffer, "not a positive whole number", "give a count")])
+        return Events(self._backend, buffer)
 
     async def wait(self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:
         """Wait for the end of jobs (or ids); see `aiomig.wait`."""

@@ -35,6 +35,7 @@ ERRORS: list[aiomig.MigError] = [
     aiomig.ConfigError("wrong", path="miguser.conf", line=3, field="migserver"),
     aiomig.SpecError([aiomig.Fault("name", "a b", "bad", "use a-b"), aiomig.Fault("CPUTIME", "x", "no", "1", 3)]),
     aiomig.NoSession("none"),
+    aiomig.EventsLost(3),
     aiomig.LocalError("full", path="/home", remedy="make room"),
     aiomig.GridError("said"),
     aiomig.ConnectionFailed("said"),

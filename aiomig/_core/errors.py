@@ -6,6 +6,7 @@
     ├── ConfigError                     no or bad configuration
     ├── SpecError (ValueError)          a job description that cannot be sent
     ├── NoSession (RuntimeError)        no session is open here
+    ├── EventsLost                      a reader of `Session.events` was too slow
     ├── LocalError                      local mode cannot work on this machine or home
     ├── GridError                       something between aiomig and the grid
     │   ├── ConnectionFailed            unreachable, timed out, TLS
@@ -113,6 +114,21 @@ class SpecError(MigError, ValueError):
 
 class NoSession(MigError, RuntimeError):
     """No session is open here, or it belongs to another event loop."""
+
+
+class EventsLost(MigError):
+    """A reader of `Session.events` was too slow, and changes were dropped. The present statuses show what is missing.
+
+    Attributes:
+        count: how many changes were dropped.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} changes of jobs were dropped, because the reader was too slow;"
+            " look at the present statuses, or give a larger buffer"
+        )
+        self.count = count
 
 
 class LocalError(MigError):

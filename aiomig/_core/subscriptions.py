@@ -1,12 +1,13 @@
 """Publish/subscribe for job statuses.
 
 A backend publishes each change of a job; every `Subscription` to that job yields it once, in order. A slow subscriber
-gets the latest status of a job, not a backlog.
+gets the latest status of a job, not a backlog. A `Reader` gets the changes of all jobs, each once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 import anyio
@@ -119,8 +120,22 @@ class Subscription:
             self.discard(job_id)
 
 
+class Reader(Protocol):
+    """Takes the changes of all jobs. Its methods return at once."""
+
+    def offer(self, status: JobStatus) -> None:
+        """Take a change."""
+
+    def fail(self, error: BaseException) -> None:
+        """Take an error that concerns all jobs."""
+
+
+_REMEMBERED = 10_000
+"""How many ended jobs are known to the readers, so that none of them is reported twice."""
+
+
 class Subscriptions:
-    """The subscriptions of a session, by job. They are held weakly: one that is dropped is gone.
+    """The subscriptions of a session, by job, and its readers. They are held weakly: one that is dropped is gone.
 
     Args:
         on_subscribe: called with the ids of jobs that gain a subscriber, so that a backend can begin to follow them.
@@ -128,10 +143,14 @@ class Subscriptions:
 
     def __init__(self, on_subscribe: Callable[[Collection[str]], None] = lambda _: None) -> None:
         self._subscribers: dict[str, WeakSet[Subscription]] = {}
+        self._readers: WeakSet[Reader] = WeakSet()
+        self._latest: dict[str, JobStatus] = {}  # what the readers know
+        self._ended: deque[str] = deque()
         self.on_subscribe = on_subscribe
 
     def __contains__(self, job_id: str) -> bool:
-        return bool(self._subscribers.get(job_id))
+        """Whether someone wants to know the changes of a job."""
+        return bool(self._subscribers.get(job_id) or self._readers)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the ids of the jobs with a subscriber."""
@@ -176,6 +195,47 @@ class Subscriptions:
         """Offer a status to every subscriber of its job."""
         for subscription in self._of(status.job_id):
             subscription.offer(status)
+        if self._readers:
+            self._inform_readers(status)
+
+    # -- readers of all changes
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether someone reads the changes of all jobs."""
+        return bool(self._readers)
+
+    def add_reader(self, reader: Reader) -> None:
+        """Give a reader all changes from now on, as long as the caller keeps it."""
+        self._readers.add(reader)
+
+    def discard_reader(self, reader: Reader) -> None:
+        """Give a reader no more changes. Harmless if repeated."""
+        self._readers.discard(reader)
+
+    def begin_reading(self, statuses: Iterable[JobStatus]) -> None:
+        """Set what the readers know: the statuses of the unfinished jobs. They are no changes."""
+        self._latest = {status.job_id: status for status in statuses}
+        self._ended.clear()
+
+    def _inform_readers(self, status: JobStatus) -> None:
+        before = self._latest.get(status.job_id)
+        if before is not None and (before == status or before.state.is_final):
+            return
+        self._latest[status.job_id] = status
+        if status.state.is_final:
+            self._ended.append(status.job_id)
+            if len(self._ended) > _REMEMBERED:
+                self._latest.pop(self._ended.popleft(), None)
+        for reader in list(self._readers):
+            reader.offer(status)
+
+    def fail_readers(self, error: BaseException) -> None:
+        """Make every reader raise an error."""
+        for reader in list(self._readers):
+            reader.fail(error)
+
+    # -- errors
 
     def refuse(self, job_id: str, error: BaseException) -> None:
         """Make the subscribers of one job raise an error, and end their subscriptions to it."""
@@ -184,6 +244,7 @@ class Subscriptions:
             subscription.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Make every subscriber raise an error."""
+        """Make every subscriber and every reader raise an error."""
+        self.fail_readers(error)
         for subscription in {subscription for job_id in self for subscription in self._of(job_id)}:
             subscription.fail(error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import TypeGuard
 
 from .errors import ConfigError
 
@@ -11,6 +13,11 @@ from .errors import ConfigError
 def is_count(value: object) -> bool:
     """Return whether a value is a whole number of at least 1. ``True`` is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number. ``True`` is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_text(value: object) -> bool:

@@ -22,6 +22,7 @@ from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .calls import call
 from .credential import warn_of_long_jobs
 from .home import GridHome
+from .lister import JobLister
 from .poller import Poller
 from .protocol import jobs
 from .protocol.answer import missing_jobs
@@ -87,6 +88,7 @@ class GridBackend:
         self._submitter = Submitter(operations, marked, self._cancel, journal, limits)
         self._results = ResultReader(self.home, operations, limits)
         self._poller: Poller
+        self._lister: JobLister
         self._log = JobLog("grid")
         self._changed = jobs.ChangedStatuses()
         self._own: dict[str, Unconfirmed] = {}  # the unfinished jobs of this session
@@ -106,6 +108,9 @@ class GridBackend:
             own, forget = self._own.__contains__, self._changed.forget
             self._poller = Poller(self.subscriptions, self._ask, self._polling, own, forget)
             self.subscriptions.on_subscribe = self._poller.wake
+            self._lister = JobLister(
+                self.subscriptions, self._poller, lambda: self.find("*", None), self._polling, self.tasks
+            )
             self._journal.open()
             await self.tasks.open()
         except BaseException:
@@ -169,6 +174,8 @@ class GridBackend:
             if isinstance(job_id, str):
                 self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
                 self._log.submitted([job_id])
+                if self.subscriptions.has_readers:
+                    self._poller.wake([job_id])
 
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
         """Return the ids of the jobs that carry the marker of a submit."""
@@ -245,6 +252,13 @@ class GridBackend:
         if not self._is_open:
             raise NoSession("this session is closed; use its jobs inside its block, or open another")
         return self._poller.present(job_ids)
+
+    async def follow_all(self) -> None:
+        """List the jobs from time to time, and let the poller follow them."""
+        await anyio.lowlevel.checkpoint()
+        if not self._is_open:
+            raise NoSession("this session is closed; open another")
+        await self._lister.follow()
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """Act by ``jobaction``. Repeat it if the response is lost; jobs that it changed by then count as changed."""

@@ -15,7 +15,7 @@ import anyio
 from .._core.errors import JobNotFound, ProtocolError, ServerError, SpecError
 from .._core.models import Fault
 from .._core.tasks import give_way
-from .._core.validation import is_count
+from .._core.validation import is_count, is_number
 
 if TYPE_CHECKING:
     from .._core.models import JobStatus
@@ -86,7 +86,7 @@ class Polling:
         ]
         for name in ("floor", "ceiling", "share", "jitter", "gather"):
             value, may_be_zero = getattr(self, name), name in ("jitter", "gather")
-            if not _is_number(value) or value < 0 or (value == 0 and not may_be_zero):
+            if not is_number(value) or value < 0 or (value == 0 and not may_be_zero):
                 least = "of at least 0" if may_be_zero else "above 0"
                 faults.append(Fault(name, value, f"not a number {least}", f"give a number {least}"))
         if not faults and self.floor > self.ceiling:
@@ -100,9 +100,9 @@ class Polling:
         """Return the pause, without jitter, for a job to which nothing has happened for ``quiet`` seconds."""
         return min(max(self.floor, self.share * quiet), self.ceiling)
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    def pause_after(self, took: float, quiet: float) -> float:
+        """Return the pause after a request that took so many seconds, if nothing new came for ``quiet`` seconds."""
+        return max(self.pause(quiet), min(_SLOW * took, max(self.ceiling, took)))
 
 
 @dataclass(slots=True)
@@ -244,9 +244,8 @@ class Poller:
 
     async def _request(self, job_ids: Sequence[str]) -> float:
         """Ask for some jobs. Return how many seconds the response took."""
-        await self._keep_to_the_cap()
+        await self.admit()
         began = anyio.current_time()
-        self._sent.append(began)
         statuses, missing = await self._ask(job_ids)
         took = anyio.current_time() - began
         await give_way(self._note_all(statuses))
@@ -258,13 +257,14 @@ class Poller:
                 self._subscriptions.refuse(job_id, JobNotFound(job_id))
         return took
 
-    async def _keep_to_the_cap(self) -> None:
-        """Wait if the requests of a minute are used up."""
+    async def admit(self) -> None:
+        """Wait if the requests of a minute are used up; count one more."""
         while len(self._sent) >= self._polling.requests_a_minute:
             left = self._sent[0] + _MINUTE - anyio.current_time()
             if left > 0:
                 await anyio.sleep(left)
             self._sent.popleft()
+        self._sent.append(anyio.current_time())
 
     def _plan(self, job_ids: Iterable[str], requests: int, took: float) -> Generator[None, None, None]:
         """Set when the jobs of a round are asked for again. Yields after each."""

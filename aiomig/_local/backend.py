@@ -356,6 +356,11 @@ class LocalBackend:
                 raise JobNotFound(job_id, f"no such job in {self.settings.home}")
         return statuses
 
+    async def follow_all(self) -> None:
+        """Compare the records from now on with what they were at the last look."""
+        await self._checkpoint()
+        await self._unlocked(self._takeover.follow_all)
+
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """Cancel, freeze or thaw, as a MiG server does, at once."""
         await self._checkpoint()

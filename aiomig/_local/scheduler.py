@@ -175,6 +175,8 @@ class Scheduler:
         for number, plan, count in zip(ids, plans, cores, strict=True):
             self.enqueue(number, plan, count)
         self._oldest = self._oldest or now
+        if self._subscriptions.has_readers:
+            self.publish(self._store.records(list(ids)))
         self.advance(start_now=True)
         return list(ids.values())
 

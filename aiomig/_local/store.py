@@ -11,7 +11,7 @@ import os
 import sqlite3
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import anyio
 
@@ -81,6 +81,18 @@ async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
             if anyio.current_time() > deadline:
                 raise
         await anyio.sleep(_BUSY_SECONDS)
+
+
+class Progress(NamedTuple):
+    """How far the jobs of a home are.
+
+    Attributes:
+        unfinished: the state, the attempt and the time in the queue of each unfinished job, by its number.
+        newest: the number of the newest job.
+    """
+
+    unfinished: dict[int, list[Any]]
+    newest: int
 
 
 class _Transaction:
@@ -395,6 +407,16 @@ class Store:
         return row[0] if row else None
 
     # -- looking things up
+
+    def progress(self) -> Progress:
+        """Return how far all jobs are, in few words."""
+        rows = self._run(f"SELECT number, state, attempt, queued FROM jobs WHERE {_UNFINISHED}").fetchall()
+        newest = self._run("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0]
+        return Progress({number: state for number, *state in rows}, newest)
+
+    def numbers_after(self, number: int) -> list[int]:
+        """Return the jobs that were made after one."""
+        return [row[0] for row in self._run("SELECT number FROM jobs WHERE number > ?", (number,)).fetchall()]
 
     def find(self, job_id: str) -> Record | None:
         """Return the record of a job, by its whole id."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .records import Record
     from .runner import AttemptRunner
     from .scheduler import Scheduler
-    from .store import Store
+    from .store import Progress, Store
 
 logger = logging.getLogger("aiomig.local")
 
@@ -73,6 +73,7 @@ class Takeover:
         self._runner = runner
         self._interval = interval
         self._scope = anyio.CancelScope(shield=True)
+        self._progress: Progress | None = None
 
     def open(self) -> None:
         """Take over what sessions left that have ended, and begin to follow the others."""
@@ -159,18 +160,42 @@ class Takeover:
         self._scheduler.expire()
         if self._scheduler.must_advance_again:
             self._scheduler.advance()
-        if not self._store.changed_elsewhere():
+        changed_elsewhere = self._store.changed_elsewhere()
+        if not self._subscriptions.has_readers:
+            self._progress = None
+        changed = self._changes() if census or changed_elsewhere else set()
+        if not changed_elsewhere:
+            self._scheduler.publish(self._store.records(sorted(changed)))
             return
         signaled = self._store.signaled()
         for record in self._store.records(signaled):
             self._scheduler.enqueue_record(record)
-        watched = {number for job_id in self._subscriptions if (number := number_of(job_id)) is not None}
-        records = self._store.records(sorted(watched | set(self._runner.runs)))
+        if self._progress is None:
+            changed = {number for job_id in self._subscriptions if (number := number_of(job_id)) is not None}
+            changed.update(self._runner.runs)
+        records = self._store.records(sorted(changed | set(self._runner.runs)))
         for record in records:
             if record.number in self._runner.runs and record.state is JobState.CANCELED:
                 self._runner.runs[record.number].stop("kill")
-        self._scheduler.publish(records)
+        self._scheduler.publish(record for record in records if record.number in changed)
         self._scheduler.advance()
+
+    def follow_all(self) -> None:
+        """Compare the records with the present ones from now on, and publish what differs."""
+        if self._progress is None:
+            self._progress = self._store.progress()
+            self._subscriptions.begin_reading(())
+
+    def _changes(self) -> set[int]:
+        """Return the jobs whose records are not as at the last look, whoever changed them, if someone reads that."""
+        before = self._progress
+        if before is None:
+            return set()
+        self._progress = self._store.progress()
+        present = self._progress.unfinished
+        changed = {number for number, state in before.unfinished.items() if present.get(number) != state}
+        changed.update(number for number in present if number not in before.unfinished)
+        return changed.union(self._store.numbers_after(before.newest))
 
     def _adopt_if_any(self) -> None:
         try:
