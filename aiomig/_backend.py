@@ -100,6 +100,9 @@ class Backend(Protocol):
     async def results(self, status: JobStatus) -> Mapping[str, bytes]:
         """Return the result files that a job that has ended has left, by suffix: see `KINDS`."""
 
+    def note_exit_code(self, job_id: str, exit_code: int) -> None:
+        """Take note of the exit code that the result files of a job hold."""
+
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """Return what a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""
 

@@ -97,6 +97,12 @@ def explain_signal(number: int) -> str:
 # -- notebooks
 
 
+class HtmlFailure(str):
+    """A cell that is drawn as a failure."""
+
+    __slots__ = ()
+
+
 class HtmlRow(Protocol):
     """A value that is one row of a table in a notebook."""
 
@@ -121,10 +127,13 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         rows: the cells: text, numbers, times, or ``None`` for an empty cell.
     """
     top = "".join(f'<th style="{_CELL}">{html_text(name)}</th>' for name in head)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{html_text(cell)}</td>' for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(value: object) -> str:
+    color = "; color: #c53030; font-weight: bold" if isinstance(value, HtmlFailure) else ""
+    return f'<td style="{_CELL}{color}">{html_text(value)}</td>'
 
 
 def html_output(name: str, text: str) -> str:

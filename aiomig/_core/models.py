@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple, Self
 
-from .display import html_output, html_rows, html_table, printable, short_repr
+from .display import HtmlFailure, html_output, html_rows, html_table, printable, short_repr
 
 
 class JobState(StrEnum):
@@ -151,6 +151,11 @@ class JobStatus:
         schedule_hint: what the scheduler says about it, or ``None``.
         verified: the outcome of VERIFYFILES: ``"NO"`` without such files, ``"SUCCESS - …"`` or ``"FAILURE - …"``.
         resource: the execution unit that has it or had it.
+        name: the name that it was given, or ``None``. On a grid it is known for jobs that were submitted from this
+            account of this machine, or whose description this session has read.
+        exit_code: the first exit code that is not 0, else 0; ``None`` if it is not known without asking for each job.
+            Local mode knows it after the end, a grid once the result was read.
+        labels: the labels that it was given; known if the name is.
     """
 
     job_id: str
@@ -166,18 +171,25 @@ class JobStatus:
     schedule_hint: str | None = None
     verified: str | None = None
     resource: str | None = None
+    name: str | None = None
+    exit_code: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, as ``aiomig status --json`` prints them: times in ISO 8601."""
         values: dict[str, Any] = json_value(self)
         return values
 
-    _HTML_HEAD: ClassVar[tuple[str, ...]] = ("job", "state", "queued", "executing", "ended", "attempts", "resource")
+    _HTML_HEAD: ClassVar[tuple[str, ...]] = (
+        *("job", "name", "state", "exit code", "queued", "executing", "ended", "attempts", "resource"),
+    )
 
     def _html_row(self) -> tuple[object, ...]:
         ended = self.finished_at or self.canceled_at or (self.failed_at if self.state is JobState.FAILED else None)
-        attempts = len(self.attempts) or None
-        return self.job_id, self.state, self.queued_at, self.executing_at, ended, attempts, self.resource
+        times = self.queued_at, self.executing_at, ended
+        state = HtmlFailure(self.state) if self.state in (JobState.FAILED, JobState.EXPIRED) else self.state
+        code = HtmlFailure(self.exit_code) if self.exit_code else self.exit_code
+        return self.job_id, self.name, state, code, *times, len(self.attempts) or None, self.resource
 
     def _repr_html_(self) -> str:
         return html_rows([self])
@@ -195,6 +207,13 @@ class CommandResult:
 
     command: str
     exit_code: int | None
+
+
+def first_failure(commands: Iterable[CommandResult], *, reported: bool) -> int | None:
+    """Return the first exit code that is not 0, else 0; ``None`` if no exit codes were reported."""
+    # A shell that ended itself with `exit 0` reports no code for that line. With another code MiG would have
+    # called the attempt failed. So a report without a failure is a good end.
+    return next((command.exit_code for command in commands if command.exit_code), 0 if reported else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +271,7 @@ class JobResult:
     @property
     def exit_code(self) -> int | None:
         """The first exit code that is not 0, else 0; ``None`` when unknown."""
-        # A shell that ended itself with `exit 0` reports no code for that line. With another code MiG would have
-        # called the attempt failed. So a report without a failure is a good end.
-        codes = (command.exit_code for command in self.commands)
-        return next((code for code in codes if code), 0 if self.reported else None)
+        return first_failure(self.commands, reported=self.reported)
 
     @property
     def ok(self) -> bool:

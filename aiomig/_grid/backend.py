@@ -27,6 +27,7 @@ from .poller import Poller
 from .protocol import jobs
 from .protocol.answer import missing_jobs
 from .queues import GridQueues
+from .records import JobRecords
 from .results import ResultReader
 from .site import describe, feasibility, review
 from .submit import NO_JOB, MarkedJobs, Submitter
@@ -89,6 +90,7 @@ class GridBackend:
         self._results = ResultReader(self.home, operations, limits)
         self._poller: Poller
         self._lister: JobLister
+        self._records = JobRecords()
         self._log = JobLog("grid")
         self._changed = jobs.ChangedStatuses()
         self._own: dict[str, Unconfirmed] = {}  # the unfinished jobs of this session
@@ -112,9 +114,11 @@ class GridBackend:
                 self.subscriptions, self._poller, lambda: self.find("*", None), self._polling, self.tasks
             )
             self._journal.open()
+            self._records.open(self._journal.folder)
             await self.tasks.open()
         except BaseException:
             self._journal.close()
+            self._records.close()
             await run_shielded(self._client.close)
             raise
         self._is_open = True
@@ -137,6 +141,7 @@ class GridBackend:
             await self.tasks.close()
         finally:
             self._journal.close()
+            self._records.close()
             await run_shielded(self._client.close)
 
     # -- submitting
@@ -170,6 +175,8 @@ class GridBackend:
         return outcomes
 
     def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
+        made = [(job_id, plan) for plan, job_id in zip(plans, outcomes, strict=True) if isinstance(job_id, str)]
+        self._records.note_descriptions((job_id, plan.name, {}) for job_id, plan in made)
         for plan, job_id in zip(plans, outcomes, strict=True):
             if isinstance(job_id, str):
                 self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
@@ -212,7 +219,8 @@ class GridBackend:
             answer = await self._operations.query("jobstatus", fields)
             statuses |= await give_way(jobs.read_statuses(answer, frozenset(some)))
         self._log.learned(statuses.values())
-        return {job_id: statuses[job_id] for job_id in job_ids if job_id in statuses}
+        known = [statuses[job_id] for job_id in job_ids if job_id in statuses]
+        return {status.job_id: status for status in await give_way(self._records.completed(known))}
 
     def _chunks(self, job_ids: Sequence[str]) -> Iterator[list[str]]:
         """Yield the ids that a server can have, as many as a request may carry."""
@@ -244,14 +252,16 @@ class GridBackend:
                 if status.state.is_final:
                     self._own.pop(status.job_id, None)
                     self._results.forget([status.job_id])
+                status = self._records.complete(status)
             yield status
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """Return what the poller knows."""
+        """Return what the poller knows, and what is recorded."""
         await anyio.lowlevel.checkpoint()
         if not self._is_open:
             raise NoSession("this session is closed; use its jobs inside its block, or open another")
-        return self._poller.present(job_ids)
+        present = self._poller.present(job_ids).values()
+        return {status.job_id: status for status in await give_way(self._records.completed(present))}
 
     async def follow_all(self) -> None:
         """List the jobs from time to time, and let the poller follow them."""
@@ -296,7 +306,8 @@ class GridBackend:
             return []
         fields = [("flags", "v"), ("job_id", pattern)]
         statuses = await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields)))
-        return (await give_way(_newest_first(list(statuses.values()))))[:newest]
+        newest_first = await give_way(_newest_first(list(statuses.values())))
+        return await give_way(self._records.completed(newest_first[:newest]))
 
     async def plan_of(self, job_id: str) -> Plan:
         """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
@@ -313,6 +324,11 @@ class GridBackend:
     async def results(self, status: JobStatus) -> dict[str, bytes]:
         """Return the result files of a job that has ended."""
         return await self._results.results(status)
+
+    def note_exit_code(self, job_id: str, exit_code: int) -> None:
+        """Record the exit code."""
+        if self._is_open:
+            self._records.note_exit_code(job_id, exit_code)
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """Return what a job has written. While the job runs, the server is asked for it once a minute."""

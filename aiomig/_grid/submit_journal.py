@@ -87,6 +87,11 @@ class SubmitJournal:
         self._markers: dict[str, str] = {}  # by the ids of the jobs that are known
         self._in_flight: set[str] = set()
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder for the records of this grid and user, once it is open; ``None`` if nothing is kept."""
+        return self._folder
+
     # -- the file
 
     def open(self) -> None:

@@ -176,6 +176,8 @@ class Job:
             logger.warning("job %s: %s", self.id, words, extra={"event_name": "job_staging", "job_id": self.id})
         if outcome.reported or status.state is not JobState.FINISHED:  # else its files may still arrive
             self._result = outcome
+        if outcome.exit_code is not None:
+            self.backend.note_exit_code(self.id, outcome.exit_code)
         return outcome
 
     # -- acting on it

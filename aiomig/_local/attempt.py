@@ -63,6 +63,7 @@ class End:
         detail: what local mode knows beyond that.
         begun: False if the attempt never began, and does not count.
         at: when it ended, in seconds since 1970, if no session was open then; else ``None``, for now.
+        exit_code: the first exit code of a command that is not 0, else 0; ``None`` if none was reported.
     """
 
     verified: str | None = None
@@ -70,6 +71,7 @@ class End:
     detail: str = ""
     begun: bool = True
     at: float | None = None
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

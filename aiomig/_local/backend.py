@@ -420,6 +420,9 @@ class LocalBackend:
                 contents[kind] = content
         return contents
 
+    def note_exit_code(self, job_id: str, exit_code: int) -> None:
+        """Do nothing: the records have it."""
+
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """Return ``stdout`` or ``stderr`` from an offset on: of the attempt under way, or of the last one."""
         record = await self._record(job_id)

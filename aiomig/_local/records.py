@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 SERVER = "local.0"
 RESOURCE = "localhost_exe"
 
-COLUMNS = "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified"
+COLUMNS = (
+    "number, state, owner, plan, received, queued, executing, ended, attempt, local_name, attempts, verified, exit_code"
+)
 
 _JOB_ID = re.compile(r"([1-9]\d{0,17})_\d+_\d+_\d+__\d+_\d+_\d+_" + re.escape(SERVER), re.ASCII)
+_NAME = re.compile(r'"JOBNAME":\["([^"\\]*)"\]')
 _LOCAL_NAME = re.compile(r"\d{6}-\d{6}\.\d+", re.ASCII)
 _STATES = {state.value: state for state in JobState}
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
@@ -66,6 +69,7 @@ class Record:
     local_name: str | None
     attempts_text: str | None
     verified: str | None
+    exit_code: int | None
 
     @property
     def state(self) -> JobState:
@@ -94,6 +98,12 @@ class Record:
         except _MALFORMED as error:
             raise DamagedRecord(f"job {self.job_id}", f"its plan cannot be read ({error!r})") from error
 
+    @property
+    def _name(self) -> str | None:
+        # The plan need not be decoded: inside a JSON text the quotes would be escaped.
+        match = _NAME.search(self.plan_text)
+        return match[1] if match else None
+
     def attempts(self) -> tuple[Attempt, ...]:
         """Decode the failed attempts so far."""
         try:
@@ -121,6 +131,8 @@ class Record:
                 attempts=self.attempts(),
                 verified=self.verified,
                 resource=RESOURCE if self.executing is not None else None,
+                name=self._name,
+                exit_code=self.exit_code,
             )
         except _MALFORMED as error:
             raise DamagedRecord(f"job {self.job_id}", error) from error

@@ -8,12 +8,15 @@ which tells everyone who waits.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 
 from .._core.errors import LocalError
+from .._core.models import first_failure
+from .._core.status_file import LONGEST_STATUS, parse_status_file
+from .._home.disk import open_regular
 from .._shell.process import end_escaped
 from .attempt import End
 
@@ -192,7 +195,9 @@ class AttemptRunner:
         self.reports.free_slots(run)
         self.ended.append(attempt.mark)
         if end is not None:
-            if end.verified is None and end.begun:
+            if end.verified is not None:
+                end = replace(end, exit_code=await self._exit_code(run))
+            elif end.begun:
                 await attempt.preserve_output(*self._preserved(run))
             if not await self.reports.record_end(run, end):
                 return
@@ -201,6 +206,19 @@ class AttemptRunner:
         if run.stopped == "kill":
             await attempt.discard_results()
         await attempt.clean()
+
+    async def _exit_code(self, run: Run) -> int | None:
+        """Return the exit code that the stored results tell; ``None`` if the job has left no account."""
+        job_id, plan = run.attempt.job_id, run.plan
+        try:
+            with open_regular(f"{self._settings.stored_results(job_id)}/{job_id}.status", follow=False) as file:
+                data = file.read(LONGEST_STATUS + 1)
+        except OSError:
+            return None
+        if len(data) > LONGEST_STATUS:
+            return None
+        parser = await parse_status_file(data, plan.description.lines("EXECUTE"))
+        return first_failure(parser.finish(plan.prologue_lines, plan.epilogue_lines), reported=parser.count > 0)
 
     def _preserved(self, run: Run) -> tuple[Path, Path]:
         kept, number = self._settings.kept, run.record.number

@@ -429,7 +429,7 @@ class Scheduler:
                 self._cores[record.number] = self.cores_of(run.plan)
             return []
         if end.verified is not None:
-            after = self._store.finish(record.number, record.attempt, now, end.verified)
+            after = self._store.finish(record.number, record.attempt, now, end.verified, end.exit_code)
         else:
             after = self._fail(run, end, now)
         if after is None:

@@ -59,7 +59,7 @@ _CHUNK = 500
 _BUSY_SECONDS = 0.02
 """How long SQLite itself waits for a lock, which blocks the event loop. `retry_while_locked` waits for longer ones."""
 
-_ADDED_COLUMNS = {"cores": "INTEGER NOT NULL DEFAULT 1"}
+_ADDED_COLUMNS = {"cores": "INTEGER NOT NULL DEFAULT 1", "exit_code": "INTEGER"}
 """Columns of the job table that earlier versions do not have; they read and write the table all the same."""
 
 
@@ -333,12 +333,14 @@ class Store:
             (now, local_name, number, self.session),
         )
 
-    def finish(self, number: int, attempt: int, now: float, verified: str) -> Record | None:
+    def finish(
+        self, number: int, attempt: int, now: float, verified: str, exit_code: int | None = None
+    ) -> Record | None:
         """Record that an attempt ended well; ``None`` if the job was canceled meanwhile."""
         return self._one(
-            "UPDATE jobs SET state = 'FINISHED', ended = ?, verified = ?"
+            "UPDATE jobs SET state = 'FINISHED', ended = ?, verified = ?, exit_code = ?"
             f" WHERE number = ? AND attempt = ? AND state = 'EXECUTING' RETURNING {COLUMNS}",
-            (now, verified, number, attempt),
+            (now, verified, exit_code, number, attempt),
         )
 
     def fail(self, number: int, attempt: int, now: float, attempts: str, *, again: bool) -> Record | None:

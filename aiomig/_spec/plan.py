@@ -79,6 +79,11 @@ class Plan:
     prologue_lines: int = 0
     epilogue_lines: int = 0
 
+    @property
+    def name(self) -> str | None:
+        """The job's name, or ``None``."""
+        return self.description.text("JOBNAME") or None
+
     def with_uploads_at(self, places: Mapping[str, str]) -> Plan:
         """Return the plan with some of its uploads at other places of the home, which others fill.
 

@@ -75,14 +75,22 @@ def test_messages_are_printable() -> None:
 
 def test_a_status() -> None:
     head, row = shown(STATUS).rows
-    assert head == ["job", "state", "queued", "executing", "ended", "attempts", "resource"]
-    assert row == ["7_<b>", "FINISHED", "2026-11-23 12:30:59", "", "2026-11-23 12:30:59", "", '"r" & s']
+    assert head == ["job", "name", "state", "exit code", "queued", "executing", "ended", "attempts", "resource"]
+    assert row == ["7_<b>", "", "FINISHED", "", "2026-11-23 12:30:59", "", "2026-11-23 12:30:59", "", '"r" & s']
+
+
+def test_what_failed_looks_failed() -> None:
+    ended = replace(STATUS, name="fit-7", exit_code=0)
+    assert shown(ended).rows[1][1:4] == ["fit-7", "FINISHED", "0"]
+    assert "color" not in ended._repr_html_()
+    for failed in (replace(ended, exit_code=3), replace(STATUS, state=JobState.FAILED)):
+        assert failed._repr_html_().count("color") == 1
 
 
 def test_only_an_end_is_called_one() -> None:
     retried = replace(STATUS, state=JobState.QUEUED, failed_at=AT, finished_at=None, attempts=(aiomig.Attempt(),))
-    assert shown(retried).rows[1][4:6] == ["", "1"]
-    assert shown(replace(retried, state=JobState.FAILED)).rows[1][4] == "2026-11-23 12:30:59"
+    assert shown(retried).rows[1][6:8] == ["", "1"]
+    assert shown(replace(retried, state=JobState.FAILED)).rows[1][6] == "2026-11-23 12:30:59"
 
 
 def test_a_result() -> None:
@@ -141,7 +149,7 @@ async def test_own_lists_after_loading_the_extension() -> None:
         found = await mig.jobs()
         assert [row[0] for row in Tables(show(found)).rows[1:]] == [job.id for job in reversed(jobs)]
         statuses = await mig.statuses(jobs)
-        assert [row[:2] for row in Tables(show(statuses)).rows[1:]] == [[job.id, "PARSE"] for job in jobs]
+        assert [row[:3] for row in Tables(show(statuses)).rows[1:]] == [[job.id, "", "PARSE"] for job in jobs]
         assert show(aiomig.Waited(jobs, [])) == aiomig.Waited(jobs, [])._repr_html_()
     notebook.unload_ipython_extension(shell)
     assert shell.printers == {}

@@ -52,7 +52,7 @@ def journal(
 
 
 def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("jobs.sqlite")]
 
 
 def send(records: SubmitJournal, *markers: str, settled: Iterable[str] = ()) -> None:

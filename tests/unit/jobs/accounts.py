@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
+from aiomig._core.status_file import StatusFileParser, lines_of
 from aiomig._jobs import results
-from aiomig._jobs.results import StatusFileParser, job_result, lines_of
+from aiomig._jobs.results import job_result
 from aiomig._spec.mrsl import Description
 from aiomig._spec.plan import Plan
 

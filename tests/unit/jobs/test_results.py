@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from aiomig._core.errors import CommandFailed, JobCanceled, JobError, JobExpired, JobFailed, ResultsMissing
 from aiomig._core.models import Attempt, CommandResult, JobState, JobStatus
-from aiomig._jobs.results import StatusFileParser, job_result, parse_io_status
+from aiomig._core.status_file import StatusFileParser
+from aiomig._jobs.results import job_result, parse_io_status
 from aiomig._spec.jobspec import JobSpec
 from aiomig._spec.mrsl import Description
 from aiomig._spec.plan import Plan

@@ -311,3 +311,40 @@ def test_attempts_come_back(attempts: tuple[Attempt, ...]) -> None:
 def test_no_attempts() -> None:
     assert decode_attempts(None) == ()
     assert decode_attempts("") == ()
+
+
+OLDER = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY, state TEXT NOT NULL, owner INTEGER, rank INTEGER NOT NULL, plan TEXT NOT NULL,
+    received REAL NOT NULL, queued REAL NOT NULL, executing REAL, ended REAL, attempt INTEGER NOT NULL DEFAULT 0,
+    local_name TEXT, attempts TEXT, verified TEXT
+) STRICT;
+CREATE INDEX unfinished ON jobs (owner, rank) WHERE state IN ('QUEUED', 'EXECUTING', 'FROZEN');
+CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, opened REAL NOT NULL) STRICT;
+CREATE TABLE signals (session INTEGER NOT NULL, job INTEGER NOT NULL) STRICT;
+PRAGMA user_version = 1;
+"""
+"""The tables of the first version."""
+
+OLDER_JOB = "INSERT INTO jobs (state, rank, plan, received, queued, ended) VALUES ('FINISHED', 1, ?, ?, ?, ?)"
+
+
+def test_a_home_of_an_older_version_is_read_and_written(tmp_path: Path, opened: Callable[[], Store]) -> None:
+    older = sqlite3.connect(tmp_path / "jobs.sqlite")
+    older.executescript(OLDER)
+    texts = [
+        '{"k":{"EXECUTE":["true"],"JOBNAME":["fit-7"]}}',
+        '{"k":{"EXECUTE":["echo \'\\"JOBNAME\\":[\\"x\\"]\'"]}}',
+    ]
+    for text in texts:
+        older.execute(OLDER_JOB, (text, NOW, NOW, NOW))
+    older.commit()
+    store = opened()
+    statuses = [record.status() for record in store.records([1, 2])]
+    assert [(status.name, status.exit_code) for status in statuses] == [("fit-7", None), (None, None)]
+    (number,) = store.insert([JOB], NOW)
+    assert number == 3
+    older.execute(OLDER_JOB, (texts[0], NOW, NOW, NOW))  # a program of the older version goes on with the home
+    older.commit()
+    older.close()
+    assert [record.number for record in store.newest(None)] == [4, 3, 2, 1]
