@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.local")
 
+PREFIX = "job-dir_"
+NOTE = ".inode"
+"""How the name of a job directory begins, and how that of the note about it ends."""
+
 
 @dataclass(slots=True)
 class JobFolder:
     """The directory of an attempt.
+
+    A note beside it, a link that leads nowhere, tells later sessions which inode was made. The device is that of the
+    folder above, because device numbers may change when a machine restarts.
 
     Args:
         path: where it is, in a folder that only aiomig writes to.
@@ -38,7 +45,7 @@ class JobFolder:
     identity: Identity | None = None
 
     def make(self) -> None:
-        """Make the directory.
+        """Make the directory, and the note.
 
         Raises:
             OSError: it cannot be made.
@@ -46,6 +53,22 @@ class JobFolder:
         os.mkdir(self.path)
         status = os.lstat(self.path)
         self.identity = Identity(status.st_dev, status.st_ino)
+        os.symlink(str(self.identity.inode), self._note)
+
+    @property
+    def _note(self) -> str:
+        above, name = os.path.split(self.path)
+        return f"{above}/{name.removeprefix(PREFIX)}{NOTE}"
+
+    def recall(self) -> JobFolder:
+        """Take the identity from the note of the session that made the directory; return this object.
+
+        Earlier versions wrote no note. Then whatever directory is there counts as the one that was made.
+        """
+        with suppress(OSError, ValueError):
+            inode = int(os.readlink(self._note))
+            self.identity = Identity(os.stat(os.path.dirname(self.path)).st_dev, inode)
+        return self
 
     def write(self, name: str, content: bytes, mode: int) -> int:
         """Write a file before the job runs; return the number that its descriptor had.
@@ -81,14 +104,17 @@ class JobFolder:
             return None
 
     async def remove(self) -> None:
-        """Remove the directory, or the link in its place. Another directory in its place stays."""
+        """Remove the directory, or the link in its place, then the note. Another directory in its place stays."""
         runs, name = os.path.split(self.path)
         try:
             with open_directory(runs) as parent:
-                if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                    await remove_tree(name, parent, identity=self.identity, force=True)
-                else:
-                    os.unlink(name, dir_fd=parent)
+                with suppress(FileNotFoundError):
+                    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                        await remove_tree(name, parent, identity=self.identity, force=True)
+                    else:
+                        os.unlink(name, dir_fd=parent)
+                if self.identity is not None:
+                    os.unlink(self._note)
         except FileNotFoundError:
             return
         except OSError as error:

@@ -269,7 +269,9 @@ class Scheduler:
 
     def attempt_of(self, record: Record) -> Attempt:
         """Return the attempt of a job that has begun."""
-        return Attempt(self._machine, record.job_id, record.attempt_name, record.plan().description)
+        attempt = Attempt(self._machine, record.job_id, record.attempt_name, record.plan().description)
+        attempt.directory.recall()
+        return attempt
 
     # -- the queue
 

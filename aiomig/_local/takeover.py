@@ -13,9 +13,10 @@ import anyio
 
 from .._core.errors import LocalError
 from .._core.models import JobState
+from .._shell.process import seconds_running
 from .attempt import End
 from .control_file import Control
-from .job_folder import JobFolder
+from .job_folder import NOTE, PREFIX, JobFolder
 from .records import DamagedRecord, number_of
 from .runner import Run
 from .store import DatabaseLocked
@@ -128,10 +129,10 @@ class Takeover:
     def _remove_leftovers(self) -> None:
         """Remove what a program left that was killed between recording the end of a job and cleaning up."""
         runs = self._machine.settings.runs
-        names = {name.removeprefix("job-dir_").removesuffix(".control") for name in os.listdir(runs)}
+        names = {name.removeprefix(PREFIX).removesuffix(".control").removesuffix(NOTE) for name in os.listdir(runs)}
         for name in names - self._store.names_in_use(names):
             control = Control(runs, name, pidfd=self._machine.pidfd)
-            folder = JobFolder(f"{runs}/job-dir_{name}")
+            folder = JobFolder(f"{runs}/{PREFIX}{name}").recall()
             self._tasks.start(_end_leftover, control, folder, name=f"local leftover {name}")
 
     # -- following
@@ -251,7 +252,9 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
         attempt.process = control.shell()
         if attempt.process is not None:
             observed(run)
-            elapsed = max(0.0, time.time() - (run.record.executing or time.time()))
+            elapsed = seconds_running(attempt.process.pid)
+            if elapsed is None:
+                elapsed = _seconds_since(run)
             return await attempt.supervise(attempt.process, partial(exited, run), elapsed)
     elif place == "other container":
         observed(run)
@@ -262,13 +265,20 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
     return replace(await attempt.conclude(code), at=at if code is not None else None)
 
 
+def _seconds_since(run: Run) -> float:
+    """Return how long ago a run began by the wall clock, which may have been set meanwhile."""
+    now = time.time()
+    return max(0.0, now - (run.record.executing or now))
+
+
 async def _await_elsewhere(run: Run) -> End:
     """Wait for an attempt in another container, which cannot be seen or killed from here."""
     attempt = run.attempt
     limit = attempt.description.number("CPUTIME") + attempt.machine.settings.wall_time_grace
-    deadline = (run.record.executing or time.time()) + limit
+    # Only the wall clock is known in both containers. From now on a change of it does no harm.
+    deadline = anyio.current_time() + limit - _seconds_since(run)
     while (code := attempt.control.code()) is None:
-        if time.time() > deadline:
+        if anyio.current_time() > deadline:
             detail = f"it was begun in another container, and has not ended within {limit:g} s"
             return End(reason="JOB TIMEOUT", detail=detail)
         await anyio.sleep(_ELSEWHERE_SECONDS)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -96,6 +97,14 @@ def started_at(pid: int) -> str:
     """Return when a running process started, in units of the kernel; empty if it has ended, or there is no /proc."""
     stat = _stat(pid)
     return "" if stat is None or stat.state in "ZX" else stat.started
+
+
+def seconds_running(pid: int) -> float | None:
+    """Return how long ago a running process started, whatever was done to the clock; ``None`` without ``/proc``."""
+    ticks = started_at(pid)
+    if not ticks:
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK"))
 
 
 def running_pids() -> Iterator[int]:

@@ -14,6 +14,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState
+from tests.programs.support import pipes, processes, worker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +167,45 @@ async def test_another_folder_in_the_place_of_the_folder_stays(tmp_path: Path, o
     (moved,) = (home / ".aiomig" / "run").glob("job-dir_*")
     after = picture(moved)  # the shell of the job has written into it
     assert {name: entry for name, entry in after.items() if name in before} == before
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_another_folder_in_its_place_stays_after_a_crash(
+    tmp_path: Path, outside: Path, end: str, anyio_backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, before = tmp_path / "home", picture(outside)
+    move = f'cd ..; mv "$MIG_JOBDIR" aside; mv {shlex.quote(str(outside))} "${{MIG_JOBDIR%/}}"'
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend) as other:
+            job_id = await other.ask("submit", [move, news.write("$$"), gate.wait, end], {})
+            with processes(await news.line()):
+                other.kill()
+                async with aiomig.local(home) as mig:
+                    gate.send()
+                    assert (await mig.job(job_id).wait()).state is JobState.FAILED
+    for _ in range(2):
+        (moved,) = (home / ".aiomig" / "run").glob("job-dir_*")
+        after = picture(moved)  # the shell of the job has written into it
+        assert {name: entry for name, entry in after.items() if name in before} == before
+        assert "Another directory has its name" in caplog.text
+        caplog.clear()
+        async with aiomig.local(home) as mig:  # looks for what is left behind
+            await (await mig.submit("true"))
+
+
+async def test_the_folder_of_an_earlier_version_is_taken_up(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend) as other:
+            job_id = await other.ask("submit", [news.write("$$"), gate.wait, "echo done"], {})
+            with processes(await news.line()):
+                other.kill()
+                (note,) = (home / ".aiomig" / "run").glob("*.inode")
+                note.unlink()
+                async with aiomig.local(home) as mig:
+                    gate.send()
+                    assert await mig.job(job_id).stdout() == "done\n"
+    assert list((home / ".aiomig" / "run").iterdir()) == []
 
 
 TREES = {

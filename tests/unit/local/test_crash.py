@@ -213,6 +213,20 @@ async def test_a_shell_that_has_written_its_code_and_still_ends_is_waited_for(
     assert _left_behind(home) == []
 
 
+async def test_a_clock_that_was_set_ends_no_job_that_is_taken_up(tmp_path: Path, anyio_backend: str) -> None:
+    home = tmp_path / "home"
+    with pipes(tmp_path, "news", "gate") as (news, gate):
+        async with worker(home, anyio_backend) as other:
+            job_id = await other.ask("submit", [news.write("$$"), gate.wait, "echo done"], {"retries": 0})
+            with processes(await news.line()):
+                other.kill()
+                _sql(home, "UPDATE jobs SET executing = executing - 1e8")
+                async with aiomig.local(home) as mig:
+                    assert (await mig.job(job_id).status()).state is JobState.EXECUTING
+                    gate.send()
+                    assert await mig.job(job_id).stdout() == "done\n"
+
+
 async def test_after_a_restart_of_the_machine_an_attempt_has_failed(tmp_path: Path, anyio_backend: str) -> None:
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
