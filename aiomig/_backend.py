@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from ._core.job_filter import JobFilter
     from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Unconfirmed
     from ._core.site import Site
     from ._core.subscriptions import Subscriptions
@@ -91,8 +92,8 @@ class Backend(Protocol):
     async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Cancel, freeze or thaw jobs; return one outcome for each id."""
 
-    async def find(self, pattern: str, newest: int | None) -> Sequence[JobStatus]:
-        """Return the jobs whose ids match a pattern of ``*`` and ``?``, newest first, at most so many."""
+    async def find(self, wanted: JobFilter) -> Sequence[JobStatus]:
+        """Return the jobs that a filter describes, newest first."""
 
     async def plan_of(self, job_id: str) -> Plan:
         """Return what a job was submitted with, as far as it is recorded. Raises JobNotFound."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from anyio.lowlevel import RunVar, checkpoint
 
 from ._core.errors import MigError, NoSession, SpecError
+from ._core.job_filter import JobFilter, states_of
 from ._core.models import CheckReport, Fault
 from ._core.operations import form_fields
 from ._core.tasks import BackgroundContext
@@ -28,11 +29,12 @@ from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     from ._backend import Backend
-    from ._core.models import JobResult, JobStatus, Outcome, Unconfirmed
+    from ._core.models import JobResult, JobState, JobStatus, Outcome, Unconfirmed
     from ._core.site import Site
     from ._grid.credential import Credential
     from ._jobs.sweep_input import SweepFields, Template
@@ -461,20 +463,43 @@ class Session:
             raise SpecError([Fault("job_id", job_id, "not a job id", "give the text of Job.id")])
         return Job(self._submitter, job_id.strip())
 
-    async def jobs(self, pattern: str = "*", *, newest: int | None = None) -> list[Job]:
-        """Look up jobs.
+    async def jobs(
+        self,
+        pattern: str = "*",
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        state: JobState | str | Iterable[JobState | str] | None = None,
+        since: datetime | None = None,
+        newest: int | None = None,
+    ) -> list[Job]:
+        """Look up jobs. What is given must all be true of a job.
+
+        A grid does not report names and labels with the states. aiomig keeps those of the jobs that were submitted
+        from this account of this machine; for others it reads the descriptions, some 50 a request, and keeps them.
+
+        Example::
+
+            jobs = await session.jobs(name="fit-*", labels={"owner": "ada"}, state="FINISHED")
 
         Args:
             pattern: job ids, with ``*`` for any text and ``?`` for one character.
+            name: names, likewise; jobs without a name match no pattern.
+            labels: labels that the job has, maybe among others.
+            state: a `JobState`, or several.
+            since: an aware time; jobs that were received then or later.
             newest: give at most so many.
 
         Returns:
             Handles, newest first.
+
+        Raises:
+            SpecError: an argument makes no sense.
+            GridError: the grid could not be asked.
         """
         self._require_open()
-        if newest is not None and not is_count(newest):
-            raise SpecError([Fault("newest", newest, "not a positive whole number", "give a count, or None")])
-        return [self.job(status.job_id) for status in await self._backend.find(pattern, newest)]
+        wanted = JobFilter(pattern, name, labels if labels is not None else {}, states_of(state), since, newest)
+        return [self.job(status.job_id) for status in await self._backend.find(wanted)]
 
     def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
         self._require_open()

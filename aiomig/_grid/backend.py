@@ -13,6 +13,7 @@ import anyio.lowlevel
 
 from .._backend import cancel_shielded
 from .._core.errors import ConnectionFailed, JobNotFound, NoSession, ProtocolError, ServerError
+from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
@@ -85,8 +86,10 @@ class GridBackend:
         self.queues: QueueBackend = GridQueues(operations)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
-        marked = MarkedJobs(operations, lambda count: self.find("*", count), limits.descriptions_a_request)
-        self._submitter = Submitter(operations, marked, self._cancel, journal, limits)
+        self._marked = MarkedJobs(
+            operations, lambda count: self.find(JobFilter(newest=count)), limits.descriptions_a_request
+        )
+        self._submitter = Submitter(operations, self._marked, self._cancel, journal, limits)
         self._results = ResultReader(self.home, operations, limits)
         self._poller: Poller
         self._lister: JobLister
@@ -111,7 +114,7 @@ class GridBackend:
             self._poller = Poller(self.subscriptions, self._ask, self._polling, own, forget)
             self.subscriptions.on_subscribe = self._poller.wake
             self._lister = JobLister(
-                self.subscriptions, self._poller, lambda: self.find("*", None), self._polling, self.tasks
+                self.subscriptions, self._poller, lambda: self.find(JobFilter()), self._polling, self.tasks
             )
             self._journal.open()
             self._records.open(self._journal.folder)
@@ -176,7 +179,7 @@ class GridBackend:
 
     def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
         made = [(job_id, plan) for plan, job_id in zip(plans, outcomes, strict=True) if isinstance(job_id, str)]
-        self._records.note_descriptions((job_id, plan.name, {}) for job_id, plan in made)
+        self._records.note_descriptions((job_id, plan.name, plan.labels) for job_id, plan in made)
         for plan, job_id in zip(plans, outcomes, strict=True):
             if isinstance(job_id, str):
                 self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
@@ -300,14 +303,33 @@ class GridBackend:
                 self._changed.forget([status.job_id])  # so that the next response is not taken for a repetition
                 self._poller.note(status)
 
-    async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
+    async def find(self, wanted: JobFilter) -> list[JobStatus]:
         """Ask by ``jobstatus`` with a pattern. Servers sort oldest first (docs/protocol.md#jobstatus), so sort here."""
-        if not _PATTERN.fullmatch(pattern):
+        if not _PATTERN.fullmatch(wanted.pattern):
             return []
-        fields = [("flags", "v"), ("job_id", pattern)]
+        fields = [("flags", "v"), ("job_id", wanted.pattern)]
         statuses = await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields)))
-        newest_first = await give_way(_newest_first(list(statuses.values())))
-        return await give_way(self._records.completed(newest_first[:newest]))
+        some = [status for status in statuses.values() if wanted.matches_status(status)]
+        newest_first = await give_way(_newest_first(some))
+        if wanted.needs_descriptions:
+            return await self._described(newest_first, wanted)
+        return await give_way(self._records.completed(newest_first[: wanted.newest]))
+
+    async def _described(self, statuses: Sequence[JobStatus], wanted: JobFilter) -> list[JobStatus]:
+        """Return those jobs whose names and labels match. Read the descriptions that this client does not know."""
+        matches: list[JobStatus] = []
+        size = self._limits.descriptions_a_request
+        for start in range(0, len(statuses), size):
+            some = statuses[start : start + size]
+            job_ids = self._records.undescribed([status.job_id for status in some])
+            texts = await self._marked.texts(job_ids) if job_ids else []
+            self._records.note_descriptions(
+                (job_id, *jobs.name_and_labels(text)) for job_id, text in zip(job_ids, texts, strict=True) if text
+            )
+            matches += filter(wanted.matches_description, await give_way(self._records.completed(some)))
+            if wanted.newest is not None and len(matches) >= wanted.newest:
+                break
+        return matches[: wanted.newest]
 
     async def plan_of(self, job_id: str) -> Plan:
         """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
@@ -317,7 +339,9 @@ class GridBackend:
         if len(texts) != 1:
             raise JobNotFound(job_id)
         text = "\n".join(mrsl.escape(line) for line in texts[0].splitlines())
-        return _plan_from(mrsl.parse(text))
+        plan = _plan_from(mrsl.parse(text))
+        self._records.note_descriptions([(job_id, plan.name, plan.labels)])
+        return plan
 
     # -- results
 

@@ -319,12 +319,12 @@ class MarkedJobs:
         has_marker = re.compile(rf"\b{_VARIABLE}\W{{1,6}}{re.escape(marker)}\b").search
         for start in range(0, len(job_ids), self._size):
             some = job_ids[start : start + self._size]
-            texts = await self._texts(some)
+            texts = await self.texts(some)
             if found := [job_id for job_id, text in zip(some, texts, strict=True) if has_marker(text)]:
                 return found
         return []
 
-    async def _texts(self, job_ids: Sequence[str]) -> list[str]:
+    async def texts(self, job_ids: Sequence[str]) -> list[str]:
         """Return the descriptions of jobs, in order; ``""`` for a job that does not exist."""
         try:
             fields = [("job_id", job_id) for job_id in job_ids]
@@ -336,4 +336,4 @@ class MarkedJobs:
         if len(job_ids) == 1:
             return [""]
         middle = len(job_ids) // 2
-        return await self._texts(job_ids[:middle]) + await self._texts(job_ids[middle:])
+        return await self.texts(job_ids[:middle]) + await self.texts(job_ids[middle:])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
-import re
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -16,6 +14,7 @@ import anyio.lowlevel
 
 from .._backend import KINDS
 from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
+from .._core.job_filter import matcher
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.operations import instead_of
 from .._core.subscriptions import Subscriptions
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
+    from .._core.job_filter import JobFilter
     from .._core.models import Outcome, Unconfirmed
     from .._core.site import Site
     from .._spec.mrsl import Description
@@ -366,24 +366,28 @@ class LocalBackend:
         await self._checkpoint()
         return await self._unlocked(lambda: self._scheduler.act(action, job_ids))
 
-    async def find(self, pattern: str, newest: int | None) -> list[JobStatus]:
+    async def find(self, wanted: JobFilter) -> list[JobStatus]:
         """Look through the records, newest first. A job whose record is damaged is UNKNOWN."""
-        match = _matcher(pattern)
+        match = matcher(wanted.pattern)
+        since = wanted.since.timestamp() if wanted.since is not None else None
         statuses: list[JobStatus] = []
         before: int | None = None
-        while newest is None or len(statuses) < newest:
+        while wanted.newest is None or len(statuses) < wanted.newest:
             await self._checkpoint()
-            records = await self._unlocked(partial(self._store.newest, _FIND_CHUNK, before))
+            records = await self._unlocked(partial(self._store.newest, _FIND_CHUNK, before, since))
             for record in records:
                 try:
-                    if match(record.job_id):
-                        statuses.append(_status_of(record))
+                    if not match(record.job_id):
+                        continue
+                    status = _status_of(record)
                 except DamagedRecord as error:  # not even its id is known
                     logger.error("%s", error)
+                else:
+                    statuses += [status] * (wanted.matches_status(status) and wanted.matches_description(status))
             if len(records) < _FIND_CHUNK:
                 break
             before = records[-1].number
-        return statuses[:newest]
+        return statuses[: wanted.newest]
 
     async def plan_of(self, job_id: str) -> Plan:
         """Return what the job was submitted with."""
@@ -477,11 +481,6 @@ async def _content(path: str, start: int, most: int) -> bytes | None:
         return None
     except OSError as error:
         raise LocalError(f"{path} cannot be read: {error.strerror}", path=path) from error
-
-
-def _matcher(pattern: str) -> Callable[[str], object]:
-    # Only * and ? mean something; fnmatch's brackets do not.
-    return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match
 
 
 def _unreadable_urls(description: Description) -> list[Fault]:

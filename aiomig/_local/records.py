@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.errors import LocalError
 from .._core.models import Attempt, JobState, JobStatus
+from .._spec.labels import VARIABLE
 from .._spec.mrsl import Description
 from .._spec.plan import Plan, PlannedOutput
 
@@ -104,6 +105,13 @@ class Record:
         match = _NAME.search(self.plan_text)
         return match[1] if match else None
 
+    @property
+    def _labels(self) -> dict[str, str]:
+        try:
+            return self.plan().labels if VARIABLE in self.plan_text else {}
+        except DamagedRecord:
+            return {}
+
     def attempts(self) -> tuple[Attempt, ...]:
         """Decode the failed attempts so far."""
         try:
@@ -133,6 +141,7 @@ class Record:
                 resource=RESOURCE if self.executing is not None else None,
                 name=self._name,
                 exit_code=self.exit_code,
+                labels=self._labels,
             )
         except _MALFORMED as error:
             raise DamagedRecord(f"job {self.job_id}", error) from error

@@ -444,11 +444,11 @@ class Store:
             (among, f'%"m":"{marker}"%'),
         )
 
-    def newest(self, limit: int | None, before: int | None = None) -> list[Record]:
-        """Return records from the newest back, at most ``limit``, below a number."""
+    def newest(self, limit: int | None, before: int | None = None, since: float | None = None) -> list[Record]:
+        """Return records from the newest back, at most ``limit``, below a number, not received before a time."""
         return self._select(
-            "WHERE number < ? ORDER BY number DESC LIMIT ?",
-            (before if before is not None else 1 << 62, -1 if limit is None else limit),
+            "WHERE number < ? AND received >= ? ORDER BY number DESC LIMIT ?",
+            (before if before is not None else 1 << 62, since or 0.0, -1 if limit is None else limit),
         )
 
     def _select(self, clause: str, values: Sequence[Any]) -> list[Record]:

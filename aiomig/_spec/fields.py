@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 from .._core.display import short_repr
 from .._core.models import Fault
 from .keywords import KEYWORDS, TRUE_WORDS, line_fault, unknown_keyword, validate_lines
+from .labels import VARIABLE as LABELS_VARIABLE
+from .labels import LabelsField, are_labels
 from .quoting import quote, unquote
 from .values import Resources
 
@@ -200,10 +202,11 @@ class EnvironmentField(Field):
         variables: dict[str, str] = {}
         for line in lines:
             name, _, word = line.partition("=")
-            value = unquote(word)
+            value = (word if are_labels(line) else None) if name == LABELS_VARIABLE else unquote(word)
             if value is None or name in variables:
                 return None
             variables[name] = value
+        variables.pop(LABELS_VARIABLE, None)
         return variables
 
 
@@ -216,6 +219,8 @@ def _variable_fault(name: object, value: object) -> Fault | None:
         return Fault(field, name, problem, "use another name")
     if name in _NEEDED_BY_MIG:
         return Fault(field, name, "is needed by MiG, which would lose the exit codes", "use another name")
+    if name == LABELS_VARIABLE:
+        return Fault(field, name, "is where aiomig puts the labels", "give labels={…}, or use another name")
     if not isinstance(value, str):
         problem = f"is of type {type(value).__name__}, not text"
         return Fault(field, value, problem, f"give text: {{{name!r}: '{short_repr(value)}'}}")
@@ -230,7 +235,7 @@ def _variable_fault(name: object, value: object) -> Fault | None:
     return None
 
 
-SPEC_FIELDS: tuple[Field, ...] = (
+SPEC_FIELDS: tuple[Field | LabelsField, ...] = (
     EnvironmentField("environment", "ENVIRONMENT"),
     Field("name", "JOBNAME"),
     LinesField("runtime_environments", "RUNTIMEENVIRONMENT"),
@@ -241,6 +246,7 @@ SPEC_FIELDS: tuple[Field, ...] = (
     MountField("mount", "MOUNT"),
     Field("project", "PROJECT"),
     Field("kind", "JOBTYPE"),
+    LabelsField(),
 )
 """The fields of `JobSpec` besides commands, files, resources and raw keywords."""
 
@@ -268,7 +274,8 @@ def validate_fields(fields: Mapping[str, Any], faults: list[Fault]) -> dict[str,
 def lines_of(spec: object, resources: Resources) -> dict[str, tuple[str, ...]]:
     """Return the lines of a `JobSpec` and its resources by keyword."""
     lines = {field.keyword: field.to_lines(getattr(resources, field.attribute)) for field in RESOURCE_FIELDS}
-    lines |= {field.keyword: field.to_lines(getattr(spec, field.name)) for field in SPEC_FIELDS}
+    for each in SPEC_FIELDS:  # environment and labels share a keyword
+        lines[each.keyword] = lines.get(each.keyword, ()) + each.to_lines(getattr(spec, each.name))
     return {keyword: values for keyword, values in lines.items() if values}
 
 
@@ -373,5 +380,5 @@ def fields_of(description: Description) -> dict[str, Any]:
     values = {field.name: field.from_lines(description.lines(field.keyword)) for field in SPEC_FIELDS}
     resources = {field.attribute: field.from_lines(description.lines(field.keyword)) for field in RESOURCE_FIELDS}
     if values["environment"] is None:
-        values |= {"environment": {}, "mrsl": {"ENVIRONMENT": description.lines("ENVIRONMENT")}}
+        values |= {"environment": {}, "labels": {}, "mrsl": {"ENVIRONMENT": description.lines("ENVIRONMENT")}}
     return {"commands": description.lines("EXECUTE"), **values, "resources": Resources(**resources)}

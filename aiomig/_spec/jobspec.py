@@ -50,6 +50,7 @@ class SpecFields(TypedDict, total=False):
     mount: Sequence[str | tuple[str, str]]
     project: str | None
     kind: str | None
+    labels: Mapping[str, str]
     mrsl: Mapping[str, RawValue]
 
 
@@ -99,6 +100,8 @@ class JobSpec:
         project: PROJECT: letters and digits.
         kind: JOBTYPE: ``"batch"``, ``"interactive"``, ``"bulk"``, ``"all"`` or another word of the site:
             `Session.check` compares it with the words that the site lists.
+        labels: short texts of yours by names of letters, digits, ``_``, ``.`` and ``-``; `Session.jobs` finds jobs by
+            them. They are in the description, as the variable ``AIOMIG_LABELS`` of the job.
         mrsl: keywords without a field: keyword to one line or several, as a server reads them (unescaped). A
             keyword that a field sets is a fault, except MEMORY while ``resources.memory_mb`` has its default.
 
@@ -121,6 +124,7 @@ class JobSpec:
     mount: tuple[str, ...] = ()
     project: str | None = None
     kind: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     mrsl: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __init__(self, commands: str | Iterable[str], **fields: Unpack[SpecFields]) -> None:

@@ -12,6 +12,7 @@ from .._core.errors import SpecError
 from .._core.models import Fault
 from .._core.paths import stray_character
 from .files import STAGED
+from .labels import labels_in
 from .mrsl import Description
 from .names import Claims, is_safe, is_url, name_fault
 from .values import InputFile, OutputFile, Remote
@@ -83,6 +84,11 @@ class Plan:
     def name(self) -> str | None:
         """The job's name, or ``None``."""
         return self.description.text("JOBNAME") or None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The job's labels."""
+        return labels_in(self.description.lines("ENVIRONMENT"))
 
     def with_uploads_at(self, places: Mapping[str, str]) -> Plan:
         """Return the plan with some of its uploads at other places of the home, which others fill.

@@ -44,3 +44,13 @@ async def test_another_session_knows_the_name(settings: Settings, mig: aiomig.Se
         status = await other.job(job.id).status()
     keeps_files = settings.mode != "fake"
     assert status.name == ("quiet" if keeps_files else None)
+
+
+@pytest.mark.job('echo "$AIOMIG_LABELS"', labels={"owner": "ada", "note": "ä b, c:d ~ %"}, environment={"SEED": "7"})
+async def test_labels(mig: aiomig.Session, job: aiomig.Job) -> None:
+    labels = {"owner": "ada", "note": "ä b, c:d ~ %"}
+    assert job.spec is None or job.spec.labels == labels
+    result = await job.result()
+    assert result.status.labels == labels
+    assert (await job.status()).labels == labels
+    assert result.stdout.strip() == "note:%C3%A4%20b%2C%20c%3Ad%20%7E%20%25,owner:ada"

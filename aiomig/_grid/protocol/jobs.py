@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..._core.errors import FileNotFound, JobNotFound, MigError, ProtocolError, ServerError, SubmitRejected
 from ..._core.models import Attempt, Fault, JobState, JobStatus, Outcome
+from ..._spec.labels import labels_in
 from .answer import (
     Answer,
     Object,
@@ -36,6 +37,7 @@ _PREAMBLE = re.compile(
 _COMPLAINT = re.compile(r"\n(?=unknown keyword: |REQUIRED keyword )")
 _UNKNOWN_KEYWORD = re.compile(r"unknown keyword: (.*)")
 _REQUIRED_KEYWORD = re.compile(r"REQUIRED keyword (\S+) was not found.*")
+_SECTION = re.compile(r"^::([A-Z]+)::\n", re.MULTILINE)  # of what ``mrslview`` shows
 _FAULT_BEGINS = "<!-- ****** INFORMATION ABOUT THE TYPE ERROR IN TEXT FORMAT ******"
 _LONGEST_MESSAGE = 100_000  # characters; one fault is told in about 2000
 _FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword description")
@@ -400,6 +402,13 @@ def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
     said = [plain(text_of(each, "text")) for each in of_type(answer, "text")]
     if not any("successfully sent" in text for text in said):
         raise ServerError(operation, [text for text in said if not text.startswith("Requesting live I/O")])
+
+
+def name_and_labels(text: str) -> tuple[str | None, dict[str, str]]:
+    """Return the name of a job, if it has one, and its labels, as the text of ``mrslview`` shows them."""
+    sections = _SECTION.split(text)
+    values = dict(zip(sections[1::2], sections[2::2], strict=True))
+    return values.get("JOBNAME", "").strip() or None, labels_in(values.get("ENVIRONMENT", "").splitlines())
 
 
 def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:

@@ -364,6 +364,25 @@ def test_from_mrsl_leaves_absent_what_is_absent() -> None:
     assert spec.mrsl_text() == "::EXECUTE::\ntrue\n"
 
 
+def test_labels_are_in_the_description() -> None:
+    labels = {"owner": "ada", "note": "$HOME # ä\\ ~ `id` +JOBID+ <b>", "empty": ""}
+    spec = JobSpec("true", labels=labels, environment={"A": "1"})
+    assert spec.plan("example").labels == spec.labels == labels
+    again = JobSpec.from_mrsl(spec.mrsl_text())
+    assert (again.labels, again.environment, again.mrsl) == (labels, {"A": "1"}, {})
+    assert dataclasses.replace(spec, labels={}).mrsl_text() == JobSpec("true", environment={"A": "1"}).mrsl_text()
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "value", ["", "owner", "b:1,a:2", "a:1,a:2", "a:%zz", "-a:1", "a:x y", "a:1\nAIOMIG_LABELS=a:1"]
+)
+def test_what_is_no_line_of_labels_stays_raw(value: str) -> None:
+    spec = lifted(f"::ENVIRONMENT::\nAIOMIG_LABELS={value}")
+    lines = tuple(f"AIOMIG_LABELS={value}".splitlines())
+    assert (spec.labels, spec.mrsl) == ({}, {"ENVIRONMENT": lines})
+
+
 def test_from_mrsl_fills_the_fields() -> None:
     spec = lifted(
         "::INPUTFILES::\n/a/x.txt\n./a/../b d/\nhttp://h:8/u.txt",

@@ -248,6 +248,15 @@ SPECS = [
     spec("a variable that bash owns", "environment['UID']", "cannot be set", "another", environment={"UID": "0"}),
     spec("a variable that is a number", "environment['N']", "7", "{'N': '7'}", environment={"N": 7}),
     spec("variables as a list", "environment", "a dict", environment=["A=1"]),
+    spec("a variable for labels", "environment['AIOMIG_LABELS']", "labels={…}", environment={"AIOMIG_LABELS": "a:b"}),
+    spec("labels as a list", "labels", "a dict", "labels={'owner': 'ada'}", labels=["owner"]),
+    spec(
+        "a label without a good name", "labels", "'my owner'", "letters, digits, _ . and -", labels={"my owner": "ada"}
+    ),
+    spec("a label that is a number", "labels['n']", "7", "not text", "{'n': '…'}", labels={"n": 7}),
+    spec("a label of two lines", "labels['n']", "one line", "200 printable characters", labels={"n": "a\nb"}),
+    spec("a long label", "labels['n']", "not a short text", "at most 200", labels={"n": "a" * 201}),
+    spec("many labels", "labels", "too many labels", "at most 32", labels={f"n{number}": "" for number in range(33)}),
     spec("a job name with a blank", "name", "'my job'", "255", name="my job"),
     spec("negative retries", "retries", "-1", "less than 0", "retries=2", retries=-1),
     spec("a project with a dash", "project", "'my-project'", "letters and digits", project="my-project"),
