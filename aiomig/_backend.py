@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ._core.errors import MigError
@@ -145,6 +146,34 @@ async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: flo
             logger.error("%d jobs could not be canceled: %s; cancel them: %s", len(job_ids), reason, " ".join(job_ids))
 
 
+@dataclass(frozen=True, slots=True)
+class PutFile:
+    """A file that goes into the home.
+
+    Attributes:
+        source: the file of this machine, or the content itself.
+        path: where it goes in the home.
+        size: its bytes; 0 also if that is not known before it is read.
+    """
+
+    source: Path | bytes
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetFile:
+    """A file of the home that goes to this machine.
+
+    Attributes:
+        info: the file in the home.
+        destination: the file of this machine, in an existing directory.
+    """
+
+    info: FileInfo
+    destination: Path
+
+
 class HomeBackend(Protocol):
     """The MiG home of the user.
 
@@ -155,6 +184,10 @@ class HomeBackend(Protocol):
 
     async def stat(self, path: str) -> FileInfo | None:
         """Return what is there; ``None`` if nothing is, or if a part of the path is a file."""
+        ...
+
+    async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
+        """Return what is there by path, without the paths where nothing is; in few requests."""
         ...
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
@@ -210,6 +243,33 @@ class HomeBackend(Protocol):
 
     async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
         """Make or replace a file of this machine, atomically, with the bytes of a file of the home."""
+        ...
+
+    async def put_files(
+        self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
+    ) -> None:
+        """Make directories, and make or replace files, each atomically; in few requests.
+
+        Args:
+            folders: parents first, with all that the files need; those that exist are fine.
+            files: the files.
+            report: called with the bytes of each piece; with a negative number if they have to go once more.
+
+        Raises:
+            FileExists: a file is in the place of a directory.
+            PathRefused: a directory is in the place of a file.
+            LocalError: a source has become shorter.
+        """
+        ...
+
+    async def get_files(self, files: Sequence[GetFile], folder: str | None, report: Callable[[int], object]) -> None:
+        """Make or replace files of this machine, each atomically, with those of the home; in few requests.
+
+        Args:
+            files: the files.
+            folder: a directory of the home that holds these files and nothing else, if there is one.
+            report: as for `put_files`.
+        """
         ...
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:

@@ -20,9 +20,9 @@ from .._core.subscriptions import Subscriptions
 from .._core.tasks import SessionTasks, give_way, run_shielded
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
+from .bundles import BundlingHome
 from .calls import call
 from .credential import warn_of_long_jobs
-from .home import GridHome
 from .lister import JobLister
 from .poller import Poller
 from .protocol import jobs
@@ -82,7 +82,7 @@ class GridBackend:
         self._journal = journal
         self._limits = limits
         self.look_again = limits.output_interval
-        self.home: HomeBackend = GridHome(operations, limits)
+        self.home: HomeBackend = BundlingHome(operations, limits)
         self.queues: QueueBackend = GridQueues(operations)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()

@@ -311,6 +311,9 @@ class RequestLimits:
         ids_a_request: job ids in one request; for watched jobs see `Polling.jobs_a_request`.
         upload_chunk: bytes in one request of an upload; a server accepts at most 64 MiB (docs/protocol.md#uploads).
         download_piece: bytes in one response of a download.
+        archive_from: how many small files of one transfer go as one archive that the server packs or unpacks.
+        archive_bytes: bytes of the files in one such archive. The server needs as much space once more meanwhile.
+        archived_file: bytes of a file from which on it goes by itself.
         largest_response: the most bytes of a response; if a server sends more, the connection is closed. A listing of
             100,000 files has 25 MiB. The response of a download is limited by ``download_piece``.
         largest_result: the most bytes of standard output or error that are read into memory.
@@ -326,6 +329,9 @@ class RequestLimits:
     ids_a_request: int = 500
     upload_chunk: int = 32 << 20
     download_piece: int = 8 << 20
+    archive_from: int = 16
+    archive_bytes: int = 256 << 20
+    archived_file: int = 8 << 20
     largest_response: int = 64 << 20
     largest_result: int = 256 << 20
     lookups: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0)

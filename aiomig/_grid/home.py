@@ -9,17 +9,16 @@ import hashlib
 import logging
 import re
 import secrets
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
-
-import anyio
 
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
-from .._core.tasks import give_way
-from .._home.transfer import file_content, receive_file, unsized_content
+from .._core.tasks import give_way, run_shielded
+from .._home.transfer import file_content, once, put_each, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .forms import multipart
 from .protocol import files
@@ -29,13 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
     from pathlib import Path
 
+    from .._backend import GetFile, PutFile
     from .._core.http import Reply
     from .config import RequestLimits
     from .operations import OperationClient
 
 logger = logging.getLogger("aiomig.grid")
 
-_CACHE = ".upload-cache"
+CACHE = ".upload-cache"
+"""The folder of the home in which a server collects uploads (docs/protocol.md#uploads)."""
+
+_STATS_A_REQUEST = 100
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
@@ -61,6 +64,21 @@ class GridHome:
         if not found:
             return None
         return FileInfo(path, name_of(path), found[0].is_dir, found[0].size, found[0].modified_at)
+
+    async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
+        """As `HomeBackend.stat_many`, by ``statpath``; paths that the server does not name again go one by one."""
+        present: dict[str, FileInfo] = {}
+        for start in range(0, len(paths), _STATS_A_REQUEST):
+            part = paths[start : start + _STATS_A_REQUEST]
+            fields = [("flags", "v"), *(("path", path) for path in part)]
+            found, missing = files.named_stats(await self._operations.query("statpath", fields))
+            for path in part:
+                if path in found:
+                    stat = found[path]
+                    present[path] = FileInfo(path, name_of(path), stat.is_dir, stat.size, stat.modified_at)
+                elif path not in missing and (information := await self.stat(path)) is not None:
+                    present[path] = information
+        return present
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """As `HomeBackend.listing`, by ``ls``."""
@@ -144,10 +162,10 @@ class GridHome:
                 raise PathRefused(path, "a directory; give a file")
         name = f"aiomig-{secrets.token_hex(12)}"
         try:
-            await self._upload(name, content, size)
-            await self._put_in_place(f"{_CACHE}/{name}", path, size)
+            await self.upload(name, content, size)
+            await self.put_in_place(f"{CACHE}/{name}", path, size)
         except BaseException:
-            await self._forget(f"{_CACHE}/{name}")
+            await self.forget(f"{CACHE}/{name}")
             raise
 
     async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:
@@ -157,14 +175,27 @@ class GridHome:
                 await self.write(path, content, size)
         else:
             data = await unsized_content(source)
-            await self.write(path, _once(data), len(data))
+            await self.write(path, once(data), len(data))
             report(len(data))
 
     async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
         """As `HomeBackend.get_file`."""
         await receive_file(self.read(info.path), info, destination, report)
 
-    async def _upload(self, name: str, content: AsyncIterable[bytes], size: int) -> None:
+    async def put_files(
+        self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
+    ) -> None:
+        """As `HomeBackend.put_files`, one after the other."""
+        await self.make_directories(folders)
+        await put_each(self, files, report)
+
+    async def get_files(self, files: Sequence[GetFile], folder: str | None, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.get_files`, one after the other."""
+        for file in files:
+            await self.get_file(file.info, file.destination, report)
+
+    async def upload(self, name: str, content: AsyncIterable[bytes], size: int) -> None:
+        """Put a file into the server's cache of uploads, under a name that nothing else has."""
         position = 0
         waiting = bytearray()
         async for piece in content:
@@ -178,7 +209,7 @@ class GridHome:
         if waiting or not position:
             await self._send_chunk(name, bytes(waiting), position, size)
 
-    async def _put_in_place(self, cached: str, path: str, size: int) -> None:
+    async def put_in_place(self, cached: str, path: str, size: int) -> None:
         """Move an upload to its final name. Nothing else has its present name, so the request may be repeated."""
         fields = [("src", cached), ("dst", path)]
         try:
@@ -208,13 +239,11 @@ class GridHome:
         if arrived != position + len(data):
             raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {position + len(data)} were sent"])
 
-    async def _forget(self, path: str) -> None:
-        """Remove what a failed operation left."""
-        with anyio.move_on_after(self._limits.clean_up, shield=True):
-            try:
-                await self._operations.execute("rm", [("path", path), ("flags", "f")])
-            except MigError:
-                return
+    async def forget(self, *paths: str) -> None:
+        """Remove what an operation needed, or left when it failed, even if the caller is cancelled."""
+        fields = [("flags", "fr"), *(("path", path) for path in paths)]
+        with suppress(MigError):
+            await run_shielded(partial(self._operations.execute, "rm", fields), seconds=self._limits.clean_up)
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
         """As `HomeBackend.write_range`. Servers of today cannot do it, so the whole file goes forth and back."""
@@ -224,7 +253,7 @@ class GridHome:
         content = bytearray(await self._whole(path))
         content.extend(bytes(max(0, start - len(content))))
         content[start : start + len(data)] = data
-        await self.write(path, _once(bytes(content)), len(content))
+        await self.write(path, once(bytes(content)), len(content))
 
     async def _whole(self, path: str) -> bytes:
         return b"".join([piece async for piece in self.read(path)])
@@ -307,16 +336,12 @@ class GridHome:
             raise_for_errors("pack", await self._operations.execute("pack", fields))
             await self.move(join(folder, part), archive)
         except BaseException:
-            await self._forget(join(folder, part))
+            await self.forget(join(folder, part))
             raise
 
     async def unpack(self, archive: str, destination: str) -> None:
         """As `HomeBackend.unpack`."""
         raise_for_errors("unpack", await self._operations.execute("unpack", [("src", archive), ("dst", destination)]))
-
-
-async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
-    yield data
 
 
 @dataclass(frozen=True, slots=True)

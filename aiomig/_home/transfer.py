@@ -10,12 +10,12 @@ import glob
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from anyio.lowlevel import checkpoint
 
+from .._backend import GetFile, PutFile
 from .._core.errors import FileExists, FileNotFound, GridError, LocalError, PathRefused
 from .._core.paths import (
     HomePath,
@@ -69,13 +69,6 @@ class Meter:
             self._report(self._done, self._total)
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    source: Path
-    path: str
-    size: int
-
-
 async def upload(
     home: HomeBackend,
     sources: LocalPath | Iterable[LocalPath],
@@ -87,7 +80,7 @@ async def upload(
     base = home_path(destination)
     inside = await _goes_inside(home, destination, base, several=several)
     folders: set[str] = set()
-    files: dict[str, _Upload] = {}
+    files: dict[str, PutFile] = {}
     for source in paths:
         await _plan_upload(source, join(base, _local_name(source)) if inside else base, folders, files)
     needed: set[str] = set()
@@ -95,12 +88,24 @@ async def upload(
         needed.update(chain(folder))
     async for path in Paced((*sorted(needed), *files)):
         check_characters(path)
-    if needed:
-        await home.make_directories(sorted(needed))
     meter = Meter(progress, sum(file.size for file in files.values()))
-    for file in files.values():
-        await home.put_file(file.source, file.path, file.size, meter.add)
+    await home.put_files(sorted(needed), list(files.values()), meter.add)
     return tuple(files)
+
+
+async def put_each(home: HomeBackend, files: Iterable[PutFile], report: Callable[[int], object]) -> None:
+    """Carry files into existing directories of the home, one after the other."""
+    for file in files:
+        if isinstance(file.source, bytes):
+            await home.write(file.path, once(file.source), len(file.source))
+            report(len(file.source))
+        else:
+            await home.put_file(file.source, file.path, file.size, report)
+
+
+async def once(data: bytes) -> AsyncGenerator[bytes, None]:
+    """Give bytes as one piece."""
+    yield data
 
 
 async def _goes_inside(home: HomeBackend, destination: HomePath, base: str, *, several: bool) -> bool:
@@ -153,7 +158,7 @@ def _local_name(path: Path) -> str:
     return path.name if path.name not in {"", ".."} else path.resolve().name or "."
 
 
-async def _plan_upload(source: Path, target: str, folders: set[str], files: dict[str, _Upload]) -> None:
+async def _plan_upload(source: Path, target: str, folders: set[str], files: dict[str, PutFile]) -> None:
     with translate_os_errors(str(source), ON_THIS_MACHINE):
         entries = [Entry(".", source, source.stat())]
         if entries[0].is_dir:
@@ -169,7 +174,7 @@ async def _plan_upload(source: Path, target: str, folders: set[str], files: dict
         elif path in files:
             raise FileExists(path, _SAME_NAME)
         else:
-            files[path] = _Upload(entry.path, path, entry.status.st_size)
+            files[path] = PutFile(entry.path, path, entry.status.st_size)
 
 
 async def file_content(source: Path, size: int, report: Callable[[int], object]) -> AsyncGenerator[bytes, None]:
@@ -238,14 +243,22 @@ async def download(
             raise FileExists(str(base), "is a file; several sources need a directory")
     folders: list[Path] = []
     files: dict[Path, FileInfo] = {}
+    ends: list[int] = []
     for source in entries:
         await _plan_download(home, source, base / source.name if inside else base, folders, files)
+        ends.append(len(files))
     async for folder in Paced(dict.fromkeys((*folders, *(path.parent for path in files)))):
         with translate_os_errors(str(folder), ON_THIS_MACHINE):
             folder.mkdir(parents=True, exist_ok=True)
     meter = Meter(progress, sum(info.size for info in files.values()))
-    for path, info in files.items():
-        await home.get_file(info, path, meter.add)
+    wanted = [GetFile(info, path) for path, info in files.items()]
+    alone: list[GetFile] = []
+    for source, start, end in zip(entries, [0, *ends], ends, strict=False):
+        if source.is_dir:
+            await home.get_files(wanted[start:end], source.path, meter.add)
+        else:
+            alone += wanted[start:end]
+    await home.get_files(alone, None, meter.add)
     return tuple(files)
 
 

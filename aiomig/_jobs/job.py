@@ -331,7 +331,7 @@ class Job:
             JobNotFound: no job of this user has this id.
             GridError: the grid could not be asked.
         """
-        return list((await arrived_outputs(self._owner.files, (await self.plan()).outputs)).values())
+        return list((await arrived_outputs(self._owner.backend.home, (await self.plan()).outputs)).values())
 
     async def fetch(
         self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
@@ -362,7 +362,7 @@ class Job:
         outcome = await self.result(check=False)
         plan = await self.plan()
         outputs = plan.outputs if outcome.status.state is JobState.FINISHED else ()
-        fetched = await fetch_outputs(self._owner.files, outputs, Path(folder), progress)
+        fetched = await fetch_outputs(self._owner.backend.home, outputs, Path(folder), progress)
         if check:
             raise_for(self.id, outcome, plan)
             if fetched.missing:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import posixpath
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._core.errors import FileNotFound, PathRefused
+from .._backend import GetFile
+from .._core.errors import PathRefused
+from .._core.paths import folder_of, home_path
+from .._home.disk import ON_THIS_MACHINE, translate_os_errors
 from .._home.transfer import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .._backend import HomeBackend
     from .._core.models import FileInfo
-    from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.plan import PlannedOutput
 
 
-async def arrived_outputs(files: Files, outputs: Iterable[PlannedOutput]) -> dict[PlannedOutput, FileInfo]:
+async def arrived_outputs(home: HomeBackend, outputs: Iterable[PlannedOutput]) -> dict[PlannedOutput, FileInfo]:
     """Return the outputs that are in the home, with what is there."""
-    arrived: dict[PlannedOutput, FileInfo] = {}
-    for output in outputs:
-        with suppress(FileNotFound):
-            arrived[output] = await files.stat(output.path)
-    return arrived
+    places = {output: home_path(output.path) for output in outputs}
+    present = await home.stat_many(list(dict.fromkeys(places.values())))
+    return {output: present[path] for output, path in places.items() if path in present}
 
 
 class Fetched(NamedTuple):
@@ -36,12 +37,12 @@ class Fetched(NamedTuple):
 
 
 async def fetch_outputs(
-    files: Files, outputs: Iterable[PlannedOutput], folder: Path, progress: Progress | None
+    home: HomeBackend, outputs: Iterable[PlannedOutput], folder: Path, progress: Progress | None
 ) -> Fetched:
     """Download the outputs that have a destination and are there.
 
     Args:
-        files: the home.
+        home: the home.
         outputs: the planned outputs of the job.
         folder: where they go; made if it is missing.
         progress: called with the bytes done and the bytes in all.
@@ -51,29 +52,24 @@ async def fetch_outputs(
         GridError: the grid failed.
     """
     targets = {output: _below(folder, output.destination) for output in outputs if output.destination is not None}
-    arrived = await arrived_outputs(files, targets)
+    arrived = await arrived_outputs(home, targets)
+    for output, info in arrived.items():
+        if info.is_dir:
+            raise PathRefused(
+                info.path, "is a directory, where the job was to put a file; fetch it by session.files.get"
+            )
+        with translate_os_errors(str(targets[output].parent), ON_THIS_MACHINE):
+            targets[output].parent.mkdir(parents=True, exist_ok=True)
     meter = Meter(progress, sum(info.size for info in arrived.values()))
-    for output in arrived:
-        target = targets[output]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await files.get(output.path, target, progress=_part_of(meter))
+    wanted = [GetFile(info, targets[output]) for output, info in arrived.items()]
+    # All of them are in the private folder of the job.
+    common = posixpath.commonpath([folder_of(file.info.path) for file in wanted]) if wanted else None
+    await home.get_files(wanted, common, meter.add)
     return Fetched(
         [output.name for output in arrived],
         [output.name for output in targets if output not in arrived],
         [targets[output] for output in arrived],
     )
-
-
-def _part_of(meter: Meter) -> Progress:
-    """Return the progress callback of one download that adds to the meter of all."""
-    before = 0
-
-    def report(done: int, _total: int) -> None:
-        nonlocal before
-        meter.add(done - before)
-        before = done
-
-    return report
 
 
 def _below(folder: Path, name: str) -> Path:

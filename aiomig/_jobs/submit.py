@@ -59,7 +59,7 @@ class JobSubmitter:
         self.files = files
         self.check_commands = True
         self._commands = CommandCheck()
-        self._uploads = Uploads(files)
+        self._uploads = Uploads(files, backend.home)
 
     async def submit_one(self, spec: JobSpec) -> Job:
         """Submit a job; see `Session.submit`."""

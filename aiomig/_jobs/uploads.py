@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .._backend import PutFile
 from .._core.errors import FileNotFound, MigError
 from .._core.models import Fault
-from .._core.paths import name_of
-from .._core.tasks import run_all, run_shielded
-from .._home.disk import read_file, translate_os_errors
+from .._core.paths import chain, folder_of, name_of
+from .._core.tasks import Paced, run_all, run_shielded
+from .._home.disk import ON_THIS_MACHINE, read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
 from .._spec.values import Remote
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from .._backend import HomeBackend
     from .._home.files import Files
     from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan
@@ -42,24 +44,28 @@ class Uploads:
 
     Args:
         files: the home.
+        home: the same, to carry many files at once.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, home: HomeBackend) -> None:
         self._files = files
+        self._home = home
         self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         self._shared: dict[tuple[object, ...], str] = {}
 
     async def upload(self, plan: Plan) -> None:
         """Upload the inputs of one job."""
         async with self._limiter:
-            for upload in plan.uploads:
-                await self._put(upload.source, upload.path)
+            await self._put({upload.path: upload.source for upload in plan.uploads})
 
-    async def _put(self, source: Path | bytes, path: str) -> None:
-        if isinstance(source, bytes):
-            await self._files.write_bytes(path, source)
-        else:
-            await self._files.put(source, path)
+    async def _put(self, sources: Mapping[str, Path | bytes]) -> None:
+        """Upload files under their paths in the home."""
+        files: list[PutFile] = []
+        async for path, source in Paced(sources.items()):
+            with translate_os_errors(str(source), ON_THIS_MACHINE):
+                files.append(PutFile(source, path, size_of(source)))
+        folders = {folder for path in sources for folder in chain(folder_of(path))}
+        await self._home.put_files(sorted(folders), files, lambda size: None)
 
     async def upload_all(self, plans: Mapping[int, Plan]) -> dict[int, MigError]:
         """Upload the inputs of many jobs; return the errors, by the keys of the plans."""
@@ -81,15 +87,13 @@ class Uploads:
             The plans with the new places of these inputs, and the errors of the jobs whose input could not be uploaded.
         """
         uses = Counter(upload.source for plan in plans.values() for upload in plan.uploads)
-        places: dict[Path | bytes, str] = {}
-        errors: dict[Path | bytes, MigError] = {}
-        for upload in (upload for plan in plans.values() for upload in plan.uploads):
-            source = upload.source
-            if source not in places and source not in errors and (uses[source] > 1 or self._is_shared(source)):
-                try:
-                    places[source] = await self._share(source, name_of(upload.path))
-                except MigError as error:
-                    errors[source] = error
+        names = {
+            upload.source: name_of(upload.path)
+            for plan in plans.values()
+            for upload in plan.uploads
+            if uses[upload.source] > 1 or self._is_shared(upload.source)
+        }
+        places, errors = await self._share(names)
         failed = {
             key: errors[upload.source]
             for key, plan in plans.items()
@@ -104,23 +108,53 @@ class Uploads:
         except OSError:
             return False  # the upload of the file raises the error
 
-    async def _share(self, source: Path | bytes, name: str) -> str:
-        """Return the path of a shared input in the home, uploaded unless it is there already from any earlier day."""
-        with translate_os_errors(str(source), "on this machine"):
-            identity = identity_of(source)
-            known = self._shared.get(identity)
-            if known is not None:
-                return known
-            size = len(source) if isinstance(source, bytes) else source.stat().st_size
-            path = f"{SHARED_FOLDER}/{await content_digest(source)}/{name}"
+    async def _share(
+        self, names: Mapping[Path | bytes, str]
+    ) -> tuple[dict[Path | bytes, str], dict[Path | bytes, MigError]]:
+        """Upload shared inputs, unless they are there already from any earlier day.
+
+        Args:
+            names: their base names.
+
+        Returns:
+            Their paths in the home, and the errors of those that could not be uploaded.
+        """
+        places: dict[Path | bytes, str] = {}
+        errors: dict[Path | bytes, MigError] = {}
+        identities: dict[Path | bytes, tuple[object, ...]] = {}
+        for source, name in names.items():
+            try:
+                with translate_os_errors(str(source), ON_THIS_MACHINE):
+                    identity = identity_of(source)
+                    if identity in self._shared:
+                        places[source] = self._shared[identity]
+                    else:
+                        places[source] = f"{SHARED_FOLDER}/{await content_digest(source)}/{name}"
+                        identities[source] = identity
+            except MigError as error:
+                errors[source] = error
+        errors |= await self._put_absent({source: places[source] for source in identities})
+        self._shared |= {identity: places[source] for source, identity in identities.items() if source not in errors}
+        return places, errors
+
+    async def _put_absent(self, places: Mapping[Path | bytes, str]) -> dict[Path | bytes, MigError]:
+        """Upload what is not in its place with the right size; return the errors."""
+        errors: dict[Path | bytes, MigError] = {}
+        absent: dict[str, Path | bytes] = {}
         try:
-            there = (await self._files.stat(path)).size
-        except FileNotFound:
-            there = None
-        if there != size:
-            await self._put(source, path)
-        self._shared[identity] = path
-        return path
+            present = await self._home.stat_many(list(places.values()))
+            for source, path in places.items():
+                with translate_os_errors(str(source), ON_THIS_MACHINE):
+                    if path not in present or present[path].size != size_of(source):
+                        absent[path] = source
+            if absent:
+                await self._put(absent)
+        except MigError as error:
+            if len(places) == 1:
+                return dict.fromkeys(places, error)
+            for source, path in places.items():  # whose fault it is
+                errors |= await self._put_absent({source: path})
+        return errors
 
     async def remove(self, plans: Sequence[Plan]) -> None:
         """Remove the private folders of jobs that were not made, even if the caller is cancelled."""
@@ -165,6 +199,11 @@ async def missing_inputs(spec: JobSpec, files: Files) -> list[Fault]:
                     remedy = "name its files, or an archive of it: session.files.pack(…)"
                     warnings.append(Fault(field, source, f"is a folder; {_WITHOUT}", remedy))
     return warnings
+
+
+def size_of(source: Path | bytes) -> int:
+    """Return how many bytes an input has. Raises OSError."""
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def identity_of(source: Path | bytes) -> tuple[object, ...]:

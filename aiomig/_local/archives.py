@@ -20,10 +20,10 @@ from anyio.lowlevel import checkpoint
 from .._core.errors import FileExists, LocalError, MigError, PathRefused
 from .._core.paths import ArchiveFormat, archive_format, chain, folder_of, join, listed_path
 from .._home.disk import read_file
-from .tar import BLOCK, PIECE, TarMember, TarReader
+from .._home.tar import BLOCK, PIECE, TarMember, TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from .._backend import HomeBackend
@@ -222,8 +222,10 @@ async def _unpack_tar(
     """Read the archive twice, for nothing in it tells what follows: to check all members, then to write them."""
     members: dict[str, TarMember] = {}
     with opened() as stream:
-        reader = TarReader(stream, budget.take)
+        reader = TarReader(_reading(stream), budget.take)
         while (member := await reader.next()) is not None:
+            if member.problem:
+                raise PathRefused(member.name, member.problem)
             budget.take(member.size, 1)
             members[_member_path(destination, member.name)] = member
     if not members:
@@ -231,11 +233,18 @@ async def _unpack_tar(
     files = {path for path, member in members.items() if not member.is_dir}
     await _make_room(home, files, set(members) - files, destination)
     with opened() as stream:
-        reader = TarReader(stream, _Budget(budget.archive, budget.size).take)
+        reader = TarReader(_reading(stream), _Budget(budget.archive, budget.size).take)
         while (member := await reader.next()) is not None:
             if not member.is_dir:
                 async with aclosing(reader.content()) as content:
                     await home.write(_member_path(destination, member.name), content, member.size)
+
+
+def _reading(stream: IO[bytes]) -> Callable[[int], Awaitable[bytes]]:
+    async def read(size: int) -> bytes:
+        return stream.read(size)
+
+    return read
 
 
 def _decompressor(file: BinaryIO, kind: ArchiveFormat) -> AbstractContextManager[IO[bytes]]:

@@ -33,11 +33,13 @@ from .._home.disk import (
     write_pieces,
 )
 from .._home.folders import Entry, make_private, open_below, remove_tree, walk
-from .._home.transfer import require_size
+from .._home.transfer import put_each, require_size
 from .archives import Packing, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
+
+    from .._backend import GetFile, PutFile
 
 
 class LocalHome:
@@ -87,6 +89,10 @@ class LocalHome:
                 entry = Entry(path, real, None)
         await checkpoint()
         return _info(path, entry.status) if entry.status and (entry.is_dir or entry.is_file) else None
+
+    async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
+        """As `HomeBackend.stat_many`."""
+        return {path: info for path in paths if (info := await self.stat(path)) is not None}
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """As `HomeBackend.listing`; links out of the home, pipes, sockets and devices are left out."""
@@ -144,6 +150,18 @@ class LocalHome:
             origin = open_regular(self.locate(info.path))
         with origin, translate_os_errors(str(destination), ON_THIS_MACHINE), atomic_write(destination) as target:
             require_size(info.path, await copy_content(origin, target, report=report), info.size)
+
+    async def put_files(
+        self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
+    ) -> None:
+        """As `HomeBackend.put_files`, one after the other."""
+        await self.make_directories(folders)
+        await put_each(self, files, report)
+
+    async def get_files(self, files: Sequence[GetFile], folder: str | None, report: Callable[[int], object]) -> None:
+        """As `HomeBackend.get_files`, one after the other."""
+        for file in files:
+            await self.get_file(file.info, file.destination, report)
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
         """As `HomeBackend.write_range`."""

@@ -153,6 +153,29 @@ def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
     return tuple(_stat(operation, row) for row in members(operation, found[0], "stats"))
 
 
+def named_stats(answer: Answer, operation: str = "statpath") -> tuple[dict[str, Stat], frozenset[str]]:
+    """Return what ``statpath`` with the flag ``v`` says of several paths, by path, and the paths that do not exist.
+
+    A path that is in neither was not named (docs/protocol.md#statpath).
+
+    Raises:
+        PathRefused: a path is not allowed.
+        ServerError: the request was refused.
+        ProtocolError: the response is about something else.
+    """
+    for error in faults(operation, answer, but=FileNotFound):
+        raise error
+    found: dict[str, Stat] = {}
+    for each in of_type(answer, "stats"):
+        for row in members(operation, each, "stats"):
+            if name := text_of(row, "name"):
+                found[posixpath.normpath(name.lstrip("/") or ".")] = _stat(operation, row)
+    missing = frozenset(text_of(each, "name") for each in of_type(answer, "file_not_found"))
+    if not of_type(answer, "stats"):
+        _check_missing(operation, answer)
+    return found, missing
+
+
 def _check_missing(operation: str, answer: Answer) -> None:
     """Raise if a response neither answers the request nor says that a file is missing."""
     if not of_type(answer, "file_not_found"):
