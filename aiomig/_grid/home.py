@@ -38,7 +38,7 @@ logger = logging.getLogger("aiomig.grid")
 CACHE = ".upload-cache"
 """The folder of the home in which a server collects uploads (docs/protocol.md#uploads)."""
 
-_STATS_A_REQUEST = 100
+_STATS_A_REQUEST = 500
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 

@@ -97,7 +97,8 @@ async def put_each(home: HomeBackend, files: Iterable[PutFile], report: Callable
     """Carry files into existing directories of the home, one after the other."""
     for file in files:
         if isinstance(file.source, bytes):
-            await home.write(file.path, once(file.source), len(file.source))
+            async with aclosing(once(file.source)) as content:
+                await home.write(file.path, content, len(file.source))
             report(len(file.source))
         else:
             await home.put_file(file.source, file.path, file.size, report)

@@ -47,6 +47,21 @@ async def test_put_and_get_a_tree(files: aiomig.Files, top: str, tmp_path: Path)
     assert (tmp_path / "back/sub/b.txt").read_text() == "tree/sub/b.txt"
 
 
+async def test_put_and_get_many_small_files(files: aiomig.Files, top: str, tmp_path: Path) -> None:
+    expected = {f"d{number % 3}/å {number}.bin": bytes(range(number)) for number in range(40)}
+    (tmp_path / "tree/nothing").mkdir(parents=True)
+    for name, data in expected.items():
+        (tmp_path / "tree" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(data)
+    for _ in range(2):  # to a new directory, and to one that is there
+        await files.put(tmp_path / "tree", f"{top}/into/")
+    assert (await files.stat(f"{top}/into/tree/nothing")).is_dir
+    await files.get(f"{top}/into/tree", tmp_path / "back")
+    back = {str(path.relative_to(tmp_path / "back")): path for path in (tmp_path / "back").rglob("*")}
+    assert {name: path.read_bytes() for name, path in back.items() if path.is_file()} == expected
+    assert back["nothing"].is_dir()
+
+
 async def test_put_and_get_by_pattern(files: aiomig.Files, top: str, tmp_path: Path) -> None:
     for name in ("1.dat", "2.dat", "3.txt"):
         (tmp_path / name).write_text(name)
