@@ -15,6 +15,9 @@ The public names, in groups:
   `Tail` follows what a job writes, `Events` the changes of all jobs. `cancel` gives an `Outcome` for each job.
 - **Files**: `Files` is the user's MiG home, with `FileInfo` and `WordCount`. `Queue` is a message queue. `Site` and
   `Keyword` describe what a grid offers.
+- **Services**: `Shares` makes each `Share`, a link by which others reach files, as a `SharedFolder`. `Archives` freezes
+  files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab` holds each `CronEntry`, and
+  `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server says about the user.
 - **Errors**: all are a `MigError`.
 
   - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`. A slow reader: `EventsLost`.
@@ -103,6 +106,13 @@ from ._core.version import VERSION as _VERSION
 from ._grid.config import Config, RequestLimits, Retry
 from ._grid.credential import Credential
 from ._grid.poller import Polling
+from ._grid.services.account import Resource, UserStatistics, VGrid
+from ._grid.services.archives import Archive, Archives
+from ._grid.services.crontab import CronEntry, Crontab
+from ._grid.services.shared_folder import SharedFolder
+from ._grid.services.shares import Share, Shares
+from ._grid.services.transfers import Transfer, Transfers
+from ._grid.services.triggers import Trigger, Triggers
 from ._home.files import FileInfo, Files, WordCount
 from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited
@@ -126,6 +136,8 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # silent unless
 
 __all__ = [
     "ActionRefused",
+    "Archive",
+    "Archives",
     "Attempt",
     "AuthenticationFailed",
     "CheckReport",
@@ -136,6 +148,8 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "Credential",
+    "CronEntry",
+    "Crontab",
     "Events",
     "EventsLost",
     "Fault",
@@ -167,6 +181,7 @@ __all__ = [
     "Queue",
     "Remote",
     "RequestLimits",
+    "Resource",
     "Resources",
     "ResultsMissing",
     "Retry",
@@ -174,6 +189,9 @@ __all__ = [
     "ServerError",
     "Session",
     "SessionPool",
+    "Share",
+    "SharedFolder",
+    "Shares",
     "Site",
     "SpecError",
     "SubmitErrors",
@@ -183,7 +201,13 @@ __all__ = [
     "SweepCounts",
     "SweepOptions",
     "Tail",
+    "Transfer",
+    "Transfers",
+    "Trigger",
+    "Triggers",
     "Unconfirmed",
+    "UserStatistics",
+    "VGrid",
     "Waited",
     "Watch",
     "WordCount",

@@ -49,8 +49,13 @@ class Backend(Protocol):
     async def review(self, description: Description) -> CheckReport:
         """Return what would be reported if a description were submitted; change nothing."""
 
-    async def feasibility(self, job_id: str) -> CheckReport:
-        """Return whether there is something that could run a job that waits. Raises JobNotFound."""
+    async def feasibility(self, job_id: str, *, schedule: bool = False) -> CheckReport:
+        """Return whether there is something that could run a job that waits. Raises JobNotFound.
+
+        Args:
+            job_id: the job.
+            schedule: also have the server set the job's ``schedule_hint``.
+        """
 
     async def site(self) -> Site:
         """Return what the backend says about itself."""

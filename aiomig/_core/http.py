@@ -294,9 +294,9 @@ async def _read_body(response: httpx.Response, limit: int, patience: float) -> b
 class _ByEnvironment(httpx.AsyncBaseTransport):
     """Goes to each URL by the proxy that the environment names for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ca: str | None) -> None:
         self._transports: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
-        self._context = httpx.create_ssl_context()
+        self._context = httpx.create_ssl_context() if ca is None else ssl.create_default_context(cafile=ca)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         proxy = proxy_for(str(request.url))
@@ -309,9 +309,18 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
             await transport.aclose()
 
 
-def make_web_client() -> httpx.AsyncClient:
-    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's."""
-    return httpx.AsyncClient(transport=_ByEnvironment(), trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS)
+def make_web_client(ca: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's.
+
+    Args:
+        ca: the file with the authorities that it trusts; the default is the system's.
+        transport: what to send by instead of the network, for tests.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    used = transport or _ByEnvironment(ca)
+    return httpx.AsyncClient(transport=used, trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS)
 
 
 # -- failures

@@ -157,11 +157,11 @@ class GridBackend:
         """Return what the server says of itself."""
         return await describe(self._operations)
 
-    async def feasibility(self, job_id: str) -> CheckReport:
+    async def feasibility(self, job_id: str, *, schedule: bool = False) -> CheckReport:
         """Return whether some resource could run a job that waits."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
-        return await feasibility(self._operations, job_id)
+        return await feasibility(self._operations, job_id, schedule=schedule)
 
     async def submit(self, plan: Plan) -> str:
         """Submit once. If the response is lost, look for the job; if this is cancelled, cancel the job."""

@@ -35,8 +35,13 @@ async def call(
             answer = await operations.execute(operation, fields)
         raise_for_errors(operation, answer)
     except ServerError as error:
-        raise ServerError(operation, error.messages, remedy=_remedy(operation, error)) from error
+        raise explained(error) from error
     return [dict(each) for each in answer]
+
+
+def explained(error: ServerError) -> ServerError:
+    """Return an error that also says if the operation is known to be broken, or is not offered by the site."""
+    return ServerError(error.operation, error.messages, remedy=_remedy(error.operation, error))
 
 
 def _remedy(operation: str, error: ServerError) -> str:

@@ -8,6 +8,7 @@ from .._core.errors import JobNotFound, ProtocolError, ServerError
 from .._core.models import CheckReport, Fault
 from .._core.site import Site
 from .protocol import jobs, site
+from .protocol.answer import raise_for_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,8 +64,8 @@ async def review(operations: OperationClient, description: Description) -> Check
     return CheckReport(tuple(not_offered(description, offers)), unknown=tuple(unknown), offers=offers)
 
 
-async def feasibility(operations: OperationClient, job_id: str) -> CheckReport:
-    """Return whether some resource could run a queued job, by ``jobfeasible``.
+async def feasibility(operations: OperationClient, job_id: str, *, schedule: bool) -> CheckReport:
+    """Return whether some resource could run a queued job, by ``jobfeasible``, and have it planned by ``jobschedule``.
 
     Raises:
         JobNotFound: no job of this user has this id.
@@ -76,6 +77,9 @@ async def feasibility(operations: OperationClient, job_id: str) -> CheckReport:
         raise JobNotFound(job_id)
     if found.message:
         return CheckReport(unknown=(f"whether some resource could take it: {found.message}",))
+    if schedule:
+        planned = await operations.execute("jobschedule", [("job_id", job_id)], repeatable=True)
+        raise_for_errors("jobschedule", planned, "saveschedulejobs")
     remedy = "ask for less, or wait until a resource has it; the job stays in the queue until then"
     reasons = found.reasons or ((("job", found.verdict),) if found.color.upper() == "RED" else ())
     return CheckReport(tuple(Fault(keyword, job_id, reason, remedy) for keyword, reason in reasons))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._backend import Action, Backend
-    from .._core.models import FileInfo, JobResult, JobStatus, Outcome
+    from .._core.models import CheckReport, FileInfo, JobResult, JobStatus, Outcome
     from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
@@ -179,6 +179,21 @@ class Job:
         if outcome.exit_code is not None:
             self.backend.note_exit_code(self.id, outcome.exit_code)
         return outcome
+
+    async def feasibility(self) -> CheckReport:
+        """Ask whether some resource could take this job, which waits in the queue.
+
+        A grid is also asked to plan the job: what it says is in ``status().schedule_hint`` after some seconds.
+
+        Returns:
+            Why no resource would take it; or, if it does not wait, that this cannot be known. In local mode there are
+            no faults: this machine takes every job.
+
+        Raises:
+            JobNotFound: no job of this user has this id.
+            GridError: the grid could not be asked.
+        """
+        return await self._usable_backend.feasibility(self.id, schedule=True)
 
     # -- acting on it
 

@@ -201,7 +201,7 @@ class LocalBackend:
         await self._checkpoint()
         return _local_site.describe(self.settings)
 
-    async def feasibility(self, job_id: str) -> CheckReport:
+    async def feasibility(self, job_id: str, *, schedule: bool = False) -> CheckReport:
         """Return no faults: whatever a job asks for, this machine takes it."""
         await self._record(job_id)
         return CheckReport()

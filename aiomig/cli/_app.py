@@ -71,6 +71,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "site": ("_site", "Show what the grid offers to jobs."),
         "docs": ("_site", "Show the documentation of the keywords of job descriptions."),
         "queue": ("_queue", "Send and receive messages between programs and jobs."),
+        "share": ("_services", "Give others access to files by a URL."),
+        "archive": ("_services", "Freeze copies of files in archives."),
+        "transfer": ("_services", "Have the server copy files from and to other servers."),
+        "crontab": ("_services", "Have the server run commands at given times."),
+        "trigger": ("_services", "Have a VGrid submit jobs when files change."),
+        "account": ("_services", "Show what the server says about the user."),
         "call": ("_call", "Run any operation of the server."),
     },
     "Set-up": {

@@ -12,6 +12,7 @@ from . import (
     _operations_files,
     _operations_jobs,
     _operations_listing,
+    _operations_services,
     _operations_site,
     _operations_submit,
     _operations_upload,
@@ -38,12 +39,14 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
             _operations_submit,
             _operations_jobs,
             _operations_site,
+            _operations_services,
         )
         for operation in module.OPERATIONS
     }
 )
 """All operations of the server by name."""
 
+_SHARED = "/share_redirect/"
 _PROGRAMS = {"wsgi-bin": "wsgi-bin", "cgi-bin": "cgi-bin", "cgi-cert": "cgi-bin"}
 _JOB_OPERATIONS = frozenset(
     operation.name for operation in (*_operations_jobs.OPERATIONS, *_operations_submit.OPERATIONS)
@@ -69,12 +72,15 @@ class Answers:
 
     def act(self, name: str, request: Request) -> Response:
         """Carry out a request at once."""
-        home = self._homes.get(request.client)
+        home = self._homes.get(request.client) or self._shared(request)
         program, _, script = request.path.lstrip("/").partition("/")
         if program in _PROGRAMS and script.endswith(".py"):
             return self._operate(_PROGRAMS[program], name, request, home)
         if request.path.startswith(_static.PREFIX):
             return _static.get(request, home, request.path.removeprefix(_static.PREFIX))
+        if request.path.startswith(_SHARED):
+            share_id, _, path = request.path.removeprefix(_SHARED).partition("/")
+            return _static.get(request, self._share(share_id, "read"), path) if self._has(share_id) else page(404)
         if request.path == "/":
             return _static.root()
         for user, user_home in self._homes.items():
@@ -82,6 +88,22 @@ class Answers:
                 owner = user_home if user == request.client else None
                 return _static.get(request, owner, request.path.removeprefix(f"/{user_home.name}/"))
         return page(404)
+
+    def _has(self, share_id: str) -> bool:
+        return any(share_id in home.services.shares for home in self._homes.values())
+
+    def _shared(self, request: Request) -> Home | None:
+        """Return the shared folder into which somebody without a certificate uploads."""
+        share_id = next((field.text for field in form(request) if field.name == "share_id"), "")
+        return self._share(share_id, "write") if not request.client and share_id else None
+
+    def _share(self, share_id: str, right: str) -> Home | None:
+        """Return a shared directory as a home, or the one that holds a shared file; ``None`` without the right."""
+        for home in self._homes.values():
+            row = home.services.shares.get(share_id)
+            if row is not None and right in row["access"]:
+                return Home(home.root / row["path"], "")
+        return None
 
     def _operate(self, program: str, name: str, request: Request, home: Home | None) -> Response:
         operation = OPERATIONS.get(name)
@@ -95,15 +117,16 @@ class Answers:
             site=self._site,
             jobs=self._jobs,
             home=home or Home(Path("/nonexistent"), ""),
-            client=request.client,
+            client=request.client or (f"share {home.root}" if home is not None else ""),
             host=request.host,
+            site_url=request.public_host or request.host,
             program=program,
             method=request.method,
             fields=fields,
             headers=request.headers,
             now=self._jobs.now,
             as_json=any(field.name == "output_format" and field.text == "json" for field in fields),
-            token=lambda operation: self._token(operation, request.client),
+            token=lambda operation: self._token(operation, request.client or "anonymous"),
         )
         self._answer(call, operation, home)
         return call.response()

@@ -54,11 +54,16 @@ class Authority:
 
     def server_context(self, host: str) -> ssl.SSLContext:
         """Return a TLS context for a server that requires a certificate of this authority from every client."""
+        context = self.public_context(host)
+        self._authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def public_context(self, host: str) -> ssl.SSLContext:
+        """Return a TLS context for a server that wants no certificate from its clients."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._authority.issue_cert(host, "localhost", "127.0.0.1", "::1").configure_cert(context)
-        self._authority.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
         return context
 
     def client(

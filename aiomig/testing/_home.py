@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ._services import Services
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,6 +34,7 @@ class Home:
     def __init__(self, root: Path, name: str) -> None:
         self.root = Path(os.path.realpath(root))
         self.name = name
+        self.services = Services()
 
     def place(self, path: str) -> Path | None:
         """Return the place of a path; ``None`` if it leaves the home or is hidden."""

@@ -114,6 +114,7 @@ class Call:
     home: Home
     client: str
     host: str
+    site_url: str
     program: str
     method: str
     fields: tuple[Field, ...]
@@ -267,9 +268,9 @@ class Call:
 
 
 _TOKEN_WORDS = (
-    "chksum cp createfreeze datatransfer deletefreeze editfile imagepreview jobaction jobfeasible"
-    " jobobjsubmit jobschedule liveio mkdir mqueue mv pack resubmit rmdir rm scripts settingsaction sharelink"
-    " submitfields submit tar textarea touch truncate unpack untar unzip uploadchunked upload zip"
+    "addvgridtrigger chksum cp createfreeze datatransfer deletefreeze editfile imagepreview jobaction jobfeasible"
+    " jobobjsubmit jobschedule liveio mkdir mqueue mv pack resubmit rmdir rm rmvgridtrigger scripts settingsaction"
+    " sharelink submitfields submit tar textarea touch truncate unpack untar unzip uploadchunked upload zip"
 )
 TOKENS = tuple(_TOKEN_WORDS.split())
 """The operations whose tokens the pages show (docs/protocol.md#csrf-tokens)."""

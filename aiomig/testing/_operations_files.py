@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS, HERE, PATHS, SHARE
+from ._operations_services import restore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +134,9 @@ def _destination(call: Call, words: str) -> Path | None:
 
 
 def _cp(call: Call) -> None:
+    if call.last("freeze_id"):
+        restore(call)
+        return
     target = _destination(call, "Invalid destination ({} expands to an illegal path)")
     if target is None:
         return

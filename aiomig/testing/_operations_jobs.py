@@ -104,6 +104,19 @@ def _jobfeasible(call: Call) -> None:
     call.add("checkcondjobs", checkcondjobs=rows)
 
 
+def _jobschedule(call: Call) -> None:
+    rows: list[dict[str, Any]] = []
+    for job in call.matching_jobs():
+        row: dict[str, Any] = {"object_type": "saveschedulejob", "job_id": job.id, "oldstatus": job.state}
+        if job.state in _WAITING:
+            job.times["schedule"] = call.now
+        else:
+            row["message"] = f"You can only update schedule status for jobs with status: {' or '.join(_WAITING)}."
+        rows.append(row)
+    info = "Please find any available job schedule status in\nverbose job status output."
+    call.add("saveschedulejobs", saveschedulejobs=rows, savescheduleinfo=info)
+
+
 def _liveio(call: Call) -> None:
     for pattern in call.all("job_id"):
         call.text(f"Requesting live I/O for {pattern}")
@@ -161,6 +174,7 @@ OPERATIONS = (
     Operation("jobaction", (_IDS, Parameter("action", "word", required=True)), _jobaction, changes=True),
     Operation("mrslview", (_IDS, FLAGS), _mrslview),
     Operation("jobfeasible", (_IDS, FLAGS), _jobfeasible, changes=True),
+    Operation("jobschedule", (_IDS, FLAGS), _jobschedule, changes=True),
     Operation(
         "liveio",
         (

@@ -82,13 +82,19 @@ async def serve(server: Server, host: str, port: int, authority: Authority | Non
         address = "127.0.0.1" if host == "localhost" else host
         listener = await anyio.create_tcp_listener(local_host=address, local_port=port, backlog=512)
         number = listener.extra(anyio.abc.SocketAttribute.local_port)
-        url = f"https://{f'[{host}]' if ':' in host else host}:{number}"
+        name = f"[{host}]" if ":" in host else host
+        url = f"https://{name}:{number}"
+        public = await anyio.create_tcp_listener(local_host=address, local_port=0, backlog=64)
+        public_context = issuer.public_context(host)
+        server.public_url = f"https://{name}:{public.extra(anyio.abc.SocketAttribute.local_port)}"
         scope, ended = anyio.CancelScope(), anyio.Event()
 
         async def listen() -> None:
             try:
                 with scope:
-                    await listener.serve(partial(_connection, server, context, url))
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(listener.serve, partial(_connection, server, context, url))
+                        group.start_soon(public.serve, partial(_connection, server, public_context, server.public_url))
             finally:
                 ended.set()
 
@@ -101,6 +107,7 @@ async def serve(server: Server, host: str, port: int, authority: Authority | Non
             with anyio.CancelScope(shield=True):
                 await ended.wait()
                 await listener.aclose()
+                await public.aclose()
 
 
 async def _connection(server: Server, context: ssl.SSLContext, url: str, raw: ByteStream) -> None:
@@ -231,6 +238,7 @@ class _Conversation:
             body=b"".join(pieces),
             client=self._client,
             host=self._url,
+            public_host=self._server.public_url,
         )
         response = await self._server.handle(request)
         close = last or chunked or response.close or headers.get("connection", "").lower() == "close"

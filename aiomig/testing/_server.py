@@ -86,6 +86,8 @@ class Server:
         """All requests that reached it, in order."""
         self.connections = 0
         """The number of TLS connections that clients made."""
+        self.public_url = ""
+        """The URL over TLS of the host that wants no certificate, for share links."""
         self.tasks: TaskGroup = anyio.create_task_group()
         """The background tasks of the server."""
         self._slots = slots

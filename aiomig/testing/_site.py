@@ -35,6 +35,7 @@ class Site:
         cgi: whether ``cgi-bin`` is there.
         liveio_interval: the least seconds between two ``liveio`` requests for one job.
         liveio_time: seconds until what was asked for by ``liveio`` has arrived.
+        transfer_time: seconds until a data transfer has ended.
         largest_chunk: bytes that ``uploadchunked`` takes at once.
         keep_alive: seconds after which an idle connection is closed.
         requests_per_connection: after so many the server closes the connection.
@@ -59,6 +60,7 @@ class Site:
     cgi: bool = True
     liveio_interval: float = 60.0
     liveio_time: float = 19.0
+    transfer_time: float = 1.0
     largest_chunk: int = 67_108_864
     keep_alive: float = 15.0
     requests_per_connection: int = 101

@@ -80,6 +80,7 @@ class Request:
         body: the whole body.
         client: the distinguished name in the client's certificate in the old slash form, or nothing.
         host: the ``https://host:port`` that the client asked.
+        public_host: the same of the host that wants no certificate; the default is ``host``.
     """
 
     method: str
@@ -89,6 +90,7 @@ class Request:
     body: bytes = b""
     client: str = ""
     host: str = "https://localhost"
+    public_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,9 @@ class LiveSettings(Settings):
 
     run: Run
 
+    def shared(self, url: str) -> aiomig.SharedFolder:
+        return aiomig.SharedFolder(url, ca=aiomig.Config.load(CONFIG).ca)
+
     def session(self, **fields: Any) -> Session:
         return Session(cast("Backend", Careful(aiomig.grid(CONFIG)._backend, self.run)))
 

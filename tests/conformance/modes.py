@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SLOTS = 2
 QUICK = Polling(floor=0.02, ceiling=0.1, gather=0.0, requests_a_minute=1_000_000)
-SITE = Site(parse_time=0.02, retries=0, liveio_interval=0.0, liveio_time=0.0)
+SITE = Site(parse_time=0.02, retries=0, liveio_interval=0.0, liveio_time=0.0, transfer_time=0.0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Settings:
         """Return the emulated home."""
         return self.folder / "home"
 
+    def shared(self, url: str) -> aiomig.SharedFolder:
+        """Return what a share link of this mode shows to everyone."""
+        return aiomig.SharedFolder(url)
+
     def session(self, **fields: Any) -> aiomig.Session:
         """Return a new session on the home of this test. ``fields`` are for local mode only."""
         return aiomig.local(self.home, **{"slots": self.slots, "on_exit": "cancel", **fields})
@@ -56,6 +60,10 @@ class FakeSettings(Settings):
     grid: FakeGrid
     config: Config
     in_memory: bool
+
+    def shared(self, url: str) -> aiomig.SharedFolder:
+        transport = self.grid.transport("") if self.in_memory else None
+        return aiomig.SharedFolder(url, ca=self.config.ca, transport=transport)
 
     def session(self, **fields: Any) -> aiomig.Session:
         transport = self.grid.transport() if self.in_memory else None

@@ -119,12 +119,17 @@ async def test_feasibility_of_a_job(grid: FakeGrid, mig: aiomig.Session) -> None
     report = await mig.check(large)
     assert fields(report) == [("RESOURCE", large.id)]
     assert report.faults[0].problem == "No valid/allowed resources available."
+    assert grid.count("jobschedule") == 0
+    assert await large.feasibility() == report
+    assert (await large.status()).schedule_hint == "STAY"
     await large.cancel()
     (line,) = (await mig.check(large)).unknown
     assert "QUEUED or RETRY or FROZEN" in line
     for job_id in ("9_nosuch", "*"):
         with pytest.raises(aiomig.JobNotFound):
             await mig.check(mig.job(job_id))
+        with pytest.raises(aiomig.JobNotFound):
+            await mig.job(job_id).feasibility()
 
 
 async def test_local_mode_tells_what_it_would_refuse(tmp_path: Path) -> None:
@@ -134,6 +139,7 @@ async def test_local_mode_tells_what_it_would_refuse(tmp_path: Path) -> None:
         assert fields(report) == [("VGRID", "X"), ("RUNTIMEENVIRONMENT", "Y"), ("JOBTYPE", "interactive")]
         assert report.offers["VGRID"] == ("Generic", "ANY", "Mine")
         assert await mig.jobs() == []
+        assert (await (await mig.submit("true")).feasibility()).ok
 
 
 def test_reports_are_values_and_can_be_read() -> None:

@@ -1,0 +1,92 @@
+"""What the server says about the user: figures, VGrids and resources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..._core.errors import ProtocolError
+from ..protocol.answer import excerpt, of_type, plain
+from .service import Service, named_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..protocol.answer import Object
+
+_PARTS = ("jobs", "disk", "resources", "certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class UserStatistics:
+    """Figures about the user.
+
+    Attributes:
+        jobs: the number of jobs by the server's words, such as ``"total"`` and ``"finished"``.
+        disk: what the home holds, by the server's words.
+        resources: what it says of the resources that the user may use.
+        certificate: what it says of the certificate.
+    """
+
+    jobs: Mapping[str, object] = field(default_factory=dict)
+    disk: Mapping[str, object] = field(default_factory=dict)
+    resources: Mapping[str, object] = field(default_factory=dict)
+    certificate: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VGrid:
+    """One VGrid that the user sees.
+
+    Attributes:
+        name: what `JobSpec.vgrids` takes.
+        details: everything that the server says of it.
+    """
+
+    name: str
+    details: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource that the user sees.
+
+    Attributes:
+        name: what ``Resources(hosts=…)`` takes, as far as the server tells it.
+        details: everything that the server says of it.
+    """
+
+    name: str
+    details: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+
+class Account(Service):
+    """Asks for what the methods of `Session` return."""
+
+    __slots__ = ()
+
+    async def statistics(self) -> UserStatistics:
+        """Ask by ``userstats`` (docs/protocol.md#services)."""
+        answer = await self._call("userstats", stats=_PARTS)
+        found = of_type(answer, "user_stats")
+        if not found:
+            raise ProtocolError("userstats: the answer has no user_stats", excerpt=excerpt(answer))
+        return UserStatistics(**{name: _figures(found[0].get(name)) for name in _PARTS})
+
+    async def vgrids(self) -> list[VGrid]:
+        """Ask by ``vgridman`` (docs/protocol.md#services)."""
+        rows = named_rows("vgridman", await self._call("vgridman", operation="list"), "vgridname", "name", "vgrid_name")
+        return [VGrid(name, dict(row)) for name, row in rows if name]
+
+    async def resources(self) -> list[Resource]:
+        """Ask by ``resman`` (docs/protocol.md#services)."""
+        rows = named_rows(
+            "resman", await self._call("resman", operation="list"), "name", "resource", "unique_resource_name"
+        )
+        return [Resource(name, dict(row)) for name, row in rows if name]
+
+
+def _figures(value: object) -> Object:
+    if not isinstance(value, dict):
+        return {}
+    return {plain(str(key)): plain(each) if isinstance(each, str) else each for key, each in value.items()}

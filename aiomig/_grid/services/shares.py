@@ -1,0 +1,208 @@
+"""Share links: parts of the home that others reach by a URL, without a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
+from ..._core.models import Fault
+from ..._core.paths import home_path
+from .service import Service, checked_id, id_of, is_on, moment, moment_text, records, texts, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date, datetime
+
+    from ..._core.paths import HomePath
+    from ..protocol.answer import Answer, Object
+
+_Shares: TypeAlias = "list[Share]"  # inside Shares, `list` is a method
+
+_OPERATION = "sharelink"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One share link.
+
+    Attributes:
+        id: its id.
+        path: the file or directory of the home.
+        url: the URL to give away; `SharedFolder` reads and writes through it.
+        read: whether others may read.
+        write: whether others may write.
+        expires_at: when it ends, an aware datetime in UTC; ``None`` if never.
+        created_at: when it was made, or ``None`` if the server does not say.
+        invites: the email addresses that it was sent to.
+        is_active: whether the server says that it can be used.
+        details: everything that the server says of it.
+    """
+
+    id: str
+    path: str
+    url: str
+    read: bool
+    write: bool
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+    invites: tuple[str, ...] = ()
+    is_active: bool = True
+    details: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+
+class Shares(Service):
+    """The share links of the user, reached as ``session.shares``. A grid only.
+
+    Example::
+
+        share = await session.shares.create("results/7", expires=date(2027, 1, 1))
+        print(share.url)
+    """
+
+    __slots__ = ()
+
+    async def create(
+        self,
+        path: HomePath,
+        *,
+        read: bool = True,
+        write: bool = False,
+        expires: date | None = None,
+        invites: Iterable[str] = (),
+        message: str = "",
+    ) -> Share:
+        """Make a share link. It is sent once; if this is cancelled, `list` shows whether the server made it.
+
+        Args:
+            path: the file or directory of the home.
+            read: whether others may read.
+            write: whether others may write, and so remove.
+            expires: the day, or the moment as an aware datetime, at which it ends.
+            invites: email addresses to which the server sends the URL.
+            message: what it writes to them.
+
+        Returns:
+            The share link as the server has it.
+
+        Raises:
+            SpecError: it gives no right, or the time has no zone.
+            PathRefused: the path leaves the home.
+            ServerError: the server refuses it; or it took it without ``expires``, and then it was deleted again.
+            GridError: the grid could not be asked.
+        """
+        checked = home_path(path)
+        rights = _rights(read=read, write=write)
+        expire = moment_text("expires", expires) if expires is not None else None
+        before = {share.id for share in await self.list()}
+        answer = await self._call(
+            _OPERATION, action="create", path=checked, expire=expire, invite=tuple(invites), msg=message, **rights
+        )
+        made = [share for share in await self._shares(answer) if share.id not in before and share.path == checked]
+        if len(made) != 1:
+            raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after making one")
+        if expire is not None and not words(made[0].details, "expire").startswith(expire):
+            await self.delete(made[0])
+            raise ServerError(_OPERATION, [f"the server did not take the expiry {expire}; the link was deleted again"])
+        return made[0]
+
+    async def list(self) -> _Shares:
+        """List the share links of the user.
+
+        Raises:
+            GridError: the grid could not be asked.
+        """
+        return _parsed(await self._call(_OPERATION, action="show"))
+
+    async def get(self, share: Share | str) -> Share:
+        """Return a share link, by its id, as the server has it now.
+
+        Raises:
+            FileNotFound: there is none with this id.
+            GridError: the grid could not be asked.
+        """
+        share_id = _id(share)
+        found = next((each for each in await self.list() if each.id == share_id), None)
+        if found is None:
+            raise FileNotFound(share_id, "there is no share link with this id")
+        return found
+
+    async def change(
+        self,
+        share: Share | str,
+        *,
+        read: bool | None = None,
+        write: bool | None = None,
+        expires: date | Literal["as it is"] | None = "as it is",
+        invites: Iterable[str] = (),
+        message: str = "",
+    ) -> Share:
+        """Change a share link; what is not given stays.
+
+        Args:
+            share: the share link, or its id.
+            read: whether others may read.
+            write: whether others may write.
+            expires: the new end; ``None`` for never.
+            invites: email addresses to which the server sends the URL now.
+            message: what it writes to them.
+
+        Returns:
+            The share link as the server has it then.
+
+        Raises:
+            FileNotFound: there is none with this id.
+            SpecError: it would have no right.
+            GridError: the server refuses it, or could not be asked.
+        """
+        known = await self.get(share)
+        rights = _rights(read=known.read if read is None else read, write=known.write if write is None else write)
+        if expires == "as it is":
+            expire = words(known.details, "expire")
+        else:
+            expire = moment_text("expires", expires) if expires is not None else "-1"
+        fields = {"share_id": known.id, "path": known.path, "expire": expire, "invite": tuple(invites), "msg": message}
+        await self._call(_OPERATION, action="update", **fields, **rights)
+        return await self.get(known.id)
+
+    async def delete(self, share: Share | str) -> None:
+        """Delete a share link. The files stay.
+
+        Raises:
+            GridError: the server does not have it, or could not be asked.
+        """
+        await self._call(_OPERATION, action="delete", share_id=_id(share))
+
+    async def _shares(self, answer: Answer) -> _Shares:
+        return _parsed(answer) if any(each.get("object_type") == "sharelinks" for each in answer) else await self.list()
+
+
+def _id(share: Share | str) -> str:
+    return share.id if isinstance(share, Share) else checked_id(share, "share")
+
+
+def _rights(*, read: bool, write: bool) -> dict[str, str | None]:
+    if not (read or write):
+        raise SpecError([Fault("read", read, "a share link without any right", "set read or write, or delete it")])
+    return {"read_access": "on" if read else None, "write_access": "on" if write else None}
+
+
+def _parsed(answer: Answer) -> _Shares:
+    """Return the share links of a response (docs/protocol.md#services)."""
+    return [_share(row) for row in records(_OPERATION, answer, "sharelinks")]
+
+
+def _share(row: Object) -> Share:
+    access = " ".join(texts(row, "access")).lower()
+    return Share(
+        id=id_of(_OPERATION, row, "share_id"),
+        path=words(row, "path").strip("/") or ".",
+        url=words(row, "share_url"),
+        read="read" in access or is_on(row.get("read_access")),
+        write="write" in access or is_on(row.get("write_access")),
+        expires_at=moment(row.get("expire")),
+        created_at=moment(row.get("created")),
+        invites=texts(row, "invites"),
+        is_active="active" not in row or is_on(row["active"]),
+        details=dict(row),
+    )

@@ -1,0 +1,372 @@
+"""What a grid offers beside jobs and files: share links, archives, transfers, crontab, triggers, and the account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import CronEntry
+from ._command import command
+from ._exit_codes import ExitCode
+from ._output import local_time, write, write_json, write_table
+from ._settings import current, shared_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from .. import Archive, Session, Share, Transfer, Trigger
+
+
+def _show(values: Sequence[Any], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Write values as a table, or as JSON."""
+    if current().json:
+        write_json(values)
+    elif values:
+        write_table(dict.fromkeys(columns, "left"), cells)
+
+
+def _made(value: Any, text: str) -> None:
+    """Write what was made: its id or URL, or JSON."""
+    if current().json:
+        write_json(value)
+    elif not current().quiet:
+        write(text)
+
+
+# -- share links
+
+
+@click.group()
+@shared_options
+def share() -> None:
+    """Give others access to files of the home by a URL, without a certificate.
+
+    \b
+      aiomig share create --until 2027-01-31 results/7
+    """
+
+
+_until = click.option(
+    "--until", type=click.DateTime(["%Y-%m-%d"]), help="The day on which it ends, such as 2027-01-31."
+)
+_read = click.option("--read/--no-read", default=None, help="Let others read.")
+_write = click.option("--write/--no-write", default=None, help="Let others write, and so remove.")
+
+
+@command("create", share)
+@click.argument("path")
+@_read
+@_write
+@_until
+@click.option("--invite", multiple=True, metavar="ADDRESS", help="Have the server send the URL there.")
+async def create_share(
+    mig: Session,
+    /,
+    *,
+    path: str,
+    read: bool | None,
+    write: bool | None,
+    until: datetime | None,
+    invite: tuple[str, ...],
+) -> None:
+    """Share a file or directory, and print the URL. The default is to let others read."""
+    expires = until.date() if until else None
+    made = await mig.shares.create(path, read=read is not False, write=write is True, expires=expires, invites=invite)
+    _made(made, made.url)
+
+
+@command("list", share)
+async def list_shares(mig: Session, /) -> None:
+    """List the share links."""
+    shares = await mig.shares.list()
+    _show(shares, ["ID", "RIGHTS", "ENDS", "PATH", "URL"], [_share_cells(each) for each in shares])
+
+
+def _share_cells(each: Share) -> list[str]:
+    rights = "+".join(name for name, has in (("read", each.read), ("write", each.write)) if has)
+    return [each.id, rights, local_time(each.expires_at), each.path, each.url]
+
+
+@command("change", share)
+@click.argument("share_id", metavar="ID")
+@_read
+@_write
+@_until
+@click.option("--for-ever", is_flag=True, help="It never ends.")
+async def change_share(
+    mig: Session,
+    /,
+    *,
+    share_id: str,
+    read: bool | None,
+    write: bool | None,
+    until: datetime | None,
+    for_ever: bool,
+) -> None:
+    """Change the rights or the end of a share link."""
+    if for_ever and until:
+        raise click.UsageError("--until and --for-ever contradict each other")
+    end: Any = {"expires": until.date() if until else None} if for_ever or until else {}
+    changed = await mig.shares.change(share_id, read=read, write=write, **end)
+    _made(changed, changed.url)
+
+
+@command("delete", share)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+async def delete_shares(mig: Session, /, *, ids: tuple[str, ...]) -> None:
+    """Delete share links. The files stay."""
+    for share_id in ids:
+        await mig.shares.delete(share_id)
+
+
+# -- archives
+
+
+@click.group()
+@shared_options
+def archive() -> None:
+    """Freeze copies of files in archives that the site keeps unchanged.
+
+    \b
+      aiomig archive create 'fit of 2026' results/7 results/8
+    """
+
+
+_flavor = click.option(
+    "--flavor", type=click.Choice(["freeze", "phd", "backup"]), default="freeze", help="Which kind.", show_default=True
+)
+
+
+@command("create", archive)
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@_flavor
+@click.option("--description", default="", help="What it is.")
+@click.option("--publish", is_flag=True, help="Let everybody see it, on the web.")
+async def create_archive(
+    mig: Session, /, *, name: str, paths: tuple[str, ...], flavor: str, description: str, publish: bool
+) -> None:
+    """Make an archive of files of the home, and print its id."""
+    made = await mig.archives.create(name, paths, flavor=flavor, description=description, publish=publish)
+    _made(made, made.id)
+
+
+@command("list", archive)
+async def list_archives(mig: Session, /) -> None:
+    """List the archives."""
+    archives = await mig.archives.list()
+    _show(archives, ["ID", "FLAVOR", "STATE", "MADE", "NAME"], [_archive_cells(each) for each in archives])
+
+
+def _archive_cells(each: Archive) -> list[str]:
+    return [each.id, each.flavor, each.state, local_time(each.created_at), each.name]
+
+
+@command("show", archive)
+@click.argument("archive_id", metavar="ID")
+@_flavor
+async def show_archive(mig: Session, /, *, archive_id: str, flavor: str) -> None:
+    """List the files of an archive."""
+    found = await mig.archives.show(archive_id, flavor=flavor)
+    if current().json:
+        write_json(found)
+        return
+    for info in found.files:
+        write(info.path)
+
+
+@command("download", archive)
+@click.argument("archive_id", metavar="ID")
+@click.argument("folder", default=".")
+async def download_archive(mig: Session, /, *, archive_id: str, folder: str) -> None:
+    """Download the files of an archive into a folder."""
+    paths = await mig.archives.download(archive_id, folder)
+    _show([str(path) for path in paths], ["FILE"], [[str(path)] for path in paths])
+
+
+@command("delete", archive)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@_flavor
+async def delete_archives(mig: Session, /, *, ids: tuple[str, ...], flavor: str) -> None:
+    """Delete archives, if the site allows it."""
+    for archive_id in ids:
+        await mig.archives.delete(archive_id, flavor=flavor)
+
+
+# -- transfers
+
+
+@click.group()
+@shared_options
+def transfer() -> None:
+    """Have the server copy files from and to other servers.
+
+    \b
+      aiomig transfer import --wait https://example.org/data.csv data/
+    """
+
+
+_wait = click.option("--wait", is_flag=True, help="Wait for its end. Exits with 1 if it FAILED.")
+_key = click.option("--key", metavar="ID", help="Log in there with a key that the site made.")
+_user = click.option("--user", help="The login at the other server.")
+
+
+async def _started(mig: Session, made: Transfer, *, wait: bool) -> int:
+    ended = await mig.transfers.wait(made) if wait else made
+    _made(ended, f"{ended.id}  {ended.state}")
+    return ExitCode.NOT_WELL if ended.is_final and not ended.ok else ExitCode.WELL
+
+
+@command("import", transfer)
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.argument("destination")
+@_user
+@_key
+@_wait
+async def import_(
+    mig: Session, /, *, urls: tuple[str, ...], destination: str, user: str | None, key: str | None, wait: bool
+) -> int:
+    """Fetch files of one other server into a directory of the home."""
+    made = await mig.transfers.import_from(urls, destination, username=user, key_id=key)
+    return await _started(mig, made, wait=wait)
+
+
+@command("export", transfer)
+@click.argument("sources", nargs=-1, required=True, metavar="PATH...")
+@click.argument("url")
+@_user
+@_key
+@_wait
+async def export(
+    mig: Session, /, *, sources: tuple[str, ...], url: str, user: str | None, key: str | None, wait: bool
+) -> int:
+    """Send files of the home to another server."""
+    made = await mig.transfers.export_to(sources, url, username=user, key_id=key)
+    return await _started(mig, made, wait=wait)
+
+
+@command("list", transfer)
+async def list_transfers(mig: Session, /) -> None:
+    """List the transfers."""
+    transfers = await mig.transfers.list()
+    rows = [[each.id, each.action, each.state, *each.sources[:1], each.destination] for each in transfers]
+    _show(transfers, ["ID", "ACTION", "STATE", "FROM", "TO"], rows)
+
+
+@command("wait", transfer)
+@click.argument("transfer_id", metavar="ID")
+async def wait_(mig: Session, /, *, transfer_id: str) -> int:
+    """Wait for the end of a transfer. Exits with 1 if it FAILED."""
+    return await _started(mig, await mig.transfers.status(transfer_id), wait=True)
+
+
+@command("delete", transfer)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+async def delete_transfers(mig: Session, /, *, ids: tuple[str, ...]) -> None:
+    """Stop transfers, and remove them from the list."""
+    for transfer_id in ids:
+        await mig.transfers.delete(transfer_id)
+
+
+# -- crontab and triggers
+
+
+@click.group()
+@shared_options
+def crontab() -> None:
+    """Have the server run commands at given times. ENTRY is a line of a crontab, with numbers or * for the times.
+
+    \b
+      aiomig crontab add '30 3 * * * submit nightly.mRSL'
+    """
+
+
+@command("list", crontab)
+async def list_entries(mig: Session, /) -> None:
+    """List the entries."""
+    entries = await mig.crontab.list()
+    if current().json:
+        write_json(entries)
+        return
+    for entry in entries:
+        write(str(entry))
+
+
+@command("add", crontab)
+@click.argument("entry")
+async def add_entry(mig: Session, /, *, entry: str) -> None:
+    """Add an entry at the end."""
+    await mig.crontab.add(CronEntry.parse(entry))
+
+
+@command("remove", crontab)
+@click.argument("entry")
+async def remove_entry(mig: Session, /, *, entry: str) -> None:
+    """Remove an entry."""
+    await mig.crontab.remove(CronEntry.parse(entry))
+
+
+@click.group()
+@shared_options
+def trigger() -> None:
+    """Have a VGrid submit jobs when files change. Servers on Python 3 keep triggers, but never fire them."""
+
+
+@command("add", trigger)
+@click.argument("vgrid")
+@click.argument("path")
+@click.argument("arguments", nargs=-1, metavar="[ARGUMENT]...")
+@click.option("--change", multiple=True, default=("created",), help="created, modified or deleted.", show_default=True)
+@click.option("--action", default="submit", help="submit or command.", show_default=True)
+async def add_trigger(
+    mig: Session, /, *, vgrid: str, path: str, arguments: tuple[str, ...], change: tuple[str, ...], action: str
+) -> None:
+    """Add a trigger for the files that match PATH, and print its id."""
+    made = await mig.triggers.add(vgrid, path, changes=change, action=action, arguments=arguments)
+    _made(made, made.id)
+
+
+@command("list", trigger)
+@click.argument("vgrid")
+async def list_triggers(mig: Session, /, *, vgrid: str) -> None:
+    """List the triggers of a VGrid."""
+    triggers = await mig.triggers.list(vgrid)
+    _show(triggers, ["ID", "PATH", "CHANGES", "ACTION", "ARGUMENTS"], [_trigger_cells(each) for each in triggers])
+
+
+def _trigger_cells(each: Trigger) -> list[str]:
+    return [each.id, each.path, ",".join(each.changes), each.action, " ".join(each.arguments)]
+
+
+@command("remove", trigger)
+@click.argument("vgrid")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+async def remove_triggers(mig: Session, /, *, vgrid: str, ids: tuple[str, ...]) -> None:
+    """Remove triggers."""
+    for rule_id in ids:
+        await mig.triggers.remove(vgrid, rule_id)
+
+
+# -- the user
+
+
+@command("account")
+async def account(mig: Session, /) -> None:
+    """Show what the server says about the user: jobs, disk, VGrids and resources."""
+    statistics = await mig.statistics()
+    vgrids = [each.name for each in await mig.vgrids()]
+    resources = [each.name for each in await mig.resources()]
+    if current().json:
+        write_json({"statistics": statistics, "vgrids": vgrids, "resources": resources})
+        return
+    for name, figures in (
+        ("jobs", statistics.jobs),
+        ("disk", statistics.disk),
+        ("certificate", statistics.certificate),
+    ):
+        for key, value in figures.items():
+            write(f"{name} {key}: {value}")
+    write(f"vgrids: {', '.join(vgrids) or '-'}")
+    write(f"resources: {', '.join(resources) or '-'}")
