@@ -97,8 +97,8 @@ def explain_signal(number: int) -> str:
 # -- notebooks
 
 
-class HtmlFailure(str):
-    """A cell that is drawn as a failure."""
+class Failure(str):
+    """A cell that notebooks and terminals draw as a failure."""
 
     __slots__ = ()
 
@@ -132,7 +132,7 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _html_cell(value: object) -> str:
-    color = "; color: #c53030; font-weight: bold" if isinstance(value, HtmlFailure) else ""
+    color = "; color: #c53030; font-weight: bold" if isinstance(value, Failure) else ""
     return f'<td style="{_CELL}{color}">{html_text(value)}</td>'
 
 

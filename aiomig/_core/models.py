@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, ClassVar, NamedTuple, Self
 
-from .display import HtmlFailure, html_output, html_rows, html_table, printable, short_repr
+from .display import Failure, html_output, html_rows, html_table, printable, short_repr
 
 
 class JobState(StrEnum):
@@ -180,6 +180,11 @@ class JobStatus:
         values: dict[str, Any] = json_value(self)
         return values
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the job is known to have ended badly: FAILED, EXPIRED, or with an exit code that is not 0."""
+        return self.state in (JobState.FAILED, JobState.EXPIRED) or bool(self.exit_code)
+
     _HTML_HEAD: ClassVar[tuple[str, ...]] = (
         *("job", "name", "state", "exit code", "queued", "executing", "ended", "attempts", "resource"),
     )
@@ -187,8 +192,8 @@ class JobStatus:
     def _html_row(self) -> tuple[object, ...]:
         ended = self.finished_at or self.canceled_at or (self.failed_at if self.state is JobState.FAILED else None)
         times = self.queued_at, self.executing_at, ended
-        state = HtmlFailure(self.state) if self.state in (JobState.FAILED, JobState.EXPIRED) else self.state
-        code = HtmlFailure(self.exit_code) if self.exit_code else self.exit_code
+        state = Failure(self.state) if self.is_failure else self.state
+        code = Failure(self.exit_code) if self.exit_code else self.exit_code
         return self.job_id, self.name, state, code, *times, len(self.attempts) or None, self.resource
 
     def _repr_html_(self) -> str:

@@ -353,7 +353,7 @@ class LocalBackend:
         statuses = await self.statuses(job_ids)
         for job_id in job_ids:
             if job_id not in statuses:
-                raise JobNotFound(job_id, f"no such job in {self.settings.home}")
+                raise JobNotFound(job_id)
         return statuses
 
     async def follow_all(self) -> None:
@@ -397,7 +397,7 @@ class LocalBackend:
         await self._checkpoint()
         record = await self._unlocked(lambda: self._store.find(job_id))
         if record is None:
-            raise JobNotFound(job_id, f"no such job in {self.settings.home}")
+            raise JobNotFound(job_id)
         return record
 
     # -- results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +35,16 @@ def wall_time(text: str) -> int:
         days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
         return days * 86_400 + hours * 3600 + minutes * 60 + seconds
     raise click.BadParameter(f"{text!r} is not a time; give seconds, or 90s, 15m, 2h30m, 1d, 2:30:00")
+
+
+def moment(text: str) -> datetime:
+    """Return the time of ``2h`` or ``3d`` ago, or of ``2026-11-23`` or ``2026-11-23 14:00`` in the local time zone."""
+    if text and _TIME.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=wall_time(text))
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a time; give 2h, 3d, 2026-11-23 or '2026-11-23 14:00'") from error
 
 
 def megabytes(text: str) -> int:
@@ -84,6 +95,10 @@ _DESCRIBING: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         },
     ),
     (("--name",), {"help": "A name for the job."}),
+    (
+        ("--label", "labels"),
+        {"multiple": True, "metavar": "NAME=VALUE", "help": "A label, by which aiomig jobs --label finds the job."},
+    ),
     (
         ("--wall-time", "-t"),
         {
@@ -166,6 +181,7 @@ def job_spec(words: Sequence[str], command: Sequence[str], **options: Any) -> Jo
         executables=[_input(text) for text in options["executables"]],
         outputs=[_output(text) for text in options["outputs"]],
         environment=_environment(options["environment"]),
+        labels=labels_of(options["labels"]),
         resources=Resources(**resources),
         mrsl=_keywords(options["mrsl"]),
         **fields,
@@ -207,6 +223,17 @@ def _environment(words: Iterable[str]) -> dict[str, str]:
             raise click.BadParameter(f"{name!r} is not set in this shell; give {name}=VALUE", param_hint="--env")
         variables[name] = value if equals else os.environ[name]
     return variables
+
+
+def labels_of(words: Iterable[str]) -> dict[str, str]:
+    """Return the labels of ``--label NAME=VALUE``."""
+    labels: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{word!r}: give NAME=VALUE", param_hint="--label")
+        labels[name] = value
+    return labels
 
 
 def _keywords(words: Iterable[str]) -> dict[str, list[str]]:

@@ -8,17 +8,30 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import JobError, JobNotFound, JobState
+from .._core.display import explain_exit_code
 from ._choosing import jobs_argument, jobs_named, jobs_named_or_unfinished
 from ._command import command
+from ._describing import labels_of, moment
 from ._exit_codes import ExitCode, sentence
-from ._output import ended_at, local_time, say, short_time, write, write_bytes, write_json, write_table
+from ._output import ended_at, local_time, say, short_time, state_cells, write, write_bytes, write_json, write_table
 from ._progress import Fetched, fetch_outputs, missing_words
 from ._settings import current
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from .. import Job, JobStatus, Session
 
-_COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left", "ENDED": "left", "RESOURCE": "left"}
+_COLUMNS = {
+    "JOB": "left",
+    "NAME": "left",
+    "STATE": "left",
+    "EXIT": "right",
+    "RECEIVED": "left",
+    "STARTED": "left",
+    "ENDED": "left",
+    "RESOURCE": "left",
+}
 
 
 @command("jobs")
@@ -27,6 +40,13 @@ _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left
     "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="How many at most."
 )
 @click.option("--all", "-a", "everything", is_flag=True, help="All jobs.")
+@click.option("--name", metavar="PATTERN", help="Only jobs with such a name; * and ? allowed.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only jobs with this label; may be repeated."
+)
+@click.option(
+    "--since", type=moment, metavar="TIME", help="Only jobs received since: 2h, 3d, 2026-11-23, '2026-11-23 14:00'."
+)
 @click.option(
     "--state",
     "-s",
@@ -37,13 +57,32 @@ _COLUMNS = {"JOB": "left", "STATE": "left", "RECEIVED": "left", "STARTED": "left
 )
 @click.option("--ids", is_flag=True, help="Print ids only.")
 async def jobs(
-    mig: Session, /, *, pattern: str, newest: int, everything: bool, states: tuple[str, ...], ids: bool
+    mig: Session,
+    /,
+    *,
+    pattern: str,
+    newest: int,
+    everything: bool,
+    name: str | None,
+    labels: tuple[str, ...],
+    since: datetime | None,
+    states: tuple[str, ...],
+    ids: bool,
 ) -> None:
-    """List jobs, newest first. PATTERN selects ids: * is any text and ? one character."""
-    matches = await mig.jobs(pattern, newest=None if everything or states else newest)
-    by_id = await mig.statuses(matches) if matches else {}
-    statuses = [status for status in by_id.values() if not states or status.state in states]
-    statuses = statuses if everything else statuses[:newest]
+    """List jobs, newest first. PATTERN selects ids: * is any text and ? one character.
+
+    EXIT is the first exit code that is not 0, else 0. A grid does not list it: it is known once aiomig has read the
+    results, as wait, output, fetch and run do.
+    """
+    matches = await mig.jobs(
+        pattern,
+        name=name,
+        labels=labels_of(labels),
+        state=states or None,
+        since=since,
+        newest=None if everything else newest,
+    )
+    statuses = list((await mig.statuses(matches)).values()) if matches else []
     if current().json:
         write_json(statuses)
     elif ids:
@@ -55,7 +94,7 @@ async def jobs(
 
 def _row(status: JobStatus) -> list[str]:
     times = status.received_at, status.executing_at, ended_at(status)
-    return [status.job_id, str(status.state), *map(short_time, times), status.resource or "-"]
+    return [status.job_id, status.name or "-", *state_cells(status), *map(short_time, times), status.resource or "-"]
 
 
 @command("status")
@@ -81,7 +120,10 @@ def _lines(status: JobStatus) -> list[str]:
     native = f" ({status.native})" if status.native != status.state else ""
     facts = {
         "job": status.job_id,
+        "name": status.name,
+        "labels": " ".join(f"{name}={value}" for name, value in status.labels.items()),
         "state": f"{status.state}{native}",
+        "exit code": None if status.exit_code is None else f"{status.exit_code}{explain_exit_code(status.exit_code)}",
         "received": status.received_at,
         "queued": status.queued_at,
         "executing": status.executing_at,

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .. import JobState, JobStatus
-from ._output import duration, ended_at, rich_table
+from ._output import duration, ended_at, rich_table, state_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,16 @@ _ORDER = (JobState.EXECUTING, JobState.RETRY, JobState.QUEUED, JobState.PARSE, J
 _ROOM = 6
 """The number of lines of the terminal that the table leaves free."""
 
-COLUMNS = {"JOB": "left", "STATE": "left", "AGE": "right", "WAITED": "right", "RAN": "right", "RESOURCE": "left"}
+COLUMNS = {
+    "JOB": "left",
+    "NAME": "left",
+    "STATE": "left",
+    "EXIT": "right",
+    "AGE": "right",
+    "WAITED": "right",
+    "RAN": "right",
+    "RESOURCE": "left",
+}
 
 
 async def show_one(console: Console, mig: Session, job: Job) -> JobStatus:
@@ -105,7 +114,8 @@ def row(status: JobStatus, now: datetime) -> list[str]:
     waited = _seconds(status.queued_at, began or end)
     return [
         status.job_id,
-        str(status.state),
+        status.name or "-",
+        *state_cells(status),
         _seconds(status.received_at, now),
         waited,
         _seconds(began, end),
@@ -131,4 +141,6 @@ def _summary(statuses: Sequence[JobStatus], total: int) -> Text:
     width = 30
     bar = "━" * (width * ended // max(total, 1))
     words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    if failed := sum(bool(status.exit_code) for status in statuses):
+        words += f", {failed} with a command that failed"
     return Text.assemble((bar, "green"), ("─" * (width - len(bar)), "dim"), f" {ended}/{total} ended: {words}")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from .. import JobState
-from .._core.display import printable
+from .._core.display import Failure, printable
 from .._core.models import json_value
 
 if TYPE_CHECKING:
@@ -177,17 +177,27 @@ def rich_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> Tab
     from rich.table import Table
     from rich.text import Text
 
-    lines = [[printable(cell) for cell in row] for row in rows]
+    lines = [[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, (heading, align) in enumerate(columns.items()):
-        # If there is too little room, the last column becomes shorter: ids are there to be copied.
+        # If there is too little room, names and the last column become shorter: ids are there to be copied.
         widest = max(len(heading), *(len(line[number]) for line in lines)) if lines else len(heading)
-        least = widest if number < len(columns) - 1 else len(heading)
+        least = widest if number < len(columns) - 1 and heading != "NAME" else len(heading)
         side: Literal["left", "right"] = "right" if align == "right" else "left"
         table.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis", min_width=least)
     for line in lines:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in line))  # type: ignore[call-overload]
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in line))
     return table
+
+
+def _style(cell: str) -> str:
+    return "bold red" if isinstance(cell, Failure) else _STYLES.get(cell, "")  # type: ignore[call-overload]
+
+
+def state_cells(status: JobStatus) -> list[str]:
+    """Return the cells of a job's state and exit code, in which a failure looks like one."""
+    code = "-" if status.exit_code is None else str(status.exit_code)
+    return [Failure(status.state) if status.is_failure else status.state, Failure(code) if status.exit_code else code]
 
 
 def duration(seconds: float) -> str:

@@ -31,7 +31,7 @@ class Span(NamedTuple):
     """A stretch of a job's life.
 
     Attributes:
-        kind: ``"waited"``, ``"ran"``, ``"failed"`` (an attempt) or ``"canceled"``.
+        kind: ``"waited"``, ``"ran"``, ``"failed"`` (an attempt, or a command of it) or ``"canceled"``.
         start: aware, UTC.
         end: the same.
     """
@@ -91,12 +91,16 @@ def spans(status: JobStatus, now: datetime) -> list[Span]:
     end = ended_at(status) or now
     began = status.executing_at if status.state not in (JobState.QUEUED, JobState.FROZEN, JobState.RETRY) else None
     parts += _span("waited", status.queued_at or status.received_at, began or end)
-    kind = {JobState.FAILED: "failed", JobState.CANCELED: "canceled"}.get(status.state, "ran")
+    kind = "canceled" if status.state is JobState.CANCELED else "failed" if status.is_failure else "ran"
     return parts + _span(kind, began, end)
 
 
 def _span(kind: str, start: datetime | None, end: datetime | None) -> list[Span]:
     return [Span(kind, start, end)] if start is not None and end is not None and end >= start else []
+
+
+def _title(status: JobStatus) -> str:
+    return f"{status.name}  {status.job_id}" if status.name else status.job_id
 
 
 def draw(statuses: Sequence[JobStatus], now: datetime) -> Figure:
@@ -120,8 +124,8 @@ def draw(statuses: Sequence[JobStatus], now: datetime) -> Figure:
     axes.set_xlim(left=0)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     named = range(len(lines)) if len(lines) <= _MOST_LABELS else range(0)
-    axes.set_yticks(list(named), [ordered[place].job_id for place in named], fontsize=7)
-    axes.set_xlabel(f"seconds since {origin.astimezone():%Y-%m-%d %H:%M:%S}")
+    axes.set_yticks(list(named), [_title(ordered[place]) for place in named], fontsize=7)
+    axes.set_xlabel(f"seconds since {origin:%Y-%m-%d %H:%M:%S} UTC")
     used = {span.kind for line in lines for span in line}
     figure.legend(
         loc="outside upper right",

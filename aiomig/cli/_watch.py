@@ -38,4 +38,6 @@ def _report(status: JobStatus) -> None:
     if current().json:
         write_json(status)
     else:
-        write(f"{local_time(datetime.now(UTC))}  {status.job_id}  {status.state}")
+        code = "" if status.exit_code is None else f"  exit code {status.exit_code}"
+        name = f"  {status.name}" if status.name else ""
+        write(f"{local_time(datetime.now(UTC))}  {status.job_id}  {status.state}{code}{name}")

@@ -156,19 +156,48 @@ def test_looking_at_jobs(local: Cli) -> None:
     assert local("jobs", "-n", 1, "--ids").lines == [bad]
     assert local("jobs", "--state", "queued", "--ids").lines == []
     heading, *lines = local("jobs", "1_*").lines
-    assert heading.split() == ["JOB", "STATE", "RECEIVED", "STARTED", "ENDED", "RESOURCE"]
-    assert [line.split()[:2] for line in lines] == [[good, "FINISHED"]]
-    facts = dict(line.split(maxsplit=1) for line in local("status", "last").lines)
+    assert heading.split() == ["JOB", "NAME", "STATE", "EXIT", "RECEIVED", "STARTED", "ENDED", "RESOURCE"]
+    assert [line.split()[:4] for line in lines] == [[good, "good", "FINISHED", "0"]]
+    status = local("status", "last")
+    facts = dict(line.split(maxsplit=1) for line in status.lines if not line.startswith("exit code"))
     assert (facts["job"], facts["state"]) == (bad, "FINISHED")
+    assert "exit code  2" in status.lines
+    assert "name       good" in local("status", good).lines
     assert [each["state"] for each in local("status", "--json", good, bad).json] == ["FINISHED", "FINISHED"]
     assert local("output", good).out == "good\n"
     assert local("output", "--stderr", bad).out.startswith("bad\n")
     assert local("output", "--json", good).json == {"job_id": good, "stdout": "good\n", "stderr": ""}
     assert local("tail", "-n", 1, "--stderr", bad).out.startswith("ls: ")
     assert local("tail", "-f", good).lines == ["good"]
-    assert [line.split()[-1] for line in local("watch", good).lines] == ["FINISHED"]
+    assert [line.split("  ")[1:] for line in local("watch", good).lines] == [[good, "FINISHED", "exit code 0", "good"]]
     assert "all jobs have ended" in local("watch").stderr
     assert (local("wait").code, local("wait").out) == (0, "")
+
+
+def test_finding_jobs(local: Cli) -> None:
+    one = submitted(local, "--name", "fit-1", "--label", "owner=ada", "--label", "note=a=b c", "true")
+    two = submitted(local, "--name", "fit-2", "--label", "owner=bob", "false")
+    local("wait")
+    assert local("jobs", "--name", "fit-*", "--ids").lines == [two, one]
+    assert local("jobs", "--label", "owner=ada", "--label", "note=a=b c", "--ids").lines == [one]
+    assert local("jobs", "--since", "1h", "--newest", 1, "--ids").lines == [two]
+    assert local("jobs", "--since", "2999-01-01", "--ids").lines == []
+    assert local("jobs", "--since", "2020-01-01 12:00", "--state", "finished", "--name", "*1", "--ids").lines == [one]
+    assert "labels     note=a=b c owner=ada" in local("status", one).lines
+    assert local("jobs", "--json", "--name", "fit-1").json[0]["labels"] == {"owner": "ada", "note": "a=b c"}
+    for wrong in (
+        ("jobs", "--since", "yesterday"),
+        ("jobs", "--label", "owner"),
+        ("submit", "--label", "owner", "true"),
+    ):
+        assert local(*wrong).code == ExitCode.USAGE
+
+
+def test_no_message_names_the_home(local: Cli, tmp_path: Path) -> None:
+    bad = submitted(local, "if true; then", "exit 3")
+    local("wait", bad)
+    told = [local("status", "1_1_1_2020__1_1_1_local.0"), local("status", bad), local("wait", "7_*"), local("jobs")]
+    assert [str(tmp_path / "home") in each.out + each.stderr for each in told] == [False] * 4
 
 
 def test_as_dict_gives_what_json_prints(local: Cli, tmp_path: Path) -> None:

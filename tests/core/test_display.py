@@ -83,8 +83,8 @@ def test_what_failed_looks_failed() -> None:
     ended = replace(STATUS, name="fit-7", exit_code=0)
     assert shown(ended).rows[1][1:4] == ["fit-7", "FINISHED", "0"]
     assert "color" not in ended._repr_html_()
-    for failed in (replace(ended, exit_code=3), replace(STATUS, state=JobState.FAILED)):
-        assert failed._repr_html_().count("color") == 1
+    assert replace(ended, exit_code=3)._repr_html_().count("color") == 2
+    assert replace(STATUS, state=JobState.FAILED)._repr_html_().count("color") == 1
 
 
 def test_only_an_end_is_called_one() -> None:

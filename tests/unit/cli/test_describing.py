@@ -302,11 +302,11 @@ def test_placeholders() -> None:
 
 def test_rows_of_the_live_table() -> None:
     waiting = JobStatus("1", JobState.QUEUED, "QUEUED", received_at=at(-100), queued_at=at(-90))
-    assert row(waiting, NOW) == ["1", "QUEUED", "1m40s", "1m30s", "-", "-"]
+    assert row(waiting, NOW) == ["1", "-", "QUEUED", "-", "1m40s", "1m30s", "-", "-"]
     running = JobStatus("2", JobState.EXECUTING, "EXECUTING", at(-100), at(-90), at(-30), resource="r1")
-    assert row(running, NOW) == ["2", "EXECUTING", "1m40s", "1m00s", "30.0s", "r1"]
-    ended = JobStatus("3", JobState.FINISHED, "FINISHED", at(-100), at(-90), at(-30), finished_at=at(-20))
-    assert row(ended, NOW) == ["3", "FINISHED", "1m40s", "1m00s", "10.0s", "-"]
+    assert row(running, NOW) == ["2", "-", "EXECUTING", "-", "1m40s", "1m00s", "30.0s", "r1"]
+    ended = JobStatus("3", JobState.FINISHED, "FINISHED", at(-100), at(-90), at(-30), at(-20), name="fit", exit_code=3)
+    assert row(ended, NOW) == ["3", "fit", "FINISHED", "3", "1m40s", "1m00s", "10.0s", "-"]
 
 
 def test_spans_of_a_timeline() -> None:
@@ -318,6 +318,8 @@ def test_spans_of_a_timeline() -> None:
         Span("waited", at(30), at(35)),
         Span("ran", at(35), at(40)),
     ]
+    bad = JobStatus("1", JobState.FINISHED, "FINISHED", at(0), at(0), at(1), at(2), exit_code=1)
+    assert spans(bad, at(9)) == [Span("waited", at(0), at(1)), Span("failed", at(1), at(2))]
     failed = JobStatus("1", JobState.FAILED, "FAILED", at(0), at(0), at(10), failed_at=at(30), attempts=(attempt,))
     assert spans(failed, at(99)) == [Span("waited", at(0), at(10)), Span("failed", at(10), at(30))]
     canceled = JobStatus("1", JobState.CANCELED, "CANCELED", at(0), at(0), canceled_at=at(5))
