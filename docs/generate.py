@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiomig
+from aiomig._core.operations import BROKEN
 from aiomig._local.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ def generated() -> dict[Path, str]:
             _, end, after = rest.partition("<!-- end -->")
             text = f"{before}{start}\n{settings_table(getattr(aiomig, name), section)}\n{end}{after}"
         files[FOLDER / file] = text
+    migrating = FOLDER / "migrating.md"
+    rows = "".join(
+        ["\n| operation | why |\n|---|---|\n", *(f"| `{name}` | {why} |\n" for name, why in BROKEN.items()), "\n"]
+    )
+    files[migrating] = re.sub(
+        r"(?<=<!-- generated: broken -->\n).*(?=<!-- end -->)",
+        lambda _: rows,
+        migrating.read_text("utf-8"),
+        flags=re.DOTALL,
+    )
     return files
 
 

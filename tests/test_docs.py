@@ -10,6 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
+import aiomig
+from aiomig.cli import run
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,3 +87,14 @@ def test_generated_parts_are_up_to_date() -> None:
     generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]()
     stale = [path.name for path, text in generated.items() if path.read_text("utf-8") != text]
     assert stale == [], "a docstring has changed: run `python docs/generate.py`"
+
+
+def test_the_page_on_migrating_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "migrating.md").read_text("utf-8")
+    owners = {"files": aiomig.Files, "mig": aiomig.Session, "job": aiomig.Job}
+    named = re.findall(r"\b(files|mig|job)\.(\w+)", without_code(page).partition("user script of MiG")[2])
+    assert len(named) > 40
+    assert [f"{owner}.{name}" for owner, name in named if not hasattr(owners[owner], name)] == []
+    run(["--help"])
+    commands = set(re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out, re.MULTILINE))
+    assert set(re.findall(r"`aiomig ([\w-]+)", page)) <= commands
