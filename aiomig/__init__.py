@@ -13,8 +13,8 @@ The public names, in groups:
 - **Waiting**: `watch`, `wait`, `as_completed` and `statuses`, and their results `Watch`, `Waited` and `Completed`.
   `JobStatus`, `JobState` and `Attempt` say what happens to a job; `JobResult` and `CommandResult` say how it ended.
   `Tail` follows what a job writes, `Events` the changes of all jobs. `cancel` gives an `Outcome` for each job.
-- **Files**: `Files` is the user's MiG home, with `FileInfo` and `WordCount`. `Queue` is a message queue. `Site` and
-  `Keyword` describe what a grid offers.
+- **Files**: `Files` is the user's MiG home, with `FileInfo`, `FileStream` and `WordCount`. `Queue` is a message
+  queue. `Site` and `Keyword` describe what a grid offers.
 - **Services**: `Shares` makes each `Share`, a link by which others reach files, as a `SharedFolder`. `Archives` freezes
   files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab` holds each `CronEntry`, and
   `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server says about the user.
@@ -113,7 +113,7 @@ from ._grid.services.shared_folder import SharedFolder
 from ._grid.services.shares import Share, Shares
 from ._grid.services.transfers import Transfer, Transfers
 from ._grid.services.triggers import Trigger, Triggers
-from ._home.files import FileInfo, Files, WordCount
+from ._home.files import FileInfo, Files, FileStream, WordCount
 from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited
 from ._jobs.events import Events
@@ -156,6 +156,7 @@ __all__ = [
     "FileExists",
     "FileInfo",
     "FileNotFound",
+    "FileStream",
     "Files",
     "GridError",
     "InputFile",

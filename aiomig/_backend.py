@@ -224,8 +224,10 @@ class HomeBackend(Protocol):
         """
         ...
 
-    async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
-        """Make or replace a file, atomically: with all ``size`` bytes of ``content``, or not at all.
+    async def write(self, path: str, content: AsyncIterable[bytes], size: int | None) -> None:
+        """Make or replace a file, atomically: with all bytes of ``content``, or not at all.
+
+        ``size`` is their number, or ``None`` if that is not known before they have come.
 
         Raises:
             PathRefused: a directory is there.

@@ -64,7 +64,8 @@ class NaiveClient:
             fields.append((f"remotefilename_{index}", f"{folder}/{name}"))
             files.append((f"fileupload_{index}_0_0", name, text.encode()))
         fields.append((f"submitmrsl_{len(contents) - 1}", "on"))
-        for item in self._objects("textarea", *multipart(fields, files)):
+        pieces, media_type = multipart(fields, files)
+        for item in self._objects("textarea", b"".join(pieces), media_type):
             if item["object_type"] == "submitstatuslist" and item["submitstatuslist"][0]["status"]:
                 return str(item["submitstatuslist"][0]["job_id"])
         raise RuntimeError(f"job {number} was not submitted")

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast
 
 import anyio
 import httpcore
@@ -89,20 +89,28 @@ def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
 # -- requests to one server
 
 
+Content: TypeAlias = bytes | tuple[bytes, ...]
+"""The body of a request, whole or in pieces: a large one is never joined, which would copy it."""
+
+
 class _Body(httpx.AsyncByteStream):
     """The body of a request. httpx's own is a generator, which trio warns of if the request is cancelled."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, content: Content) -> None:
+        self._pieces = iter((content,) if isinstance(content, bytes) else content)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        content, self._content = self._content, b""
-        if not content:
-            raise StopAsyncIteration
-        return content
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+
+def content_length(content: Content | None) -> int:
+    """Return the number of bytes of a body."""
+    return sum(map(len, content)) if isinstance(content, tuple) else len(content or b"")
 
 
 class Channel:
@@ -136,7 +144,7 @@ class Channel:
         self,
         method: str,
         path: str,
-        content: bytes | None,
+        content: Content | None,
         headers: Mapping[str, str],
         *,
         limit: int,
@@ -149,7 +157,11 @@ class Channel:
             AuthenticationFailed: the server refuses the certificate.
             ProtocolError: the answer is longer than ``limit`` bytes.
         """
-        if len(content or b"") > _LARGE_BODY:
+        length = content_length(content)
+        if content is not None:
+            # MiG servers refuse a body without a length: docs/protocol.md#connections.
+            headers = {**headers, "Content-Length": str(length)}
+        if length > _LARGE_BODY:
             # The server may ask for the certificate only now, and keeps little of a body meanwhile.
             headers = {**headers, "Expect": "100-continue"}
         progress = _Progress(self.proxy)
@@ -161,9 +173,10 @@ class Channel:
                 url = self._url + path
                 # Each byte of a header is a character: an ETag goes back as it came.
                 head = httpx.Headers(headers, encoding="latin-1")
-                request = httpx.Request(method, url, headers=head, content=content, extensions=extensions)
-                request.stream = _Body(content or b"")
-                response = await self._begin(request, progress, timeouts)
+                stream = None if content is None else _Body(content)
+                request = httpx.Request(method, url, headers=head, content=stream, extensions=extensions)
+                request.stream = stream or request.stream
+                response = await self._begin(request, length, progress, timeouts)
                 try:
                     body = await _read_body(response, limit, timeouts.read)
                 finally:
@@ -182,9 +195,10 @@ class Channel:
         problem = f"{self._url}: the session was closed during a request"
         raise ConnectionFailed(problem, sent=not progress.is_connecting)
 
-    async def _begin(self, request: httpx.Request, progress: _Progress, timeouts: Timeouts) -> httpx.Response:
+    async def _begin(
+        self, request: httpx.Request, length: int, progress: _Progress, timeouts: Timeouts
+    ) -> httpx.Response:
         """Send, and read the head of the answer. httpx limits the time of each byte, this that of all."""
-        length = int(request.headers.get("Content-Length", 0))
         seconds = timeouts.connect + 2 * timeouts.read + length / _SLOWEST
         with anyio.move_on_after(seconds):
             return await self._transport.handle_async_request(request)

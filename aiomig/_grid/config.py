@@ -327,8 +327,8 @@ class RequestLimits:
     jobs_a_submit: int = 50
     descriptions_a_request: int = 50
     ids_a_request: int = 500
-    upload_chunk: int = 32 << 20
-    download_piece: int = 8 << 20
+    upload_chunk: int = 8 << 20
+    download_piece: int = 4 << 20
     archive_from: int = 16
     archive_bytes: int = 256 << 20
     archived_file: int = 8 << 20

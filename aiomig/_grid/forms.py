@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 import secrets
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .._core.http import Content
+
 _PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
+
+_LARGE = 1 << 16
+"""Bytes of a piece of a body that is not joined with others."""
 
 
 def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
@@ -22,10 +28,10 @@ def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
     return f"output_format=json{text and '&'}{text}".encode("ascii"), "application/x-www-form-urlencoded"
 
 
-def multipart(fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, str]:
-    """Return a ``multipart/form-data`` body, and its media type.
-
-    It is whole, for MiG servers refuse a body without a length: docs/protocol.md#connections.
+def multipart(
+    fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, str, Content]]
+) -> tuple[tuple[bytes, ...], str]:
+    """Return a ``multipart/form-data`` body in pieces, and its media type.
 
     Args:
         fields: names and values.
@@ -37,6 +43,10 @@ def multipart(fields: Sequence[tuple[str, str]], files: Sequence[tuple[str, str,
         parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
     for name, file_name, content in files:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"\r\n'
-        parts += [f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), content, b"\r\n"]
+        pieces = (content,) if isinstance(content, bytes) else content
+        parts += [f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), *pieces, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
-    return b"".join(parts), f"multipart/form-data; boundary={boundary}"
+    # Many small pieces would each be a packet.
+    groups = groupby(parts, key=lambda part: len(part) >= _LARGE)
+    body = chain.from_iterable(group if is_large else (b"".join(group),) for is_large, group in groups)
+    return tuple(body), f"multipart/form-data; boundary={boundary}"

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
+from .._core.http import content_length
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
 from .._core.tasks import give_way, run_shielded
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._backend import GetFile, PutFile
-    from .._core.http import Reply
+    from .._core.http import Content, Reply
     from .config import RequestLimits
     from .operations import OperationClient
 
@@ -134,10 +135,13 @@ class GridHome:
                 yield reply.body[position:end]
                 return
             _check_part(path, reply, position, stop)
-            yield reply.body
-            position += len(reply.body)
-            if position == seen.size or not reply.body:
+            body = reply.body
+            del reply  # one piece is in memory, not two
+            yield body
+            position += len(body)
+            if position == seen.size or not body:
                 return
+            del body
 
     async def _check_file(self, path: str, reply: Reply) -> None:
         if reply.status in (200, 206, 416):
@@ -149,7 +153,7 @@ class GridHome:
             raise FileNotFound(path)
         raise ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
 
-    async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
+    async def write(self, path: str, content: AsyncIterable[bytes], size: int | None) -> None:
         """As `HomeBackend.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
 
         The server's cache goes by base name and does not cut what it finds (docs/protocol.md#uploads), hence the name.
@@ -162,8 +166,8 @@ class GridHome:
                 raise PathRefused(path, "a directory; give a file")
         name = f"aiomig-{secrets.token_hex(12)}"
         try:
-            await self.upload(name, content, size)
-            await self.put_in_place(f"{CACHE}/{name}", path, size)
+            arrived = await self.upload(name, content, size)
+            await self.put_in_place(f"{CACHE}/{name}", path, arrived)
         except BaseException:
             await self.forget(f"{CACHE}/{name}")
             raise
@@ -194,20 +198,29 @@ class GridHome:
         for file in files:
             await self.get_file(file.info, file.destination, report)
 
-    async def upload(self, name: str, content: AsyncIterable[bytes], size: int) -> None:
-        """Put a file into the server's cache of uploads, under a name that nothing else has."""
-        position = 0
-        waiting = bytearray()
+    async def upload(self, name: str, content: AsyncIterable[bytes], size: int | None) -> int:
+        """Put a file into the server's cache of uploads, under a name that nothing else has; return its size.
+
+        One chunk is in memory, in pieces.
+        """
+        sent = waiting = 0
+        pieces: list[bytes] = []
         async for piece in content:
-            waiting += piece
-            while len(waiting) >= self._limits.upload_chunk:
-                await self._send_chunk(name, bytes(waiting[: self._limits.upload_chunk]), position, size)
-                position += self._limits.upload_chunk
-                del waiting[: self._limits.upload_chunk]
-        if position + len(waiting) != size:
-            raise ValueError(f"size={size!r}: the content has {position + len(waiting)} bytes; give their number")
-        if waiting or not position:
-            await self._send_chunk(name, bytes(waiting), position, size)
+            left = memoryview(piece)
+            while left:
+                part = left[: self._limits.upload_chunk - waiting]
+                left = left[len(part) :]
+                pieces.append(bytes(part))
+                waiting += len(part)
+                if waiting == self._limits.upload_chunk:
+                    await self._send_chunk(name, tuple(pieces), sent, size)
+                    sent, waiting = sent + waiting, 0
+                    pieces.clear()
+        if size not in (None, sent + waiting):
+            raise ValueError(f"size={size!r}: the content has {sent + waiting} bytes; give their number")
+        if waiting or not sent:
+            await self._send_chunk(name, tuple(pieces), sent, size)
+        return sent + waiting
 
     async def put_in_place(self, cached: str, path: str, size: int) -> None:
         """Move an upload to its final name. Nothing else has its present name, so the request may be repeated."""
@@ -224,20 +237,22 @@ class GridHome:
                 return
         raise_for_errors("mv", answer)
 
-    async def _send_chunk(self, name: str, data: bytes, position: int, size: int) -> None:
-        def body(token: str) -> tuple[bytes, str]:
+    async def _send_chunk(self, name: str, data: tuple[bytes, ...], position: int, size: int | None) -> None:
+        def body(token: str) -> tuple[Content, str]:
             fields = [("output_format", "json"), ("action", "put"), ("_csrf", token)]
             return multipart(fields, [("files[]", name, data)])
 
-        headers = {"Content-Range": f"bytes {position}-{position + len(data) - 1}/{size}"} if data else {}
+        end = position + content_length(data)
+        # The server wants a number also while it is not known; that of the bytes so far fits any chunk.
+        headers = {"Content-Range": f"bytes {position}-{end - 1}/{end if size is None else size}"} if data else {}
         # The same bytes at the same place: that may be repeated.
         answer = await self._operations.execute_raw("uploadchunked", body, headers=headers, repeatable=True)
         parts = files.uploads(answer)
         if failed := [part.message for part in parts if not part.ok]:
             raise ServerError("uploadchunked", failed)
         arrived = parts[0].size if len(parts) == 1 else None
-        if arrived != position + len(data):
-            raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {position + len(data)} were sent"])
+        if arrived != end:
+            raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {end} were sent"])
 
     async def forget(self, *paths: str) -> None:
         """Remove what an operation needed, or left when it failed, even if the caller is cancelled."""

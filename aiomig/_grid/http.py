@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from .._core.http import Reply
+    from .._core.http import Content, Reply
     from .._core.proxies import Proxy
     from .config import Config
     from .credential import Credential
@@ -111,7 +111,7 @@ class HttpClient:
         method: str,
         path: str,
         *,
-        content: bytes | None = None,
+        content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Reply:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
-from .._core.http import is_lasting
+from .._core.http import content_length, is_lasting
 from .._core.tasks import give_way
 from .config import Retry
 from .forms import form
@@ -24,7 +24,7 @@ from .protocol.answer import csrf_refused, csrf_tokens, form_token, read_objects
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from .._core.http import Reply
+    from .._core.http import Content, Reply
     from .http import HttpClient
     from .protocol.answer import Answer
 
@@ -112,12 +112,12 @@ class OperationClient:
     async def execute_raw(
         self,
         operation: str,
-        body: Callable[[str], tuple[bytes, str]],
+        body: Callable[[str], tuple[Content, str]],
         *,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> Answer:
-        """Like `execute`, with a body that the caller makes of the token: its bytes and their media type."""
+        """Like `execute`, with a body that the caller makes of the token, and its media type."""
 
         async def send() -> Answer:
             answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
@@ -144,16 +144,16 @@ class OperationClient:
             return await _once(action)
 
     async def _exchange(
-        self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+        self, operation: str, content: Content, media_type: str, headers: Mapping[str, str] | None = None
     ) -> Answer:
         return await self.parse(operation, await self._located(operation, content, media_type, headers))
 
     async def _located(
-        self, operation: str, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
+        self, operation: str, content: Content, media_type: str, headers: Mapping[str, str] | None = None
     ) -> Reply:
         return await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
 
-    async def _locate(self, operation: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+    async def _locate(self, operation: str, content: Content, headers: Mapping[str, str]) -> Reply:
         """Send to ``wsgi-bin``, or to ``cgi-bin`` if a server has no other (docs/protocol.md#endpoints)."""
         folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
         limit = _LARGEST.get(operation, _LARGEST_USUAL)
@@ -195,7 +195,7 @@ class OperationClient:
         method: str,
         path: str,
         *,
-        content: bytes | None = None,
+        content: Content | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Reply:
@@ -322,7 +322,7 @@ def _correlated() -> Iterator[None]:
         _correlation_id.reset(token)
 
 
-def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes | None, reply: Reply | None) -> None:
+def _log(method: str, path: str, outcome: str, duration: float, *, sent: Content | None, reply: Reply | None) -> None:
     """Log a request, but never its content or that of the response, which is private to the user."""
     if logger.isEnabledFor(logging.DEBUG):
         mark = _correlation_id.get()
@@ -334,7 +334,7 @@ def _log(method: str, path: str, outcome: str, duration: float, *, sent: bytes |
             "path": path,
             "status": reply.status if reply is not None else None,
             "duration": duration,
-            "bytes_sent": len(sent or b""),
+            "bytes_sent": content_length(sent),
             "bytes_received": len(reply.body) if reply is not None else None,
         }
         logger.debug("%s %s: %s, %.3f s [%s]", method, path, outcome, duration, mark, extra=extra)

@@ -22,6 +22,7 @@ from .protocol import jobs
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from .._core.http import Content
     from .._core.models import JobStatus, Unconfirmed
     from .._spec.plan import Plan
     from .config import RequestLimits
@@ -111,7 +112,7 @@ class Submitter:
     async def _send_batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
         paths = {f"{folder}/{plan.marker}.mRSL": plan for plan in plans}
 
-        def body(token: str) -> tuple[bytes, str]:
+        def body(token: str) -> tuple[Content, str]:
             fields = [("output_format", "json"), ("_csrf", token)]
             for place, path in enumerate(paths):
                 fields += [(f"remotefilename_{place}", path), (f"submitmrsl_{place}", "on")]

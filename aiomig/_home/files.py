@@ -23,17 +23,18 @@ from .._core.paths import (
     join,
     name_matches,
 )
+from .streams import FileStream, upload_stream
 from .text import count_words, first_lines, joined, last_lines, matching_lines
 from .transfer import download, matching, upload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
     from pathlib import Path
 
     from .._core.paths import HomePath
     from .transfer import LocalPath, Progress
 
-__all__ = ["FileInfo", "Files", "HomeBackend", "WordCount"]
+__all__ = ["FileInfo", "FileStream", "Files", "HomeBackend", "WordCount"]
 
 _PIECE = 1 << 20
 _MOST_LINES = 1_000_000  # docs/protocol.md#head-and-tail
@@ -118,6 +119,47 @@ class Files:
             GridError: fewer bytes arrived than the size of the file.
         """
         return await download(self._home, source, destination, progress)
+
+    async def put_stream(self, source: AsyncIterable[bytes], path: HomePath, *, size: int | None = None) -> int:
+        """Make or replace a file, atomically, with bytes as they come. At most 16 MiB of them are in memory.
+
+        Example::
+
+            await session.files.put_stream(request.stream(), "uploads/data.bin")      # in a route of Starlette
+
+        Args:
+            source: an async iterable of bytes, such as an async generator; read once, and closed at the end.
+            path: the file.
+            size: how many bytes come, if that is known.
+
+        Returns:
+            The number of bytes.
+
+        Raises:
+            SpecError: ``source`` does not give bytes, or gives another number of them than ``size``.
+            GridError: the upload failed. Requests are repeated as usual, but the stream cannot be: put a new one.
+        """
+        return await upload_stream(self._home, source, await self._new(path), size)
+
+    def stream(self, path: HomePath, *, chunk: int = 1 << 20) -> FileStream:
+        """Read a file in pieces, without holding it in memory.
+
+        Example::
+
+            async for piece in session.files.stream("large.bin"):
+                digest.update(piece)
+
+        Args:
+            path: the file.
+            chunk: the most bytes of a piece.
+
+        Returns:
+            An async iterator of `bytes`, which can be left at any time. Iterating raises `FileNotFound`, and
+            `ServerError` if the file changes meanwhile.
+        """
+        _require("chunk", chunk, 1)
+        clean = home_path(path)
+        return FileStream(clean, self._home.read(clean), chunk)
 
     async def read_bytes(self, path: HomePath) -> bytes:
         """Return all bytes of a file."""

@@ -11,6 +11,7 @@ from .._core.errors import LocalError, SpecError
 from .._core.journal import JsonLinesLog
 from .._core.models import Fault
 from .._spec.mrsl import render
+from .._spec.values import InputStream
 from .uploads import content_digest, identity_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ class SweepJournal:
         plan = spec.plan("example")
         digest = hashlib.sha256(render(plan.description).encode("utf-8", "surrogatepass"))
         for upload in plan.uploads:
+            if isinstance(upload.source, InputStream):
+                remedy = "give bytes or a file, or leave journal out"
+                raise SpecError([Fault("inputs", upload.source, "cannot be compared with an earlier run", remedy)])
             try:
                 identity = identity_of(upload.source)
                 if identity not in self._digests:

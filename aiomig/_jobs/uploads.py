@@ -18,7 +18,7 @@ from .._core.paths import chain, folder_of, name_of
 from .._core.tasks import Paced, run_all, run_shielded
 from .._home.disk import ON_THIS_MACHINE, read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
-from .._spec.values import Remote
+from .._spec.values import InputStream, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .._backend import HomeBackend
     from .._home.files import Files
     from .._spec.jobspec import JobSpec
-    from .._spec.plan import Plan
+    from .._spec.plan import Plan, UploadSource
 
 logger = logging.getLogger("aiomig")
 
@@ -56,7 +56,12 @@ class Uploads:
     async def upload(self, plan: Plan) -> None:
         """Upload the inputs of one job."""
         async with self._limiter:
-            await self._put({upload.path: upload.source for upload in plan.uploads})
+            files = {each.path: each.source for each in plan.uploads if not isinstance(each.source, InputStream)}
+            if files:
+                await self._put(files)
+        for upload in plan.uploads:
+            if isinstance(upload.source, InputStream):  # which may be slow, and is not to keep others from uploading
+                await self._files.put_stream(upload.source.open(name_of(upload.path)), upload.path)
 
     async def _put(self, sources: Mapping[str, Path | bytes]) -> None:
         """Upload files under their paths in the home."""
@@ -91,7 +96,8 @@ class Uploads:
             upload.source: name_of(upload.path)
             for plan in plans.values()
             for upload in plan.uploads
-            if uses[upload.source] > 1 or self._is_shared(upload.source)
+            if not isinstance(upload.source, InputStream)
+            and (uses[upload.source] > 1 or self._is_shared(upload.source))
         }
         places, errors = await self._share(names)
         failed = {
@@ -110,7 +116,7 @@ class Uploads:
 
     async def _share(
         self, names: Mapping[Path | bytes, str]
-    ) -> tuple[dict[Path | bytes, str], dict[Path | bytes, MigError]]:
+    ) -> tuple[dict[UploadSource, str], dict[UploadSource, MigError]]:
         """Upload shared inputs, unless they are there already from any earlier day.
 
         Args:
@@ -119,8 +125,8 @@ class Uploads:
         Returns:
             Their paths in the home, and the errors of those that could not be uploaded.
         """
-        places: dict[Path | bytes, str] = {}
-        errors: dict[Path | bytes, MigError] = {}
+        places: dict[UploadSource, str] = {}
+        errors: dict[UploadSource, MigError] = {}
         identities: dict[Path | bytes, tuple[object, ...]] = {}
         for source, name in names.items():
             try:
@@ -172,7 +178,7 @@ class Uploads:
         await run_all(remove, folders, at_once=_AT_ONCE)
 
 
-def _moved(plan: Plan, places: Mapping[Path | bytes, str]) -> Plan:
+def _moved(plan: Plan, places: Mapping[UploadSource, str]) -> Plan:
     moved = {upload.path: places[upload.source] for upload in plan.uploads if upload.source in places}
     return plan.with_uploads_at(moved) if moved else plan
 

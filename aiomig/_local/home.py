@@ -125,14 +125,14 @@ class LocalHome:
                 async for piece in pieces:
                     yield piece
 
-    async def write(self, path: str, content: AsyncIterable[bytes], size: int) -> None:
+    async def write(self, path: str, content: AsyncIterable[bytes], size: int | None) -> None:
         """As `HomeBackend.write`."""
         real = self.locate(path)
         with translate_os_errors(path), atomic_write(real, folder=self.temporary_folder()) as file:
             async for piece in content:
                 await write_pieces(file, piece)
             await checkpoint()
-            if file.tell() != size:
+            if size not in (None, file.tell()):
                 raise ValueError(f"size={size}: the content of {path!r} has {file.tell()} bytes")
 
     async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:

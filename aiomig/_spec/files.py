@@ -6,7 +6,7 @@ import glob
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from .._core.errors import SpecError
 from .._core.models import Fault
 from .names import Claims, home_path_fault, is_safe, is_url, name_fault, url_fault
-from .values import InputFile, OutputFile, Remote
+from .values import InputFile, InputStream, OutputFile, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .mrsl import Description, Transfer
 
-Source: TypeAlias = str | PurePath | Remote | bytes
+Source: TypeAlias = str | PurePath | Remote | bytes | AsyncIterable[bytes] | InputStream
 InputItem: TypeAlias = Source | tuple[Source, str | PurePath]
 """One item of ``inputs`` or ``executables``."""
 
@@ -32,7 +32,9 @@ OutputItem: TypeAlias = Name | tuple[Name, Name | Remote]
 STAGED = ("INPUTFILES", "EXECUTABLES")
 """The keywords whose lines begin with a path in the home."""
 
-_INPUT_FORMS = "give a local path, a directory, a glob, a URL, Remote('path'), (source, name) or (b'content', name)"
+_INPUT_FORMS = (
+    "give a local path, a directory, a glob, a URL, Remote('path'), (source, name), (bytes, name) or (stream, name)"
+)
 _OUTPUT_FORMS = "give a name, (name, destination), (name, Remote('path')) or (name, 'https://…')"
 _PACK = "pack it with tar in a command, and name the archive as the output"
 
@@ -95,9 +97,11 @@ def _expand(item: object) -> list[InputFile]:
         if len(item) != 2 or not isinstance(item[1], str | PurePath):
             _refuse("is not a pair of source and name", "give (source, name), the name as text")
         source, name = item[0], str(item[1])
-    if isinstance(source, bytes):
+    if isinstance(source, AsyncIterable):
+        source = InputStream(source)
+    if isinstance(source, bytes | InputStream):
         if name is None:
-            _refuse("is content without a name", "give (b'content', name)")
+            _refuse("is content without a name", "give (b'content', name) or (stream, name)")
         return [InputFile(source, name)]
     if isinstance(source, Remote):
         _refuse_if(home_path_fault("", source.path, written=False))

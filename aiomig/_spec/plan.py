@@ -6,7 +6,8 @@ import itertools
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from .._core.errors import SpecError
 from .._core.models import Fault
@@ -15,11 +16,12 @@ from .files import STAGED
 from .labels import labels_in
 from .mrsl import Description
 from .names import Claims, is_safe, is_url, name_fault
-from .values import InputFile, OutputFile, Remote
+from .values import InputFile, InputStream, OutputFile, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+
+UploadSource: TypeAlias = Path | bytes | InputStream
 
 PRIVATE_FOLDER = "aiomig_jobs"
 """The folder of the MiG home that holds one folder for each job."""
@@ -35,11 +37,11 @@ class Upload:
     """A local file, or bytes, that must lie in the home before the job is submitted.
 
     Attributes:
-        source: the local file, or the content itself.
+        source: the local file, or the content itself, or a stream of it.
         path: where it goes in the home.
     """
 
-    source: Path | bytes
+    source: UploadSource
     path: str
 
 
@@ -228,7 +230,7 @@ class _Inputs:
     """Names the uploads of one job, and the aliases of inputs with odd names."""
 
     def __init__(self, folder: str, taken: Iterable[str]) -> None:
-        self.uploads: dict[Path | bytes, Upload] = {}
+        self.uploads: dict[UploadSource, Upload] = {}
         self._folder = folder
         self._names: set[str] = set()
         self._upload_aliases = _aliases("in", self._names)
@@ -250,7 +252,7 @@ class _Inputs:
         self._renames.append((alias, file.name))
         return f"{path} {alias}"
 
-    def _upload(self, source: Path | bytes, name: str) -> str:
+    def _upload(self, source: UploadSource, name: str) -> str:
         upload = self.uploads.get(source)
         if upload is None:
             base = name.rpartition("/")[2]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import AsyncIterable  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from .._core.display import short_repr
 from .._core.errors import SpecError
 from .._core.models import Fault, json_value
 
@@ -103,15 +105,65 @@ def checked_schema(source: type[Any], handler: Any) -> Any:
     return core_schema.no_info_after_validator_function(made, handler(source), serialization=written)
 
 
+class InputStream:
+    """The content of an input that comes from an async iterable of bytes, which is read once.
+
+    Attributes:
+        source: the async iterable.
+    """
+
+    __slots__ = ("_is_read", "source")
+
+    def __init__(self, source: AsyncIterable[bytes]) -> None:
+        self.source = source
+        self._is_read = False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InputStream) and other.source is self.source
+
+    def __hash__(self) -> int:
+        return id(self.source)
+
+    def __repr__(self) -> str:
+        return f"InputStream({short_repr(self.source)})"
+
+    def open(self, name: str) -> AsyncIterable[bytes]:
+        """Return the async iterable, once.
+
+        Args:
+            name: of the input, for the error.
+
+        Raises:
+            SpecError: it was read before: it would give nothing, or its rest.
+        """
+        if self._is_read or getattr(self.source, "ag_frame", self) is None:
+            problem = "is a stream that was read before, by an earlier submit"
+            raise SpecError([Fault("inputs", name, problem, "give a new stream, or bytes or a file")])
+        self._is_read = True
+        return self.source
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema  # pydantic has called this
+
+        return core_schema.is_instance_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticOmit
+
+        raise PydanticOmit  # JSON holds no stream
+
+
 class InputFile(NamedTuple):
     """One file that a job gets.
 
     Attributes:
-        source: a local file, its content, a file of the MiG home, or a URL (as text).
+        source: a local file, its content, a file of the MiG home, a URL (as text), or a stream of its content.
         name: its path in the job directory.
     """
 
-    source: Path | bytes | Remote | str
+    source: Path | bytes | Remote | str | InputStream
     name: str
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ import click
 
 from ._command import command
 from ._exit_codes import ExitCode
-from ._output import read_bytes, write_bytes, write_json, write_table
+from ._output import read_bytes, read_pieces, write_bytes, write_json, write_table
 from ._output import write as print_line
 from ._settings import current
 
@@ -29,7 +29,8 @@ async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
         if current().json:
             write_json({"path": path, "content": await mig.files.read_bytes(path)})
         else:
-            await _copy(mig, path, 0, None)
+            async for piece in mig.files.stream(path):
+                write_bytes(piece)
 
 
 async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
@@ -130,8 +131,7 @@ async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> No
 )
 async def write(mig: Session, /, *, path: str, start: int | None) -> None:
     """Write standard input into a file of the MiG home: create or replace it, or with --start change a part of it."""
-    data = read_bytes()
     if start is None:
-        await mig.files.write_bytes(path, data)
+        await mig.files.put_stream(read_pieces(), path)
     else:
-        await mig.files.write_range(path, start, data)
+        await mig.files.write_range(path, start, read_bytes())

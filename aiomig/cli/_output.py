@@ -17,7 +17,7 @@ from .._core.display import Failure, printable
 from .._core.models import json_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -33,6 +33,7 @@ _STYLES = {
     JobState.FROZEN: "blue",
 }
 _LINES = "\n\t"
+_PIECE = 1 << 20
 
 
 class OutputFailed(Exception):
@@ -127,6 +128,19 @@ def read_bytes() -> bytes:
     """
     try:
         return sys.stdin.buffer.read()
+    except OSError as error:
+        raise OSError(f"standard input cannot be read: {error.strerror}") from error
+
+
+async def read_pieces() -> AsyncGenerator[bytes, None]:
+    """Give what standard input holds in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        while piece := sys.stdin.buffer.read(_PIECE):
+            yield piece
     except OSError as error:
         raise OSError(f"standard input cannot be read: {error.strerror}") from error
 
