@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .._backend import HomeBackend
     from .._home.files import Files
     from .._spec.jobspec import JobSpec
-    from .._spec.plan import Plan, UploadSource
+    from .._spec.plan import Plan
 
 logger = logging.getLogger("aiomig")
 
@@ -104,7 +104,7 @@ class Uploads:
             key: errors[upload.source]
             for key, plan in plans.items()
             for upload in plan.uploads
-            if upload.source in errors
+            if not isinstance(upload.source, InputStream) and upload.source in errors
         }
         return {key: _moved(plan, places) for key, plan in plans.items() if key not in failed}, failed
 
@@ -116,7 +116,7 @@ class Uploads:
 
     async def _share(
         self, names: Mapping[Path | bytes, str]
-    ) -> tuple[dict[UploadSource, str], dict[UploadSource, MigError]]:
+    ) -> tuple[dict[Path | bytes, str], dict[Path | bytes, MigError]]:
         """Upload shared inputs, unless they are there already from any earlier day.
 
         Args:
@@ -125,8 +125,8 @@ class Uploads:
         Returns:
             Their paths in the home, and the errors of those that could not be uploaded.
         """
-        places: dict[UploadSource, str] = {}
-        errors: dict[UploadSource, MigError] = {}
+        places: dict[Path | bytes, str] = {}
+        errors: dict[Path | bytes, MigError] = {}
         identities: dict[Path | bytes, tuple[object, ...]] = {}
         for source, name in names.items():
             try:
@@ -178,8 +178,12 @@ class Uploads:
         await run_all(remove, folders, at_once=_AT_ONCE)
 
 
-def _moved(plan: Plan, places: Mapping[UploadSource, str]) -> Plan:
-    moved = {upload.path: places[upload.source] for upload in plan.uploads if upload.source in places}
+def _moved(plan: Plan, places: Mapping[Path | bytes, str]) -> Plan:
+    moved = {
+        upload.path: places[upload.source]
+        for upload in plan.uploads
+        if not isinstance(upload.source, InputStream) and upload.source in places
+    }
     return plan.with_uploads_at(moved) if moved else plan
 
 
