@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,6 @@ from ..protocol.answer import excerpt, of_type, plain
 from .service import Service, named_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..protocol.answer import Object
 
 _PARTS = ("jobs", "disk", "resources", "certificate")

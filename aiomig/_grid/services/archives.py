@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,8 +20,7 @@ from ..protocol.answer import integer_of, of_type
 from .service import Service, checked_id, id_of, moment, records, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ..._backend import Backend

@@ -125,8 +125,9 @@ class SharedFolder:
         asked = await self._upload(form([("action", "status"), *here, *names]))
         token = next((match[1] for value in asked.values() if (match := _TOKEN.search(str(value)))), "")
         checked = [*here, ("_csrf", token)]
-        body = multipart([("output_format", "json"), ("action", "put"), *checked], [("files[]", base, data)])
-        sent = await self._upload(body)
+        fields = [("output_format", "json"), ("action", "put"), *checked]
+        pieces, media_type = multipart(fields, [("files[]", base, data)])
+        sent = await self._upload((b"".join(pieces), media_type))
         if sent.get("size") != len(data):
             raise ServerError(_OPERATION, [text_of(sent, "error") or f"{path} did not arrive whole"])
         moved = await self._upload(form([("action", "move"), *checked, *names]))

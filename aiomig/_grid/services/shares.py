@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
@@ -11,8 +13,8 @@ from ..._core.paths import home_path
 from .service import Service, checked_id, id_of, is_on, moment, moment_text, records, texts, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date, datetime
+    from collections.abc import Iterable
+    from datetime import date
 
     from ..._core.paths import HomePath
     from ..protocol.answer import Answer, Object

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -16,8 +18,7 @@ from ..._core.paths import home_path
 from .service import Service, checked_id, id_of, moment, records, texts, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Iterable
 
     from ..._core.paths import HomePath
     from ..protocol.answer import Object

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +14,7 @@ from ..._core.validation import is_text
 from .service import Service, checked_id, id_of, texts, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ..protocol.answer import Answer, Object
 
