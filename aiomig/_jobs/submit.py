@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._backend import cancel_shielded
 from .._core.errors import MigError, SpecError, SubmitUnknown, rebuild
 from .._core.job_log import resubmitting
-from .._core.models import Fault
+from .._core.models import CheckReport, Fault
 from .._shell.check import CommandCheck
 from .._spec.jobspec import JobSpec
 from .._spec.plan import PRIVATE_FOLDER, Plan
+from .home_inputs import HomeFolders, missing_inputs
 from .job import Job
 from .scope import add_to_open_scope
-from .uploads import Uploads, missing_inputs
+from .uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from .._backend import Backend
-    from .._core.models import CheckReport
     from .._home.files import Files
 
 _CANCEL_SECONDS = 10.0
@@ -63,6 +63,7 @@ class JobSubmitter:
 
     async def submit_one(self, spec: JobSpec) -> Job:
         """Submit a job; see `Session.submit`."""
+        spec = await HomeFolders(self.files).expand(spec)
         plan = spec.plan(secrets.token_hex(12))
         if self.check_commands and (faults := await self._commands.faults(spec.commands)):
             raise SpecError(faults)
@@ -108,6 +109,7 @@ class JobSubmitter:
             except SpecError as error:
                 errors[index] = error
         count = len(jobs) + len(errors)
+        errors |= await self._expand_folders(jobs)
         errors |= await self._command_errors(jobs)
         if errors:
             not_sent = SpecError([Fault("specs", None, "not sent, because other descriptions are wrong", "mend those")])
@@ -117,8 +119,25 @@ class JobSubmitter:
 
     async def submit_valid(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
         """Submit the jobs whose commands bash can read; return for each key the job or the error."""
-        errors = await self._command_errors(jobs)
+        jobs = dict(jobs)
+        errors = await self._expand_folders(jobs)
+        errors |= await self._command_errors(jobs)
         return errors | await self._submit({key: job for key, job in jobs.items() if key not in errors})
+
+    async def _expand_folders(self, jobs: dict[int, PlannedJob]) -> dict[int, Job | MigError]:
+        """Name the files of folders of the home in place of these; return the errors and leave out their jobs."""
+        folders = HomeFolders(self.files)
+        errors: dict[int, Job | MigError] = {}
+        for key, (spec, plan) in list(jobs.items()):
+            try:
+                expanded = await folders.expand(spec)
+            except SpecError as error:
+                errors[key] = error
+                del jobs[key]
+            else:
+                if expanded is not spec:
+                    jobs[key] = PlannedJob(expanded, expanded.plan(plan.marker))
+        return errors
 
     async def _command_errors(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
         if not self.check_commands:
@@ -157,6 +176,10 @@ class JobSubmitter:
 
     async def review(self, spec: JobSpec) -> CheckReport:
         """Return what is known to prevent a job from being accepted and from running; see `Session.check`."""
+        try:
+            spec = await HomeFolders(self.files).expand(spec)
+        except SpecError as error:
+            return CheckReport(error.faults)
         verdict = await self._commands.verdict(spec.commands)
         report = await self.backend.review(spec.plan("check").description)
         missing = await missing_inputs(spec, self.files)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._backend import PutFile
-from .._core.errors import FileNotFound, MigError
-from .._core.models import Fault
+from .._core.errors import MigError
 from .._core.paths import chain, folder_of, name_of
 from .._core.tasks import Paced, run_all, run_shielded
 from .._home.disk import ON_THIS_MACHINE, read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
-from .._spec.values import InputStream, Remote
+from .._spec.values import InputStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from .._backend import HomeBackend
     from .._home.files import Files
-    from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan
 
 logger = logging.getLogger("aiomig")
@@ -185,30 +183,6 @@ def _moved(plan: Plan, places: Mapping[Path | bytes, str]) -> Plan:
         if not isinstance(upload.source, InputStream) and upload.source in places
     }
     return plan.with_uploads_at(moved) if moved else plan
-
-
-_WITHOUT = "a grid looks for it for a minute, and then runs the job without it"  # docs/protocol.md#inputs
-
-
-async def missing_inputs(spec: JobSpec, files: Files) -> list[Fault]:
-    """Return a warning for each `Remote` input that is not in the home now, or is a folder.
-
-    Raises:
-        GridError: the grid could not be asked.
-    """
-    warnings: list[Fault] = []
-    for field, inputs in (("inputs", spec.inputs), ("executables", spec.executables)):
-        for source in dict.fromkeys(file.source for file in inputs if isinstance(file.source, Remote)):
-            try:
-                is_folder = (await files.stat(source.path)).is_dir
-            except FileNotFound:
-                remedy = "put it there before the job starts: session.files.put(…)"
-                warnings.append(Fault(field, source, f"is not in the MiG home; {_WITHOUT}", remedy))
-            else:
-                if is_folder:
-                    remedy = "name its files, or an archive of it: session.files.pack(…)"
-                    warnings.append(Fault(field, source, f"is a folder; {_WITHOUT}", remedy))
-    return warnings
 
 
 def size_of(source: Path | bytes) -> int:

@@ -63,10 +63,11 @@ def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: 
             faults += [replace(fault, field=label, value=item) for fault in error.faults]
             continue
         for file in expanded:
-            fault = name_fault(label, file.name)
+            # A folder of the home may be the job directory itself; the names of its files are claimed by the submit.
+            fault = name_fault(label, posixpath.join(file.name, "file") if file.is_home_folder else file.name)
             if fault is None:
                 normal = InputFile(file.source, _normal(file.name))
-                fault = claims.claim(label, normal.name)
+                fault = claims.claim(label, normal.name) if not file.is_home_folder else None
                 if fault is None:
                     files.append(normal)
                     continue
@@ -104,8 +105,9 @@ def _expand(item: object) -> list[InputFile]:
             _refuse("is content without a name", "give (b'content', name) or (stream, name)")
         return [InputFile(source, name)]
     if isinstance(source, Remote):
-        _refuse_if(home_path_fault("", source.path, written=False))
-        default = source.name if source.name is not None else posixpath.basename(source.path)
+        path = source.path.rstrip("/")
+        _refuse_if(home_path_fault("", path, written=False))
+        default = source.name if source.name is not None else posixpath.basename(path)
         return [InputFile(source, default if name is None else name)]
     if isinstance(source, str) and is_url(source):
         _refuse_if(url_fault("", source))

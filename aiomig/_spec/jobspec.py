@@ -66,9 +66,9 @@ class JobSpec:
 
     - ``inputs`` and ``executables``: a local path; a glob (a file of exactly that name comes first); a
       directory, kept as a tree below its base name (folders without files are left out); a URL; a `Remote`
-      file of the home; any of these except a glob as ``(source, name)``; ``(b"content", name)``; or
-      ``(stream, name)`` with an async iterable of bytes, which is read once. Without a name, a file has its base
-      name.
+      file of the home, or ``Remote("folder/")`` for all files below a folder, which the submit lists; any of these
+      except a glob as ``(source, name)``; ``(b"content", name)``; or ``(stream, name)`` with an async iterable of
+      bytes, which is read once. Without a name, a file has its base name.
     - ``outputs``: ``name``, or ``(name, destination)``: a path below the folder of `Job.fetch`, or
       ``Remote("path")`` in the home, or a URL.
 

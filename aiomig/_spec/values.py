@@ -53,7 +53,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Remote:
-    """A file in the MiG home, or a place for one.
+    """A file in the MiG home, or a place for one; as an input also a folder, with all files below it.
 
     Attributes:
         path: relative to the home and normalised; ends in ``/`` only if a folder was written that way.
@@ -165,6 +165,11 @@ class InputFile(NamedTuple):
 
     source: Path | bytes | Remote | str | InputStream
     name: str
+
+    @property
+    def is_home_folder(self) -> bool:
+        """Whether it stands for all files below a folder of the home, which are found by the submit."""
+        return isinstance(self.source, Remote) and self.source.path.endswith("/")
 
     def __repr__(self) -> str:
         source = f"<{len(self.source)} bytes>" if isinstance(self.source, bytes) else repr(self.source)

@@ -97,7 +97,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"inputs": [Remote("a#b")]}, "inputs[0]", "session.files.move"),
     ({"inputs": [Remote("../x")]}, "inputs[0]", "'..'"),
     ({"inputs": [Remote("")]}, "inputs[0]", "file in it"),
-    ({"inputs": [Remote("d/")]}, "inputs[0]", "file itself"),
+    ({"outputs": [("x", Remote("d/"))]}, "outputs[0]", "file itself"),
     ({"inputs": [Remote(".trash/x")]}, "inputs[0]", "another name"),
     ({"executables": ["nosuch"]}, "executables[0]", "check the path"),
     ({"outputs": "out.txt"}, "outputs", "outputs=["),
