@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from .._core.display import short_repr
-from .._core.errors import ConfigError, SpecError
+from .._core.errors import ConfigError, FileExists, SpecError
 from .._core.models import Fault
 from .._core.validation import expanded, is_count
+from .._home.disk import ON_THIS_MACHINE, atomic_write, translate_os_errors
 from .credential import Credential
-from .miguser import UserFile, has_comment, unreadable
+from .miguser import UserFile, file_text, has_comment, unreadable
 
 if TYPE_CHECKING:
     import ssl
@@ -148,6 +149,46 @@ class Config:
                 problem = "the text with the # in it does not open the key; a comment needs a line of its own"
                 raise file.blame(ConfigError(f"password: {problem}", field="password"))
         return config
+
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a ``miguser.conf`` that `load` reads, with mode 0600, atomically. Missing folders are made, private.
+
+        It has all fields but ``expiry_warning_days``, which has no key in such a file. Paths are written as absolute
+        ones.
+
+        Args:
+            path: the new file.
+            overwrite: replace a file that is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileExists: something is there, and ``overwrite`` is false.
+            ConfigError: a field has a value that the file cannot hold, such as a ``password`` that is a callable.
+            LocalError: the file cannot be written.
+        """
+        file_path = _path("path", path, "a miguser.conf")
+        if callable(self.password):
+            raise ConfigError("password: a file cannot hold a callable; write replace(password=None)", field="password")
+        text = file_text(
+            {
+                "migserver": self.url,
+                "certfile": str(self.certificate.absolute()),
+                "keyfile": str(self.key.absolute()),
+                "cacertfile": str(self.ca.absolute()) if self.ca is not None else "AUTO",
+                "password": self.password or "",
+                "connect_timeout": f"{self.connect_timeout:.15g}",
+                "max_time": f"{self.timeout:.15g}",
+            }
+        )
+        with translate_os_errors(str(file_path), ON_THIS_MACHINE):
+            file_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not overwrite and os.path.lexists(file_path):
+                raise FileExists(str(file_path), "already exists; overwrite=True replaces it")
+            with atomic_write(file_path, mode=0o600) as file:
+                file.write(text.encode())
+        return file_path
 
     def replace(self, **fields: Any) -> Config:
         """Return a copy with other fields.

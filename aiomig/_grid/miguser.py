@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._core.errors import ConfigError
@@ -14,7 +15,6 @@ from .._home.disk import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 logger = logging.getLogger("aiomig")
 
@@ -140,6 +140,25 @@ class UserFile:
 def has_comment(value: str) -> bool:
     """Return whether a part of a value looks like a comment."""
     return value.startswith("#") or " #" in value or "\t#" in value
+
+
+def file_text(values: Mapping[str, str]) -> str:
+    """Return the text of a file.
+
+    Args:
+        values: the value of each key; empty ones are left out.
+
+    Raises:
+        ConfigError: a value would be read as another one. The error does not show it, as it may be the password.
+    """
+    names = {key: name for name, key in _FIELDS.items()}
+    for key, value in values.items():
+        read = _values(Path(), f"{key} {value}").get(key, (0, ""))[1]
+        if read != value or (key.endswith("file") and os.path.expandvars(value) != value):
+            name = names.get(key, key)
+            problem = "holds a line break, a blank at an end, or a $VARIABLE, which a miguser.conf cannot hold"
+            raise ConfigError(f"{name}: {problem}; use another value", field=name)
+    return "".join(f"{key} {value}\n" for key, value in values.items() if value)
 
 
 def _remedy(text: str) -> str:

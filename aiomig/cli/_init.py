@@ -77,9 +77,10 @@ def init(
     if ca is not None:
         files[_CA] = ca.read_bytes()
     # Looked at first: an address that is wrong is not written.
-    address = Config(url=url, certificate=folder / _CERTIFICATE, key=folder / _KEY).url
-    files[_CONFIG] = _configuration(address, folder, with_ca=ca is not None)
+    authorities = folder / _CA if ca is not None else None
+    config = Config(url=url, certificate=folder / _CERTIFICATE, key=folder / _KEY, ca=authorities)
     _write(folder, files, force=force)
+    config.write(folder / _CONFIG, overwrite=True)
     _check(folder / _CONFIG)
 
 
@@ -127,25 +128,13 @@ def _expanded(path: Path) -> Path:
         raise ConfigError(f"{path}: there is no home folder; set HOME, or give --folder") from error
 
 
-def _configuration(url: str, folder: Path, *, with_ca: bool) -> bytes:
-    place = Path(os.path.abspath(folder))  # noqa: PTH100 - keep symbolic links in it
-    lines = [
-        "# Made by aiomig init.",
-        f"migserver {url}",
-        f"certfile {place / _CERTIFICATE}",
-        f"keyfile {place / _KEY}",
-        f"cacertfile {place / _CA if with_ca else 'AUTO'}",
-    ]
-    return ("\n".join(lines) + "\n").encode()
-
-
 def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
     """Write files that only the user can read, each atomically.
 
     Raises:
         FileExistsError: a file exists, and ``force`` is false.
     """
-    there = [folder / name for name in files if (folder / name).exists()]
+    there = [folder / name for name in (*files, _CONFIG) if (folder / name).exists()]
     if there and not force:
         names = ", ".join(map(str, there))
         raise FileExistsError(

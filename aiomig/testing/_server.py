@@ -154,7 +154,7 @@ class Server:
         raise RuntimeError("the FakeGrid is not open: use it as async with FakeGrid() as grid")
 
     def add_user(self, user: str, home: str | PathLike[str] | None = None) -> Path:
-        """Create an account, or give an account another home.
+        """Create an account, or give an account another home. `Address.config` does so with a certificate.
 
         Args:
             user: the distinguished name in the slash form.

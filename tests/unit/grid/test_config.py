@@ -25,6 +25,7 @@ import aiomig
 from aiomig._core.errors import AuthenticationFailed, ConfigError
 from aiomig._grid.config import Config
 from aiomig._grid.credential import _Certificate, _read_certificate, _read_chain
+from aiomig._grid.miguser import _KEYS, _values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -458,6 +459,70 @@ def test_certificates_that_openssl_thinks_too_weak(folder: Path, bits: int, sha1
     with pytest.raises(ConfigError, match=f"certificate: .*cert.pem {words}, {rest}") as caught:
         config(folder).ssl_context()
     assert caught.value.field == "certificate"
+
+
+# -- written
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    config = Config(
+        "https://grid.example.org:446",
+        certificate=folder / "cert.pem",
+        key=folder / "key.pem",
+        ca=folder / "ca #1.pem",
+        connect_timeout=2.5,
+        timeout=1_234_567,
+    )
+    for path in (config.certificate, config.key, config.ca):
+        assert path is not None
+        path.touch()
+    written = config.write(folder / "new" / "miguser.conf")
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert written.parent.stat().st_mode & 0o077 == 0
+    assert Config.load(written) == config
+    assert Config.load(config.replace(ca=None).write(written, overwrite=True)).ca is None
+    assert os.listdir(written.parent) == ["miguser.conf"]
+
+
+def test_a_file_is_not_replaced_unless_asked(folder: Path) -> None:
+    config = Config("https://grid.example.org", certificate=folder / "c.pem", key=folder / "c.pem", password=SECRET)
+    (folder / "miguser.conf").write_text("mine")
+    with pytest.raises(aiomig.FileExists, match="overwrite=True"):
+        config.write(folder / "miguser.conf")
+    assert (folder / "miguser.conf").read_text() == "mine"
+    (folder / "miguser.conf").chmod(0o644)
+    config.write(folder / "miguser.conf", overwrite=True)
+    assert f"password {SECRET}\n" in (folder / "miguser.conf").read_text()
+    assert (folder / "miguser.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("password", "two\nlines"), ("password", " secret"), ("key", "a\nb"), ("certificate", "$HOME/c"), ("ca", "a ")],
+)
+def test_what_a_file_cannot_hold_is_not_written(folder: Path, name: str, value: str) -> None:
+    fields: dict[str, Any] = {"certificate": folder / "c.pem", "key": folder / "c.pem", name: value}
+    config = Config("https://grid.example.org", **fields)
+    with pytest.raises(ConfigError, match=f"^{name}: holds") as caught:
+        config.write(folder / "miguser.conf")
+    assert name != "password" or value not in str(caught.value)
+    assert not (folder / "miguser.conf").exists()
+
+
+def test_a_callable_password_is_not_written(folder: Path) -> None:
+    config = Config("https://grid.example.org", certificate=folder, key=folder, password=lambda: SECRET)
+    with pytest.raises(ConfigError, match="callable"):
+        config.write(folder / "miguser.conf")
+
+
+def test_the_sample_has_all_keys(folder: Path) -> None:
+    sample = (Path(__file__).parents[3] / "docs" / "miguser.conf").read_text("utf-8")
+    whole = sample.replace("\n#", "\n")
+    assert _values(Path(), whole).keys() == _KEYS
+    for name in ("cert.pem", "key.pem"):
+        (folder / name).touch()
+    (folder / "miguser.conf").write_text(sample.replace("~/.mig", str(folder)))
+    assert Config.load(folder / "miguser.conf").url == "https://migrid.example.org:446"
 
 
 def test_a_key_of_another_kind(folder: Path) -> None:
