@@ -1,0 +1,410 @@
+"""For pandas, xarray, dask and everything else that uses fsspec: ``mig://`` and ``mig+local://``.
+
+The extra ``fsspec`` installs it; docs/fsspec.md shows it. Programs without an event loop use fsspec through a loop of
+asyncio in a thread of its own. That thread is fsspec's; aiomig starts none.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+
+import anyio
+from anyio.lowlevel import RunVar, current_token
+from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.spec import AbstractBufferedFile
+from fsspec.utils import isfilelike
+
+from ._api import connect, grid
+from ._core.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    ConnectionFailed,
+    FileExists,
+    FileNotFound,
+    LocalError,
+    MigError,
+    PathRefused,
+)
+from ._core.paths import has_pattern
+from ._grid.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._core.models import FileInfo
+    from ._home.files import Files
+    from ._local.settings import LocalFields
+    from ._session import Session
+
+_PIECE = 8 << 20
+_CODES: tuple[tuple[type[MigError], int], ...] = (
+    (FileNotFound, errno.ENOENT),
+    (FileExists, errno.EEXIST),
+    (PathRefused, errno.EACCES),
+    (AuthenticationFailed, errno.EACCES),
+    (ConnectionFailed, errno.ECONNABORTED),
+    (ConfigError, errno.EINVAL),
+)
+
+
+@contextmanager
+def _os_errors(path: str) -> Iterator[None]:
+    """Turn errors of aiomig into the errors of the operating system that users of fsspec expect."""
+    try:
+        yield
+    except MigError as error:
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), errno.EIO)
+        if isinstance(error, LocalError) and isinstance(error.__cause__, OSError):
+            code = error.__cause__.errno or code
+        raise OSError(code, str(error), path) from error
+
+
+class _SharedSession:
+    """The session of one account in one event loop, opened at its first use."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = anyio.Lock()
+        self._session: Session | None = None
+
+    async def files(self) -> Files:
+        async with self._lock:
+            if self._session is None:
+                session = grid(self._config)
+                await session.open()
+                self._session = session
+            return self._session.files
+
+    async def close(self) -> None:
+        async with self._lock:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.aclose()
+
+
+_sessions: RunVar[dict[Config, _SharedSession]] = RunVar("aiomig_fsspec_sessions")
+
+
+def _shared_session(config: Config) -> _SharedSession:
+    try:
+        sessions = _sessions.get()
+    except LookupError:
+        sessions = {}
+        _sessions.set(sessions)
+        atexit.register(_close_at_exit, current_token().native_token, sessions)
+    return sessions.setdefault(config, _SharedSession(config))
+
+
+def _close_at_exit(loop: Any, sessions: dict[Config, _SharedSession]) -> None:
+    async def close() -> None:
+        for session in sessions.values():
+            with suppress(MigError):
+                await session.close()
+
+    if loop.is_running():  # that of fsspec's thread; another one closes them when it ends
+        sync(loop, close, timeout=10)
+
+
+class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
+    """The MiG home as a file system of fsspec: ``mig://results/out.csv`` is ``results/out.csv`` of the home.
+
+    It is the home of a grid or of local mode, chosen as `aiomig.connect` does. All file systems of one account share
+    one session, which is opened at the first use and closed at the end of the program. In local mode no session is
+    opened, and no job runs. Files are written whole: a file appears when it is closed. Nothing is cached but what an
+    open file has read, because jobs write to the home.
+
+    Errors are those of the operating system (`FileNotFoundError`, `PermissionError`, `ConnectionError`, `OSError`),
+    with the error of aiomig as their cause.
+
+    Example::
+
+        pandas.read_csv("mig://results/out.csv")
+        fsspec.filesystem("mig", config="~/.mig/other.conf").ls("results")
+
+    Args:
+        config: the configuration of the grid, as in `aiomig.grid`.
+        home: the home of local mode, as in `aiomig.local`.
+        **options: those of fsspec, such as ``asynchronous``.
+    """
+
+    protocol: ClassVar[str] = "mig"
+    root_marker: ClassVar[str] = ""
+    _mode: ClassVar[Literal["local"] | None] = None
+
+    def __init__(
+        self,
+        config: Config | str | os.PathLike[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        with _os_errors(f"{self.protocol}://"):
+            fields: LocalFields = {} if home is None else {"home": home}
+            session = connect(self._mode, config=config, **fields)
+            self._local = session.files if session.mode == "local" else None
+            self._config: Config | None = None
+            if self._local is None:
+                self._config = config if isinstance(config, Config) else Config.load(config)
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        stripped = super()._strip_protocol(path)
+        return stripped if isinstance(stripped, list) else stripped.lstrip("/").removeprefix("./")
+
+    async def _files(self) -> Files:
+        if self._config is None:
+            assert self._local is not None
+            return self._local
+        return await _shared_session(self._config).files()
+
+    def close(self) -> None:
+        """Close the session of this account, which its other file systems share. The next use opens a new one."""
+        if self._config is not None:
+            sync(self.loop, self._close)
+
+    async def _close(self) -> None:
+        if self._config is not None:
+            await _shared_session(self._config).close()
+
+    # -- what there is
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            return _details(path, await (await self._files()).stat(_literal(path)))
+
+    async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            entries = await (await self._files()).ls(_literal(path), hidden=True)
+        return [_details(info.path, info) if detail else info.path for info in entries]
+
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        if maxdepth is not None:
+            return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **options)
+        path = self._strip_protocol(path)
+        found: dict[str, Any] = {}
+        with suppress(FileNotFoundError), _os_errors(path):
+            entries = await (await self._files()).ls(_literal(path), recursive=True, hidden=True)
+            found = {info.path: _details(info.path, info) for info in entries if withdirs or not info.is_dir}
+            if withdirs and path and path not in found:
+                found[path] = await self._info(path)
+        return dict(sorted(found.items())) if options.get("detail") else sorted(found)
+
+    def modified(self, path: str) -> Any:
+        """Return when a file was changed, as an aware datetime."""
+        return self.info(path)["modified"]
+
+    # -- content
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        path = self._strip_protocol(path)
+        files = await self._files()
+        if (start or 0) < 0 or (end or 0) < 0:
+            start, end, _step = slice(start, end).indices((await self._info(path))["size"])
+        with _os_errors(path):
+            if end is not None and end <= (start or 0):
+                return b""
+            try:
+                return await files.read_range(path, start or 0, end)
+            except PathRefused as error:
+                await self._require_file(path, error)
+                raise
+
+    async def _require_file(self, path: str, cause: BaseException | None = None) -> None:
+        if await self._isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", path) from cause
+
+    async def _require_new(self, path: str, mode: str) -> None:
+        if mode == "create" and await self._exists(path):
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        path = self._strip_protocol(path)
+        await self._require_new(path, mode)
+        with _os_errors(path):
+            await (await self._files()).write_bytes(path, value)
+
+    async def _put_file(
+        self, lpath: str, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **_: Any
+    ) -> None:
+        rpath = self._strip_protocol(rpath)
+        if Path(lpath).is_dir():
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        await self._require_new(rpath, mode)
+        await self._require_file(rpath)
+        callback.set_size(Path(lpath).stat().st_size)
+        with _os_errors(rpath):
+            await (await self._files()).put(lpath, rpath, progress=_progress(callback))
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **_: Any) -> None:
+        rpath = self._strip_protocol(rpath)
+        info = await self._info(rpath)
+        if isfilelike(lpath):
+            for start in range(0, info["size"], _PIECE):
+                lpath.write(await self._cat_file(rpath, start, start + _PIECE))
+        elif info["type"] == "directory":
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+        elif Path(lpath).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", os.fspath(lpath))
+        else:
+            callback.set_size(info["size"])
+            with _os_errors(rpath):
+                await (await self._files()).get(rpath, lpath, progress=_progress(callback))
+
+    # -- names
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            await (await self._files()).mkdir(path or ".", parents=create_parents, exist_ok=False)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            await (await self._files()).mkdir(path or ".", exist_ok=exist_ok)
+
+    async def _rmdir(self, path: str) -> None:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            await (await self._files()).rmdir(path or ".")
+
+    rmdir = sync_wrapper(_rmdir)
+
+    async def _rm_file(self, path: str, **_: Any) -> None:
+        path = self._strip_protocol(path)
+        await self._require_file(path)
+        with _os_errors(path):
+            await (await self._files()).remove(path or ".")
+
+    async def _rm(
+        self, path: Any, recursive: bool = False, batch_size: int | None = None, maxdepth: int | None = None, **_: Any
+    ) -> None:
+        if not recursive or maxdepth is not None:
+            await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth)
+            return
+        for each in await self._expand_path(path):
+            with _os_errors(each):
+                await (await self._files()).remove(each or ".", recursive=True)
+
+    async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
+        if await self._isdir(path1):
+            await self._makedirs(path2, exist_ok=True)
+            return
+        with _os_errors(path1):
+            await (await self._files()).copy(path1, path2)
+
+    async def _mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
+        inside = "/" if str(path2).endswith("/") else ""
+        path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
+        if path1 == path2:
+            return
+        with _os_errors(path1):
+            files = await self._files()
+            sources = await self._expand_path(path1)
+            if len(sources) > 1:
+                await files.mkdir(path2 or ".")
+            for source in sources:
+                await files.move(source, (path2 or ".") + inside)
+
+    mv = sync_wrapper(_mv)
+
+    async def _touch(self, path: str, truncate: bool = True, **_: Any) -> None:
+        path = self._strip_protocol(path)
+        with _os_errors(path):
+            files = await self._files()
+            if truncate:
+                await files.write_bytes(path, b"")
+            else:
+                await files.touch(path)
+
+    touch = sync_wrapper(_touch)
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> MigFile:
+        return MigFile(self, path, mode, **options)
+
+
+class LocalMigFileSystem(MigFileSystem):
+    """The home of local mode as a file system of fsspec: ``mig+local://results/out.csv``. See `MigFileSystem`."""
+
+    protocol: ClassVar[str] = "mig+local"
+    _mode: ClassVar[Literal["local"] | None] = "local"
+
+
+class MigFile(AbstractBufferedFile):  # type: ignore[misc]
+    """An open file of the home. Reading keeps pieces in a cache; writing collects a file on this machine first.
+
+    A written file takes its place in the home, whole, when it is closed. If the block of ``with fs.open(…)`` is left by
+    an exception, the home stays as it was.
+    """
+
+    def __init__(self, fs: MigFileSystem, path: str, mode: str = "rb", **options: Any) -> None:
+        self._collected: IO[bytes] | None = None
+        if mode == "rb":
+            self._details = fs.info(path)
+            if self._details["type"] == "directory":
+                raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+        elif mode == "xb" and fs.exists(path):
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+        super().__init__(fs, path, mode, **options)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return bytes(self.fs.cat_file(self.path, start=start, end=end))
+
+    def _initiate_upload(self) -> None:
+        self._collected = NamedTemporaryFile(prefix="aiomig-")  # noqa: SIM115 - closed by commit or discard
+        if self.mode == "ab" and self.fs.exists(self.path):
+            self.fs.get_file(self.path, self._collected)
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        assert self._collected is not None
+        self._collected.write(self.buffer.getvalue())
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Put the file into its place in the home."""
+        assert self._collected is not None
+        self._collected.flush()
+        try:
+            self.fs.put_file(self._collected.name, self.path, mode="create" if self.mode == "xb" else "overwrite")
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        if self._collected is not None:
+            self._collected.close()
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None and self.mode != "rb":
+            self.discard()
+            self.closed = True
+        else:
+            self.close()
+
+
+def _literal(path: str) -> str:
+    """Return a path of the home; what looks like a pattern is not there, for MiG has no way to write such a name."""
+    if has_pattern(path):
+        raise FileNotFound(path)
+    return path or "."
+
+
+def _details(path: str, info: FileInfo) -> dict[str, Any]:
+    kind = "directory" if info.is_dir else "file"
+    return {"name": path, "size": info.size, "type": kind, "modified": info.modified_at}
+
+
+def _progress(callback: Any) -> Any:
+    return lambda done, total: callback.absolute_update(done)
