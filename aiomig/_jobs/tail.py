@@ -47,6 +47,12 @@ class Tail:
             await self._advance()
         return self._lines.pop()
 
+    def ready(self, most: int) -> list[str]:
+        """Return lines that are there now, at most so many, without waiting."""
+        lines = self._lines[-most:][::-1]
+        del self._lines[-most:]
+        return lines
+
     async def _advance(self) -> None:
         # The state is from before the read: a job that is final here has written all that is read next.
         whole, final = await self._next_attempt(), self._final
