@@ -79,6 +79,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "account": ("_services", "Show what the server says about the user."),
         "call": ("_call", "Run any operation of the server."),
     },
+    "The web": {
+        "serve": ("_serve", "Show jobs and files on a page in the browser."),
+    },
     "Set-up": {
         "init": ("_init", "Make a miguser.conf for a certificate."),
         "doctor": ("_doctor", "Check configuration, certificate and server, and run a job."),

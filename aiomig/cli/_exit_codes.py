@@ -83,7 +83,12 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ValueError, ExitCode.USAGE),
 )
 
-_EXTRAS = {"rich": "cli", "cryptography": "cli", "matplotlib": "plot"}
+_EXTRAS = {
+    "rich": "cli",
+    "cryptography": "cli",
+    "matplotlib": "plot",
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "web"),
+}
 
 
 def exit_code_of(error: BaseException) -> ExitCode:

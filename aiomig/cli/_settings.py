@@ -50,8 +50,11 @@ class Settings:
     on_interrupt: Literal["leave", "cancel"] = "leave"
     jobs: list[str] = field(default_factory=list)
 
-    def session(self) -> Session:
+    def session(self, **local_settings: Any) -> Session:
         """Return a session that is not open yet.
+
+        Args:
+            **local_settings: more settings of local mode.
 
         Raises:
             ConfigError: the configuration of the grid is missing or wrong.
@@ -73,7 +76,7 @@ class Settings:
             )
         local_fields = {"home": self.home, "slots": self.slots}
         options: Any = {name: value for name, value in local_fields.items() if value is not None}
-        session = connect(mode, config=self.config, on_exit="leave", **options)
+        session = connect(mode, config=self.config, on_exit="leave", **options, **local_settings)
         if session.mode == "grid" and sys.stdin.isatty() and (config := Config.load(self.config)).password is None:
             # The passphrase is asked for only if the key is encrypted.
             return connect("grid", config=config.replace(password=_asked))

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from .. import Fault, MigError, Session, SessionPool, SpecError, __version__
 from .._core.validation import is_count, is_number
-from . import _files, _jobs, _page
+from . import _files, _follow, _jobs, _page
 from ._board import Boards
 from ._guard import LOOPBACK, Guard, Rules, host_names
 from ._problems import Problem, document, problem_response
@@ -99,7 +99,7 @@ def create_app(
         app.add_exception_handler(kind, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for router in (_page.router, _jobs.router, _files.router):
+    for router in (_page.router, _jobs.router, _follow.router, _files.router):
         app.include_router(router)
 
     @app.get("/api/health", summary="Say that the service runs")
@@ -153,6 +153,6 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [
-        Fault(str(each["loc"][-1]), None, str(each["msg"]), "see /api/openapi.json") for each in error.errors()
+        Fault(str(each["loc"][-1]), None, str(each["msg"]), "see the description of the API") for each in error.errors()
     ]
     return problem_response(SpecError(faults))

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from .. import NoSession
 from .._core.tasks import Paced
 from ._views import job_view
 
@@ -187,7 +188,13 @@ class Boards:
         return self._boards.get(session)
 
     async def of(self, session: Session) -> JobBoard:
-        """Return the board of a session, with all of its jobs."""
+        """Return the board of a session, with all of its jobs.
+
+        Raises:
+            NoSession: the session is not open.
+        """
+        if not session.is_open:
+            raise NoSession("the session of this service is closed")
         board = self._boards.get(session)
         if board is None:
             board = self._boards[session] = JobBoard(session)

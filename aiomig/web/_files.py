@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from .. import PathRefused, Session
-from ._jobs import Mig
+from .. import PathRefused
+from ._context import Mig
 from ._problems import Problem
-from ._streams import download
+from ._streams import download, pieces_of
 from ._views import FileList, FileView, file_view
 
 router = APIRouter(prefix="/api")
@@ -26,7 +24,9 @@ async def listing(
     info = await mig.files.stat(path)
     if not info.is_dir:
         raise PathRefused(info.path, "is a file, not a directory")
-    files = sorted(await mig.files.ls(_literal(info.path), hidden=hidden), key=lambda each: (not each.is_dir, each.name))
+    files = sorted(
+        await mig.files.ls(_literal(info.path), hidden=hidden), key=lambda each: (not each.is_dir, each.name)
+    )
     return JSONResponse({"path": info.path, "files": [file_view(each) for each in files]})
 
 
@@ -43,13 +43,7 @@ async def get_file(mig: Mig, path: str) -> Response:
     info = await mig.files.stat(path)
     if info.is_dir:
         raise PathRefused(info.path, "is a directory, not a file")
-    return download(_pieces(mig, info.path), info.name, info.size)
-
-
-async def _pieces(mig: Session, path: str) -> AsyncIterator[bytes]:
-    async with aclosing(mig.files.stream(path)) as pieces:
-        async for piece in pieces:
-            yield piece
+    return download(pieces_of(mig.files, info.path), info.name, info.size)
 
 
 @router.put("/files/{path:path}", status_code=201, response_model=FileView, summary="Upload a file into the home")

@@ -50,10 +50,20 @@ class _FormReader:
         self._name = ""
         self._text: bytearray | None = None
         self._file: BinaryIO | None = None
+        self.is_whole = False
 
     def callbacks(self) -> dict[str, object]:
         """Return the methods that the parser calls."""
-        names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "headers_finished")
+        names = (
+            "part_begin",
+            "part_data",
+            "part_end",
+            "header_field",
+            "header_value",
+            "header_end",
+            "headers_finished",
+            "end",
+        )
         return {f"on_{name}": getattr(self, name) for name in names}
 
     def part_begin(self) -> None:
@@ -79,7 +89,7 @@ class _FormReader:
     def _begin_file(self, name: str) -> None:
         path = self._folder / str(len(self.form.files))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._file = self._stack.enter_context(open(os.open(path, flags, 0o600), "wb"))  # noqa: PTH123
+        self._file = self._stack.enter_context(os.fdopen(os.open(path, flags, 0o600), "wb"))
         self._text = None
         self.form.files.append((self._name, name, path))
 
@@ -99,6 +109,9 @@ class _FormReader:
         if self._text is not None:
             self.form.fields.append((self._name, self._text.decode("utf-8", "replace")))
         self.close()
+
+    def end(self) -> None:
+        self.is_whole = True
 
     def close(self) -> None:
         """Close the file that is being written."""
@@ -126,4 +139,6 @@ async def read_form(request: Request, folder: Path) -> Form:
         raise Problem(400, "the form is malformed") from error
     finally:
         reader.close()
+    if not reader.is_whole:
+        raise Problem(400, "the form is cut off")
     return reader.form

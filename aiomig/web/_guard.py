@@ -22,7 +22,7 @@ from ._problems import Problem, problem_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Authenticate = Callable[[Request], Hashable | None | Awaitable[Hashable | None]]
+Authenticate = Callable[[Request], Hashable | Awaitable[Hashable | None] | None]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -145,7 +145,7 @@ class Guard:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if self._rules.hosts and name.lower() not in self._rules.hosts:
-            raise Problem(421, "this service does not have that name; use the address that it printed")
+            raise Problem(400, "this service does not have that name; use the address that it printed")
 
     def _check_origin(self, request: Request) -> None:
         """Refuse requests that a page of another site sends."""

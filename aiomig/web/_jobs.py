@@ -6,60 +6,31 @@ import fnmatch
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
 import anyio
 import anyio.lowlevel
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
-from .. import Fault, Job, JobState, LocalError, NoSession, Session, SpecError
-from ._board import Boards, Entry, JobBoard
+from .. import Fault, JobState, SpecError
+from ._context import Board, Mig
 from ._forms import Form, read_form
 from ._problems import Problem
-from ._streams import ALIVE, HEARTBEAT, EventStream, OpenStreams, download, event, zipped
-from ._views import JobList, JobRequest, JobView, OutcomeView, file_view, job_view, plan_view
+from ._streams import download, pieces_of, zipped
+from ._views import JobList, JobRequest, JobView, OutcomeView, job_view, plan_view
+
+if TYPE_CHECKING:
+    from .. import Job, Outcome, Session
+    from ._board import Boards, Entry
 
 router = APIRouter(prefix="/api")
 
-GATHER = 0.05
-"""Seconds in which changes are gathered, so that a stream sends many at once."""
-
-_LONGEST_BATCH = 500
 _LONGEST_JSON = 8 << 20
-
-Stream = Literal["stdout", "stderr"]
-
-
-def session_of(request: Request) -> Session:
-    """Return the session of the user of a request."""
-    session: Session = request.state.session
-    return session
-
-
-async def board_of(request: Request) -> JobBoard:
-    """Return the jobs of the user of a request."""
-    boards: Boards = request.app.state.boards
-    return await boards.of(session_of(request))
-
-
-def streams_of(request: Request) -> OpenStreams:
-    """Return the open streams of the application."""
-    streams: OpenStreams = request.app.state.streams
-    return streams
-
-
-Mig = Annotated[Session, Depends(session_of)]
-Board = Annotated[JobBoard, Depends(board_of)]
-Streams = Annotated[OpenStreams, Depends(streams_of)]
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
-
 
 # -- submitting
 
@@ -73,7 +44,9 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
+                "application/json": {
+                    "schema": JobRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+                },
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
@@ -120,11 +93,11 @@ async def _body(request: Request) -> bytes:
 
 def _request_of(text: str | bytes) -> JobRequest:
     try:
-        return JobRequest.model_validatejson.dumps(text)
+        return JobRequest.model_validate_json(text)
     except ValidationError as error:
         raise SpecError(
             [
-                Fault(".".join(map(str, each["loc"])) or "body", None, each["msg"], "see /api/openapi.json")
+                Fault(".".join(map(str, each["loc"])) or "body", None, each["msg"], "see the description of the API")
                 for each in error.errors(include_url=False, include_input=False, include_context=False)
             ]
         ) from error
@@ -132,7 +105,11 @@ def _request_of(text: str | bytes) -> JobRequest:
 
 def _fields_of_form(form: Form) -> dict[str, Any]:
     """Return the arguments of `Session.submit` that the fields of a form hold."""
-    fields = _request_of(form.texts("job")[-1]).fields() if form.texts("job") else JobRequest(commands="").fields()
+    fields = (
+        _request_of(form.texts("job")[-1]).fields()
+        if form.texts("job")
+        else JobRequest.model_validate({"commands": []}).fields()
+    )
     if commands := form.texts("commands"):
         fields["commands"] = [line for text in commands for line in text.splitlines() if line.strip()]
     if outputs := [line.strip() for text in form.texts("outputs") for line in text.splitlines() if line.strip()]:
@@ -149,7 +126,7 @@ async def _made(request: Request, job: Job) -> Response:
     path = request.url_for("one_job", job_id=job.id).path
     view: dict[str, Any] = {"id": job.id, "job_id": job.id, "state": "QUEUED"}
     boards: Boards = request.app.state.boards
-    if (board := boards.known(session_of(request))) is not None and (entry := board.get(job.id)) is not None:
+    if (board := boards.known(request.state.session)) is not None and (entry := board.get(job.id)) is not None:
         view = job_view(entry.status)
     return JSONResponse(view, 201, {"location": path})
 
@@ -202,7 +179,8 @@ async def one_job(mig: Mig, job_id: str) -> Response:
     """Show the status of a job, what it was submitted with, and which outputs have arrived."""
     job = mig.job(job_id)
     view = job_view(await job.status())
-    view |= {"submitted": plan_view(await job.plan()), "files": [file_view(info) for info in await job.outputs()]}
+    arrived = [{"name": name, "size": size} for name, _, size in await _arrived(mig, job_id)]
+    view |= {"submitted": plan_view(await job.plan()), "outputs": arrived}
     view["name"] = view.get("name") or view["submitted"].get("name")
     return JSONResponse(view)
 
@@ -244,7 +222,7 @@ async def thaw(mig: Mig, job_id: str) -> dict[str, Any]:
     return _outcome(await mig.job(job_id).thaw())
 
 
-def _outcome(outcome: Any) -> dict[str, Any]:
+def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "job_id": outcome.job_id,
         "before": outcome.before,
@@ -258,116 +236,6 @@ def _outcome(outcome: Any) -> dict[str, Any]:
 async def resubmit(request: Request, mig: Mig, job_id: str) -> Response:
     """Submit the same again, as a new job."""
     return await _made(request, await mig.job(job_id).resubmit())
-
-
-# -- changes
-
-
-@router.get("/events", summary="Follow all jobs", response_class=StreamingResponse)
-async def events(board: Board, streams: Streams, last_event_id: LastEventId = None) -> Response:
-    """Send each change of each job as a server-sent event, from now on or from ``Last-Event-ID`` on."""
-    return EventStream(_changes(board, last_event_id), streams)
-
-
-async def _changes(board: JobBoard, mark: str | None) -> AsyncIterator[bytes]:
-    revision, missed = board.since(mark)
-    yield f"retry: 1000\nid: {board.mark(revision)}\n\n".encode()
-    if missed:
-        yield b"".join(event(entry.text, id=board.mark(revision)) for entry in missed)
-    while not isinstance(board.error, NoSession | LocalError):
-        with anyio.move_on_after(HEARTBEAT) as pause:
-            await board.wait(revision)
-            await anyio.sleep(GATHER)
-        entries = board.after(revision)
-        if entries:
-            revision = entries[-1].revision
-            yield b"".join(event(entry.text, id=board.mark(entry.revision)) for entry in entries)
-        elif pause.cancelled_caught:
-            yield ALIVE
-
-
-@router.get("/jobs/{job_id}/events", summary="Follow a job", response_class=StreamingResponse)
-async def job_events(
-    request: Request, mig: Mig, streams: Streams, job_id: str, last_event_id: LastEventId = None
-) -> Response:
-    """Send the present status of a job, then each change, until its end."""
-    await mig.job(job_id).status()  # 404 before the stream begins
-    return EventStream(_job_changes(mig, job_id, last_event_id), streams)
-
-
-async def _job_changes(mig: Session, job_id: str, mark: str | None) -> AsyncIterator[bytes]:
-    watch = mig.watch(job_id)
-    yield b"retry: 1000\n\n"
-    while True:
-        status = None
-        try:
-            with anyio.move_on_after(HEARTBEAT):
-                status = await anext(watch)
-        except StopAsyncIteration:
-            return
-        if status is None:
-            yield ALIVE
-            continue
-        entry = Entry(status, 0)
-        digest = f"{status.state}-{len(status.attempts)}-{status.queued_at and status.queued_at.timestamp():.3f}"
-        if digest != mark:
-            yield event(entry.text, id=digest)
-        mark = None
-        if status.state.is_final:
-            yield event(str(status.state), kind="end")
-            return
-
-
-# -- output
-
-
-@router.get("/jobs/{job_id}/stdout", summary="Standard output", response_class=StreamingResponse)
-async def stdout(
-    request: Request, mig: Mig, streams: Streams, job_id: str, follow: bool = False, last_event_id: LastEventId = None
-) -> Response:
-    """Return what the job has written by now; follow it as server-sent events of lines if these are accepted."""
-    return await _output(request, mig, streams, job_id, "stdout", follow, last_event_id)
-
-
-@router.get("/jobs/{job_id}/stderr", summary="Standard error", response_class=StreamingResponse)
-async def stderr(
-    request: Request, mig: Mig, streams: Streams, job_id: str, follow: bool = False, last_event_id: LastEventId = None
-) -> Response:
-    """Return the same of standard error."""
-    return await _output(request, mig, streams, job_id, "stderr", follow, last_event_id)
-
-
-async def _output(
-    request: Request, mig: Session, streams: OpenStreams, job_id: str, name: Stream, follow: bool, mark: str | None
-) -> Response:
-    job = mig.job(job_id)
-    await job.status()
-    if follow or "text/event-stream" in request.headers.get("accept", ""):
-        skip = int(mark) if mark is not None and mark.isdecimal() and len(mark) < 16 else 0
-        return EventStream(_lines(job, name, skip), streams)
-    content = await (job.stdout_bytes(wait=False) if name == "stdout" else job.stderr_bytes(wait=False))
-    return Response(content, media_type="text/plain; charset=utf-8", headers={"content-security-policy": "sandbox"})
-
-
-async def _lines(job: Job, name: Stream, skip: int) -> AsyncIterator[bytes]:
-    """Yield the lines of a stream, many in one event; the id is the number of the last line."""
-    tail = job.tail(name, skip=skip)
-    count = skip
-    yield b"retry: 1000\n\n"
-    while True:
-        lines: list[str] = []
-        try:
-            with anyio.move_on_after(HEARTBEAT):
-                lines = [await anext(tail)]
-        except StopAsyncIteration:
-            yield event(str((await job.status()).state), kind="end")
-            return
-        if not lines:
-            yield ALIVE
-            continue
-        lines += tail.ready(_LONGEST_BATCH)
-        count += len(lines)
-        yield event("\n".join(lines), id=str(count))
 
 
 # -- outputs
@@ -391,7 +259,7 @@ async def output(mig: Mig, job_id: str, name: str) -> Response:
     """Return one output."""
     for arrived, path, size in await _arrived(mig, job_id):
         if arrived == name:
-            return download(_pieces(mig, path), name.rpartition("/")[2], size)
+            return download(pieces_of(mig.files, path), name.rpartition("/")[2], size)
     raise Problem(404, "this job has no such output, or it has not arrived")
 
 
@@ -404,9 +272,3 @@ async def _arrived(mig: Session, job_id: str) -> list[tuple[str, str, int]]:
         for output in (await job.plan()).outputs
         if output.path in present and not present[output.path].is_dir
     ]
-
-
-async def _pieces(mig: Session, path: str) -> AsyncIterator[bytes]:
-    async with aclosing(mig.files.stream(path)) as pieces:
-        async for piece in pieces:
-            yield piece

@@ -95,6 +95,13 @@ def download(pieces: AsyncIterator[bytes], name: str, size: int | None) -> Strea
     return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
 
 
+async def pieces_of(files: Files, path: str) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a file of the home, and close it even if the client leaves."""
+    async with aclosing(files.stream(path)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
 class _Outlet:
     """A file that only takes bytes, for `zipfile`."""
 
@@ -125,7 +132,7 @@ async def zipped(files: Files, members: Iterable[tuple[str, str]]) -> AsyncGener
     with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]
         for name, path in members:
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
-                async with aclosing(files.stream(path)) as pieces:
+                async with aclosing(pieces_of(files, path)) as pieces:
                     async for piece in pieces:
                         member.write(piece)
                         yield outlet.take()

@@ -27,17 +27,19 @@ class InputRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(description="its name in the job")
-    home: str | None = Field(None, description="a file of the MiG home")
-    text: str | None = Field(None, description="the content, as text")
-    base64: str | None = Field(None, description="the content, in base64")
-    url: str | None = Field(None, description="an address that the resource fetches")
-    executable: bool = Field(False, description="whether it is made executable")
+    home: str | None = Field(default=None, description="a file of the MiG home")
+    text: str | None = Field(default=None, description="the content, as text")
+    base64: str | None = Field(default=None, description="the content, in base64")
+    url: str | None = Field(default=None, description="an address that the resource fetches")
+    executable: bool = Field(default=False, description="whether it is made executable")
 
     def item(self) -> tuple[Any, str]:
         """Return the input as `JobSpec` takes it. A path of this machine is not possible."""
         sources = [value for value in (self.home, self.text, self.base64, self.url) if value is not None]
         if len(sources) != 1:
-            raise SpecError([Fault("inputs", self.name, "has not exactly one source", "give home, text, base64 or url")])
+            raise SpecError(
+                [Fault("inputs", self.name, "has not exactly one source", "give home, text, base64 or url")]
+            )
         if self.home is not None:
             return Remote(self.home), self.name
         if self.text is not None:
@@ -81,9 +83,9 @@ class JobRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     commands: str | list[str] = Field(description="one command line or several, run in order in one bash")
-    name: str | None = Field(None, description="letters, digits and . - _ + @ %")
+    name: str | None = Field(default=None, description="letters, digits and . - _ + @ %")
     inputs: list[InputRequest] = []
-    outputs: list[str | OutputRequest] = Field([], description="files of the job that are kept")
+    outputs: list[str | OutputRequest] = Field(default=[], description="files of the job that are kept")
     environment: dict[str, str] = {}
     resources: ResourcesRequest = ResourcesRequest()
     runtime_environments: list[str] = []

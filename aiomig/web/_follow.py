@@ -1,0 +1,139 @@
+"""The routes that follow jobs: server-sent events of their changes and of their output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from .. import LocalError, NoSession
+from ._board import Entry
+from ._context import Board, LastEventId, Mig, Streams
+from ._streams import ALIVE, HEARTBEAT, EventStream, OpenStreams, event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .. import Job, Session
+    from ._board import JobBoard
+
+router = APIRouter(prefix="/api")
+
+GATHER = 0.05
+"""Seconds in which changes are gathered, so that a stream sends many at once."""
+
+_LONGEST_BATCH = 500
+
+Stream = Literal["stdout", "stderr"]
+
+
+# -- changes
+
+
+@router.get("/events", summary="Follow all jobs", response_class=StreamingResponse)
+async def events(board: Board, streams: Streams, last_event_id: LastEventId = None) -> Response:
+    """Send each change of each job as a server-sent event, from now on or from ``Last-Event-ID`` on."""
+    return EventStream(_changes(board, last_event_id), streams)
+
+
+async def _changes(board: JobBoard, mark: str | None) -> AsyncIterator[bytes]:
+    revision, missed = board.since(mark)
+    yield f"retry: 1000\nid: {board.mark(revision)}\n\n".encode()
+    if missed:
+        yield b"".join(event(entry.text, id=board.mark(revision)) for entry in missed)
+    while not isinstance(board.error, NoSession | LocalError):
+        with anyio.move_on_after(HEARTBEAT) as pause:
+            await board.wait(revision)
+            await anyio.sleep(GATHER)
+        entries = board.after(revision)
+        if entries:
+            revision = entries[-1].revision
+            yield b"".join(event(entry.text, id=board.mark(entry.revision)) for entry in entries)
+        elif pause.cancelled_caught:
+            yield ALIVE
+
+
+@router.get("/jobs/{job_id}/events", summary="Follow a job", response_class=StreamingResponse)
+async def job_events(
+    request: Request, mig: Mig, streams: Streams, job_id: str, last_event_id: LastEventId = None
+) -> Response:
+    """Send the present status of a job, then each change, until its end."""
+    await mig.job(job_id).status()  # 404 before the stream begins
+    return EventStream(_job_changes(mig, job_id, last_event_id), streams)
+
+
+async def _job_changes(mig: Session, job_id: str, mark: str | None) -> AsyncIterator[bytes]:
+    watch = mig.watch(job_id)
+    yield b"retry: 1000\n\n"
+    while True:
+        status = None
+        try:
+            with anyio.move_on_after(HEARTBEAT):
+                status = await anext(watch)
+        except StopAsyncIteration:
+            return
+        if status is None:
+            yield ALIVE
+            continue
+        entry = Entry(status, 0)
+        digest = f"{status.state}-{len(status.attempts)}-{status.queued_at and status.queued_at.timestamp():.3f}"
+        if digest != mark:
+            yield event(entry.text, id=digest)
+        mark = None
+        if status.state.is_final:
+            yield event(str(status.state), kind="end")
+            return
+
+
+# -- output
+
+
+@router.get("/jobs/{job_id}/stdout", summary="Standard output", response_class=StreamingResponse)
+async def stdout(
+    request: Request, mig: Mig, streams: Streams, job_id: str, follow: bool = False, last_event_id: LastEventId = None
+) -> Response:
+    """Return what the job has written by now; follow it as server-sent events of lines if these are accepted."""
+    return await _output(request, mig, streams, job_id, "stdout", follow, last_event_id)
+
+
+@router.get("/jobs/{job_id}/stderr", summary="Standard error", response_class=StreamingResponse)
+async def stderr(
+    request: Request, mig: Mig, streams: Streams, job_id: str, follow: bool = False, last_event_id: LastEventId = None
+) -> Response:
+    """Return the same of standard error."""
+    return await _output(request, mig, streams, job_id, "stderr", follow, last_event_id)
+
+
+async def _output(
+    request: Request, mig: Session, streams: OpenStreams, job_id: str, name: Stream, follow: bool, mark: str | None
+) -> Response:
+    job = mig.job(job_id)
+    await job.status()
+    if follow or "text/event-stream" in request.headers.get("accept", ""):
+        skip = int(mark) if mark is not None and mark.isdecimal() and len(mark) < 16 else 0
+        return EventStream(_lines(job, name, skip), streams)
+    content = await (job.stdout_bytes(wait=False) if name == "stdout" else job.stderr_bytes(wait=False))
+    return Response(content, media_type="text/plain; charset=utf-8", headers={"content-security-policy": "sandbox"})
+
+
+async def _lines(job: Job, name: Stream, skip: int) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream, many in one event; the id is the number of the last line."""
+    tail = job.tail(name, skip=skip)
+    count = skip
+    yield b"retry: 1000\n\n"
+    while True:
+        lines: list[str] = []
+        try:
+            with anyio.move_on_after(HEARTBEAT):
+                lines = [await anext(tail)]
+        except StopAsyncIteration:
+            yield event(str((await job.status()).state), kind="end")
+            return
+        if not lines:
+            yield ALIVE
+            continue
+        lines += tail.ready(_LONGEST_BATCH)
+        count += len(lines)
+        yield event("\n".join(lines), id=str(count))

@@ -1,0 +1,68 @@
+// The home as a file browser.
+
+import { address, filePath, get, request, send } from "./api.js";
+import { $, ask, dropTarget, h, size, toast, when } from "./dom.js";
+import { preview } from "./preview.js";
+
+let place = ".";
+const join = (name) => (place === "." ? name : `${place}/${name}`);
+const link = (path) => `#/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+export function start() {
+  $("upload").addEventListener("click", () => $("upload-input").click());
+  $("upload-input").addEventListener("change", async () => { const files = [...$("upload-input").files]; $("upload-input").value = ""; await upload(files); });
+  dropTarget($("drop"), upload);
+  $("new-folder").addEventListener("click", async () => {
+    const name = await ask("New folder", "", { label: "Name", yes: "Make it" });
+    if (name) await change(() => request("api/folders/" + join(name).split("/").map(encodeURIComponent).join("/"), { method: "PUT" }), "Made.");
+  });
+}
+
+export async function show(path) {
+  place = path || ".";
+  const parts = place === "." ? [] : place.split("/");
+  $("crumbs").replaceChildren(h("a", { href: "#/files", "aria-current": parts.length ? null : "page" }, "Home"),
+    ...parts.flatMap((part, at) => [h("span", { "aria-hidden": "true" }, "/"), h("a", { href: link(parts.slice(0, at + 1).join("/")), "aria-current": at === parts.length - 1 ? "page" : null }, part)]));
+  const asked = place;
+  try {
+    const found = await get(`api/files?path=${encodeURIComponent(place)}`);
+    if (asked !== place) return;
+    $("files").tBodies[0].replaceChildren(...found.files.map(row));
+    $("files-empty").hidden = found.files.length > 0;
+  } catch (error) {
+    $("files").tBodies[0].replaceChildren();
+    toast(error.message, true);
+  }
+}
+
+function row(file) {
+  const name = file.is_dir ? h("a", { href: link(file.path) }, `${file.name}/`) : h("span", {}, file.name);
+  return h("tr", {}, h("td", {}, name), h("td", { class: "number" }, file.is_dir ? "" : size(file.size)), h("td", { class: "wide" }, when(file.modified_at)),
+    h("td", {}, !file.is_dir && h("button", { type: "button", class: "plain", "aria-label": `Preview ${file.name}`, onclick: () => look(file) }, "View"),
+      !file.is_dir && h("a", { href: address(filePath(file.path)), download: "", "aria-label": `Download ${file.name}` }, "Save"),
+      h("button", { type: "button", class: "plain danger", "aria-label": `Delete ${file.name}`, onclick: () => remove(file) }, "✕")));
+}
+
+async function look(file) {
+  try {
+    const content = await preview(filePath(file.path), file.name, file.size);
+    const dialog = h("dialog", { "aria-label": file.name, class: "preview" }, h("h2", {}, file.name), content, h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  } catch (error) { toast(error.message, true); }
+}
+
+async function remove(file) {
+  if (await ask(`Delete ${file.name}?`, file.is_dir ? "The directory and all that it holds are removed for good." : "The file is removed for good.", { yes: "Delete" }))
+    await change(() => request(`${filePath(file.path)}${file.is_dir ? "?recursive=true" : ""}`, { method: "DELETE" }), "Deleted.");
+}
+
+async function upload(files) {
+  await change(async () => { for (const file of files) await send("PUT", filePath(join(file.name)), file); }, files.length === 1 ? `Uploaded ${files[0].name}.` : `Uploaded ${files.length} files.`);
+}
+
+async function change(work, words) {
+  try { await work(); toast(words); } catch (error) { toast(error.message, true); }
+  await show(place);
+}

@@ -1,0 +1,81 @@
+// The form that submits a job.
+
+import { send } from "./api.js";
+import { $, dropTarget, h, size, toast } from "./dom.js";
+
+let inputs = [];  // of File, or {name, home} for what lies in the home
+let done = () => {};
+const lines = (id) => $(id).value.split("\n").map((line) => line.trim()).filter(Boolean);
+
+export function start(onDone) {
+  done = onDone;
+  $("submit-close").addEventListener("click", () => $("submit").close());
+  $("submit-files").addEventListener("change", () => { add([...$("submit-files").files]); $("submit-files").value = ""; });
+  dropTarget($("submit-drop"), add);
+  $("submit-form").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+}
+
+function add(files) {
+  const names = new Set(files.map((file) => file.name));
+  inputs = [...inputs.filter((each) => !names.has(each.name)), ...files];
+  list();
+}
+
+function list() {
+  $("submit-inputs").replaceChildren(...inputs.map((each) => h("li", {},
+    h("span", { class: "name mono" }, each.name), h("span", { class: "size" }, each.home ? "in the home" : size(each.size)),
+    h("button", { type: "button", class: "plain", "aria-label": `Remove ${each.name}`, onclick: () => { inputs = inputs.filter((other) => other !== each); list(); } }, "✕"))));
+}
+
+/** Open the form, empty or with what a job was submitted with. */
+export function open(job = null) {
+  const old = job?.submitted ?? {};
+  $("submit-title").textContent = job ? "Change and submit again" : "New job";
+  $("submit-commands").value = (old.commands ?? []).join("\n");
+  $("submit-name").value = old.name ?? "";
+  $("submit-outputs").value = (old.outputs ?? []).join("\n");
+  $("submit-wall").value = old.resources?.wall_time ?? "";
+  $("submit-memory").value = old.resources?.memory_mb ?? "";
+  $("submit-cores").value = old.resources?.cores ?? "";
+  $("submit-retries").value = "";
+  $("submit-environment").value = Object.entries(old.environment ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
+  inputs = (old.inputs ?? []).filter((each) => each.home);
+  list();
+  $("submit-error").hidden = $("submit-progress").hidden = true;
+  $("submit").showModal();
+  $("submit-commands").focus();
+}
+
+async function submit() {
+  const number = (id) => ($(id).value === "" ? undefined : Number($(id).value));
+  const environment = Object.fromEntries(lines("submit-environment").map((line) => [line.split("=")[0], line.slice(line.indexOf("=") + 1)]));
+  const job = {
+    commands: $("submit-commands").value,
+    inputs: inputs.filter((each) => each.home),
+    outputs: lines("submit-outputs"),
+    environment,
+    resources: { wall_time: number("submit-wall"), memory_mb: number("submit-memory"), cores: number("submit-cores") },
+    retries: number("submit-retries"),
+  };
+  if ($("submit-name").value.trim()) job.name = $("submit-name").value.trim();
+  const form = new FormData();
+  form.append("job", JSON.stringify(job));
+  for (const each of inputs) if (!each.home) form.append("files", each, each.name);
+  const progress = $("submit-progress");
+  progress.value = 0;
+  progress.hidden = !inputs.some((each) => !each.home);
+  $("submit-error").hidden = true;
+  $("submit-send").disabled = true;
+  try {
+    const made = await send("POST", "api/jobs", form, (share) => { progress.value = share; });
+    $("submit").close();
+    toast(`Submitted ${made.name ?? made.id}.`);
+    done(made);
+  } catch (error) {
+    $("submit-error").textContent = error.message;
+    $("submit-error").hidden = false;
+  } finally {
+    $("submit-send").disabled = false;
+    progress.hidden = true;
+  }
+}

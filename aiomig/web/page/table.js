@@ -1,0 +1,180 @@
+// The table of jobs. Only the rows in sight are in the document.
+
+import { $, age, duration, h } from "./dom.js";
+import { FINAL, jobs, onChange, runSeconds } from "./store.js";
+
+const ROW = 37;
+const COLUMNS = [
+  { key: "name", title: "Name", value: (job) => (job.name || job.id).toLowerCase() },
+  { key: "state", title: "State", value: (job) => job.state },
+  { key: "exit", title: "Exit", number: true, value: (job) => job.exit_code ?? -1 },
+  { key: "age", title: "Age", number: true, value: (job) => -(job.received ?? 0) },
+  { key: "duration", title: "Duration", number: true, value: (job) => runSeconds(job) ?? -1 },
+  { key: "resource", title: "Resource", value: (job) => job.resource ?? "" },
+];
+const GROUPS = { all: null, waiting: ["PARSE", "QUEUED", "RETRY", "FROZEN", "UNKNOWN"], running: ["EXECUTING"], finished: ["FINISHED"], ended: ["FAILED", "CANCELED", "EXPIRED"] };
+const TITLES = { all: "All", waiting: "Waiting", running: "Running", finished: "Finished", ended: "Not finished" };
+
+let sort = { key: "age", down: false };
+let group = "all";
+let view = [];
+let active = null;
+let open = () => {};
+const scroll = $("jobs-scroll");
+const body = $("jobs").tBodies[0];
+
+export function start(onOpen) {
+  open = onOpen;
+  const head = $("jobs").tHead.rows[0];
+  for (const column of COLUMNS) {
+    head.append(h("th", { scope: "col", class: `c-${column.key} ${column.number ? "number" : ""}`, "data-key": column.key },
+      h("button", { type: "button", onclick: () => sortBy(column.key) }, column.title)));
+  }
+  for (const key of Object.keys(GROUPS)) {
+    $("states").append(h("button", { type: "button", "data-group": key, "aria-pressed": String(key === group), onclick: () => choose(key) },
+      TITLES[key] + " ", h("b", {}, "0")));
+  }
+  $("filter").addEventListener("input", update);
+  scroll.addEventListener("scroll", render, { passive: true });
+  new ResizeObserver(render).observe(scroll);
+  body.addEventListener("keydown", onKey);
+  body.addEventListener("click", (event) => { const id = event.target.closest("tr")?.dataset.id; if (id) { active = id; open(id); } });
+  onChange(update);
+  setInterval(() => { if (!document.hidden) render(); }, 1000);
+  update();
+}
+
+function sortBy(key) {
+  sort = { key, down: sort.key === key ? !sort.down : false };
+  update();
+}
+
+function choose(key) {
+  group = key;
+  for (const button of $("states").children) button.setAttribute("aria-pressed", String(button.dataset.group === key));
+  update();
+}
+
+export function visible() { return view; }
+
+function update() {
+  const words = $("filter").value.trim().toLowerCase();
+  const states = GROUPS[group];
+  const counts = { all: 0, waiting: 0, running: 0, finished: 0, ended: 0 };
+  const found = [];
+  for (const job of jobs.values()) {
+    if (words && !(job.name || "").toLowerCase().includes(words) && !job.id.toLowerCase().includes(words)) continue;
+    counts.all += 1;
+    counts[job.state === "EXECUTING" ? "running" : job.state === "FINISHED" ? "finished" : FINAL.has(job.state) ? "ended" : "waiting"] += 1;
+    if (!states || states.includes(job.state)) found.push(job);
+  }
+  const column = COLUMNS.find((each) => each.key === sort.key);
+  const keyed = found.map((job) => [column.value(job), job]);
+  const sign = sort.down ? -1 : 1;
+  keyed.sort(([a, one], [b, other]) => (a < b ? -sign : a > b ? sign : (other.received ?? 0) - (one.received ?? 0) || (other.id > one.id ? 1 : -1)));
+  view = keyed.map(([, job]) => job);
+  for (const button of $("states").children) button.lastElementChild.textContent = counts[button.dataset.group];
+  for (const cell of $("jobs").tHead.rows[0].cells) {
+    if (cell.dataset.key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
+    else cell.removeAttribute("aria-sort");
+  }
+  $("jobs-count").textContent = view.length === jobs.size ? `${jobs.size} jobs` : `${view.length} of ${jobs.size} jobs`;
+  $("jobs-empty").hidden = view.length > 0;
+  scroll.hidden = view.length === 0;
+  $("jobs-empty").textContent = jobs.size ? "No job matches." : "No jobs yet. “New job” submits one.";
+  render();
+}
+
+function render() {
+  if (scroll.hidden || !scroll.clientHeight) return;
+  const first = Math.max(0, Math.floor(scroll.scrollTop / ROW) - 8);
+  const last = Math.min(view.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / ROW) + 8);
+  const focused = body.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+  const rows = new Map();
+  for (const row of body.rows) if (row.dataset.id) rows.set(row.dataset.id, row);
+  if (!view.some((job) => job.id === active)) active = view[0]?.id ?? null;
+  const content = [spacer(first * ROW)];
+  const now = Date.now();
+  for (let index = first; index < last; index += 1) {
+    const job = view[index];
+    const row = rows.get(job.id) ?? newRow(job);
+    fill(row, job, now);
+    row.setAttribute("aria-rowindex", index + 2);
+    row.tabIndex = job.id === active || (index === first && focused === null && !inSight(first, last)) ? 0 : -1;
+    row.setAttribute("aria-selected", String(job.id === selected));
+    content.push(row);
+  }
+  content.push(spacer((view.length - last) * ROW));
+  $("jobs").setAttribute("aria-rowcount", view.length + 1);
+  if (content.length !== body.rows.length || content.some((row, index) => body.rows[index] !== row && row.dataset.id)) {
+    body.replaceChildren(...content);
+    if (focused && rows.get(focused)?.isConnected) rows.get(focused).focus({ preventScroll: true });
+  } else {
+    body.rows[0].firstChild.style.height = content[0].firstChild.style.height;
+    body.rows[body.rows.length - 1].firstChild.style.height = content[content.length - 1].firstChild.style.height;
+  }
+}
+
+const inSight = (first, last) => { const at = view.findIndex((job) => job.id === active); return at >= first && at < last; };
+
+function spacer(height) {
+  const row = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
+  row.firstChild.style.height = `${height}px`;
+  return row;
+}
+
+function newRow(job) {
+  const row = h("tr", { "data-id": job.id }, ...COLUMNS.map((column) => h("td", { class: `c-${column.key} ${column.number ? "number" : ""}` })));
+  row.cells[1].append(h("span", { class: "state" }));
+  return row;
+}
+
+function put(node, text) { if (node.textContent !== text) node.textContent = text; }
+
+function fill(row, job, now) {
+  const [name, state, exit, old, run, resource] = row.cells;
+  put(name, job.name || job.id);
+  name.title = job.id;
+  name.classList.toggle("unnamed", !job.name);
+  const word = job.state === "UNKNOWN" ? job.native || job.state : job.state;
+  put(state.firstChild, word);
+  state.firstChild.className = `state ${job.state}`;
+  put(exit, job.exit_code === undefined || job.exit_code === null ? "" : String(job.exit_code));
+  exit.classList.toggle("bad", Boolean(job.exit_code));
+  put(old, age(job.received ? (now - job.received) / 1000 : null));
+  put(run, duration(runSeconds(job, now)));
+  put(resource, job.resource ?? "");
+}
+
+let selected = null;
+export function select(id) {
+  selected = id;
+  if (id !== null) active = id;
+  render();
+}
+
+export function focusRow(id) {
+  const row = [...body.rows].find((each) => each.dataset.id === id);
+  (row ?? $("filter")).focus();
+}
+
+function onKey(event) {
+  const id = event.target.dataset?.id;
+  if (!id || event.altKey || event.ctrlKey || event.metaKey) return;
+  const at = view.findIndex((job) => job.id === id);
+  const page = Math.max(1, Math.floor(scroll.clientHeight / ROW) - 2);
+  const target = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: view.length - 1 }[event.key];
+  if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    open(id);
+  } else if (target !== undefined) {
+    event.preventDefault();
+    const index = Math.min(Math.max(target, 0), view.length - 1);
+    active = view[index].id;
+    const top = index * ROW, height = scroll.clientHeight - ROW;
+    if (top < scroll.scrollTop) scroll.scrollTop = top;
+    else if (top + ROW > scroll.scrollTop + height) scroll.scrollTop = top + ROW - height;
+    render();
+    [...body.rows].find((row) => row.dataset.id === active)?.focus({ preventScroll: true });
+  }
+}

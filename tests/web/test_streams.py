@@ -1,0 +1,217 @@
+"""Server-sent events: of all jobs, of one, of its output; and readers that come back."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import httpx
+import pytest
+
+import aiomig
+from aiomig.testing import FakeGrid
+from aiomig.web import create_app
+from tests.virtual import session_on
+
+from .conftest import HEADERS, TOKEN, served, submitted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+
+class Sent(NamedTuple):
+    """A server-sent event."""
+
+    kind: str
+    id: str
+    data: str
+
+    @property
+    def job(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.data)
+        return value
+
+
+class Events:
+    """Reads the events of a response."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+        self.last_id = ""
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Sent:
+        kind, data = "message", []
+        async for line in self._lines:
+            name, _, value = line.partition(": ")
+            if name == "id":
+                self.last_id = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                data.append(value)
+            elif not line and data:
+                return Sent(kind, self.last_id, "\n".join(data))
+        raise StopAsyncIteration
+
+
+@asynccontextmanager
+async def client_at(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application, and give a client of it."""
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Provide a client of the served application."""
+    async with client_at(app) as client:
+        yield client
+
+
+@asynccontextmanager
+async def following(client: httpx.AsyncClient, path: str, mark: str | None = None) -> AsyncIterator[Events]:
+    headers = {} if mark is None else {"last-event-id": mark}
+    async with client.stream("GET", path, headers=headers) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield Events(response)
+
+
+async def until(events: Events, job_id: str, state: str) -> list[str]:
+    states: list[str] = []
+    async for sent in events:
+        if sent.job["id"] == job_id:
+            states.append(sent.job["state"])
+            if states[-1] == state:
+                break
+    return states
+
+
+async def test_events_of_all_jobs_end_with_the_end(web: httpx.AsyncClient, mig: aiomig.Session) -> None:
+    async with following(web, "/api/events") as events:
+        job = await mig.submit("true")
+        states = await until(events, job.id, "FINISHED")
+    assert len(states) == len(set(states))
+
+
+async def test_a_reader_that_comes_back_has_missed_nothing(web: httpx.AsyncClient) -> None:
+    async with following(web, "/api/events") as events:
+        first = await submitted(web, "true")
+        await until(events, first, "FINISHED")
+        mark = events.last_id
+    second = await submitted(web, "true")
+    async with following(web, f"/api/jobs/{second}/events") as events:
+        async for _ in events:
+            pass
+    async with following(web, "/api/events", mark) as events:
+        sent = await anext(events)
+        assert (sent.job["id"], sent.job["state"]) == (second, "FINISHED")
+
+
+@pytest.mark.parametrize("mark", ["", "odd", "a-b-c", "0-99999999999999999999-1", "x" * 5000])
+async def test_an_odd_mark_is_no_mark(web: httpx.AsyncClient, mark: str) -> None:
+    async with following(web, "/api/events", mark) as events:
+        job_id = await submitted(web, "true")
+        assert await until(events, job_id, "FINISHED")
+
+
+async def test_a_reader_of_an_earlier_process_gets_what_changed_since(tmp_path: Path) -> None:
+    async with aiomig.local(tmp_path / "home") as mig:
+        async with client_at(create_app(mig, token=TOKEN)) as client, following(client, "/api/events") as events:
+            await until(events, await submitted(client, "true"), "FINISHED")
+            mark = events.last_id
+        job = await mig.submit("true")
+        await job.wait()
+    async with (
+        aiomig.local(tmp_path / "home") as mig,
+        client_at(create_app(mig, token=TOKEN)) as client,
+        following(client, "/api/events", mark) as events,
+    ):
+        assert await until(events, job.id, "FINISHED") == ["FINISHED"]
+
+
+async def test_events_of_one_job_begin_with_the_present_and_end_with_it(web: httpx.AsyncClient) -> None:
+    job_id = await submitted(web, "true")
+    async with following(web, f"/api/jobs/{job_id}/events") as events:
+        sent = [each async for each in events]
+    assert sent[-2].job["state"] == sent[-1].data == "FINISHED"
+    assert sent[-1].kind == "end"
+    async with following(web, f"/api/jobs/{job_id}/events", sent[-2].id) as events:
+        assert [each.kind async for each in events] == ["end"], "what the reader has is not sent again"
+
+
+async def test_output_arrives_while_the_job_runs(web: httpx.AsyncClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job_id = await submitted(
+        web, f"mkfifo {gate}; printf 'first\\nsecond<b>\\rthird\\n'; read line < {gate}; printf 'last\\n'; echo e >&2"
+    )
+    async with following(web, f"/api/jobs/{job_id}/stdout?follow=true") as events:
+        text = ""
+        while "third" not in text:
+            text += (await anext(events)).data + "\n"
+        assert text == "first\nsecond<b>\nthird\n"
+        mark = events.last_id
+    assert mark == "2"
+    gate.write_text("go\n")
+    async with following(web, f"/api/jobs/{job_id}/stdout?follow=true", mark) as events:
+        sent = [each async for each in events]
+    assert [each.data for each in sent] == ["last", "FINISHED"]
+    async with web.stream("GET", f"/api/jobs/{job_id}/stderr", headers={"accept": "text/event-stream"}) as response:
+        assert [each.data async for each in Events(response)] == ["e", "FINISHED"]
+
+
+async def test_much_output_comes_in_few_events(web: httpx.AsyncClient) -> None:
+    job_id = await submitted(web, "seq 20000")
+    async with following(web, f"/api/jobs/{job_id}/stdout?follow=true") as events:
+        sent = [each async for each in events]
+    lines = [line for each in sent[:-1] for line in each.data.split("\n")]
+    assert lines == [str(number) for number in range(1, 20001)]
+    assert len(sent) < 200
+
+
+async def test_readers_that_vanish_leave_nothing(app: FastAPI, mig: aiomig.Session) -> None:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=HEADERS) as client:
+        job = await mig.submit("read line")
+        await job.wait()
+        before = len(anyio.get_running_tasks())
+        for _ in range(3):
+            async with (
+                httpx.AsyncClient(base_url=url, headers=HEADERS) as other,
+                following(other, "/api/events"),
+                following(other, f"/api/jobs/{job.id}/stdout?follow=1"),
+            ):
+                assert len(app.state.streams) >= 1
+        while len(app.state.streams) or len(anyio.get_running_tasks()) > before:
+            assert (await client.get("/api/health")).status_code == 200
+        assert len(app.state.streams) == 0
+
+
+async def test_many_readers_on_a_grid_cost_as_much_as_one() -> None:
+    async def requests_of(readers: int) -> int:
+        async with (
+            FakeGrid() as grid,
+            session_on(grid, floor=3600.0, ceiling=3600.0) as mig,
+            served(create_app(mig, token=TOKEN)) as url,
+        ):
+            await mig.submit_many(["true"] * 5)
+            before = grid.count("jobstatus")
+            limits = httpx.Limits(max_connections=None)
+            async with httpx.AsyncClient(base_url=url, headers=HEADERS, limits=limits, timeout=60) as client:
+
+                async def read() -> None:
+                    async with following(client, "/api/events"):
+                        assert (await client.get("/api/jobs")).json()["total"] == 5
+
+                async with anyio.create_task_group() as group:
+                    for _ in range(readers):
+                        group.start_soon(read)
+            return grid.count("jobstatus") - before
+
+    assert await requests_of(20) <= 3, "one list for the page, one for the events, one question for the unfinished jobs"
