@@ -36,8 +36,8 @@ export async function show(id) {
     h("dl", { id: "detail-facts" }),
     h("h3", {}, "Commands"), h("pre", { id: "detail-commands", tabindex: "0", "aria-label": "Commands" }),
     h("h3", {}, "Output"),
-    h("div", { class: "tabs", role: "tablist", "aria-label": "Streams" }, ...["stdout", "stderr"].map((name) =>
-      h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "detail-output", onclick: () => output(name), onkeydown: tabKey }, name)),
+    h("div", { class: "tabs" }, h("div", { class: "tabs", role: "tablist", "aria-label": "Streams" }, ...["stdout", "stderr"].map((name) =>
+      h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "detail-output", onclick: () => output(name), onkeydown: tabKey }, name))),
       h("a", { class: "right", id: "detail-raw", target: "_blank", rel: "noopener" }, "Plain text")),
     h("pre", { id: "detail-output", class: "output", role: "tabpanel", tabindex: "0", "aria-labelledby": "tab-stdout" }),
     h("h3", { id: "detail-outputs-title" }, "Output files"), h("div", { id: "detail-outputs" }), h("div", { class: "preview", id: "detail-preview", "aria-live": "polite" }));

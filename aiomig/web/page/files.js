@@ -38,8 +38,8 @@ export async function show(path) {
 function row(file) {
   const name = file.is_dir ? h("a", { href: link(file.path) }, `${file.name}/`) : h("span", {}, file.name);
   return h("tr", {}, h("td", {}, name), h("td", { class: "number" }, file.is_dir ? "" : size(file.size)), h("td", { class: "wide" }, when(file.modified_at)),
-    h("td", {}, !file.is_dir && h("button", { type: "button", class: "plain", "aria-label": `Preview ${file.name}`, onclick: () => look(file) }, "View"),
-      !file.is_dir && h("a", { href: address(filePath(file.path)), download: "", "aria-label": `Download ${file.name}` }, "Save"),
+    h("td", {}, !file.is_dir && h("button", { type: "button", class: "plain", "aria-label": `View ${file.name}`, onclick: () => look(file) }, "View"),
+      !file.is_dir && h("a", { href: address(filePath(file.path)), download: "", "aria-label": `Save ${file.name}` }, "Save"),
       h("button", { type: "button", class: "plain danger", "aria-label": `Delete ${file.name}`, onclick: () => remove(file) }, "✕")));
 }
 
