@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import anyio
 
 from .. import NoSession
+from .._core.job_filter import JobFilter
 from .._core.tasks import Paced
 from ._views import job_view
 
@@ -80,7 +81,7 @@ class JobBoard:
             if self._is_started:
                 return
             await self._backend.follow_all()
-            statuses = await self._backend.find("*", None)
+            statuses = await self._backend.find(JobFilter())
             async for status in Paced(sorted(statuses, key=_changed_at)):
                 if status.job_id not in self._entries:
                     self._take(status)

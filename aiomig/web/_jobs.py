@@ -25,6 +25,8 @@ from ._streams import download, pieces_of, zipped
 from ._views import JobList, JobRequest, JobView, OutcomeView, job_view, plan_view
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .. import Job, Outcome, Session
     from ._board import Boards, Entry
 
@@ -140,6 +142,7 @@ async def jobs(
     board: Board,
     name: Annotated[str | None, Query(description="the job's name or id; * is any text, ? one character")] = None,
     state: Annotated[list[JobState] | None, Query(description="one state or several")] = None,
+    label: Annotated[list[str] | None, Query(description="name=value; may be repeated")] = None,
     since: Annotated[datetime | None, Query(description="received at this time or later")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     offset: Annotated[int, Query(ge=0)] = 0,
@@ -147,7 +150,8 @@ async def jobs(
     """List the jobs of the session, also those of other programs."""
     if since is not None and since.tzinfo is None:
         raise SpecError([Fault("since", None, "has no time zone", "add Z or +00:00")])
-    found = [entry for entry in board.newest_first() if _matches(entry, name, state, since)]
+    labels = dict(_label(text) for text in label or ())
+    found = [entry for entry in board.newest_first() if _matches(entry, name, state, since, labels)]
     page = found[offset : offset + limit]
     texts: list[str] = []
     for number, entry in enumerate(page):
@@ -162,8 +166,23 @@ async def jobs(
     return Response(f'{{"jobs":[{",".join(texts)}{tail}', media_type="application/json")
 
 
-def _matches(entry: Entry, name: str | None, states: list[JobState] | None, since: datetime | None) -> bool:
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SpecError([Fault("label", None, "has no value", "write it as name=value")])
+    return name, value
+
+
+def _matches(
+    entry: Entry,
+    name: str | None,
+    states: list[JobState] | None,
+    since: datetime | None,
+    labels: Mapping[str, str],
+) -> bool:
     status = entry.status
+    if not labels.items() <= status.labels.items():
+        return False
     if states and status.state not in states:
         return False
     if since is not None and (status.received_at is None or status.received_at < since):
@@ -171,7 +190,7 @@ def _matches(entry: Entry, name: str | None, states: list[JobState] | None, sinc
     if name is None:
         return True
     match = re.compile(fnmatch.translate(name.replace("[", "[[]")), re.IGNORECASE).match
-    return any(match(text) is not None for text in (status.job_id, getattr(status, "name", None) or ""))
+    return any(match(text) is not None for text in (status.job_id, status.name or ""))
 
 
 @router.get("/jobs/{job_id}", response_model=JobView, summary="Show a job in full", name="one_job")

@@ -87,6 +87,7 @@ class JobRequest(BaseModel):
     inputs: list[InputRequest] = []
     outputs: list[str | OutputRequest] = Field(default=[], description="files of the job that are kept")
     environment: dict[str, str] = {}
+    labels: dict[str, str] = Field(default={}, description="short texts by which jobs are found")
     resources: ResourcesRequest = ResourcesRequest()
     runtime_environments: list[str] = []
     vgrids: list[str] = []
@@ -102,6 +103,7 @@ class JobRequest(BaseModel):
             "executables": [each.item() for each in self.inputs if each.executable],
             "outputs": [each if isinstance(each, str) else (each.name, Remote(each.home)) for each in self.outputs],
             "environment": self.environment,
+            "labels": self.labels,
             "resources": Resources(**self.resources.model_dump()),
             "runtime_environments": self.runtime_environments,
             "vgrids": self.vgrids,
@@ -118,6 +120,9 @@ class JobView(BaseModel):
     id: str
     job_id: str
     state: str
+    name: str | None = None
+    exit_code: int | None = None
+    labels: dict[str, str] = {}
     received_at: str | None = None
     queued_at: str | None = None
     executing_at: str | None = None

@@ -130,7 +130,7 @@ async def test_a_body_that_is_no_job_is_refused(
 async def test_the_list_has_filters_and_pages(client: httpx.AsyncClient) -> None:
     for number in range(5):
         await ended(client, await submitted(client, "true", name=f"fit-{number}"))
-    failed = await submitted(client, "exit 3", name="broken", retries=0)
+    failed = await submitted(client, "exit 3", name="broken", retries=0, labels={"owner": "ada"})
     await ended(client, failed)
     page = (await client.get("/api/jobs", params={"limit": 2})).json()
     assert page["total"] == 6
@@ -146,6 +146,9 @@ async def test_the_list_has_filters_and_pages(client: httpx.AsyncClient) -> None
     assert [job["name"] for job in names["jobs"]] == [f"fit-{number}" for number in (4, 3, 2, 1, 0)]
     states = (await client.get("/api/jobs", params={"state": ["FAILED", "CANCELED"]})).json()
     assert [job["id"] for job in states["jobs"]] == [failed]
+    labelled = (await client.get("/api/jobs", params={"label": "owner=ada"})).json()
+    assert [job["labels"] for job in labelled["jobs"]] == [{"owner": "ada"}]
+    assert (await client.get("/api/jobs", params={"label": "owner"})).status_code == 422
     assert (await client.get("/api/jobs", params={"since": "2999-01-01T00:00:00Z"})).json()["total"] == 0
     assert (await client.get("/api/jobs", params={"since": "2999-01-01"})).status_code == 422
     assert (await client.get("/api/jobs", params={"state": "ODD"})).status_code == 422
