@@ -111,9 +111,10 @@ class BundlingHome(GridHome):
             sent += size
             report(size)
 
+        size = await tar_size(folders, files)
         try:
             async with aclosing(tar_content(folders, files, count)) as content:
-                await self.upload(name_of(archive), content, tar_size(folders, files))
+                await self.upload(name_of(archive), content, size)
             try:
                 forgotten += await self._left_behind(archive)
                 await self._unpack(archive, folder, files)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import PathRefused
+from .._core.tasks import Paced
 from .transfer import file_content
 
 if TYPE_CHECKING:
@@ -167,11 +168,14 @@ class Pieces:
         return data
 
 
-def tar_size(folders: Iterable[str], files: Iterable[PutFile]) -> int:
+async def tar_size(folders: Iterable[str], files: Iterable[PutFile]) -> int:
     """Return how many bytes `tar_content` gives."""
-    headers = sum(len(_header(folder, None)) for folder in folders)
-    members = sum(len(_header(file.path, file.size)) + file.size + -file.size % BLOCK for file in files)
-    return headers + members + 2 * BLOCK
+    size = 2 * BLOCK
+    async for folder in Paced(folders):
+        size += len(_header(folder, None))
+    async for file in Paced(files):
+        size += len(_header(file.path, file.size)) + file.size + -file.size % BLOCK
+    return size
 
 
 async def tar_content(

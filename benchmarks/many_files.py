@@ -1,0 +1,94 @@
+"""Carries a directory of many small files to a grid and back: as archives, and one by one.
+
+The grid is a `FakeGrid` over TLS in another process. Exits with 1 if the archives need more requests than the aim,
+or if what comes back is not what went.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
+from _figures import HEAD, Cost, Verdicts, machine, metered
+
+import aiomig
+from aiomig.testing import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+MOST_REQUESTS = 12
+ALL = 1 << 40
+
+
+def connected(server: ServerProcess, *, archives: bool) -> aiomig.Session:
+    """Return a session on the server, with or without archives."""
+    limits = aiomig.RequestLimits() if archives else aiomig.RequestLimits(archive_from=ALL)
+    return aiomig.grid(
+        url=server.url, certificate=server.certificate, key=server.key, ca=server.ca, request_limits=limits
+    )
+
+
+def make_files(folder: Path, options: argparse.Namespace) -> None:
+    """Make the files, ten directories of them."""
+    for number in range(options.files):
+        path = folder / f"d{number % 10}" / f"{number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((b"%d " % number * options.size)[: options.size])
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def costs_of(options: argparse.Namespace, folder: Path, *, archives: bool) -> dict[str, Cost]:
+    """Return the costs of the ways there and back, and of the inputs of a job."""
+    costs: dict[str, Cost] = {}
+
+    async def measure(name: str, server: ServerProcess, action: Callable[[], Awaitable[object]]) -> None:
+        async with metered(server) as meter:
+            await action()
+        costs[name] = meter.cost
+
+    back = folder / f"back, {archives}"
+    async with ServerProcess(finish_after=86_400.0) as server, connected(server, archives=archives) as mig:
+        await measure("put", server, lambda: mig.files.put(folder / "files", "."))
+        await measure("put, replacing", server, lambda: mig.files.put(folder / "files", "."))
+        await measure("get", server, lambda: mig.files.get("files", back))
+        await measure("submit", server, lambda: mig.submit("true", inputs=[folder / "files"]))
+    if content(back) != content(folder / "files"):
+        raise RuntimeError("what came back is not what went")
+    return costs
+
+
+def main(options: argparse.Namespace) -> int:
+    print(machine())
+    print(f"{options.files} files of {options.size} bytes in ten directories, FakeGrid over TLS in another process")
+    print(HEAD)
+    verdicts = Verdicts()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_files(folder / "files", options)
+        for backend in options.backends:
+            for archives in (True, False):
+                costs = anyio.run(lambda: costs_of(options, folder, archives=archives), backend=backend)  # noqa: B023
+                for step, cost in costs.items():
+                    print(cost.row(f"{step}, {'archive' if archives else 'one by one'} ({backend})"), flush=True)
+                    if archives and step != "put, replacing":  # one more for each directory that is there
+                        most = MOST_REQUESTS * max(1.0, options.files / 1000)
+                        verdicts.judge(f"requests of {step} ({backend})", cost.requests, "", most)
+    return int(verdicts.failed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=1000, help="files (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=1024, help="bytes of each file (default: %(default)s)")
+    parser.add_argument("--backends", nargs="+", default=["asyncio", "trio"], choices=["asyncio", "trio"])
+    sys.exit(main(parser.parse_args()))
