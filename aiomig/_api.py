@@ -42,7 +42,8 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
         commands: one command line, or several that one bash runs in order; or a `JobSpec`.
         **fields: the other fields of `JobSpec`, which describes them: ``inputs``, ``executables``, ``outputs``,
             ``resources``, ``environment``, ``name``, ``runtime_environments``, ``vgrids``, ``retries``, ``notify``,
-            ``verify``, ``mount``, ``project``, ``kind``, ``labels`` and ``mrsl``.
+            ``verify``, ``mount``, ``project``, ``kind``, ``labels``, ``key`` and
+            ``mrsl``.
 
     Returns:
         The job, which is in the queue; ``await`` it for its result.

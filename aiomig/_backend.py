@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ._core.errors import MigError
+from ._core.errors import MigError, SubmitUnknown
 from ._core.tasks import run_shielded
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._core.tasks import SessionTasks
     from ._spec.mrsl import Description
     from ._spec.plan import Plan
+    from ._spec.submit_key import SubmitKey
 
 logger = logging.getLogger("aiomig")
 
@@ -27,6 +28,22 @@ Action = Literal["cancel", "freeze", "thaw"]
 
 KINDS: tuple[str, ...] = ("stdout", "stderr", "io-status", "status")
 """The suffixes of the four files in ``job_output/ID/``, in the order of their arrival; docs/protocol.md#results."""
+
+
+class KeyTaken(MigError):
+    """A job exists under the key of a submit, with the same description. The caller of aiomig gets its handle.
+
+    Attributes:
+        job_id: the job.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} has this key")
+        self.job_id = job_id
+
+
+class KeyPending(SubmitUnknown):
+    """An earlier submit under a key got no response, and may still make its job. This one was not sent."""
 
 
 class Backend(Protocol):
@@ -61,10 +78,17 @@ class Backend(Protocol):
         """Return what the backend says about itself."""
 
     async def submit(self, plan: Plan) -> str:
-        """Make a job of a plan whose uploads are in the home; return its id. Never retried."""
+        """Make a job of a plan whose uploads are in the home; return its id. Never retried.
+
+        Raises:
+            KeyTaken: the plan has a key, and a job has it.
+        """
 
     async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | MigError]:
         """Make jobs of plans in as few requests as possible; return for each in order its id or the error."""
+
+    async def find_keys(self, keys: Sequence[SubmitKey]) -> Mapping[str, str | MigError]:
+        """Return by key what is recorded here of jobs under keys: the id, or what is wrong with using the key."""
 
     def disown(self, job_ids: Sequence[str]) -> None:
         """Record that nobody will use these jobs: until they are canceled, `unconfirmed` lists them."""

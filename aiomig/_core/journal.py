@@ -68,13 +68,7 @@ class JsonLinesLog:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the objects in order. Skip every line that is damaged or is not an object."""
-        for line in self.read().splitlines():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                yield row
+        return rows_of(self.read())
 
     def append(self, rows: Iterable[Mapping[str, object]], *, sync: bool = False) -> None:
         """Write objects at the end: all of them or, unless the process dies in between, none.
@@ -117,6 +111,17 @@ class JsonLinesLog:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def rows_of(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the objects that the content of a file holds, as `JsonLinesLog.rows` does."""
+    for line in data.splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 def _sync_folder(folder: Path) -> None:

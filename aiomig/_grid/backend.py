@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from .._backend import cancel_shielded
-from .._core.errors import ConnectionFailed, JobNotFound, NoSession, ProtocolError, ServerError
+from .._core.errors import ConnectionFailed, JobNotFound, MigError, NoSession, ProtocolError, ServerError, SpecError
 from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
@@ -32,15 +32,17 @@ from .records import JobRecords
 from .results import ResultReader
 from .site import describe, feasibility, review
 from .submit import NO_JOB, MarkedJobs, Submitter
+from .submit_keys import SubmitKeys
+from .submit_once import OnceSubmitter
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
-    from .._core.errors import MigError
     from .._core.models import CheckReport, JobStatus
     from .._core.site import Site
     from .._spec.mrsl import Description
+    from .._spec.submit_key import SubmitKey
     from .config import RequestLimits
     from .http import HttpClient
     from .operations import OperationClient
@@ -94,6 +96,10 @@ class GridBackend:
         self._poller: Poller
         self._lister: JobLister
         self._records = JobRecords()
+        self._keys = SubmitKeys()
+        self._once = OnceSubmitter(
+            self._submitter, self._marked, self._keys, journal, limits, self._cancel, self._made, self.plan_of
+        )
         self._log = JobLog("grid")
         self._changed = jobs.ChangedStatuses()
         self._own: dict[str, Unconfirmed] = {}  # the unfinished jobs of this session
@@ -118,6 +124,7 @@ class GridBackend:
             )
             self._journal.open()
             self._records.open(self._journal.folder)
+            self._keys.open(self._journal.folder)
             await self.tasks.open()
         except BaseException:
             self._journal.close()
@@ -166,6 +173,11 @@ class GridBackend:
     async def submit(self, plan: Plan) -> str:
         """Submit once. If the response is lost, look for the job; if this is cancelled, cancel the job."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME")])
+        if plan.key is not None:
+            (outcome,) = await self._once.submit([plan])
+            if isinstance(outcome, MigError):
+                raise outcome
+            return outcome
         job_id = await self._submitter.submit_one(plan)
         self._made([plan], [job_id])
         return job_id
@@ -173,9 +185,33 @@ class GridBackend:
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Submit many jobs in few requests, otherwise like `submit`."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
-        outcomes = await self._submitter.submit_many(plans)
-        self._made(plans, outcomes)
-        return outcomes
+        keyed = [plan for plan in plans if plan.key is not None]
+        others = [plan for plan in plans if plan.key is None]
+        outcomes = await self._submitter.submit_many(others)
+        self._made(others, outcomes)
+        if not keyed:
+            return outcomes
+        try:
+            once = iter(await self._once.submit(keyed))
+        except BaseException:
+            await self._cancel([outcome for outcome in outcomes if isinstance(outcome, str)])
+            raise
+        rest = iter(outcomes)
+        return [next(rest if plan.key is None else once) for plan in plans]
+
+    async def find_keys(self, keys: Sequence[SubmitKey]) -> dict[str, str | MigError]:
+        """Return what this machine has recorded. The server is asked when a job is submitted."""
+        await anyio.lowlevel.checkpoint()
+        known: dict[str, str | MigError] = {}
+        for key in keys:
+            record = self._keys.known(key)
+            if record.job_id is not None:
+                try:
+                    key.ensure_same(record.digests, record.job_id)
+                    known[key.text] = record.job_id
+                except SpecError as error:
+                    known[key.text] = error
+        return known
 
     def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
         made = [(job_id, plan) for plan, job_id in zip(plans, outcomes, strict=True) if isinstance(job_id, str)]
@@ -196,12 +232,16 @@ class GridBackend:
         return await self._submitter.unconfirmed()
 
     def confirm(self, markers: Iterable[str]) -> None:
-        """Settle submits in the journal."""
+        """Settle submits in the journal, and free the keys of those without a job."""
+        markers = list(markers)
         self._journal.settle(markers)
+        self._keys.free(markers, canceled=False)
 
     def disown(self, job_ids: Sequence[str]) -> None:
-        """Keep jobs in the journal until they are known to be canceled."""
-        self._journal.reopen(self._own.get(job_id) or _unconfirmed(job_id) for job_id in job_ids)
+        """Keep jobs in the journal until they are known to be canceled, and free their keys."""
+        entries = [self._own.get(job_id) or _unconfirmed(job_id) for job_id in job_ids]
+        self._journal.reopen(entries)
+        self._keys.free([entry.marker for entry in entries], canceled=True)
 
     async def _cancel(self, job_ids: Sequence[str]) -> None:
         await cancel_shielded(self, job_ids, self._limits.clean_up)

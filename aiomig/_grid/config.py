@@ -359,6 +359,8 @@ class RequestLimits:
             100,000 files has 25 MiB. The response of a download is limited by ``download_piece``.
         largest_result: the most bytes of standard output or error that are read into memory.
         lookups: the pauses in seconds before each search for a job whose submit got no clear response.
+        resubmit_after: seconds after which a submit under a ``key`` that got no response is sent again if the server
+            shows no job of it; until then it is a `SubmitUnknown`.
         clean_up: the most seconds that each step of cleaning up after a failure or a cancellation may take.
         output_interval: seconds between two requests for the growing output of a job.
         live_output: seconds between two requests that make the server fetch that output from the resource; a server
@@ -376,6 +378,7 @@ class RequestLimits:
     largest_response: int = 64 << 20
     largest_result: int = 256 << 20
     lookups: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0)
+    resubmit_after: float = 300.0
     clean_up: float = 10.0
     output_interval: float = 5.0
     live_output: float = 60.0

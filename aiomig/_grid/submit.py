@@ -310,8 +310,14 @@ class MarkedJobs:
         return await self._showing(marker, [status.job_id for status in await self._newest(NEWEST)])
 
     async def _of_project(self, project: str) -> list[str]:
+        return await self.of_projects([project])
+
+    async def of_projects(self, projects: Sequence[str]) -> list[str]:
+        """Return the ids of the jobs with one of some PROJECTs."""
+        if not projects:
+            return []
         # Without a job id, the server would return all jobs.
-        fields = [("project_name", project), ("job_id", NO_JOB)]
+        fields = [*(("project_name", project) for project in projects), ("job_id", NO_JOB)]
         return list(await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields))))
 
     async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:

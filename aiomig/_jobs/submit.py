@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._backend import cancel_shielded
+from .._backend import KeyPending, KeyTaken, cancel_shielded
 from .._core.errors import MigError, SpecError, SubmitUnknown, rebuild
 from .._core.job_log import resubmitting
 from .._core.models import CheckReport, Fault
@@ -67,8 +67,23 @@ class JobSubmitter:
         plan = spec.plan(secrets.token_hex(12))
         if self.check_commands and (faults := await self._commands.faults(spec.commands)):
             raise SpecError(faults)
+        if plan.key is not None:
+            return await self._submit_once(spec, plan)
         if not plan.uploads:
             return self.attach(await self.backend.submit(plan), spec, plan)
+        return await self._submit_new(spec, plan)
+
+    async def _submit_once(self, spec: JobSpec, plan: Plan) -> Job:
+        """Return the job that has the key of a plan; submit it if there is none."""
+        (known,) = (await self._of_keys({0: PlannedJob(spec, plan)})).values() or (None,)
+        if isinstance(known, MigError):
+            raise known
+        try:
+            return known or await self._submit_new(spec, plan)
+        except KeyTaken as taken:
+            return self.attach(taken.job_id, spec)
+
+    async def _submit_new(self, spec: JobSpec, plan: Plan) -> Job:
         async with self._removed_on_failure(plan):
             await self._uploads.upload(plan)
             job_id = await self.backend.submit(plan)
@@ -89,9 +104,9 @@ class JobSubmitter:
     async def _removed_on_failure(self, plan: Plan) -> AsyncIterator[None]:
         try:
             yield
-        except SubmitUnknown:
-            raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, MigError) and _may_exist(error):
+                raise
             await self._uploads.remove([plan])
             raise
 
@@ -111,18 +126,31 @@ class JobSubmitter:
         count = len(jobs) + len(errors)
         errors |= await self._expand_folders(jobs)
         errors |= await self._command_errors(jobs)
+        known = await self._of_keys(jobs)
+        errors |= {index: outcome for index, outcome in known.items() if isinstance(outcome, MigError)}
         if errors:
             not_sent = SpecError([Fault("specs", None, "not sent, because other descriptions are wrong", "mend those")])
             return [errors.get(index, not_sent) for index in range(count)]
-        outcomes = await self._submit(jobs)
+        outcomes = known | await self._submit({index: job for index, job in jobs.items() if index not in known})
         return [outcomes[index] for index in range(count)]
 
     async def submit_valid(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
         """Submit the jobs whose commands bash can read; return for each key the job or the error."""
         jobs = dict(jobs)
-        errors = await self._expand_folders(jobs)
-        errors |= await self._command_errors(jobs)
-        return errors | await self._submit({key: job for key, job in jobs.items() if key not in errors})
+        known = await self._expand_folders(jobs)
+        known |= await self._command_errors(jobs)
+        known = await self._of_keys(jobs) | known
+        return known | await self._submit({index: job for index, job in jobs.items() if index not in known})
+
+    async def _of_keys(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
+        """Return the jobs whose keys are recorded, or what is wrong with them."""
+        keys = [job.plan.key for job in jobs.values() if job.plan.key is not None]
+        known = await self.backend.find_keys(keys) if keys else {}
+        outcomes: dict[int, Job | MigError] = {}
+        for index, job in jobs.items():
+            if job.plan.key is not None and (outcome := known.get(job.plan.key.text)) is not None:
+                outcomes[index] = outcome if isinstance(outcome, MigError) else self.attach(outcome, job.spec)
+        return outcomes
 
     async def _expand_folders(self, jobs: dict[int, PlannedJob]) -> dict[int, Job | MigError]:
         """Name the files of folders of the home in place of these; return the errors and leave out their jobs."""
@@ -155,20 +183,25 @@ class JobSubmitter:
                 if ready := {key: plan for key, plan in plans.items() if key not in outcomes}:
                     outcomes |= zip(ready, await self.backend.submit_many(list(ready.values())), strict=True)
             finally:
-                unmade = [plan for key, plan in plans.items() if not isinstance(outcomes.get(key), str | SubmitUnknown)]
+                unmade = [plan for key, plan in plans.items() if not _may_exist(outcomes.get(key))]
                 await self._uploads.remove([plan for plan in unmade if plan.uploads])
         except BaseException:
             job_ids = [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
             await cancel_shielded(self.backend, job_ids, _CANCEL_SECONDS)
             raise
-        return {
-            key: outcome if isinstance(outcome, MigError) else self.attach(outcome, jobs[key].spec, plans[key])
-            for key, outcome in outcomes.items()
-        }
+        made: dict[int, Job | MigError] = {}
+        for index, outcome in outcomes.items():
+            if isinstance(outcome, KeyTaken):
+                made[index] = self.attach(outcome.job_id, jobs[index].spec)
+            elif isinstance(outcome, MigError):
+                made[index] = outcome
+            else:
+                made[index] = self.attach(outcome, jobs[index].spec, plans[index])
+        return made
 
     def attach(self, job_id: str, spec: JobSpec | None, plan: Plan | None = None) -> Job:
         """Return the handle on a job that was submitted, now or before, and add it to the open scope, if any."""
-        job = Job(self, job_id, spec=spec, plan=plan and replace(plan, uploads=()))
+        job = Job(self, job_id, spec=spec, plan=plan and replace(plan, uploads=(), key=None))
         add_to_open_scope(job)
         if plan is not None:
             self.backend.confirm([plan.marker])
@@ -184,6 +217,11 @@ class JobSubmitter:
         report = await self.backend.review(spec.plan("check").description)
         missing = await missing_inputs(spec, self.files)
         return replace(report, faults=(*verdict.faults, *report.faults), warnings=(*verdict.warnings, *missing))
+
+
+def _may_exist(outcome: str | MigError | None) -> bool:
+    """Return whether a submit has made its job, or may have done so."""
+    return isinstance(outcome, str) or (isinstance(outcome, SubmitUnknown) and not isinstance(outcome, KeyPending))
 
 
 class SubmitErrors(MigError):

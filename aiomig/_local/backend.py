@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .._core.site import Site
     from .._spec.mrsl import Description
     from .._spec.plan import Plan
+    from .._spec.submit_key import SubmitKey
     from .records import Record
     from .settings import LocalSettings
 
@@ -212,9 +213,12 @@ class LocalBackend:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._raise_if_closed()
         try:
-            return self._scheduler.submit([plan])[0]
+            (outcome,) = self._scheduler.submit([plan])
         except DatabaseLocked:
-            return (await self._unlocked(lambda: self._scheduler.submit([plan])))[0]
+            (outcome,) = await self._unlocked(lambda: self._scheduler.submit([plan]))
+        if isinstance(outcome, MigError):
+            raise outcome
+        return outcome
 
     async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Put jobs into the queue, some at a time. If cancelled in between, cancel those that were made."""
@@ -246,6 +250,12 @@ class LocalBackend:
         job_ids = iter(self._scheduler.submit(accepted))
         return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
 
+    async def find_keys(self, keys: Sequence[SubmitKey]) -> dict[str, str | MigError]:
+        """Return what the records say."""
+        await self._checkpoint()
+        known = await self._unlocked(lambda: {key.text: self._store.find_key(key) for key in keys})
+        return {key: outcome for key, outcome in known.items() if outcome is not None}
+
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
         """Return the ids of the jobs that were submitted with a marker."""
         await self._checkpoint()
@@ -260,11 +270,15 @@ class LocalBackend:
         """Do nothing: no submit is ever unconfirmed here."""
 
     def disown(self, job_ids: Sequence[str]) -> None:
-        """Do nothing: the home has a record of every job."""
+        """Free the keys of unfinished jobs. The home has a record of every job."""
+        if not self._is_closed:
+            with suppress(LocalError):  # then the keys stay with the canceled jobs
+                self._store.free_keys([number for job_id in job_ids if (number := number_of(job_id)) is not None])
 
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs that nobody is interested in any more."""
         if not self._is_closed and self._scheduler.is_open:
+            self.disown(job_ids)
             try:
                 self._scheduler.act("cancel", job_ids)
             except DatabaseLocked:

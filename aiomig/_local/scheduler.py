@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import anyio
 import anyio.lowlevel
 
+from .._backend import KeyTaken
 from .._core.errors import LocalError
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .._backend import Action
+    from .._core.errors import MigError
     from .._core.subscriptions import Subscriptions
     from .._spec.plan import Plan
     from .attempt import End, Machine
@@ -165,20 +167,42 @@ class Scheduler:
 
     # -- submitting and acting
 
-    def submit(self, plans: Sequence[Plan]) -> list[str]:
-        """Put jobs at the end of the queue, and start those that have a slot; return their ids."""
+    def submit(self, plans: Sequence[Plan]) -> list[str | MigError]:
+        """Put jobs at the end of the queue, and start those that have a slot; return their ids.
+
+        For a plan with a used key: `KeyTaken`, or what is wrong with it.
+        """
         self.raise_if_stopped()
         now = time.time()
-        cores = [self.cores_of(plan) for plan in plans]
-        ids = self._store.insert(list(zip(plans, cores, strict=True)), now)
+        jobs = [(plan, self.cores_of(plan)) for plan in plans]
+        taken: dict[int, MigError] = {}
+        if any(plan.key is not None for plan in plans):
+            ids, taken = self._insert_once(jobs, now)
+        else:
+            ids = self._store.insert(jobs, now)
         self._log.submitted(ids.values())
-        for number, plan, count in zip(ids, plans, cores, strict=True):
+        new = [job for index, job in enumerate(jobs) if index not in taken]
+        for number, (plan, count) in zip(ids, new, strict=True):
             self.enqueue(number, plan, count)
         self._oldest = self._oldest or now
         if self._subscriptions.has_readers:
             self.publish(self._store.records(list(ids)))
         self.advance(start_now=True)
-        return list(ids.values())
+        made = iter(ids.values())
+        return [taken[index] if index in taken else next(made) for index in range(len(jobs))]
+
+    def _insert_once(self, jobs: Sequence[tuple[Plan, int]], now: float) -> tuple[dict[int, str], dict[int, MigError]]:
+        """Enter the jobs whose keys are free, each key in the transaction that makes its job."""
+        ids: dict[int, str] = {}
+        taken: dict[int, MigError] = {}
+        with self._store.transaction():
+            for index, (plan, cores) in enumerate(jobs):
+                known = self._store.find_key(plan.key) if plan.key is not None else None
+                if known is None:
+                    ids |= self._store.insert([(plan, cores)], now, index)
+                else:
+                    taken[index] = KeyTaken(known) if isinstance(known, str) else known
+        return ids, taken
 
     def cores_of(self, plan: Plan) -> int:
         """Return how many slots a job takes."""

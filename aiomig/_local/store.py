@@ -7,6 +7,7 @@ never run one job twice.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import nullcontext, suppress
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import anyio
 
-from .._core.errors import LocalError
+from .._core.errors import LocalError, SpecError
 from .._core.models import JobState
 from .liveness import Origin, SessionLocks
 from .records import COLUMNS, DamagedRecord, Record, encode_plan, job_id_of, number_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._spec.plan import Plan
+    from .._spec.submit_key import SubmitKey
     from .liveness import Place
 
 T = TypeVar("T")
@@ -59,7 +61,12 @@ _CHUNK = 500
 _BUSY_SECONDS = 0.02
 """How long SQLite itself waits for a lock, which blocks the event loop. `retry_while_locked` waits for longer ones."""
 
-_ADDED_COLUMNS = {"cores": "INTEGER NOT NULL DEFAULT 1", "exit_code": "INTEGER"}
+_ADDED_COLUMNS = {
+    "cores": "INTEGER NOT NULL DEFAULT 1",
+    "exit_code": "INTEGER",
+    "submit_key": "TEXT",
+    "key_digests": "TEXT",
+}
 """Columns of the job table that earlier versions do not have; they read and write the table all the same."""
 
 
@@ -184,6 +191,7 @@ class Store:
             run(f"PRAGMA user_version={SCHEMA_VERSION}")
         for column in self._missing_columns():
             run(f"ALTER TABLE jobs ADD COLUMN {column} {_ADDED_COLUMNS[column]}")
+        run("CREATE UNIQUE INDEX IF NOT EXISTS submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL")
 
     def _missing_columns(self) -> list[str]:
         present = {row[1] for row in self._database.execute("PRAGMA table_info(jobs)")}
@@ -294,21 +302,48 @@ class Store:
 
     # -- jobs
 
-    def insert(self, jobs: Sequence[tuple[Plan, int]], now: float) -> dict[int, str]:
-        """Enter QUEUED jobs of this session, plans and cores; return their ids by their numbers."""
+    def insert(self, jobs: Sequence[tuple[Plan, int]], now: float, place: int = 0) -> dict[int, str]:
+        """Enter QUEUED jobs of this session, plans and cores; return their ids by their numbers.
+
+        Args:
+            jobs: the jobs.
+            now: the time.
+            place: how many jobs of that time are before them in the queue.
+        """
         ids: dict[int, str] = {}
         statement = (
-            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued) VALUES ('QUEUED', ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued, submit_key, key_digests)"
+            " VALUES ('QUEUED', ?, ?, ?, ?, ?, ?, ?, ?)"
         )
-        with self.transaction() if len(jobs) > 1 else nullcontext():
-            for offset, (plan, cores) in enumerate(jobs):
-                values = (self.session, int(now * 1e6) + offset, encode_plan(plan), cores, now, now)
+        with nullcontext() if len(jobs) == 1 or self._database.in_transaction else self.transaction():
+            for offset, (plan, cores) in enumerate(jobs, place):
+                key = (plan.key.text, plan.key.encode()) if plan.key is not None else (None, None)
+                values = (self.session, int(now * 1e6) + offset, encode_plan(plan), cores, now, now, *key)
                 try:
                     number = self._database.execute(statement, values).lastrowid or 0
                 except sqlite3.Error as error:
                     raise self._explain(error) from error
                 ids[number] = job_id_of(number, now)
         return ids
+
+    def find_key(self, key: SubmitKey) -> str | SpecError | None:
+        """Return the id of the job that has a key, or what is wrong with using it; ``None`` if it is free."""
+        columns = "number, received, key_digests"
+        row = self._run(f"SELECT {columns} FROM jobs WHERE submit_key = ?", (key.text,)).fetchone()
+        if row is None:
+            return None
+        job_id = job_id_of(row[0], row[1])
+        try:
+            key.ensure_same(json.loads(row[2]), job_id)
+        except SpecError as error:
+            return error
+        return job_id
+
+    def free_keys(self, numbers: Sequence[int]) -> None:
+        """Free the keys of unfinished jobs that will be canceled."""
+        for some in _chunks(numbers):
+            marks = ",".join("?" * len(some))
+            self._run(f"UPDATE jobs SET submit_key = NULL WHERE {_UNFINISHED} AND number IN ({marks})", some)
 
     def claim(self, number: int, now: float, local_name: str, shared: int | None = None) -> Record | None:
         """Make a QUEUED job of this session EXECUTING.

@@ -268,14 +268,18 @@ RESOURCE_FIELDS: tuple[Field, ...] = (
 
 def validate_fields(fields: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
     """Return the values of the fields of `JobSpec` that have a keyword of their own, normalised."""
-    return {field.name: field.validate(fields.get(field.name, field.absent), faults) for field in SPEC_FIELDS}
+    return {
+        field.name: field.validate(fields[field.name], faults) if field.name in fields else field.absent
+        for field in SPEC_FIELDS
+    }
 
 
 def lines_of(spec: object, resources: Resources) -> dict[str, tuple[str, ...]]:
     """Return the lines of a `JobSpec` and its resources by keyword."""
     lines = {field.keyword: field.to_lines(getattr(resources, field.attribute)) for field in RESOURCE_FIELDS}
     for each in SPEC_FIELDS:  # environment and labels share a keyword
-        lines[each.keyword] = lines.get(each.keyword, ()) + each.to_lines(getattr(spec, each.name))
+        if (value := getattr(spec, each.name)) is not each.absent:
+            lines[each.keyword] = lines.get(each.keyword, ()) + each.to_lines(value)
     return {keyword: values for keyword, values in lines.items() if values}
 
 

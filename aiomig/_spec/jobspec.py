@@ -24,6 +24,7 @@ from .files import InputItem, OutputItem, files_of, folder_faults, input_files, 
 from .mrsl import Description, parse, render
 from .names import Claims
 from .plan import make_plan
+from .submit_key import SubmitKey, validate_key
 from .values import InputFile, OutputFile, Resources, checked_schema
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class SpecFields(TypedDict, total=False):
     project: str | None
     kind: str | None
     labels: Mapping[str, str]
+    key: str | None
     mrsl: Mapping[str, RawValue]
 
 
@@ -103,6 +105,8 @@ class JobSpec:
             `Session.check` compares it with the words that the site lists.
         labels: short texts of yours by names of letters, digits, ``_``, ``.`` and ``-``; `Session.jobs` finds jobs by
             them. They are in the description, as the variable ``AIOMIG_LABELS`` of the job.
+        key: a short text: a submit under the same key to the same home or account gives the same job, also after a
+            crash and in other processes. Another description under a used key is refused.
         mrsl: keywords without a field: keyword to one line or several, as a server reads them (unescaped). A
             keyword that a field sets is a fault, except MEMORY while ``resources.memory_mb`` has its default.
 
@@ -126,6 +130,7 @@ class JobSpec:
     project: str | None = None
     kind: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
     mrsl: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __init__(self, commands: str | Iterable[str], **fields: Unpack[SpecFields]) -> None:
@@ -136,6 +141,7 @@ class JobSpec:
         values |= NO_FILES if fields.keys().isdisjoint(NO_FILES) else self._files(fields, faults)
         values["resources"] = validate_resources(fields.get("resources", DEFAULT_RESOURCES), faults)
         values |= validate_fields(fields, faults)
+        values["key"] = validate_key(fields["key"], faults) if fields.get("key") is not None else None
         values["mrsl"] = validate_raw(fields.get("mrsl", NO_LINES), faults)
         command_faults: list[Fault] = []
         values["commands"] = validate_commands(commands, command_faults)
@@ -220,7 +226,12 @@ class JobSpec:
             SpecError: the token cannot name a folder.
         """
         keywords = {**lines_of(self, self.resources), **self.mrsl}
-        return make_plan(token, self.commands, self.inputs, self.executables, self.outputs, keywords)
+        parts = self.commands, self.inputs, self.executables, self.outputs, keywords
+        plan = make_plan(token, *parts)
+        if self.key is None:
+            return plan
+        same = make_plan("key", *parts).description  # whatever the folder of the job is called
+        return replace(plan, key=SubmitKey.of(self.key, same.keywords, (*self.inputs, *self.executables)))
 
     def _raw_faults(self) -> list[Fault]:
         by_field = {"EXECUTE", *lines_of(self, self.resources)}

@@ -21,6 +21,8 @@ from .values import InputFile, InputStream, OutputFile, Remote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from .submit_key import SubmitKey
+
 UploadSource: TypeAlias = Path | bytes | InputStream
 
 PRIVATE_FOLDER = "aiomig_jobs"
@@ -72,6 +74,7 @@ class Plan:
         marker: a text of letters and digits that no other submission has.
         prologue_lines: how many EXECUTE lines of aiomig come before the user's.
         epilogue_lines: how many come after.
+        key: the key under which the job is to be submitted, or ``None``. Records of jobs do not have it.
     """
 
     description: Description
@@ -81,6 +84,7 @@ class Plan:
     marker: str = ""
     prologue_lines: int = 0
     epilogue_lines: int = 0
+    key: SubmitKey | None = None
 
     @property
     def name(self) -> str | None:
@@ -116,7 +120,7 @@ class Plan:
         """Return the plan for submitting the job again, with its inputs copied to another private folder."""
         old = self.folder
         if old is None:
-            return replace(self, marker=marker)
+            return replace(self, marker=marker, key=None)
 
         def moved(text: str) -> str:
             return " ".join(
@@ -130,6 +134,7 @@ class Plan:
             uploads=(),
             folder=folder,
             marker=marker,
+            key=None,
         )
 
 

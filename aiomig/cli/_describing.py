@@ -99,6 +99,7 @@ _DESCRIBING: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--label", "labels"),
         {"multiple": True, "metavar": "NAME=VALUE", "help": "A label, by which aiomig jobs --label finds the job."},
     ),
+    (("--key",), {"help": "Submit once: the same key gives the same job, also after a crash."}),
     (
         ("--wall-time", "-t"),
         {
@@ -144,7 +145,7 @@ _RESOURCES = {
     "sandbox": "sandbox",
     "max_price": "max_price",
 }
-_PLAIN = ("name", "runtime_environments", "vgrids", "retries", "notify", "verify", "mount", "project", "kind")
+_PLAIN = ("name", "key", "runtime_environments", "vgrids", "retries", "notify", "verify", "mount", "project", "kind")
 
 
 def describing_options(function: _F) -> _F:

@@ -1,0 +1,212 @@
+"""Records of submits under a key, so that each key makes one job: a locked file for each key.
+
+What is known of a key is written before its submit is sent, and completed afterwards. Whoever finds a record that is
+not complete looks for the job by its marker, which follows from the key, before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from .._core.errors import LocalError
+from .._core.journal import JsonLinesLog, rows_of
+from .._home.folders import make_private
+from .._spec.submit_key import MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from .._spec.submit_key import SubmitKey
+
+    Row = Mapping[str, Any]
+
+logger = logging.getLogger("aiomig.grid")
+
+_LOCK_PAUSE = 0.05
+"""Seconds between two tries to lock a record that another submit holds."""
+
+
+class _Log(Protocol):
+    def rows(self) -> Iterator[dict[str, Any]]: ...
+
+    def append(self, rows: Iterable[Row], *, sync: bool = False) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _MemoryLog:
+    """The record of a key in a session without a folder."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self.is_locked = False
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
+    def append(self, rows: Iterable[Row], *, sync: bool = False) -> None:
+        self._rows += map(dict, rows)
+
+    def close(self) -> None:
+        self.is_locked = False
+
+
+class KeyRecord:
+    """What is known of a key.
+
+    Attributes:
+        digests: see `SubmitKey`; of the job that was submitted last under the key.
+        job_id: the job, or ``None``.
+        sent_at: when a submit was sent that got no response yet, in seconds since 1970; ``None`` if there is none.
+        generation: how many jobs of the key were canceled with their submit.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.digests: dict[str, str] = {}
+        self.job_id: str | None = None
+        self.sent_at: float | None = None
+        self.generation = 0
+        for row in rows:
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                self._add(row)
+
+    def _add(self, row: Row) -> None:
+        if "key" in row:
+            self.digests = {str(part): str(digest) for part, digest in row["digests"].items()}
+            self.job_id, self.sent_at = None, float(row["at"])
+        elif "job" in row:
+            self.job_id, self.sent_at = str(row["job"]), None
+        elif "free" in row:
+            self.job_id = self.sent_at = None
+            self.generation += bool(row["free"] == "canceled")
+
+
+class LockedRecord(KeyRecord):
+    """The record of a key that nobody else can use meanwhile.
+
+    Args:
+        key: the key.
+        log: where it is written.
+    """
+
+    def __init__(self, key: SubmitKey, log: _Log) -> None:
+        super().__init__(log.rows())
+        self.key = key
+        self._log = log
+
+    @property
+    def marker(self) -> str:
+        """The marker of the next submit, or of the one that got no response."""
+        return self.key.marker + (f"x{self.generation}" if self.generation else "")
+
+    def begin(self) -> None:
+        """Record that a submit is about to be sent.
+
+        Raises:
+            LocalError: it cannot be recorded, and must not be sent.
+        """
+        row = {"key": self.key.text, "digests": dict(self.key.digests), "at": time.time()}
+        try:
+            self._write(row, sync=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LocalError(f"the key {self.key.text!r} cannot be recorded: {reason}", remedy="make room") from error
+
+    def made(self, job_id: str) -> None:
+        """Record the job of the key."""
+        self._write_later({"job": job_id})
+
+    def free(self, *, canceled: bool = False) -> None:
+        """Record that the submit made no job, or one that was canceled with it."""
+        self._write_later({"free": "canceled" if canceled else "unmade"})
+
+    def _write_later(self, row: Row) -> None:
+        try:
+            self._write(row, sync=True)
+        except OSError as error:
+            # The next submit under the key looks for the job.
+            logger.warning("the record of key %r cannot be completed: %s", self.key.text, error)
+
+    def _write(self, row: Row, *, sync: bool) -> None:
+        self._log.append([row], sync=sync)
+        self._add(row)
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._log.close()
+
+
+class SubmitKeys:
+    """The records of one grid and user on this machine. Without a folder they last as long as the session."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._memory: dict[str, _MemoryLog] = {}
+
+    def open(self, folder: Path | None) -> None:
+        """Use a private folder, which is made when there is something to record."""
+        self._folder = folder / "keys" if folder is not None else None
+
+    def known(self, key: SubmitKey) -> KeyRecord:
+        """Return what is recorded of a key at the moment, without the lock."""
+        if self._folder is None:
+            log = self._memory.get(key.marker)
+            return KeyRecord(log.rows() if log is not None else ())
+        try:
+            return KeyRecord(rows_of((self._folder / f"{key.marker}.jsonl").read_bytes()))
+        except OSError:
+            return KeyRecord(())
+
+    async def lock(self, key: SubmitKey) -> LockedRecord:
+        """Wait until no other submit holds the record of a key, and lock it.
+
+        Raises:
+            LocalError: the record cannot be used.
+        """
+        while (log := self._open(key.marker)) is None:  # noqa: ASYNC110 - another process has the lock
+            await anyio.sleep(_LOCK_PAUSE)
+        return LockedRecord(key, log)
+
+    def free(self, markers: Iterable[str], *, canceled: bool) -> None:
+        """Free the keys of submits whose jobs nobody will use, or were not made."""
+        for marker in markers:
+            if not marker.startswith(MARKER):
+                continue
+            base = marker.partition("x")[0]
+            if self._folder is not None and not (self._folder / f"{base}.jsonl").exists():
+                continue
+            try:
+                log = self._open(base)
+            except LocalError as error:
+                logger.warning("a key cannot be freed: %s", error)
+                continue
+            if log is None:
+                continue  # the submit that holds it records its own end
+            try:
+                if canceled or KeyRecord(log.rows()).sent_at is not None:
+                    log.append([{"free": "canceled" if canceled else "unmade"}], sync=True)
+            except OSError as error:
+                logger.warning("a key cannot be freed: %s", error)
+            finally:
+                log.close()
+
+    def _open(self, marker: str) -> _Log | None:
+        """Return the log of a key, locked; ``None`` if another submit holds it."""
+        if self._folder is None:
+            log = self._memory.setdefault(marker, _MemoryLog())
+            if log.is_locked:
+                return None
+            log.is_locked = True
+            return log
+        try:
+            make_private(self._folder)
+            return JsonLinesLog.open(self._folder / f"{marker}.jsonl")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LocalError(f"the records of keys in {self._folder} cannot be used: {reason}") from error
