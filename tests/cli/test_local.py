@@ -193,6 +193,15 @@ def test_finding_jobs(local: Cli) -> None:
         assert local(*wrong).code == ExitCode.USAGE
 
 
+def test_submit_once(local: Cli) -> None:
+    first = submitted(local, "--key", "report 7", "true")
+    assert submitted(local, "--key", "report 7", "true") == first
+    refused = local("submit", "--key", "report 7", "false")
+    assert refused.code == ExitCode.DESCRIPTION
+    assert f"aiomig: --key report 7: is the key of job {first}, which differs in: commands" in refused.stderr
+    assert local("jobs", "--ids").lines == [first]
+
+
 def test_no_message_names_the_home(local: Cli, tmp_path: Path) -> None:
     bad = submitted(local, "if true; then", "exit 3")
     local("wait", bad)
