@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ._core.errors import MigError, SubmitUnknown
+from ._core.models import Outcome
 from ._core.tasks import run_shielded
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._core.job_filter import JobFilter
-    from ._core.models import CheckReport, FileInfo, JobStatus, Outcome, Unconfirmed
+    from ._core.models import CheckReport, FileInfo, JobStatus, Unconfirmed
     from ._core.site import Site
     from ._core.subscriptions import Subscriptions
     from ._core.tasks import SessionTasks
@@ -140,8 +141,28 @@ class Backend(Protocol):
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the unfinished jobs that this session submitted."""
 
+    async def live(
+        self, job_id: str, action: Literal["send", "get"], sources: Sequence[str], destination: str | None
+    ) -> None:
+        """Pass files between a running job and the home; see `Job.send_live` and `Job.get_live`.
+
+        Args:
+            job_id: the job.
+            action: ``"send"`` from the job to the home, or ``"get"`` from the home to the job.
+            sources: the files; for ``"send"`` none means what it has written so far.
+            destination: the directory; ``None`` only if there are no sources.
+
+        Raises:
+            JobNotFound, ActionRefused: there is no such job, or it does not run.
+        """
+
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
         """Run any operation of the server; return the objects of its response. Raises LocalError in local mode."""
+
+
+def not_running(status: JobStatus) -> Outcome:
+    """Return why files cannot pass between a job and the home."""
+    return Outcome(status.job_id, status.state, None, f"it is not currently being executed; it is {status.native}")
 
 
 async def cancel_shielded(backend: Backend, job_ids: Sequence[str], seconds: float) -> None:

@@ -40,6 +40,7 @@ def test_all_examples_are_tested() -> None:
     assert EXAMPLES == [
         "executable_with_output",
         "hello_grid",
+        "master_and_workers",
         "mpi_hello",
         "parameter_sweep",
         "reference_matching",
@@ -77,6 +78,12 @@ def test_parameter_sweep(tmp_path: Path) -> None:
 def test_reference_matching(tmp_path: Path) -> None:
     found = output("reference_matching", tmp_path, "--local")
     assert found == "240 references, compared by 6 jobs, mean 60 works\n"
+
+
+def test_master_and_workers(tmp_path: Path) -> None:
+    *answers, summary = output("master_and_workers", tmp_path, "--local").splitlines()
+    assert answers == [f"{number} squared is {number * number}" for number in range(6)]
+    assert summary == "6 of 6 numbers by 2 workers"
 
 
 def test_web_service(tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ async def test_reference_matching(grid: Grid) -> None:
     assert not (grid.home / "reference_matching").exists()
 
 
+async def test_master_and_workers(grid: Grid) -> None:
+    before = grid.left_behind()
+    *answers, summary = (await grid.output("master_and_workers", "--tasks", "3")).splitlines()
+    assert answers == [f"{number} squared is {number * number}" for number in range(3)]
+    assert summary == "3 of 3 numbers by 2 workers"
+    assert grid.left_behind() == before
+
+
 async def test_mpi_hello(grid: Grid) -> None:
     said = (await grid.output("mpi_hello")).splitlines()
     if shutil.which("mpicc") and shutil.which("mpirun"):

@@ -21,7 +21,7 @@
     ├── PathRefused (PermissionError, ValueError)
     └── JobError
         ├── JobNotFound (LookupError)
-        ├── ActionRefused               it cannot be frozen or thawed now
+        ├── ActionRefused               it cannot be frozen or thawed, or pass files, now
         ├── CommandFailed               a command exited with something other than 0
         ├── JobFailed                   the grid gave up
         ├── JobCanceled
@@ -292,7 +292,7 @@ class JobNotFound(JobError, LookupError):
 
 
 class ActionRefused(JobError):
-    """A job cannot be frozen or thawed in its present state.
+    """A job cannot be frozen or thawed, or pass files, in its present state.
 
     Attributes:
         outcome: its state, and the grid's words.

@@ -77,6 +77,21 @@ def home_path(path: HomePath, *, pattern: bool = False) -> str:
     return clean
 
 
+def job_path(path: HomePath) -> str:
+    """Return a path of a job's directory, normalised.
+
+    Raises:
+        PathRefused: it leads out of the directory, or holds what MiG does not take.
+    """
+    clean = posixpath.normpath(str(path)) if str(path) else ""
+    if not clean or clean.startswith(("/", "../")) or clean == "..":
+        raise PathRefused(str(path), "not a path below the directory of the job; give one without '..' and '/'")
+    if control := _CONTROL.search(clean):
+        raise PathRefused(clean, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
+    check_characters(clean)
+    return clean
+
+
 def listed_path(path: str) -> str:
     """Check a path from a listing of the home before a local file is named after it.
 

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import anyio.lowlevel
 
-from .._backend import cancel_shielded
-from .._core.errors import ConnectionFailed, JobNotFound, MigError, NoSession, ProtocolError, ServerError, SpecError
+from .._backend import cancel_shielded, not_running
+from .._core.errors import (
+    ActionRefused,
+    ConnectionFailed,
+    JobNotFound,
+    MigError,
+    NoSession,
+    ProtocolError,
+    ServerError,
+    SpecError,
+)
 from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
@@ -408,6 +417,23 @@ class GridBackend:
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the jobs of this session that are not known to have ended."""
         return list(self._own)
+
+    async def live(
+        self, job_id: str, action: Literal["send", "get"], sources: Sequence[str], destination: str | None
+    ) -> None:
+        """Ask by ``liveio``, at most once a minute (docs/protocol.md#live-output)."""
+        if not is_job_id(job_id):
+            raise JobNotFound(job_id)
+        fields = [("action", action), *(("src", source) for source in sources)]
+        if destination is not None:
+            fields.append(("dst", destination))
+        try:
+            await self._results.pass_files(job_id, fields)
+        except ServerError as error:
+            status = (await self.statuses([job_id])).get(job_id)
+            if status is None or status.state is JobState.EXECUTING:
+                raise
+            raise ActionRefused(not_running(status)) from error
 
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
         """Run any operation of the server: once, unless it only reads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,15 @@ from .._core.models import JobState
 from .protocol.jobs import raise_unless_live
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from .._backend import HomeBackend
     from .._core.models import JobStatus
     from .config import RequestLimits
     from .operations import OperationClient
+
+_TOO_SOON = re.compile(r"must wait at least (\d{1,6}) seconds")
+_LONGEST_PAUSE = 600.0
 
 logger = logging.getLogger("aiomig.grid")
 
@@ -78,6 +82,30 @@ class ResultReader:
             raise_unless_live(await self._operations.execute("liveio", [("action", "send"), ("job_id", job_id)]))
         except ServerError as error:
             logger.debug("no live output of %s: %s", job_id, error)
+
+    async def pass_files(self, job_id: str, fields: Sequence[tuple[str, str]]) -> None:
+        """Ask a running job by ``liveio`` for files, or send it some. Wait until the server takes the request.
+
+        Raises:
+            JobNotFound: there is no such job.
+            ServerError: the server refuses it.
+        """
+        while True:
+            now = anyio.current_time()
+            pause = self._live_requests.get(job_id, -math.inf) + self._limits.live_output - now
+            if pause > 0:
+                await anyio.sleep(pause)
+                continue
+            self._live_requests[job_id] = now
+            try:
+                raise_unless_live(await self._operations.execute("liveio", [*fields, ("job_id", job_id)]))
+            except ServerError as error:
+                too_soon = _TOO_SOON.search(" ".join(error.messages))
+                if too_soon is None:
+                    raise
+                await anyio.sleep(min(float(too_soon[1]), _LONGEST_PAUSE))
+            else:
+                return
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Forget when the live output of jobs was asked for."""

@@ -51,9 +51,11 @@ class Queue:
     `Session.queue` makes it without I/O. Messages arrive in the order of sending, and each goes to one receiver. A
     message is a file in the home: ``message_queues/NAME/ID``.
 
-    A job on a grid sends a message by a file ``$MIG_LOCALJOBNAME.sendupdate`` with the lines ``target mqueue``,
-    ``source FILE`` and ``destination NAME``; that takes half a minute. A job cannot receive: servers on Python 3 give
-    it an empty file. Local mode ignores such files, so only programs use its queues.
+    A job sends a message by a file ``$MIG_LOCALJOBNAME.sendupdate`` with the lines ``target mqueue``, ``source FILE``
+    and ``destination NAME``, and receives one by a file ``….getupdate`` with ``source NAME`` and ``destination
+    DIRECTORY``. Each file is renamed to ``…done`` when that has happened: on a grid after half a minute, in local mode
+    at once. The message is then the file ``DIRECTORY/NAME``, which is empty if the queue was. Servers on Python 3 give
+    jobs empty messages. ``examples/master_and_workers.py`` shows both.
 
     Example::
 

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from .._core.display import html_rows
-from .._core.errors import ActionRefused, JobNotFound, MigError, ResultsMissing
-from .._core.models import JobState
+from .._core.errors import ActionRefused, JobNotFound, MigError, PathRefused, ResultsMissing, SpecError
+from .._core.models import Fault, JobState
+from .._core.paths import check_characters, home_path, job_path, name_of
 from .._core.validation import is_count
 from .._spec.values import Remote
 from .outputs import arrived_outputs, fetch_outputs
@@ -18,11 +19,12 @@ from .watch import Watch, reached_status
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from typing import Any
 
     from .._backend import Action, Backend
     from .._core.models import CheckReport, FileInfo, JobResult, JobStatus, Outcome
+    from .._core.paths import HomePath
     from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
@@ -305,6 +307,69 @@ class Job:
             raise ValueError(f"skip={skip!r}: not a number of lines; give 0 or more")
         return Tail(self.backend, self.id, stream, skip)
 
+    async def send_live(
+        self, sources: HomePath | Iterable[HomePath] = (), destination: HomePath | None = None
+    ) -> tuple[str, ...]:
+        """Have the running job send files into the home, before it ends.
+
+        A grid does that some 20 to 100 seconds later, takes one request a minute for each job, and says nothing of a
+        file that does not exist; this method waits for its turn. Local mode does it at once.
+
+        Example::
+
+            (path,) = await job.send_live("checkpoint.dat", "checkpoints")
+            # … after a while on a grid:
+            await session.files.get(path, ".")
+
+        Args:
+            sources: files of the job, by their paths in its directory; none means standard output and error.
+            destination: the directory of the home, made if it is missing; the default is the folder of the job's
+                results.
+
+        Returns:
+            The paths in the home at which the files appear: their last names in the directory.
+
+        Raises:
+            ActionRefused: the job is not EXECUTING.
+            JobNotFound: no job of this user has this id.
+            FileNotFound: the job has no such file; in local mode only.
+            PathRefused: a path leads out of the job's directory or the home.
+            GridError: the grid could not be asked.
+        """
+        files = [job_path(source) for source in _several(sources)]
+        folder = f"job_output/{self.id}"
+        if destination is not None:
+            folder = home_path(destination)
+            check_characters(folder)
+        names = [name_of(path) for path in files] or [f"{self.id}.stdout", f"{self.id}.stderr"]
+        target = folder if files or destination is not None else None
+        await self._usable_backend.live(self.id, "send", files, target)
+        return tuple(home_path(f"{folder}/{name}") for name in names)
+
+    async def get_live(self, sources: HomePath | Iterable[HomePath], destination: HomePath = ".") -> tuple[str, ...]:
+        """Have files of the home copied to the running job; the reverse of `send_live`.
+
+        Args:
+            sources: files of the home.
+            destination: the directory below that of the job, made if it is missing.
+
+        Returns:
+            The paths in the job's directory at which the files appear.
+
+        Raises:
+            FileNotFound: a source does not exist.
+            ActionRefused, JobNotFound, PathRefused, GridError: as for `send_live`.
+        """
+        paths = [home_path(source) for source in _several(sources)]
+        if not paths:
+            raise SpecError([Fault("sources", sources, "nothing to send to the job", "give files of the home")])
+        folder = job_path(destination)
+        for path in paths:
+            if (await self._owner.files.stat(path)).is_dir:
+                raise PathRefused(path, "a directory; give files")
+        await self._usable_backend.live(self.id, "get", paths, folder)
+        return tuple(str(PurePosixPath(folder) / name_of(path)) for path in paths)
+
     async def plan(self) -> Plan:
         """Return what was sent to the grid and where the outputs are. Ask once, if this program does not know it.
 
@@ -402,3 +467,7 @@ class Job:
             await self._owner.files.remove(plan.folder, recursive=True, missing_ok=True)
         if results:
             await self._owner.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
+
+
+def _several(paths: HomePath | Iterable[HomePath]) -> list[HomePath]:
+    return [paths] if isinstance(paths, str | PurePosixPath) else list(paths)

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import anyio
 import anyio.lowlevel
 
-from .._backend import KINDS
-from .._core.errors import ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
+from .._backend import KINDS, not_running
+from .._core.errors import ActionRefused, ConfigError, JobNotFound, LocalError, MigError, NoSession, SubmitRejected
 from .._core.job_filter import matcher
 from .._core.models import CheckReport, Fault, JobState, JobStatus
 from .._core.operations import instead_of
 from .._core.subscriptions import Subscriptions
 from .._core.tasks import HeldInterrupts, SessionTasks, run_shielded
-from .._home.disk import PIECE, open_regular
+from .._home.disk import PIECE, open_regular, translate_os_errors
 from .._shell.process import has_pidfd
 from . import site as _local_site
 from .attempt import Machine
 from .home import LocalHome, make_home_folder
+from .live import LiveFiles
 from .queues import LocalQueues
 from .records import DamagedRecord, number_of
 from .runner import AttemptRunner
@@ -70,6 +71,7 @@ class LocalBackend:
         self.settings = settings
         self.home: HomeBackend = LocalHome(settings.home)
         self.queues: QueueBackend = LocalQueues(settings.home, settings.folder, self._checkpoint)
+        self._live = LiveFiles(settings.home, self.queues)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
         self._interval = interval
@@ -117,6 +119,7 @@ class LocalBackend:
             await self.tasks.open()
             self._has_tasks = True
         await self._unlocked(self._takeover.open)
+        self.tasks.start(self._answer_jobs, name="local requests of jobs")
 
     def _compose(self, machine: Machine) -> None:
         runner = AttemptRunner(self.settings, self.tasks)
@@ -456,6 +459,28 @@ class LocalBackend:
         """Return the ids of what waits or runs here."""
         return [record.job_id for record in self._store.records(sorted(self._scheduler.unfinished))]
 
+    async def live(
+        self, job_id: str, action: Literal["send", "get"], sources: Sequence[str], destination: str | None
+    ) -> None:
+        """Copy between the job directory and the home."""
+        record = await self._record(job_id)
+        if record.state is not JobState.EXECUTING:
+            raise ActionRefused(not_running(record.status()))
+        files = sources or [f"{job_id}.stdout", f"{job_id}.stderr"]
+        act = self._live.send if action == "send" else self._live.get
+        with translate_os_errors(", ".join(files), "in the job directory" if action == "send" else "in the MiG home"):
+            await act(self._scheduler.attempt_of(record).directory, files, destination or f"job_output/{job_id}")
+
+    async def _answer_jobs(self) -> None:
+        """Do what running jobs ask for by files in their directories."""
+        while True:
+            try:
+                await anyio.sleep(_REQUESTS_SECONDS)
+                for run in list(self._runner.runs.values()):
+                    await self._live.answer(run.attempt.directory, run.attempt.local_name)
+            except KeyboardInterrupt as error:
+                self._runner.forward_interrupt(error)
+
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
         """Raise LocalError: there is no server."""
         await self._checkpoint()
@@ -464,6 +489,9 @@ class LocalBackend:
             remedy=instead_of(operation) or "open a session on a grid: aiomig.grid(), or --grid",
         )
 
+
+_REQUESTS_SECONDS = 0.2
+"""Seconds between two looks at whether jobs ask for something. A grid's resources look every 20 s."""
 
 MOST_OF_A_RESULT = 256 << 20
 """The most bytes of one result file that are read into memory."""

@@ -39,6 +39,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "freeze": ("_actions", "Hold waiting jobs back."),
         "thaw": ("_actions", "Put frozen jobs back into the queue."),
         "resubmit": ("_actions", "Submit jobs again, as new ones."),
+        "send-live": ("_live_files", "Have a running job send files into the home."),
+        "get-live": ("_live_files", "Give files of the home to a running job."),
         "clean": ("_actions", "Remove what jobs left in the MiG home."),
         "unconfirmed": ("_unconfirmed", "List submits that were cut off."),
         "timeline": ("_timeline", "Draw when jobs waited and ran."),

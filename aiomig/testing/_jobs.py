@@ -129,6 +129,8 @@ class Jobs:
         """Called after each change of a state."""
         self.live: Callable[[Job, str], bytes] = lambda job, name: job.live.get(name, b"")
         """What a running job has written to ``stdout`` or ``stderr``."""
+        self.pass_files: Callable[[Job, str, list[str], str], None] = lambda job, action, sources, folder: None
+        """Passes files between a running job and the home, by ``liveio``."""
         self._events: list[tuple[float, int, Callable[[], object], bool]] = []
         self._order = count()
         self._numbers = count()

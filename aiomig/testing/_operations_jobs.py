@@ -10,9 +10,7 @@ from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ._jobs import Job, Jobs
+    from ._jobs import Job
     from ._operation import Call
 
 _IDS = Parameter("job_id", "id", required=True)
@@ -142,21 +140,32 @@ def _liveio_one(call: Call, job: Job) -> None:
         call.error(".sendupdate file not available on MiG server")  # docs/protocol.md#endpoints
         return
     call.text("Request for live io was successfully sent to the resource!")
-    if call.last("action") in _SEND:
-        root = call.home.root
-        call.jobs.later(call.site.liveio_time, lambda: _arrive(call.jobs, root / "job_output" / job.id, job))
+    action = "send" if call.last("action") in _SEND else "get"
+    sources, folder = call.all("src"), call.last("dst") or f"job_output/{job.id}"
+    call.jobs.later(call.site.liveio_time, lambda: _pass(call, job, action, sources, folder))
+    files, way = " ".join(sources), "uploaded from" if action == "send" else "downloaded to"
+    if sources:
+        call.text(
+            f"The files {files} will be {way} the job on the resource and should become available"
+            f" in the {folder} directory in a minute."
+        )
+    else:
         call.text(
             "The job stdio files will be uploaded from the job on the resource and should become available"
             " in the corresponding job_output directory in a minute."
         )
 
 
-def _arrive(jobs: Jobs, folder: Path, job: Job) -> None:
+def _pass(call: Call, job: Job, action: str, sources: list[str], folder: str) -> None:
     if job.state != "EXECUTING":
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    if sources:
+        call.jobs.pass_files(job, action, sources, folder)
+        return
+    place = call.home.root / folder
+    place.mkdir(parents=True, exist_ok=True)
     for name in ("stdout", "stderr"):
-        (folder / f"{job.id}.{name}").write_bytes(jobs.live(job, name))
+        (place / f"{job.id}.{name}").write_bytes(call.jobs.live(job, name))
 
 
 OPERATIONS = (

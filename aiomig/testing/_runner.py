@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from .._backend import KINDS
+from .._core.errors import MigError
 from .._home.disk import read_small
 from .._local.attempt import Attempt, Machine
+from .._local.live import LiveFiles
+from .._local.queues import LocalQueues
 from .._local.settings import LocalSettings, base_environment
 from .._shell.process import has_pidfd
 
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
 
     from .._local.attempt import End
     from ._jobs import Job, Jobs
+
+
+_REQUESTS_SECONDS = 0.1
+"""Seconds between two looks at whether a job asks for something."""
 
 
 class Runner:
@@ -86,6 +95,31 @@ class Runner:
         except OSError:
             return b""
 
+    def pass_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
+        """Pass files between a running job and the home. A file that is missing is never heard of again."""
+        attempt = self._attempts.get(job.id)
+        if attempt is None:
+            return
+        live = self._live_files(job.user)
+        act = live.send if action == "send" else live.get
+
+        async def work() -> None:
+            with suppress(OSError, MigError):
+                await act(attempt.directory, sources, folder)
+
+        self._tasks.start_soon(work, name=f"aiomig.testing live {job.id}")
+
+    def _live_files(self, user: str) -> LiveFiles:
+        settings = self._machine(user).settings
+        return LiveFiles(settings.home, LocalQueues(settings.home, settings.folder, anyio.lowlevel.checkpoint))
+
+    async def _answer(self, job: Job, attempt: Attempt) -> None:
+        """Do what a job asks for while it runs."""
+        live = self._live_files(job.user)
+        while True:
+            await anyio.sleep(_REQUESTS_SECONDS)
+            await live.answer(attempt.directory, attempt.local_name)
+
     def _pump(self) -> None:
         while self._free > 0 and self._waiting:
             job = self._waiting.popleft()
@@ -101,7 +135,10 @@ class Runner:
         end: End | None = None
         try:
             with self._running[job.id]:
-                end = await attempt.run(lambda: None)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._answer, job, attempt)
+                    end = await attempt.run(lambda: None)
+                    group.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 if end is None:

@@ -122,6 +122,7 @@ class Server:
         self._jobs.made = self._made
         self._jobs.changed = self._changed
         self._jobs.live = self._live
+        self._jobs.pass_files = self._pass_files
         return self
 
     async def __aexit__(
@@ -267,6 +268,19 @@ class Server:
         if job.scripted or self._runner is None:
             return job.live.get(name, b"")
         return self._runner.written(job, name)
+
+    def _pass_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
+        if not job.scripted and self._runner is not None:
+            self._runner.pass_files(job, action, sources, folder)
+            return
+        root = self._homes[job.user].root
+        for source in sources:
+            name = source.rpartition("/")[2]
+            if action == "get":
+                job.live[f"{folder}/{name}"] = (root / source).read_bytes()
+            elif source in job.live:
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                (root / folder / name).write_bytes(job.live[source])
 
     # -- requests
 

@@ -99,6 +99,31 @@ async def test_live_output_is_asked_for_once_a_minute() -> None:
         assert await job.stdout(wait=False) == "one\ntwo\n"
 
 
+async def test_live_files_wait_for_their_turn() -> None:
+    async with world() as (grid, mig):
+        job = await mig.submit("true")
+        grid.job(job.id).executing(after=1).writes("one\n", after=1)
+        await mig.files.write_text("in.txt", "to the job")
+        await anyio.sleep(5)
+        began = anyio.current_time()
+        await job.send_live("half.dat", "out")
+        assert grid.requests[-1].parameters == {
+            "action": ("send",), "src": ("half.dat",), "dst": ("out",), "job_id": (job.id,), "output_format": ("json",),
+        }  # fmt: skip
+        assert grid.requests[-1].path == "/cgi-bin/liveio.py"
+        await job.get_live("in.txt", "new")
+        assert anyio.current_time() - began == pytest.approx(60)
+        async with session_on(grid) as other:  # which does not know of the other request, and is refused at first
+            out, _ = await other.job(job.id).send_live()
+        assert anyio.current_time() - began == pytest.approx(120)
+        assert grid.count("liveio") == 4
+        await anyio.sleep(20)
+        assert await mig.files.read_text(out) == "one\n"
+        grid.job(job.id).finish()
+        with pytest.raises(aiomig.ActionRefused, match="it is FINISHED"):
+            await job.send_live()
+
+
 async def test_results_of_any_bytes() -> None:
     async with world() as (grid, mig):
         job = await mig.submit("true")

@@ -30,7 +30,7 @@ HOST = "shows the host, its user, its paths or the time"
 NO_RESOURCE = "waits on a grid without such a resource; this machine takes it"
 LOSES = "taken and lost by a grid; refused here before anything is sent, as a spec with that fault is"
 SYNTAX = "a syntax error loses all outputs on the grid; refused here before anything is sent, unless told not to"
-NOT_EMULATED = "live I/O and message queues from inside a job are not emulated"
+LIVE = "waits for a grid's minutes; and its messages to jobs are empty. tests/conformance/test_live_files.py has it"
 
 DIFFERENT: Mapping[str, tuple[str, str]] = {
     # name: (what differs: a field of Ending, "refused FIELD", "taken" or "all", and why)
@@ -81,9 +81,9 @@ DIFFERENT: Mapping[str, tuple[str, str]] = {
     "paren-syntax": ("refused commands", SYNTAX),
     "percent": ("refused commands", SYNTAX),
     "cancel-staging": ("taken", "a missing input is looked for once, not for a minute in which to cancel"),
-    "liveio": ("all", NOT_EMULATED),
-    "mqueue": ("all", NOT_EMULATED),
-    "self-liveio": ("all", NOT_EMULATED),
+    "liveio": ("all", LIVE),
+    "mqueue": ("all", LIVE),
+    "self-liveio": ("all", LIVE),
 }
 
 _LISTED = r"(?m)^(-\S{9}) .* ((?:LOCALJOBNAME|JOBID|ls-start-in|run)\.(?!control)\S*)$"

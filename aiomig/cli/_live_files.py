@@ -1,0 +1,51 @@
+"""``send-live`` and ``get-live``: files that pass between a running job and the home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ._choosing import jobs_named
+from ._command import command
+from ._output import write, write_json
+from ._settings import current
+
+if TYPE_CHECKING:
+    from .. import Job, Session
+
+
+async def _one(mig: Session, name: str) -> Job:
+    jobs = await jobs_named(mig, [name])
+    if len(jobs) > 1:
+        raise click.BadParameter(f"{name!r} matches {len(jobs)} jobs; name one")
+    return jobs[0]
+
+
+def _report(paths: tuple[str, ...]) -> None:
+    if current().json:
+        write_json(paths)
+    elif not current().quiet:
+        for path in paths:
+            write(path)
+
+
+@command("send-live")
+@click.argument("job")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--to", metavar="DIRECTORY", help="The directory of the home.")
+async def send_live(mig: Session, /, *, job: str, files: tuple[str, ...], to: str | None) -> None:
+    """Have a running job send files into the home, and print where they appear: on a grid 20 to 100 s later.
+
+    The default is what the job has written to standard output and error so far.
+    """
+    _report(await (await _one(mig, job)).send_live(files, to))
+
+
+@command("get-live")
+@click.argument("job")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--to", metavar="DIRECTORY", default=".", help="The directory below that of the job.")
+async def get_live(mig: Session, /, *, job: str, files: tuple[str, ...], to: str) -> None:
+    """Give files of the home to a running job, and print where they appear in its directory."""
+    _report(await (await _one(mig, job)).get_live(files, to))
