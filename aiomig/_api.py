@@ -67,7 +67,7 @@ async def submit_mrsl(path: str | os.PathLike[str]) -> Job:
     return await current_session().submit_mrsl(path)
 
 
-async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
+async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False) -> list[Job]:
     """Submit many jobs in the current session, in few requests; see `Session.submit_many`.
 
     Example::
@@ -76,6 +76,7 @@ async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Jo
 
     Args:
         specs: descriptions, or the commands of jobs that need no more.
+        progress: show a progress bar on a terminal (needs rich, of the ``cli`` extra) or in a notebook.
 
     Returns:
         The jobs, in the order of the descriptions.
@@ -84,7 +85,7 @@ async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Jo
         NoSession: no session is open.
         SubmitErrors: some could not be submitted; has the job or the error of each.
     """
-    return await current_session().submit_many(specs)
+    return await current_session().submit_many(specs, progress=progress)
 
 
 def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]) -> Sweep:

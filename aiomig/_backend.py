@@ -85,8 +85,11 @@ class Backend(Protocol):
             KeyTaken: the plan has a key, and a job has it.
         """
 
-    async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | MigError]:
-        """Make jobs of plans in as few requests as possible; return for each in order its id or the error."""
+    async def submit_many(self, plans: Sequence[Plan], report: Callable[[int], object]) -> Sequence[str | MigError]:
+        """Make jobs of plans in as few requests as possible; return for each in order its id or the error.
+
+        ``report`` is called with the number of jobs of each request.
+        """
 
     async def find_keys(self, keys: Sequence[SubmitKey]) -> Mapping[str, str | MigError]:
         """Return by key what is recorded here of jobs under keys: the id, or what is wrong with using the key."""

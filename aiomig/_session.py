@@ -394,7 +394,7 @@ class Session:
             raise SpecError([Fault("mrsl", str(path), problem, "save the file as UTF-8")]) from error
         return await self.submit(JobSpec.from_mrsl(text))
 
-    async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job]:
+    async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False) -> list[Job]:
         """Submit many jobs in as few requests as possible. Inputs that several jobs share are uploaded once.
 
         If this is cancelled, the jobs that were made by then are, too.
@@ -405,6 +405,7 @@ class Session:
 
         Args:
             specs: descriptions, or the commands of jobs that need no more.
+            progress: show a progress bar on a terminal (needs rich, of the ``cli`` extra) or in a notebook.
 
         Returns:
             The jobs, in the order of the descriptions.
@@ -414,7 +415,7 @@ class Session:
                 If a description is wrong, none was submitted.
         """
         self._require_open()
-        outcomes = await self._submitter.submit_many(specs)
+        outcomes = await self._submitter.submit_many(specs, progress=progress)
         if any(isinstance(outcome, MigError) for outcome in outcomes):
             raise SubmitErrors(outcomes)
         return [outcome for outcome in outcomes if isinstance(outcome, Job)]

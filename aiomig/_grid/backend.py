@@ -45,7 +45,7 @@ from .submit_keys import SubmitKeys
 from .submit_once import OnceSubmitter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
     from .._core.models import CheckReport, JobStatus
@@ -191,17 +191,20 @@ class GridBackend:
         self._made([plan], [job_id])
         return job_id
 
-    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+    async def submit_many(
+        self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
+    ) -> list[str | MigError]:
         """Submit many jobs in few requests, otherwise like `submit`."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
         keyed = [plan for plan in plans if plan.key is not None]
         others = [plan for plan in plans if plan.key is None]
-        outcomes = await self._submitter.submit_many(others)
+        outcomes = await self._submitter.submit_many(others, report)
         self._made(others, outcomes)
         if not keyed:
             return outcomes
         try:
             once = iter(await self._once.submit(keyed))
+            report(len(keyed))
         except BaseException:
             await self._cancel([outcome for outcome in outcomes if isinstance(outcome, str)])
             raise

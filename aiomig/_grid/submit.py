@@ -84,7 +84,9 @@ class Submitter:
             return await self._find_out([plan], ProtocolError("submitfields: the response does not mention the job"))
         return [_outcome(replies[0])]
 
-    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+    async def submit_many(
+        self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
+    ) -> list[str | MigError]:
         """Submit by ``textarea``, many descriptions a request. Return the id or the error of each, in order."""
         if not plans:
             return []
@@ -96,6 +98,7 @@ class Submitter:
             try:
                 for start in range(0, len(plans), size):
                     outcomes += await self._submit_batch(plans[start : start + size], folder)
+                    report(len(plans[start : start + size]))
             finally:
                 await run_shielded(lambda: self._remove(folder), seconds=self._limits.clean_up)
         except BaseException:

@@ -63,9 +63,11 @@ class Job:
         id: the job's id, as the grid gave it.
         spec: what was submitted, or ``None`` if this program does not know it.
         parameter: the parameter of a sweep that made the job, or ``None``.
+        attempts: the ids of the jobs that this run of a sweep with ``retries`` submitted for the parameter: those that
+            failed, and last this one.
     """
 
-    __slots__ = ("_owner", "_plan", "_result", "id", "parameter", "spec")
+    __slots__ = ("_owner", "_plan", "_result", "attempts", "id", "parameter", "spec")
 
     def __init__(self, owner: JobOwner, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
         self._owner = owner
@@ -74,6 +76,7 @@ class Job:
         self.id: str = job_id
         self.spec: JobSpec | None = spec
         self.parameter: Any = None
+        self.attempts: tuple[str, ...] = (job_id,)
 
     @property
     def backend(self) -> Backend:

@@ -16,6 +16,7 @@ from .._spec.jobspec import JobSpec
 from .._spec.plan import PRIVATE_FOLDER, Plan
 from .home_inputs import HomeFolders, missing_inputs
 from .job import Job
+from .progress import ProgressBar
 from .scope import add_to_open_scope
 from .uploads import Uploads
 
@@ -110,8 +111,14 @@ class JobSubmitter:
             await self._uploads.remove([plan])
             raise
 
-    async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]]) -> list[Job | MigError]:
+    async def submit_many(
+        self, specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False
+    ) -> list[Job | MigError]:
         """Submit many jobs, or none if a description is wrong.
+
+        Args:
+            specs: descriptions, or commands.
+            progress: see `Session.submit_many`.
 
         Returns:
             For each description in order the job or the error.
@@ -131,7 +138,13 @@ class JobSubmitter:
         if errors:
             not_sent = SpecError([Fault("specs", None, "not sent, because other descriptions are wrong", "mend those")])
             return [errors.get(index, not_sent) for index in range(count)]
-        outcomes = known | await self._submit({index: job for index, job in jobs.items() if index not in known})
+        bar = ProgressBar(count) if progress else None
+        try:
+            unknown = {index: job for index, job in jobs.items() if index not in known}
+            outcomes = known | await self._submit(unknown, bar, len(known))
+        finally:
+            if bar is not None:
+                bar.close()
         return [outcomes[index] for index in range(count)]
 
     async def submit_valid(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
@@ -173,15 +186,31 @@ class JobSubmitter:
         faults = await self._commands.faults_of_many([job.spec.commands for job in jobs.values()])
         return {key: SpecError(found) for key, found in zip(jobs, faults, strict=True) if found}
 
-    async def _submit(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
-        """Upload what the jobs need, inputs that several of them share once, and have the backend make them."""
+    async def _submit(
+        self, jobs: Mapping[int, PlannedJob], bar: ProgressBar | None = None, before: int = 0
+    ) -> dict[int, Job | MigError]:
+        """Upload what the jobs need, inputs that several of them share once, and have the backend make them.
+
+        Args:
+            jobs: to be submitted.
+            bar: shows how many are made.
+            before: how many were made before.
+        """
+
+        def report(count: int) -> None:
+            nonlocal before
+            before += count
+            if bar is not None:
+                bar.show(before, "submitted")
+
+        report(0)
         plans, errors = await self._uploads.share({key: job.plan for key, job in jobs.items()})
         outcomes: dict[int, str | MigError] = dict(errors)
         try:
             try:
                 outcomes |= await self._uploads.upload_all(plans)
                 if ready := {key: plan for key, plan in plans.items() if key not in outcomes}:
-                    outcomes |= zip(ready, await self.backend.submit_many(list(ready.values())), strict=True)
+                    outcomes |= zip(ready, await self.backend.submit_many(list(ready.values()), report), strict=True)
             finally:
                 unmade = [plan for key, plan in plans.items() if not _may_exist(outcomes.get(key))]
                 await self._uploads.remove([plan for plan in unmade if plan.uploads])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,7 @@ from .._backend import cancel_shielded
 from .._core.errors import GridError, JobError, JobNotFound, MigError, SubmitUnknown
 from .._core.models import JobState
 from .._core.tasks import first_of
+from .progress import ProgressBar
 from .submit import planned
 from .sweep_input import Source, spec_of
 from .sweep_journal import SweepJournal
@@ -61,6 +63,8 @@ class Sweep:
         self._template = template
         self._options = options
         self._source = Source(submitter.backend.tasks, parameters)
+        total = len(parameters) if isinstance(parameters, Sized) else None
+        self._bar = ProgressBar(total) if options.progress else None
         self._journal = SweepJournal(options.journal)
         self._watch = Watch(self._backend, ())
         self._taken = 0  # parameters
@@ -87,8 +91,9 @@ class Sweep:
             raise StopAsyncIteration
         try:
             await self._record_handed()
+            self._show_progress()
             while not self._outbox and await self._step():
-                pass
+                self._show_progress()
         except Exception as error:
             if self._journal.is_kept and isinstance(error, GridError | JobNotFound):
                 # Nothing is wrong with what is in flight: the same call finds it again.
@@ -101,6 +106,13 @@ class Sweep:
             raise StopAsyncIteration
         self._handed = self._outbox.pop()
         return self._handed.handle
+
+    def _show_progress(self) -> None:
+        if self._bar is not None:
+            counts, errors = self.counts, len(self.errors)
+            words = f"{counts.running} running, {counts.failed} failed"
+            words += f", {errors} not submitted" if errors else ""
+            self._bar.show(counts.done + counts.earlier + errors, words)
 
     async def _record_handed(self) -> None:
         """Record how the job ended that was handed out, now that the next one is asked for."""
@@ -238,6 +250,8 @@ class Sweep:
 
     def _launch(self, row: Row, job: Job) -> None:
         job.parameter = row.parameter
+        if row.tries:
+            job.attempts = (*row.handle.attempts, job.id)
         row.job = job
         self._flights[job.id] = row
         self._watch.add(job)
@@ -305,6 +319,8 @@ class Sweep:
         self._source.close()
         self._watch.close()
         flights, self._flights = self._flights, {}
+        if self._bar is not None:
+            self._bar.close()
         self._note_canceled(flights.values())
         self._journal.close()
         return list(flights)

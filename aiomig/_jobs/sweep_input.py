@@ -36,6 +36,7 @@ class SweepFields(TypedDict, total=False):
     journal: str | os.PathLike[str] | None
     again: Literal["never", "failed"]
     replay: bool
+    progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class SweepOptions:
             refused, canceled with the sweep, or raised is submitted anew.
         again: with a journal: ``"failed"`` submits anew what failed in earlier runs, ``"never"`` only counts it.
         replay: with a journal: give the jobs that ended in earlier runs, too.
+        progress: show a progress bar on a terminal (needs rich, of the ``cli`` extra) or in a notebook.
     """
 
     in_flight: int = 100
@@ -64,6 +66,7 @@ class SweepOptions:
     journal: str | os.PathLike[str] | None = None
     again: Literal["never", "failed"] = "never"
     replay: bool = False
+    progress: bool = False
 
     def __post_init__(self) -> None:
         faults: list[Fault] = []

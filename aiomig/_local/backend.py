@@ -223,7 +223,9 @@ class LocalBackend:
             raise outcome
         return outcome
 
-    async def submit_many(self, plans: Sequence[Plan]) -> list[str | MigError]:
+    async def submit_many(
+        self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
+    ) -> list[str | MigError]:
         """Put jobs into the queue, some at a time. If cancelled in between, cancel those that were made."""
         outcomes: list[str | MigError] = []
         try:
@@ -234,6 +236,7 @@ class LocalBackend:
                     outcomes += await self._unlocked(partial(self._submit_some, some))
                 except LocalError as error:  # those that were made by then must not be lost
                     outcomes += [error for _ in some]
+                report(len(some))
         except anyio.get_cancelled_exc_class():
             self.abandon([outcome for outcome in outcomes if isinstance(outcome, str)])
             raise
