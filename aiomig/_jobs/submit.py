@@ -64,7 +64,8 @@ class JobSubmitter:
 
     async def submit_one(self, spec: JobSpec) -> Job:
         """Submit a job; see `Session.submit`."""
-        spec = await HomeFolders(self.files).expand(spec)
+        if any(file.is_home_folder for file in (*spec.inputs, *spec.executables)):
+            spec = await HomeFolders(self.files).expand(spec)
         plan = spec.plan(secrets.token_hex(12))
         if self.check_commands and (faults := await self._commands.faults(spec.commands)):
             raise SpecError(faults)
@@ -187,21 +188,21 @@ class JobSubmitter:
         return {key: SpecError(found) for key, found in zip(jobs, faults, strict=True) if found}
 
     async def _submit(
-        self, jobs: Mapping[int, PlannedJob], bar: ProgressBar | None = None, before: int = 0
+        self, jobs: Mapping[int, PlannedJob], bar: ProgressBar | None = None, done: int = 0
     ) -> dict[int, Job | MigError]:
         """Upload what the jobs need, inputs that several of them share once, and have the backend make them.
 
         Args:
             jobs: to be submitted.
             bar: shows how many are made.
-            before: how many were made before.
+            done: how many were made before.
         """
 
         def report(count: int) -> None:
-            nonlocal before
-            before += count
+            nonlocal done
+            done += count
             if bar is not None:
-                bar.show(before, "submitted")
+                bar.show(done, "submitted")
 
         report(0)
         plans, errors = await self._uploads.share({key: job.plan for key, job in jobs.items()})
