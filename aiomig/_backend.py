@@ -12,6 +12,7 @@ from ._core.tasks import run_shielded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from ._core.job_filter import JobFilter
@@ -140,6 +141,9 @@ class Backend(Protocol):
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
         """Return what a job has written to ``stdout`` or ``stderr`` from an offset on, running or ended."""
+
+    async def prune(self, before: datetime, *, records: bool) -> int:
+        """Remove what aiomig keeps for jobs that ended before a time; see `Session.prune`."""
 
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the unfinished jobs that this session submitted."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from anyio.lowlevel import RunVar, checkpoint
 
 from ._core.errors import MigError, NoSession, SpecError
-from ._core.job_filter import JobFilter, states_of
+from ._core.job_filter import JobFilter, states_of, time_before
 from ._core.models import CheckReport, Fault
 from ._core.operations import form_fields
 from ._core.tasks import BackgroundContext
@@ -36,7 +36,7 @@ from ._spec.jobspec import JobSpec
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     from ._backend import Backend
@@ -552,6 +552,34 @@ class Session:
         self._require_open()
         wanted = JobFilter(pattern, name, labels if labels is not None else {}, states_of(state), since, newest)
         return [self.job(status.job_id) for status in await self._backend.find(wanted)]
+
+    async def prune(self, *, older_than: timedelta, records: bool = False) -> int:
+        """Remove what aiomig keeps for jobs that ended some time ago. Jobs that have not ended are never affected.
+
+        In local mode: inputs, outputs and results in the home, and what was kept of failed attempts. On a grid: the
+        inputs and outputs that aiomig put into the MiG home for jobs that were submitted from this account of this
+        machine; the grid's own ``job_output`` stays (`Job.clean`). Outputs whose destination is in the home stay.
+
+        If it is cancelled, what is left can be removed later.
+
+        Example::
+
+            await session.prune(older_than=timedelta(days=30), records=True)
+
+        Args:
+            older_than: how long ago the jobs must have ended, by the clock that their times are from.
+            records: remove the records, too. Local mode then does not know the jobs any more; on a grid, this
+                machine forgets names, labels, exit codes and keys.
+
+        Returns:
+            The number of jobs for which something was removed.
+
+        Raises:
+            SpecError: the time makes no sense.
+            GridError: the grid could not be asked.
+        """
+        self._require_open()
+        return await self._backend.prune(time_before(older_than), records=records)
 
     def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
         self._require_open()

@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .errors import SpecError
@@ -103,6 +103,21 @@ def states_of(state: JobState | str | Iterable[JobState | str] | None) -> frozen
     if faults or not words:
         raise SpecError(faults or [Fault("state", state, "names no state", "give at least one, or None")])
     return frozenset(JobState(word) for word in words)
+
+
+def time_before(older_than: object) -> datetime:
+    """Return the time that is so long ago.
+
+    Raises:
+        SpecError: it is not a timedelta, or too long, or negative.
+    """
+    problem = "not a timedelta of 0 or more"
+    if isinstance(older_than, timedelta) and older_than >= timedelta(0):
+        try:
+            return datetime.now(UTC) - older_than
+        except OverflowError:
+            problem = "longer than time is counted"
+    raise SpecError([Fault("older_than", older_than, problem, "give datetime.timedelta(days=30)")])
 
 
 def matcher(pattern: str) -> Callable[[str], object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +27,7 @@ from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, give_way, run_shielded
+from .._core.tasks import SessionTasks, give_way, run_all, run_shielded
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .bundles import BundlingHome
@@ -62,6 +63,7 @@ logger = logging.getLogger("aiomig.grid")
 
 _PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
 _SORTED_AT_ONCE = 2000
+_REMOVED_AT_ONCE = 8
 _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
@@ -227,7 +229,8 @@ class GridBackend:
 
     def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
         made = [(job_id, plan) for plan, job_id in zip(plans, outcomes, strict=True) if isinstance(job_id, str)]
-        self._records.note_descriptions((job_id, plan.name, plan.labels) for job_id, plan in made)
+        folders = {job_id: plan.folder for job_id, plan in made}
+        self._records.note_descriptions(((job_id, plan.name, plan.labels) for job_id, plan in made), folders)
         for plan, job_id in zip(plans, outcomes, strict=True):
             if isinstance(job_id, str):
                 self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
@@ -417,6 +420,25 @@ class GridBackend:
             await self._results.request_live_output(job_id)
         return await self._results.read(job_id, name, start) or b""
 
+    async def prune(self, before: datetime, *, records: bool) -> int:
+        """Remove the private folders of recorded jobs, and then what this machine has recorded of them."""
+        folders = self._records.noted_before(before.timestamp())
+        statuses = await self.statuses(list(folders))
+        ended = [job_id for job_id, status in statuses.items() if _has_ended_before(status, before)]
+        pruned = {job_id for job_id in ended if folders[job_id] is not None}
+
+        async def remove(job_id: str) -> None:
+            with suppress(FileNotFoundError):
+                await self.home.remove(folders[job_id] or "", recursive=True)
+            self._records.note_removed(job_id)
+
+        await run_all(remove, sorted(pruned), at_once=_REMOVED_AT_ONCE)
+        if records:
+            self._records.forget(ended)
+            self._keys.forget(set(ended))
+            pruned.update(ended)
+        return len(pruned)
+
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of the jobs of this session that are not known to have ended."""
         return list(self._own)
@@ -441,6 +463,11 @@ class GridBackend:
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
         """Run any operation of the server: once, unless it only reads."""
         return await call(self._operations, operation, fields)
+
+
+def _has_ended_before(status: JobStatus, before: datetime) -> bool:
+    ended_at = status.finished_at or status.failed_at or status.canceled_at  # of EXPIRED no time is reported
+    return status.state.is_final and ended_at is not None and ended_at < before
 
 
 def _unconfirmed(job_id: str) -> Unconfirmed:

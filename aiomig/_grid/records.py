@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     name TEXT,
     labels TEXT NOT NULL DEFAULT '{}',   -- as JSON
     exit_code INTEGER,
+    folder TEXT,                         -- the private folder of the job in the home, if it may exist
     described INTEGER NOT NULL DEFAULT 0,  -- whether name and labels are known
     noted REAL NOT NULL                  -- when the row was made, in seconds since 1970
 ) WITHOUT ROWID
@@ -55,14 +56,28 @@ class JobRecords:
         if database is not None:
             database.close()
 
-    def note_descriptions(self, jobs: Iterable[tuple[str, str | None, Mapping[str, str]]]) -> None:
-        """Record names and labels: triples of job id, name and labels."""
-        now = time.time()
+    def note_descriptions(
+        self, jobs: Iterable[tuple[str, str | None, Mapping[str, str]]], folders: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Record names and labels (triples of job id, name and labels), and private folders of own jobs."""
+        now, folders = time.time(), folders or {}
         self._write(
-            "INSERT INTO jobs (job_id, name, labels, described, noted) VALUES (?, ?, ?, 1, ?) ON CONFLICT (job_id)"
-            " DO UPDATE SET name = excluded.name, labels = excluded.labels, described = 1",
-            [(job_id, name, json.dumps(dict(labels)), now) for job_id, name, labels in jobs],
+            "INSERT INTO jobs (job_id, name, labels, folder, described, noted) VALUES (?, ?, ?, ?, 1, ?)"
+            " ON CONFLICT (job_id) DO UPDATE SET name = excluded.name, labels = excluded.labels, described = 1",
+            [(job_id, name, json.dumps(dict(labels)), folders.get(job_id), now) for job_id, name, labels in jobs],
         )
+
+    def noted_before(self, before: float) -> dict[str, str | None]:
+        """Return the private folders of the jobs, by id, that were noted before a time; ``None`` if there is none."""
+        return dict(self._query("SELECT job_id, folder FROM jobs WHERE noted < ?", (before,)))
+
+    def note_removed(self, job_id: str) -> None:
+        """Record that the private folder of a job does not exist any more."""
+        self._write("UPDATE jobs SET folder = NULL WHERE job_id = ?", [(job_id,)])
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Remove the records of jobs."""
+        self._write("DELETE FROM jobs WHERE job_id = ?", [(job_id,) for job_id in job_ids])
 
     def note_exit_code(self, job_id: str, exit_code: int) -> None:
         """Record the exit code of a job that has ended."""
@@ -97,18 +112,21 @@ class JobRecords:
 
     def _rows(self, job_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
+        for start in range(0, len(job_ids), _CHUNK):
+            some = job_ids[start : start + _CHUNK]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT job_id, name, labels, exit_code, described FROM jobs WHERE job_id IN ({marks})"
+            rows += self._query(query, some)
+        return rows
+
+    def _query(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         if self._database is None and (self._path is None or not self._path.exists()):
-            return rows
+            return []
         try:
-            database = self._opened()
-            for start in range(0, len(job_ids), _CHUNK):
-                some = job_ids[start : start + _CHUNK]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT job_id, name, labels, exit_code, described FROM jobs WHERE job_id IN ({marks})"
-                rows += database.execute(query, some).fetchall()
+            return self._opened().execute(query, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
-        return rows
+            return []
 
     def _write(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         if not rows:

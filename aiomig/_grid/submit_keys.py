@@ -19,7 +19,7 @@ from .._home.folders import make_private
 from .._spec.submit_key import MARKER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from .._spec.submit_key import SubmitKey
@@ -194,6 +194,16 @@ class SubmitKeys:
             except OSError as error:
                 logger.warning("a key cannot be freed: %s", error)
             finally:
+                log.close()
+
+    def forget(self, job_ids: Container[str]) -> None:
+        """Remove the records of keys whose jobs are no longer known here; the server still shows the jobs."""
+        for marker in [path.stem for path in self._folder.glob(f"{MARKER}*.jsonl")] if self._folder is not None else []:
+            log = self._open(marker)
+            if log is not None:
+                record = KeyRecord(log.rows())
+                if record.job_id in job_ids and isinstance(log, JsonLinesLog):
+                    log.remove()
                 log.close()
 
     def _open(self, marker: str) -> _Log | None:

@@ -25,6 +25,7 @@ from . import site as _local_site
 from .attempt import Machine
 from .home import LocalHome, make_home_folder
 from .live import LiveFiles
+from .pruning import remove_files
 from .queues import LocalQueues
 from .records import DamagedRecord, number_of
 from .runner import AttemptRunner
@@ -36,6 +37,7 @@ from .urls import URL_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from .._backend import Action, HomeBackend, QueueBackend
     from .._core.job_filter import JobFilter
@@ -52,6 +54,7 @@ logger = logging.getLogger("aiomig.local")
 T = TypeVar("T")
 
 _FIND_CHUNK = 500
+_PRUNED_AT_ONCE = 100
 _SUBMIT_CHUNK = 100
 """Jobs that are submitted between two turns of the event loop."""
 
@@ -457,6 +460,24 @@ class LocalBackend:
         else:
             path = f"{self.settings.kept}/{record.number}.{name}"
         return await _content(path, start, _STREAM_PIECE) or b""
+
+    async def prune(self, before: datetime, *, records: bool) -> int:
+        """Remove the files of jobs, and then their records."""
+        cutoff, last, count = before.timestamp(), 0, 0
+        while ended := await self._unlocked(partial(self._store.ended_before, cutoff, _PRUNED_AT_ONCE, last)):
+            for record in ended:
+                await self._checkpoint()
+                try:
+                    pruned = await remove_files(self.settings, record)
+                except DamagedRecord as error:  # not even its id is known
+                    logger.error("%s", error)
+                    continue
+                forgotten = False
+                if records and pruned.all:
+                    forgotten = await self._unlocked(partial(self._store.forget, record.number, cutoff))
+                count += pruned.any or forgotten
+            last = ended[-1].number
+        return count
 
     def own_jobs(self) -> Iterable[str]:
         """Return the ids of what waits or runs here."""

@@ -191,6 +191,7 @@ class Store:
             run(f"PRAGMA user_version={SCHEMA_VERSION}")
         for column in self._missing_columns():
             run(f"ALTER TABLE jobs ADD COLUMN {column} {_ADDED_COLUMNS[column]}")
+        run("CREATE TABLE IF NOT EXISTS forgotten (highest INTEGER NOT NULL) STRICT")
         run("CREATE UNIQUE INDEX IF NOT EXISTS submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL")
 
     def _missing_columns(self) -> list[str]:
@@ -312,8 +313,9 @@ class Store:
         """
         ids: dict[int, str] = {}
         statement = (
-            "INSERT INTO jobs (state, owner, rank, plan, cores, received, queued, submit_key, key_digests)"
-            " VALUES ('QUEUED', ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO jobs (number, state, owner, rank, plan, cores, received, queued, submit_key, key_digests)"
+            " VALUES (1 + max((SELECT coalesce(max(number), 0) FROM jobs),"
+            " (SELECT coalesce(max(highest), 0) FROM forgotten)), 'QUEUED', ?, ?, ?, ?, ?, ?, ?, ?)"
         )
         with nullcontext() if len(jobs) == 1 or self._database.in_transaction else self.transaction():
             for offset, (plan, cores) in enumerate(jobs, place):
@@ -443,6 +445,16 @@ class Store:
         ).fetchone()
         return row[0] if row else None
 
+    def forget(self, number: int, before: float) -> bool:
+        """Remove the record of a job that ended before a time. No later job gets its number, which is part of ids."""
+        with self.transaction():
+            self._run(
+                "INSERT INTO forgotten SELECT ? WHERE ? > (SELECT coalesce(max(highest), 0) FROM forgotten)",
+                (number, number),
+            )
+            done = self._run(f"DELETE FROM jobs WHERE number = ? AND NOT {_UNFINISHED} AND ended < ?", (number, before))
+        return done.rowcount > 0
+
     # -- looking things up
 
     def progress(self) -> Progress:
@@ -485,6 +497,11 @@ class Store:
             "WHERE number < ? AND received >= ? ORDER BY number DESC LIMIT ?",
             (before if before is not None else 1 << 62, since or 0.0, -1 if limit is None else limit),
         )
+
+    def ended_before(self, before: float, limit: int, after: int) -> list[Record]:
+        """Return the first records above a number of jobs that ended before a time."""
+        clause = f"WHERE number > ? AND NOT {_UNFINISHED} AND ended < ? ORDER BY number LIMIT ?"
+        return self._select(clause, (after, before, limit))
 
     def _select(self, clause: str, values: Sequence[Any]) -> list[Record]:
         return self._many(f"SELECT {COLUMNS} FROM jobs {clause}", values)

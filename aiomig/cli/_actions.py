@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from .. import ActionRefused, JobNotFound
 from ._choosing import jobs_argument, jobs_named
 from ._command import command
+from ._describing import wall_time
 from ._exit_codes import ExitCode
 from ._output import say, write, write_json
 from ._settings import current
@@ -76,9 +78,30 @@ async def resubmit(mig: Session, /, *, names: tuple[str, ...]) -> None:
 
 
 @command("clean")
-@jobs_argument()
+@jobs_argument(required=False)
 @click.option("--results", is_flag=True, help="Remove the output and the exit codes too.")
-async def clean(mig: Session, /, *, names: tuple[str, ...], results: bool) -> None:
-    """Remove the inputs and outputs of jobs from the MiG home. JOB is an id, a pattern, or "last"."""
+@click.option(
+    "--older-than", type=wall_time, metavar="TIME", help="Instead of JOBs: all that ended before, such as 30d or 12h."
+)
+@click.option("--records", is_flag=True, help="With --older-than: forget the jobs, too.")
+async def clean(
+    mig: Session, /, *, names: tuple[str, ...], results: bool, older_than: int | None, records: bool
+) -> None:
+    """Remove the inputs and outputs of jobs from the MiG home. JOB is an id, a pattern, or "last".
+
+    --older-than removes what aiomig keeps for jobs that ended before; in local mode that includes their results. Jobs
+    that have not ended are never affected.
+    """
+    if older_than is not None:
+        if names or results:
+            raise click.UsageError("--older-than stands for itself, without JOBs and --results")
+        count = await mig.prune(older_than=timedelta(seconds=older_than), records=records)
+        if current().json:
+            write_json({"jobs": count})
+        elif not current().quiet:
+            say(f"removed what {count} jobs had left")
+        return
+    if not names or records:
+        raise click.UsageError("give JOBs, or --older-than TIME, with or without --records")
     for job in await jobs_named(mig, names):
         await job.clean(results=results)

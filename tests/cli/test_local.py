@@ -202,6 +202,18 @@ def test_submit_once(local: Cli) -> None:
     assert local("jobs", "--ids").lines == [first]
 
 
+def test_clean_by_age(local: Cli) -> None:
+    job = submitted(local, "-o", "out", "echo x > out")
+    local("wait", job)
+    assert "removed what 0 jobs had left" in local("clean", "--older-than", "30d").stderr
+    assert "removed what 1 jobs had left" in local("clean", "--older-than", "0").stderr
+    assert local("jobs", "--ids").lines == [job]
+    assert local("clean", "--older-than", "0", "--records", "--json").json == {"jobs": 1}
+    assert local("jobs", "--ids").lines == []
+    for wrong in ((), ("--records",), (job, "--older-than", "1d"), ("--older-than", "1d", "--results")):
+        assert local("clean", *wrong).code == ExitCode.USAGE
+
+
 def test_no_message_names_the_home(local: Cli, tmp_path: Path) -> None:
     bad = submitted(local, "if true; then", "exit 3")
     local("wait", bad)
