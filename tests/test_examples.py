@@ -44,8 +44,8 @@ def test_all_examples_are_tested() -> None:
         "mpi_hello",
         "parameter_sweep",
         "reference_matching",
-        "web_service",
     ]
+    assert (ROOT / "examples" / "web_service" / "service.py").is_file()
 
 
 def test_hello_grid(tmp_path: Path) -> None:
@@ -87,7 +87,11 @@ def test_master_and_workers(tmp_path: Path) -> None:
 
 
 def test_web_service(tmp_path: Path) -> None:
-    assert output("web_service", tmp_path, "--local") == "sorted: 1 9 10\nunknown: 404\n"
+    shown = output("web_service/service", tmp_path, "--local")
+    assert shown == "picture: image/png PNG\non the page: mandelbrot FINISHED\nothers: 404\nothers: 401\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ada", "bob"]
+    source = (ROOT / "examples" / "web_service" / "service.py").read_text("utf-8")
+    assert source.count("\n") < 120
 
 
 def tools(folder: Path, **scripts: str) -> str:

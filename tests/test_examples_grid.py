@@ -128,6 +128,12 @@ async def test_master_and_workers(grid: Grid) -> None:
     assert grid.left_behind() == before
 
 
+async def test_web_service(grid: Grid, tmp_path: Path) -> None:
+    shutil.copy(grid.config, tmp_path / "ada.conf")
+    shown = await Grid(grid.server, tmp_path, grid.home).output("web_service/service")
+    assert shown == "picture: image/png PNG\non the page: mandelbrot FINISHED\nothers: 401\n"
+
+
 async def test_mpi_hello(grid: Grid) -> None:
     said = (await grid.output("mpi_hello")).splitlines()
     if shutil.which("mpicc") and shutil.which("mpirun"):

@@ -77,6 +77,7 @@ VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*"), "TIME"),
     # How many states show before the end of a job depends on how busy the machine is.
     (re.compile(r"^(PARSE|QUEUED|EXECUTING) (TIME|None)\n", re.MULTILINE), ""),
+    (re.compile(r"127\.0\.0\.1:\d+/\?token=[\w-]+"), "ADDRESS"),
     (re.compile(r"\b\d+_\d+_\d+_\d+__\d+_\d+_\d+_\w+\.0\b"), "JOB"),
 ]
 
@@ -188,6 +189,12 @@ def configure(home: Path, server: ServerProcess) -> None:
 async def run(command: str, folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
     del environment["AIOMIG_MODE"]
+    if command.startswith("aiomig serve"):  # until it is ended
+        async with await anyio.open_process(command.split(), cwd=folder, env=environment) as process:
+            assert process.stdout is not None
+            line = await process.stdout.receive()
+            process.terminate()
+        return line.decode()
     with anyio.fail_after(300):
         done = await anyio.run_process(
             ["bash", "-c", command], cwd=folder, env=environment, stderr=subprocess.STDOUT, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -21,18 +22,22 @@ if TYPE_CHECKING:
 _GRACE = 2
 """Seconds that requests have to end after a signal. Event streams end at once, and pages connect again."""
 
+_PORT = 8642
+_PORTS = 20
+"""How many ports are tried, from the default on."""
+
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0 chooses a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: 8642, or the next free one; 0: any free one.")
 @click.option("--token", help="The token. Default: $AIOMIG_TOKEN, else a new one.")
 @click.option("--name", "names", multiple=True, help="A host name that requests may use; may be repeated.")
 @click.option(
     "--upload-limit", type=click.IntRange(1), metavar="MB", default=1000, show_default=True, help="Of one request."
 )
-def serve(*, host: str, port: int, token: str | None, names: tuple[str, ...], upload_limit: int) -> None:
+def serve(*, host: str, port: int | None, token: str | None, names: tuple[str, ...], upload_limit: int) -> None:
     """Show jobs and files on a page in the browser, and offer them as an HTTP API.
 
     Whoever has the token may run programs as you. The page is for this machine only unless --host names another
@@ -57,14 +62,17 @@ def serve(*, host: str, port: int, token: str | None, names: tuple[str, ...], up
         run_async(run, current())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot listen at {host} port {port}: {error.strerror or error}; choose another one by --port"
-        ) from error
+    ports = range(_PORT, _PORT + _PORTS) if port is None else [port]
+    for number in ports:
+        try:
+            return socket.create_server((host, number), family=family)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or number == ports[-1]:
+                words = f"cannot listen at {host} port {number}: {error.strerror or error}"
+                raise click.ClickException(f"{words}; choose another one by --host and --port") from error
+    raise AssertionError
 
 
 def _server(app: FastAPI, url: str) -> Any:
@@ -92,7 +100,7 @@ def _server(app: FastAPI, url: str) -> Any:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=True,  # of a proxy on this machine, so that https is known
         timeout_graceful_shutdown=_GRACE,
         ws="none",
         lifespan="on",

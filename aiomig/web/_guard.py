@@ -7,7 +7,6 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -42,7 +41,7 @@ _HEADERS = {
 
 _LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>aiomig</title><h1>aiomig</h1><p>{words}</p>
-<form action="{action}"><label>Token <input name="token" type="password" autocomplete="off" required></label>
+<form action="./"><label>Token <input name="token" type="password" autocomplete="off" required></label>
 <button>Open</button></form></html>"""
 
 
@@ -180,12 +179,12 @@ class Guard:
         if not self._is_token(request.query_params["token"]):
             return self._refusal(request, "/")
         query = [(name, value) for name, value in parse_qsl(request.url.query) if name != "token"]
-        root = request.scope.get("root_path", "") + "/"
-        response = RedirectResponse(root + ("?" + urlencode(query) if query else ""), 303)
+        # Relative, and a cookie for this path: a proxy may serve the application below a path of its own.
+        response = RedirectResponse("./" + ("?" + urlencode(query) if query else ""), 303)
         response.set_cookie(
             self._rules.cookie,
             self._rules.token or "",
-            path=root,
+            path=None,
             httponly=True,
             samesite="strict",
             secure=request.url.scheme == "https",
@@ -195,8 +194,7 @@ class Guard:
     def _refusal(self, request: Request, path: str) -> Response:
         words = "The token is missing or wrong. Open the address that the service printed, or type the token."
         if self._rules.token is not None and path == "/" and "text/html" in request.headers.get("accept", ""):
-            action = escape(request.scope.get("root_path", "") + "/", quote=True)
-            return HTMLResponse(_LOGIN.format(words=words, action=action), 401)
+            return HTMLResponse(_LOGIN.format(words=words), 401)
         if self._rules.token is None:
             return problem_response(Problem(401, "log in first"))
         return problem_response(Problem(401, words, {"www-authenticate": "Bearer"}))

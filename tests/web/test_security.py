@@ -62,7 +62,7 @@ async def test_the_token_in_the_address_becomes_a_cookie(app: FastAPI) -> None:
         assert "set-cookie" not in refused.headers
         assert "<form" in refused.text
         reply = await client.get("/", params={"token": TOKEN})
-        assert (reply.status_code, reply.headers["location"]) == (303, "/")
+        assert (reply.status_code, reply.headers["location"]) == (303, "./")
         cookie = reply.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
