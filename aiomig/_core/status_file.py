@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
@@ -18,7 +17,7 @@ LONGEST_STATUS = 16 << 20
 """How much of a ``.status`` file is read, in bytes. If it has more, the exit codes count as not reported."""
 
 _MOST_ROWS = 20_000
-_LINES_AT_ONCE = 500  # then other tasks run
+_PIECE = 1 << 12  # bytes, and the rest of a line; then other tasks run
 
 
 async def parse_status_file(data: bytes, commands: Sequence[str]) -> StatusFileParser:
@@ -29,9 +28,11 @@ async def parse_status_file(data: bytes, commands: Sequence[str]) -> StatusFileP
         commands: see `StatusFileParser`.
     """
     parser = StatusFileParser(commands)
-    lines = lines_of(data)
-    while batch := list(islice(lines, _LINES_AT_ONCE)):
-        parser.feed(batch)
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _PIECE) + 1 or len(data)
+        parser.feed(lines_of(data[start:end]))
+        start = end
         await anyio.lowlevel.checkpoint()
     return parser
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import signal
 import sys
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
+from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
     from contextlib import AbstractAsyncContextManager
     from types import FrameType, TracebackType
-    from typing import Any
 
     from anyio.abc import TaskGroup
 
 T = TypeVar("T")
 
 _TURN_SECONDS = 0.01
+_SORTED_AT_ONCE = 2000
 
 
 class InternalTaskGroup:
@@ -182,6 +184,22 @@ async def give_way(steps: Generator[object, None, T]) -> T:
         if perf_counter() - began > _TURN_SECONDS:
             await anyio.lowlevel.checkpoint()
             began = perf_counter()
+
+
+def sort_steps(items: Iterable[T], key: Callable[[T], Any], *, reverse: bool = False) -> Generator[None, None, list[T]]:
+    """Sort items as `sorted` does, in steps for `give_way`: there may be hundreds of thousands."""
+    remaining = iter(items)
+    chunks: list[list[T]] = []
+    while chunk := list(islice(remaining, _SORTED_AT_ONCE)):
+        chunks.append(sorted(chunk, key=key, reverse=reverse))
+        yield
+    if len(chunks) == 1:
+        return chunks[0]
+    merged: list[T] = []
+    for item in heapq.merge(*chunks, key=key, reverse=reverse):
+        merged.append(item)
+        yield
+    return merged
 
 
 class SessionTasks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import re
 from contextlib import suppress
@@ -27,7 +26,7 @@ from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, give_way, run_all, run_shielded
+from .._core.tasks import SessionTasks, give_way, run_all, run_shielded, sort_steps
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .bundles import BundlingHome
@@ -46,7 +45,7 @@ from .submit_keys import SubmitKeys
 from .submit_once import OnceSubmitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from .._backend import Action, HomeBackend, QueueBackend
     from .._core.models import CheckReport, JobStatus
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 _PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
-_SORTED_AT_ONCE = 2000
 _REMOVED_AT_ONCE = 8
 _OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
 _LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
@@ -365,7 +363,7 @@ class GridBackend:
         fields = [("flags", "v"), ("job_id", wanted.pattern)]
         statuses = await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields)))
         some = [status for status in statuses.values() if wanted.matches_status(status)]
-        newest_first = await give_way(_newest_first(some))
+        newest_first = await give_way(sort_steps(some, _counter, reverse=True))
         if wanted.needs_descriptions:
             return await self._described(newest_first, wanted)
         return await give_way(self._records.completed(newest_first[: wanted.newest]))
@@ -473,19 +471,6 @@ def _has_ended_before(status: JobStatus, before: datetime) -> bool:
 def _unconfirmed(job_id: str) -> Unconfirmed:
     """Return an entry for a job whose submit is not known."""
     return Unconfirmed(job_id, "", "", datetime.now(UTC), (job_id,))
-
-
-def _newest_first(statuses: list[JobStatus]) -> Generator[None, None, list[JobStatus]]:
-    """Sort statuses. Yields between steps, for there may be hundreds of thousands."""
-    chunks: list[list[JobStatus]] = []
-    for start in range(0, len(statuses), _SORTED_AT_ONCE):
-        chunks.append(sorted(statuses[start : start + _SORTED_AT_ONCE], key=_counter, reverse=True))
-        yield
-    merged: list[JobStatus] = []
-    for status in heapq.merge(*chunks, key=_counter, reverse=True):
-        merged.append(status)
-        yield
-    return merged
 
 
 def _done_before(outcome: Outcome, target: JobState) -> Outcome:

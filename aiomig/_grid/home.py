@@ -18,7 +18,7 @@ from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError,
 from .._core.http import content_length
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
-from .._core.tasks import give_way, run_shielded
+from .._core.tasks import Paced, give_way, run_shielded
 from .._home.transfer import file_content, once, put_each, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .forms import multipart
@@ -89,7 +89,7 @@ class GridHome:
         if found.missing and not found.entries:
             raise FileNotFound(path)
         # A listing holds the folder itself as `.`, and a recursive one may hold it by its name.
-        return [entry for entry in found.entries if entry.path != path or not entry.is_dir]
+        return [entry async for entry in Paced(found.entries) if entry.path != path or not entry.is_dir]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
         """As `HomeBackend.make_directories`, in one ``mkdir``."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PIECE = 1 << 20
 """The most bytes that are read or written between two checkpoints."""
 
+RAISE_THE_LIMIT = "raise the limit on the size of files (ulimit -f), or use a file system that takes larger ones"
+"""What to do if the system says that a file is too large."""
+
 ON_THIS_MACHINE = "on this machine"
 
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
@@ -63,8 +66,10 @@ def _translate(error: OSError, path: str, place: str) -> MigError:
             return PathRefused(path, "is a directory, where a file is needed")
         case errno.ENAMETOOLONG | errno.ELOOP:
             return PathRefused(path, f"{error.strerror}; use a shorter name, or one without circular links")
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+        case errno.ENOSPC | errno.EDQUOT:
             remedy = "free some space and try again"
+        case errno.EFBIG:
+            remedy = RAISE_THE_LIMIT
         case errno.EACCES | errno.EPERM | errno.EROFS:
             remedy = "check who may read and write there"
         case _:

@@ -23,6 +23,7 @@ from .._core.paths import (
     join,
     name_matches,
 )
+from .._core.tasks import Paced, give_way, sort_steps
 from .streams import FileStream, upload_stream
 from .text import count_words, first_lines, joined, last_lines, matching_lines
 from .transfer import download, matching, upload
@@ -222,7 +223,7 @@ class Files:
         if recursive:
             for info in [info for info in matches if info.is_dir]:
                 matches += await self._entries(info.path, recursive=True, hidden=hidden)
-        return _by_path(matches)
+        return await give_way(sort_steps(matches, _path_of))
 
     async def find(self, pattern: str, path: HomePath = ".", *, hidden: bool = False) -> list[FileInfo]:
         """Find files and directories below a directory by a pattern of ``*`` and ``?``. The result is sorted by path.
@@ -235,7 +236,7 @@ class Files:
         if not pattern or "/" in pattern:
             raise ValueError(f"pattern={pattern!r}: must match a name, not a path; give the directory as path=")
         entries = await self._entries(home_path(path), recursive=True, hidden=hidden)
-        return [info for info in entries if name_matches(info.name, pattern)]
+        return [info async for info in Paced(entries) if name_matches(info.name, pattern)]
 
     async def stat(self, path: HomePath) -> FileInfo:
         """Return the kind, size and time of a file or directory."""
@@ -416,9 +417,12 @@ class Files:
 
     async def _entries(self, path: str, *, recursive: bool, hidden: bool) -> list[FileInfo]:
         entries = await self._home.listing(path, recursive=recursive)
-        return _by_path(
-            info for info in entries if hidden or info.path == path or not is_hidden(below(path, info.path))
-        )
+        visible = [
+            info
+            async for info in Paced(entries)
+            if hidden or info.path == path or not is_hidden(below(path, info.path))
+        ]
+        return await give_way(sort_steps(visible, _path_of))
 
     async def _present(self, path: str) -> FileInfo:
         info = await self._home.stat(path)
@@ -470,8 +474,8 @@ def _not_home(path: str) -> str:
     return path
 
 
-def _by_path(entries: Iterable[FileInfo]) -> list[FileInfo]:
-    return sorted(entries, key=lambda info: info.path)
+def _path_of(info: FileInfo) -> str:
+    return info.path
 
 
 def _require(name: str, value: int, least: int, most: int | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anyio.lowlevel import checkpoint
 
-from .._core.tasks import Paced
+from .._core.tasks import Paced, give_way, sort_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -331,7 +331,7 @@ async def walk(top: Path, *, recursive: bool = True, admit: Callable[[str, Path]
 async def _names(folder: Path) -> list[tuple[str, bool]]:
     with os.scandir(folder) as entries:
         names = [(entry.name, entry.is_symlink()) async for entry in Paced(entries)]
-    return sorted(names)
+    return await give_way(sort_steps(names, lambda entry: entry[0]))
 
 
 def _status(path: Path) -> os.stat_result | None:

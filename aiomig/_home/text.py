@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from .._core.models import WordCount
+from .._core.tasks import Paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -32,7 +33,7 @@ async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
             if others:
                 yield b"".join(rest)
                 rest = [others.pop()]
-                for line in others:
+                async for line in Paced(others):
                     yield line
     if last := b"".join(rest):
         yield last

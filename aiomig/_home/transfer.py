@@ -31,7 +31,7 @@ from .._core.paths import (
     name_matches,
     name_of,
 )
-from .._core.tasks import Paced
+from .._core.tasks import Paced, give_way, sort_steps
 from .disk import ON_THIS_MACHINE, atomic_write, read_file, translate_os_errors, write_pieces
 from .folders import Entry, walk
 
@@ -297,7 +297,7 @@ async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> 
         async for info in Paced(await home.listing(folder))
         if is_inside(info.path, folder) and (dots or not info.name.startswith(".")) and name_matches(info.name, name)
     ]
-    return sorted(matches, key=lambda info: info.path)
+    return await give_way(sort_steps(matches, lambda info: info.path))
 
 
 async def _plan_download(
@@ -306,7 +306,8 @@ async def _plan_download(
     listed_path(source.path)
     entries = [source]
     if source.is_dir:
-        entries += sorted(await home.listing(source.path, recursive=True), key=lambda info: info.path)
+        below_it = await home.listing(source.path, recursive=True)
+        entries += await give_way(sort_steps(below_it, lambda info: info.path))
     async for entry in Paced(entries):
         # The name comes from a server: what is not below the source must not become a path of this machine.
         relative = below(source.path, listed_path(entry.path))

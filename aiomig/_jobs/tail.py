@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from .._core.models import JobState
 from .watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._backend import Backend
     from .._core.models import JobStatus
 
 Stream = Literal["stdout", "stderr"]
+
+_LINES_PER_TURN = 100
+"""How many lines are taken before other tasks run."""
 
 
 class Tail:
@@ -32,26 +39,33 @@ class Tail:
         self._status: JobStatus | None = None
         self._attempt = 0
         self._offset = 0
-        self._rest = b""
-        self._lines: list[str] = []
+        self._rest: list[bytes] = []  # of a line whose end is not written yet
+        self._lines: Iterator[bytes] = iter(())
         self._done = False
         self._skip = skip
+        self._taken = 0
 
     def __aiter__(self) -> Tail:
         return self
 
     async def __anext__(self) -> str:
-        while not self._lines:
-            if self._done:
-                raise StopAsyncIteration
-            await self._advance()
-        return self._lines.pop()
+        while True:
+            self._taken += 1
+            if self._taken % _LINES_PER_TURN == 0:
+                await checkpoint()
+            line = next(self._lines, None)
+            if line is None:
+                if self._done:
+                    raise StopAsyncIteration
+                await self._advance()
+            elif self._skip:
+                self._skip -= 1
+            else:
+                return line.decode("utf-8", "replace")
 
     def ready(self, most: int) -> list[str]:
         """Return lines that are there now, at most so many, without waiting."""
-        lines = self._lines[-most:][::-1]
-        del self._lines[-most:]
-        return lines
+        return [line.decode("utf-8", "replace") for line in islice(self._lines, most)]
 
     async def _advance(self) -> None:
         # The state is from before the read: a job that is final here has written all that is read next.
@@ -64,14 +78,17 @@ class Tail:
         if self._begun > self._attempt:
             data = b""  # it may belong to an attempt that began meanwhile, which is read from its beginning next
         self._offset += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        whole += lines
+        end = data.rfind(b"\n") + 1
+        lines: Iterator[bytes] = iter(())
+        if end:
+            first = data[: data.index(b"\n")]
+            lines = chain([b"".join((*self._rest, first))], _lines(data, len(first) + 1, end))
+            self._rest = []
+        self._rest += [data[end:]] if end < len(data) else []
         if final and not data:
             whole += self._end_of_attempt()
             self._done = True
-        skipped = min(self._skip, len(whole))
-        self._skip -= skipped
-        self._lines = [line.decode("utf-8", "replace") for line in reversed(whole[skipped:])]
+        self._lines = chain(whole, lines)
 
     @property
     def _final(self) -> bool:
@@ -105,5 +122,13 @@ class Tail:
         return left
 
     def _end_of_attempt(self) -> list[bytes]:
-        rest, self._rest = self._rest, b""
-        return [rest] if rest else []
+        rest, self._rest = self._rest, []
+        return [b"".join(rest)] if rest else []
+
+
+def _lines(data: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Yield the lines between two positions, the last of which is behind a line end."""
+    while start < end:
+        stop = data.index(b"\n", start)
+        yield data[start:stop]
+        start = stop + 1

@@ -19,8 +19,10 @@ from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, LocalError, MigError, PathRefused
 from .._core.paths import ArchiveFormat, archive_format, chain, folder_of, join, listed_path
+from .._core.tasks import Paced, give_way, sort_steps
 from .._home.disk import read_file
 from .._home.tar import BLOCK, PIECE, TarMember, TarReader
+from .zip import zip_slices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -180,9 +182,7 @@ async def unpack(home: HomeBackend, file: BinaryIO, archive: str, destination: s
     file.seek(0)
     with _damage(archive):
         if kind == "zip":
-            with zipfile.ZipFile(file) as zipped:
-                members = await _zip_members(zipped, destination, budget)
-                await _write_zip(home, members, destination)
+            await _write_zip(home, await _zip_members(file, destination, budget), destination)
         else:
             await _unpack_tar(home, partial(_decompressor, file, kind), destination, budget)
 
@@ -201,18 +201,21 @@ def _damage(archive: str) -> Iterator[None]:
         ) from error
 
 
-async def _zip_members(zipped: zipfile.ZipFile, destination: str, budget: _Budget) -> list[_Member]:
+async def _zip_members(file: BinaryIO, destination: str, budget: _Budget) -> list[_Member]:
     members: list[_Member] = []
-    for info in zipped.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            raise PathRefused(info.filename, "this member is a link or a device; pack what it points to instead")
-        if info.flag_bits & 1:
-            raise PathRefused(info.filename, "this member is encrypted; pack it without a password")
-        budget.take(info.file_size, 1)
-        path = _member_path(destination, info.filename)
-        members.append(_Member(path, info.is_dir(), info.file_size, partial(zipped.open, info)))
-        await checkpoint()
+    async with aclosing(zip_slices(file, partial(budget.take, 0))) as slices:
+        async for zipped in slices:
+            for info in zipped.infolist():
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+                    raise PathRefused(
+                        info.filename, "this member is a link or a device; pack what it points to instead"
+                    )
+                if info.flag_bits & 1:
+                    raise PathRefused(info.filename, "this member is encrypted; pack it without a password")
+                budget.take(info.file_size)
+                path = _member_path(destination, info.filename)
+                members.append(_Member(path, info.is_dir(), info.file_size, partial(zipped.open, info)))
     return members
 
 
@@ -230,7 +233,7 @@ async def _unpack_tar(
             members[_member_path(destination, member.name)] = member
     if not members:
         raise tarfile.ReadError("it holds nothing")
-    files = {path for path, member in members.items() if not member.is_dir}
+    files = {path async for path, member in Paced(members.items()) if not member.is_dir}
     await _make_room(home, files, set(members) - files, destination)
     with opened() as stream:
         reader = TarReader(_reading(stream), _Budget(budget.archive, budget.size).take)
@@ -264,8 +267,14 @@ def _member_path(destination: str, name: str) -> str:
 
 async def _make_room(home: HomeBackend, files: set[str], folders: set[str], destination: str) -> None:
     """Make the directories of an archive, if nothing is in the way of any member."""
-    above = folders | {folder_of(path) for path in files}
-    directories = sorted({step for path in above for step in chain(path)} - set(chain(destination)))
+    above = set(folders)
+    async for path in Paced(files):
+        above.add(folder_of(path))
+    needed: set[str] = set()
+    async for path in Paced(above):
+        needed.update(chain(path))
+    needed.difference_update(chain(destination))
+    directories = await give_way(sort_steps(needed, str))
     for path in directories:
         present = await home.stat(path)
         if path in files or (present is not None and not present.is_dir):
@@ -278,8 +287,9 @@ async def _make_room(home: HomeBackend, files: set[str], folders: set[str], dest
 
 
 async def _write_zip(home: HomeBackend, members: Sequence[_Member], destination: str) -> None:
-    files = {member.path: member for member in members if not member.is_dir}
-    await _make_room(home, set(files), {member.path for member in members if member.is_dir}, destination)
+    files = {member.path: member async for member in Paced(members) if not member.is_dir}
+    folders = {member.path async for member in Paced(members) if member.is_dir}
+    await _make_room(home, set(files), folders, destination)
     for member in files.values():
         async with aclosing(_content(member)) as content:
             await home.write(member.path, content, member.size)

@@ -280,9 +280,12 @@ class Attempt:
         return End(reason="RESOURCE DIED", detail=f"the job's shell {how}{complaint and ': '}{complaint}")
 
     async def _store_results(self) -> End:
-        with anyio.CancelScope(shield=True):
-            while (error := await self._send()) is not None and _is_shortage(error):  # noqa: ASYNC110
-                await anyio.sleep(_ROOM_SECONDS)
+        while True:
+            with anyio.CancelScope(shield=True):
+                error = await self._send()
+            if error is None or not _is_shortage(error):
+                break
+            await anyio.sleep(_ROOM_SECONDS)
         if isinstance(error, SendFailed):
             return End(reason="JOB TIMEOUT", detail=str(error))
         if isinstance(error, OSError):

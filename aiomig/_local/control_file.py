@@ -7,6 +7,7 @@ session that cancels it. So an attempt that was given up before it began cannot 
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._core.errors import LocalError
+from .._home.disk import RAISE_THE_LIMIT
 from .._shell import process as _local_process
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ class HomeBroken(LocalError):
     """Nothing can be written where jobs run. No attempt can begin, and that is not the fault of any job."""
 
     def __init__(self, path: str, error: OSError) -> None:
+        remedy = RAISE_THE_LIMIT if error.errno == errno.EFBIG else "make room, or make the folder writable"
         super().__init__(
             f"{path} cannot be made: {error.strerror}",
             path=path,
-            remedy="make room, or make the folder writable, then open the home again: its jobs wait there",
+            remedy=f"{remedy}, then open the home again: its jobs wait there",
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sqlite3
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -18,6 +19,7 @@ import anyio
 
 from .._core.errors import LocalError, SpecError
 from .._core.models import JobState
+from .._home.disk import RAISE_THE_LIMIT
 from .liveness import Origin, SessionLocks
 from .records import COLUMNS, DamagedRecord, Record, encode_plan, job_id_of, number_of
 
@@ -213,6 +215,8 @@ class Store:
             return DatabaseLocked(
                 f"{path} is locked by another process", path=path, remedy="see what holds it (lsof), or wait"
             )
+        if name.startswith("SQLITE_IOERR") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            return LocalError(f"{path}: {error}", path=path, remedy=RAISE_THE_LIMIT)
         return LocalError(f"{path}: {error}", path=path, remedy="check that the home is a local, writable folder")
 
     def transaction(self) -> _Transaction:

@@ -7,6 +7,7 @@ process started. Elsewhere, and if there is no descriptor left, the process is l
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -21,9 +22,14 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+logger = logging.getLogger("aiomig.local")
+
 _SHORTEST_LOOK = 0.001
 _LONGEST_LOOK = 0.1
 """Seconds between two looks at a process that has no pidfd."""
+
+_DEATH_LASTS = 30.0
+"""Seconds that SIGKILL may take, on a busy machine, too."""
 
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _IGNORABLE = (
@@ -55,6 +61,9 @@ class Process(Protocol):
 
     async def end_session(self, grace: float = 0.0) -> None:
         """End every process of the session and wait until all are gone.
+
+        SIGKILL does not end a process that waits in the kernel for a disk or a network that does not answer. It runs
+        no more, so after a while it is logged and left behind.
 
         Args:
             grace: seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
@@ -125,6 +134,7 @@ class _Session(ABC):
 
     pid: int
     _is_reaped = False
+    _is_left_behind = False
 
     def _signal_group(self, number: int) -> None:
         if not self._is_reaped:
@@ -175,21 +185,31 @@ class _Session(ABC):
     async def end_session(self, grace: float = 0.0) -> None:
         """End every process of the session and wait until all are gone."""
         with anyio.CancelScope(shield=True):
-            if self._is_reaped and self._is_session_empty():
+            if self._is_left_behind or (self._is_reaped and self._is_session_empty()):
                 return
             if grace > 0:
                 self._signal_members(signal.SIGTERM)
                 with anyio.move_on_after(grace):
                     await self._session_ends()
-            pause = _SHORTEST_LOOK
-            while self._signal_members(signal.SIGKILL):  # again, for what was forked meanwhile
-                await anyio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_LOOK)
-            await self.wait()
+            with anyio.move_on_after(_DEATH_LASTS) as scope:
+                pause = _SHORTEST_LOOK
+                while self._signal_members(signal.SIGKILL):  # again, for what was forked meanwhile
+                    await anyio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_LOOK)
+                await self.wait()
+            if scope.cancelled_caught:
+                left = ", ".join(map(str, self._members() or [self.pid]))
+                logger.warning("processes that SIGKILL does not end are left behind, waiting in the kernel: %s", left)
+                self._is_left_behind = True
+                self.release()
 
     @abstractmethod
     async def wait(self) -> int | None:
         """Wait for the end of the leader."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Stop looking at the process without ending it."""
 
 
 class PidfdProcess(_Session):
