@@ -438,11 +438,7 @@ class LocalBackend:
             paths = {kind: f"{self.settings.kept}/{number}.{kind}" for kind in ("stdout", "stderr")}
         contents: dict[str, bytes] = {}
         for kind, path in paths.items():
-            content = await _content(path, 0, MOST_OF_A_RESULT + 1)
-            if content is not None and len(content) > MOST_OF_A_RESULT:
-                raise LocalError(
-                    f"{path} has more than {MOST_OF_A_RESULT} bytes", path=path, remedy="get it with session.files.get"
-                )
+            content = await _content(path, 0)
             if content is not None:
                 contents[kind] = content
         return contents
@@ -533,10 +529,20 @@ def _status_of(record: Record) -> JobStatus:
         return JobStatus(record.job_id, JobState.UNKNOWN, native=str(error))
 
 
-async def _content(path: str, start: int, most: int) -> bytes | None:
-    """Return at most so many bytes of a file that a job wrote; ``None`` if there is no such file."""
+async def _content(path: str, start: int, most: int | None = None) -> bytes | None:
+    """Return at most so many bytes of a file that a job wrote; ``None`` if there is no such file.
+
+    Raises:
+        LocalError: it cannot be read, or has more than `MOST_OF_A_RESULT` bytes if ``most`` is not given.
+    """
     try:
         with open_regular(path, follow=False) as file:
+            if most is None:
+                most = MOST_OF_A_RESULT
+                if os.fstat(file.fileno()).st_size > most:
+                    raise LocalError(
+                        f"{path} has more than {most} bytes", path=path, remedy="get it with session.files.get"
+                    )
             file.seek(start)
             pieces = [file.read(min(PIECE, most))]
             while len(pieces[-1]) == PIECE and (left := most - sum(map(len, pieces))) > 0:

@@ -11,13 +11,12 @@ import errno
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 from .._core.errors import LocalError
-from .._home.disk import RAISE_THE_LIMIT
+from .._home.disk import RAISE_THE_LIMIT, read_small
 from .._shell import process as _local_process
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _CLAIM = b"recovered\n"
 _PID = "pid "
+_DIGITS = 10  # more than any number in the file has
 
 _BEGINNING_LASTS = 2.0
 """Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
@@ -125,7 +125,7 @@ class Control:
     def code(self) -> int | None:
         """Return the exit code that the script wrote, if it did."""
         lines = self._lines()
-        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() else None
+        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() and len(lines[1]) < _DIGITS else None
 
     def written_at(self) -> float | None:
         """Return when the script last wrote, in seconds since 1970: its exit code, if there is one."""
@@ -147,10 +147,10 @@ class Control:
         # If the file was removed, the script makes it again with its exit code, which is not a process id.
         lines = self._lines()
         word = lines[0].removeprefix(_PID) if lines and lines[0].startswith(_PID) else ""
-        return int(word) if word.isdigit() and int(word) > 1 else None
+        return int(word) if word.isdigit() and len(word) < _DIGITS and int(word) > 1 else None
 
     def _lines(self) -> list[str]:
         # A line without its end may be half written.
         with suppress(OSError):
-            return Path(self.path).read_text("ascii", "replace").split("\n")[:-1]
+            return read_small(self.path).decode("ascii", "replace").split("\n")[:-1]
         return []

@@ -125,13 +125,24 @@ class SessionLocks:
             ) from error
 
     def is_alive(self, session: int) -> bool:
-        """Return whether a session is open, in whatever process."""
+        """Return whether a session is open, in whatever process.
+
+        Raises:
+            LocalError: something else is in the place of its file.
+        """
         if session in self._held:
             return True
         try:
             descriptor = os.open(self._folder / str(session), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            path = self._folder / str(session)
+            raise LocalError(
+                f"{path} cannot be read, so it is not known whether the session that made it is open: {error.strerror}",
+                path=str(path),
+                remedy="if no other program uses this home, remove it",
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

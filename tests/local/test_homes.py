@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState, LocalError
-from tests.programs.support import pipes, processes, run, worker
+from tests.programs.support import environment, pipes, processes, run, worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -389,9 +390,37 @@ def test_a_full_disk_takes_no_more_jobs_and_loses_none(tmp_path: Path, backend: 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_files_that_may_not_grow(tmp_path: Path, backend: str) -> None:
     home = tmp_path / "home"
-    ids, _ = _fill_up(backend, home, 300_000)
+    ids, error = _fill_up(backend, home, 300_000)
+    assert "ulimit -f" in error
     _let_go(home)
     _check(backend, home, ids)
+
+
+def test_a_program_that_may_write_no_file_at_all(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for _ in range(2):
+        ended = subprocess.run(
+            [
+                "bash",
+                "-c",
+                'ulimit -f 0; exec "$@"',
+                "bash",
+                sys.executable,
+                "-m",
+                "aiomig",
+                "--local",
+                "run",
+                "echo 1",
+            ],
+            env=environment(AIOMIG_HOME=str(home)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode not in (0, 70)
+        assert "ulimit -f" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        anyio.run(_all_end, home)  # without the limit, the home can be used
 
 
 @as_root

@@ -128,6 +128,7 @@ def twice(answer: Any, operation: str) -> None:
 
 OTHERS: dict[str, Callable[[Any, str], Any]] = {
     "tokens": lambda answer, operation: protocol.csrf_tokens(answer),
+    "form": lambda answer, operation: protocol.form_token(answer),
     "fresh": twice,
     "documentation": site.keywords,
     "runtime environments": site.runtime_environments,
@@ -171,6 +172,8 @@ HOSTILE: dict[str, list[dict[str, Any]]] = {
     "many errors": [{"object_type": "error_text", "text": f"error {number}"} for number in range(MANY // 10)],
     "many files": [{"object_type": "file_not_found", "name": f"{number}"} for number in range(MANY // 10)],
     "tokens": [{"object_type": "title", "script": "csrf_map[" * MANY}],
+    "form": [{"object_type": "html_form", "text": "<input name=_csrf value='" * MANY}],
+    "form without a tag": [{"object_type": "html_form", "text": "name=_csrf " * MANY}],
     "long strings": [{"object_type": "x", "y": "z" * 50 * MANY}],
     "long tokens": [{"object_type": "x", "y": "abcdef0123456789" * MANY}],
     "odd": [{"object_type": "job_list", "jobs": [{"job_id": "x" * MANY}]}],

@@ -53,7 +53,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udff
 _LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")  # of no character; `unescape` raises for very long ones
 _CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
 _CSRF_TOKEN = re.compile(r'csrf_map\["(\w+)"\]\s*=\s*"([0-9a-f]{64})"')
-_FORM_TOKEN = re.compile(r"""name=['"]?_csrf['"]?\s[^<>]*value=['"]?([0-9a-f]{64})\b""")
+_TAG = re.compile(r"<[^<>]*>")
+_FORM_NAME = re.compile(r"""\sname=['"]?_csrf['"\s]""")
+_FORM_VALUE = re.compile(r"""\svalue=['"]?([0-9a-f]{64})\b""")
 _TOKEN = re.compile(r"[0-9a-f]{32,}")
 _LONGEST_REFUSAL = 5000  # a path of 4096 characters, and the words about it
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
@@ -153,7 +155,8 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
 def form_token(answer: Answer) -> str:
     """Return the token in the form of an operation's own page, or nothing (docs/protocol.md#csrf-tokens)."""
     texts = (text_of(each, "text")[:_LONGEST_PAGE] for each in of_type(answer, "html_form"))
-    return next((match[1] for text in texts if (match := _FORM_TOKEN.search(text))), "")
+    tags = (tag for text in texts for tag in _TAG.findall(text) if _FORM_NAME.search(tag))
+    return next((match[1] for tag in tags if (match := _FORM_VALUE.search(tag))), "")
 
 
 def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
