@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRIVATE = 0o600
+_LARGEST = 1 << 30
 
 
 class JsonLinesLog:
@@ -63,7 +65,13 @@ class JsonLinesLog:
         return None
 
     def read(self) -> bytes:
-        """Return the whole content."""
+        """Return the whole content.
+
+        Raises:
+            OSError: it cannot be read, or has more than a gibibyte.
+        """
+        if self.size > _LARGEST:
+            raise OSError(errno.EFBIG, f"Has more than {_LARGEST} bytes", str(self.path))
         return os.pread(self._descriptor, self.size, 0)
 
     def rows(self) -> Iterator[dict[str, Any]]:

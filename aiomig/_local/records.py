@@ -176,12 +176,27 @@ def decode_plan(text: str) -> Plan:
     before, after = data.get("l", (0, 0))
     return Plan(
         Description({keyword: _texts(lines) for keyword, lines in data["k"].items()}),
-        outputs=tuple(PlannedOutput(name, path, place) for name, path, place in data.get("o", ())),
-        folder=data.get("f"),
-        marker=data.get("m", ""),
-        prologue_lines=before,
-        epilogue_lines=after,
+        outputs=tuple(
+            PlannedOutput(_text(name), _text(path), None if place is None else _text(place))
+            for name, path, place in data.get("o", ())
+        ),
+        folder=_text(data["f"]) if "f" in data else None,
+        marker=_text(data.get("m", "")),
+        prologue_lines=_count(before),
+        epilogue_lines=_count(after),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("not a number")
+    return value
 
 
 def _texts(values: Sequence[str]) -> tuple[str, ...]:
