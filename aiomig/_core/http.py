@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast
 
 import anyio
@@ -323,18 +323,53 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
             await transport.aclose()
 
 
-def make_web_client(ca: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's.
+def make_web_client() -> httpx.AsyncClient:
+    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's."""
+    return httpx.AsyncClient(
+        transport=_ByEnvironment(None), trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS
+    )
+
+
+@asynccontextmanager
+async def anonymous_response(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    content: bytes = b"",
+    *,
+    ca: str | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncGenerator[httpx.Response, None]:
+    """Send one request without a certificate, and give the response. httpx does not log the URL, which is secret.
 
     Args:
-        ca: the file with the authorities that it trusts; the default is the system's.
-        transport: what to send by instead of the network, for tests.
+        method: the HTTP method.
+        url: whoever knows it has the rights.
+        headers: of the request.
+        content: its body.
+        ca: the file with the authorities that are trusted; the default is the system's.
+        transport: what to send by instead of the network, for tests; it stays open.
 
     Raises:
-        OSError: the file cannot be read.
+        ConfigError: the file cannot be read.
+        httpx.HTTPError: see `translate_errors`.
     """
-    used = transport or _ByEnvironment(ca)
-    return httpx.AsyncClient(transport=used, trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS)
+    try:
+        used = transport or _ByEnvironment(ca)
+    except OSError as error:
+        raise ConfigError(f"ca: {ca}: {error.strerror or error}", field="ca") from error
+    try:
+        timeouts = Timeouts(_WEB_SECONDS, _WEB_SECONDS, _WEB_SECONDS)._asdict()
+        request = httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": timeouts})
+        request.stream = _Body(content)
+        response = await used.handle_async_request(request)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+    finally:
+        if transport is None:
+            await used.aclose()
 
 
 # -- failures

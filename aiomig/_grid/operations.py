@@ -37,7 +37,8 @@ _CGI_ONLY = frozenset({"liveio"})  # docs/protocol.md#endpoints
 _TOKEN_IN_FORM = frozenset({"crontab"})  # docs/protocol.md#csrf-tokens
 _FILES = "/cert_redirect/"
 _LARGEST_USUAL = 1 << 20
-_LARGEST = dict.fromkeys(("cat", "expand", "find", "freezedb", "grep", "jobstatus", "ls", "showfreeze")) | {
+_LONG = "cat expand datatransfer find freezedb grep jobstatus ls resman sharelink showfreeze vgridman"
+_LARGEST = dict.fromkeys(_LONG.split()) | {
     "mrslview": 8 << 20,
     "mqueue": 4 << 20,
 }

@@ -31,6 +31,7 @@ from aiomig._grid.credential import _Certificate, _read_chain
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import jobs, site
 from aiomig._grid.protocol.jobs import ChangedStatuses
+from aiomig._grid.services import archives, crontab, service, shares, transfers, triggers
 from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
@@ -145,6 +146,50 @@ def test_every_parser_takes_every_answer(body: bytes, status: int) -> None:
     for parser in EVERY:
         with contextlib.suppress(MigError):
             parser(objects("ls", body, "text/html", status, keep_noise=True), "ls")
+
+
+_SHARE = {
+    "share_id": "a",
+    "path": "x",
+    "share_url": "https://a/b/c",
+    "access": ["read"],
+    "expire": "-1",
+    "created": 1.0,
+}
+_ARCHIVE = {"id": "a", "name": "x", "created": "Mon Nov 23 05:06:21 2026", "frozenfiles": [{"name": "b", "size": 1}]}
+_TRANSFER = {"transfer_id": "a", "action": "import", "status": "DONE", "src": ["b"], "dst": "c", "created": 1.0}
+_TRIGGER = {"rule_id": "a", "vgrid_name": "b", "path": "c", "changes": ["created"], "arguments": ["d"]}
+SERVICES: list[tuple[dict[str, Any], Callable[[Any], Any]]] = [
+    ({"object_type": "sharelinks", "sharelinks": [_SHARE]}, shares._parsed),
+    (
+        {"object_type": "frozenarchives", "frozenarchives": [_ARCHIVE]},
+        lambda answer: [archives._archive("x", row) for row in service.records("x", answer, "frozenarchives")],
+    ),
+    (
+        {"object_type": "datatransfers", "datatransfers": [_TRANSFER]},
+        lambda answer: [transfers._transfer(row) for row in service.records("x", answer, "datatransfers")],
+    ),
+    ({"object_type": "crontab_listing", "crontab": ["* * * * * ls\n"]}, crontab._lines),
+    ({"object_type": "list", "list": [_TRIGGER]}, lambda answer: triggers._parsed("b", answer)),
+    (
+        {"object_type": "vgrid_list", "vgrids": [{"name": "a"}]},
+        lambda each: list(service.named_rows("x", each, "name")),
+    ),
+    ({"object_type": "html_form", "text": '<input name="_csrf" value="ab">'}, protocol.form_token),
+]
+
+
+@settings(UNHURRIED, max_examples=300)
+@given(st.data(), st.sampled_from(SERVICES))
+def test_every_service_takes_every_answer(
+    data: st.DataObject, case: tuple[dict[str, Any], Callable[[Any], Any]]
+) -> None:
+    known, reader = case
+    value: Any = [known]
+    for _ in range(data.draw(st.integers(1, 3))):
+        value = data.draw(mutants(value))
+    with contextlib.suppress(MigError):
+        reader(objects("x", json.dumps(value).encode(), keep_noise=True))
 
 
 @pytest.mark.parametrize("body", NESTED, ids=lambda body: str(len(body)))

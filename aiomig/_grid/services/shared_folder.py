@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit
 
-from ..._core.errors import ConfigError, FileNotFound, ProtocolError, ServerError, SpecError
+from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import check_characters, home_path
 from ..._core.tasks import give_way
@@ -171,17 +171,13 @@ class SharedFolder:
         body: tuple[bytes, str] | None = None,
     ) -> tuple[int, Mapping[str, str]]:
         """Send one request. Give each piece of the response to a function; return status and headers."""
-        from ..._core.http import make_web_client, translate_errors
+        from ..._core.http import anonymous_response, translate_errors
 
-        headers = {"Accept-Encoding": "identity"} | ({"Content-Type": body[1]} if body is not None else {})
-        try:
-            client = make_web_client(self._ca, self._transport)
-        except OSError as error:
-            raise ConfigError(f"ca: {self._ca}: {error.strerror or error}", field="ca") from error
+        content, media_type = body or (b"", "")
+        headers = {"Accept-Encoding": "identity"} | ({"Content-Type": media_type} if media_type else {})
         with translate_errors(self._origin):
             async with (
-                client,
-                client.stream(method, url, content=body[0] if body is not None else None, headers=headers) as response,
+                anonymous_response(method, url, headers, content, ca=self._ca, transport=self._transport) as response,
                 # A generator, though httpx does not say so, that is to be closed.
                 aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces,
             ):

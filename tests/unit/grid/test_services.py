@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ async def test_an_upload_that_is_not_whole_is_an_error() -> None:
         await folder.put(b"1", "b")
 
 
-async def test_a_single_file_is_shared() -> None:
+async def test_a_single_file_is_shared(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     async with world(WORLD) as (grid, mig):
         await mig.files.write_text("a.txt", "text")
         share = await mig.shares.create("a.txt")
@@ -125,6 +127,7 @@ async def test_a_single_file_is_shared() -> None:
         await mig.shares.delete(share)
         with pytest.raises(FileNotFound, match="the link has ended"):
             await folder.read_bytes()
+        assert share.id not in caplog.text  # whoever knows it has the rights
 
 
 async def test_a_missing_local_file_and_authority_are_errors_of_aiomig(tmp_path: Any) -> None:
