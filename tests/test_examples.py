@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+
+import aiomig
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -43,6 +47,7 @@ def test_all_examples_are_tested() -> None:
         "master_and_workers",
         "mpi_hello",
         "parameter_sweep",
+        "pipeline",
         "reference_matching",
     ]
     assert (ROOT / "examples" / "web_service" / "service.py").is_file()
@@ -73,6 +78,41 @@ def test_parameter_sweep(tmp_path: Path) -> None:
         "seed  4: 3.14520",
     ]
     assert summary == "pi is about 3.142, by 5 jobs"
+
+
+PIPELINE = re.compile(r"mean (99|100|101), between \d+\.\d and \d+\.\d\n(\d+) jobs, (\d+) of them well\n")
+
+
+async def jobs_in(home: Path) -> dict[str, aiomig.JobStatus]:
+    """The statuses of the jobs of a pipeline by id, without an attempt to run those that wait."""
+    async with aiomig.local(home, on_exit="leave") as mig:
+        return await mig.statuses(await mig.jobs(labels={"pipeline": "1"}))
+
+
+@pytest.mark.parametrize(("fits", "lines"), [(4, 0), (4, 1), (4, 3), (50, 20)])
+def test_a_pipeline_that_is_killed_continues(tmp_path: Path, fits: int, lines: int) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "pipeline.py"), "--local", "--fits", str(fits)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "AIOMIG_HOME": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    before = anyio.run(jobs_in, tmp_path)
+    *names, mean, summary = output("pipeline", tmp_path, "--local", "--fits", str(fits)).splitlines(keepends=True)
+    assert names[0] == "preprocess\n"
+    assert sorted(names[1:]) == sorted(f"fit-{seed}\n" for seed in range(fits))
+    assert set(said) <= set(names)
+    found = PIPELINE.fullmatch(mean + summary)
+    assert found is not None
+    assert found.groups()[1:] == (str(fits + 2), str(fits + 2))
+    after = anyio.run(jobs_in, tmp_path)
+    assert before.keys() <= after.keys()
+    assert len(after) == len({status.name for status in after.values()}) == fits + 2
+    assert all(status.attempts == () for status in after.values())
+    assert all(
+        after[job_id].executing_at == before[job_id].executing_at for job_id in before if before[job_id].executing_at
+    )
 
 
 def test_reference_matching(tmp_path: Path) -> None:
