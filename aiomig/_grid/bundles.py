@@ -195,8 +195,9 @@ class BundlingHome(GridHome):
         """As `HomeBackend.get_files`."""
         done: set[Path] = set()
         for root, inside in self._packable(folder, files) if folder is not None else ():
-            if "pack" not in self._refused:
-                done |= await self._get_archive(root, inside, report)
+            done |= await self._get_archive(root, {file.info.path: file for file in inside}, report)
+        for inside in self._copyable([file for file in files if file.destination not in done]):
+            done |= await self._get_copies(inside, report)
         for file in files:
             if file.destination not in done:
                 await self.get_file(file.info, file.destination, report)
@@ -220,10 +221,47 @@ class BundlingHome(GridHome):
                     children[join(root, name)].append(file)
             pending += children.items()
 
-    async def _get_archive(self, root: str, files: Sequence[GetFile], report: Callable[[int], object]) -> set[Path]:
-        """Return the files of this machine that have arrived."""
+    def _copyable(self, files: Sequence[GetFile]) -> Iterator[Sequence[GetFile]]:
+        """Yield the small files that have a directory in common, if they are many but not too large together."""
+        folders: dict[str, list[GetFile]] = defaultdict(list)
+        for file in files:
+            if file.info.size <= self._limits.archived_file and _is_addressable(file.info.path):
+                folders[folder_of(file.info.path)].append(file)
+        for inside in folders.values():
+            if self._many(inside) and sum(file.info.size for file in inside) <= self._limits.archive_bytes:
+                yield inside
+
+    async def _get_copies(self, files: Sequence[GetFile], report: Callable[[int], object]) -> set[Path]:
+        """Have files copied into a directory of their own, and get that one. Return as `_get_archive`."""
+        folder = f"{CACHE}/{_PREFIX}{secrets.token_hex(12)}"
+        copies = {join(folder, file.info.name): file for file in files}
+        if "pack" in self._refused:
+            return set()
+        try:
+            await self.make_directories([CACHE, folder])
+            for part in _parts([file.info.path for file in copies.values()], _PATHS_A_REQUEST):
+                await self._finish("cp", [*(("src", path) for path in part), ("dst", folder)])
+            return await self._get_archive(folder, copies, report)
+        except _REFUSALS as error:
+            logger.info("%d files are fetched one by one: %s", len(files), error)
+            return set()
+        finally:
+            await self.forget(folder)
+
+    async def _get_archive(self, root: str, wanted: dict[str, GetFile], report: Callable[[int], object]) -> set[Path]:
+        """Have a directory packed, and get the files in it.
+
+        Args:
+            root: the directory.
+            wanted: the files by their paths in the home; those that have arrived are taken out.
+            report: as for `get_files`.
+
+        Returns:
+            The files of this machine that have arrived; none if the server does not pack.
+        """
+        if "pack" in self._refused:
+            return set()
         archive = f"{CACHE}/{_PREFIX}{secrets.token_hex(12)}.tar"
-        wanted = {file.info.path: file for file in files}  # one of those that want the same file
         done: set[Path] = set()
         received = 0
 
@@ -242,7 +280,7 @@ class BundlingHome(GridHome):
                     done.add(file.destination)
                     received = 0
         except (*_REFUSALS, tarfile.TarError) as error:
-            logger.info("%d files are fetched one by one: %s", len(files) - len(done), error)
+            logger.info("%d files are fetched one by one: %s", len(wanted), error)
             self._refused.add("pack")
             report(-received)
         finally:

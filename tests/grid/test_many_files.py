@@ -141,6 +141,26 @@ async def test_without_unpacking_files_go_one_by_one(grid: FakeGrid, tmp_path: P
         assert cached(grid) == []
 
 
+async def test_files_of_a_pattern_are_copied_together_first(grid: FakeGrid, tmp_path: Path) -> None:
+    folder = grid.home / "data"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"å {number}.csv").write_bytes(b"%d" % number)
+    (folder / "large.csv").write_bytes(bytes(9_000))
+    (folder / "odd[1].csv").write_bytes(b"odd")
+    (folder / "other").write_bytes(b"")
+    expected = content(folder)
+    del expected["other"]
+    async with session(grid, archived_file=8_000) as mig:
+        grid.requests.clear()
+        paths = await mig.files.get("data/*.csv", tmp_path / "back")
+        assert len(paths) == 42
+        assert asked(grid)["cert_redirect"] == 3
+        assert len(grid.requests) <= 12
+    assert content(tmp_path / "back") == expected
+    assert cached(grid) == []
+
+
 @pytest.mark.parametrize("kind", ["error", "html", "crash"])
 async def test_without_packing_files_are_fetched_one_by_one(grid: FakeGrid, tmp_path: Path, kind: Any) -> None:
     folder = tree(grid.home)
