@@ -40,7 +40,7 @@ async def test_a_thousand_jobs_with_a_shared_file_and_files_of_their_own(tmp_pat
     async with world() as (grid, session):
         jobs = await session.submit_many(specs)
         assert len({job.id for job in jobs}) == 1000
-        # Of the shared file: is it there, or a folder of its name; folder, bytes, name. Of each other the last three.
+        # Of the shared file: is it there; folder, bytes, name. Of each other the last three.
         assert grid.counts == {
             "jobman": 1,
             "statpath": 2,
