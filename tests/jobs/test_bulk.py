@@ -43,7 +43,7 @@ async def test_a_thousand_jobs_with_a_shared_file_and_files_of_their_own(tmp_pat
         # Of the shared file: is it there; folder, bytes, name. Of each other the last three.
         assert grid.counts == {
             "jobman": 1,
-            "statpath": 2,
+            "statpath": 1,
             "mkdir": 201,
             "uploadchunked": 201,
             "mv": 201,
