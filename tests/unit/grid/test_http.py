@@ -361,3 +361,18 @@ async def test_urls_that_make_no_sense(url: str, words: str) -> None:
         await download(url, io.BytesIO())
     assert words in str(caught.value)
     assert caught.value.sent is False
+
+
+async def test_a_transport_for_tests_may_ask_for_the_content_of_a_request() -> None:
+    contents: list[bytes] = []
+
+    class Transport(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            contents.append(request.content)
+            words = "0-aiomig: You do not have any matching job IDs!"
+            return httpx.Response(200, json=[{"object_type": "error_text", "text": words}])
+
+    with suppress(aiomig.MigError):
+        async with aiomig.grid(transport=Transport(), url="https://g", certificate="c", key="k") as mig:
+            await mig.files.ls("folder")
+    assert b"path=folder" in contents[-1]
