@@ -18,6 +18,7 @@ import anyio
 from anyio.lowlevel import RunVar, current_token
 from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.core import has_magic
 from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import isfilelike
 
@@ -36,7 +37,7 @@ from ._core.paths import has_pattern
 from ._grid.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ._core.models import FileInfo
     from ._home.files import Files
@@ -241,7 +242,6 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
             return
         await self._require_new(rpath, mode)
         await self._require_file(rpath)
-        callback.set_size(Path(lpath).stat().st_size)
         with _os_errors(rpath):
             await (await self._files()).put(lpath, rpath, progress=_progress(callback))
 
@@ -256,9 +256,37 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         elif Path(lpath).is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory", os.fspath(lpath))
         else:
-            callback.set_size(info["size"])
             with _os_errors(rpath):
                 await (await self._files()).get(rpath, lpath, progress=_progress(callback))
+
+    async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **options: Any) -> None:
+        """Carry a whole directory as `Files.put` does, with archives; anything else as fsspec does."""
+        if not (recursive and _is_plain(lpath, options) and isinstance(rpath, str) and Path(lpath).is_dir()):
+            await super()._put(lpath, rpath, recursive=recursive, **options)
+            return
+        inside = rpath.endswith("/")
+        rpath = self._strip_protocol(rpath)
+        sources: Any = lpath
+        if os.fspath(lpath).endswith("/") and (inside or await self._isdir(rpath)):  # what is in it, not it
+            await self._makedirs(rpath, exist_ok=True)
+            sources, inside = sorted(Path(lpath).iterdir()), True
+        with _os_errors(rpath):
+            progress = _progress(options.get("callback", DEFAULT_CALLBACK))
+            await (await self._files()).put(sources, f"{rpath or '.'}{'/' if inside else ''}", progress=progress)
+
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
+        """Carry a whole directory as `Files.get` does, with archives; anything else as fsspec does."""
+        whole = recursive and _is_plain(rpath, options) and isinstance(lpath, str | os.PathLike)
+        if not whole or not await self._isdir(rpath):
+            await super()._get(rpath, lpath, recursive=recursive, **options)
+            return
+        content, there = os.fspath(rpath).endswith("/"), Path(lpath).is_dir()
+        rpath = self._strip_protocol(rpath)
+        sources = await self._ls(rpath, detail=False) if content and there else rpath or "."
+        lpath = (os.fspath(lpath).rstrip("/") or "/") if content else lpath
+        with _os_errors(rpath):
+            progress = _progress(options.get("callback", DEFAULT_CALLBACK))
+            await (await self._files()).get(sources, lpath, progress=progress)
 
     # -- names
 
@@ -406,5 +434,14 @@ def _details(path: str, info: FileInfo) -> dict[str, Any]:
     return {"name": path, "size": info.size, "type": kind, "modified": info.modified_at}
 
 
-def _progress(callback: Any) -> Any:
-    return lambda done, total: callback.absolute_update(done)
+def _is_plain(path: Any, options: dict[str, Any]) -> bool:
+    """Return whether a path names one thing, and no option of fsspec says how to go about it."""
+    return isinstance(path, str | os.PathLike) and not has_magic(os.fspath(path)) and not set(options) - {"callback"}
+
+
+def _progress(callback: Any) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        callback.set_size(total)
+        callback.absolute_update(done)
+
+    return report

@@ -154,6 +154,24 @@ def test_put_and_get(fs: MigFileSystem, tmp_path: Path) -> None:
     assert buffer.getvalue() == DATA
 
 
+def test_a_directory_of_many_files_goes_as_one_archive(grid: FakeGrid, config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"{number}").write_bytes(b"%d" % number)
+    fs = MigFileSystem(config=config_file)
+    grid.requests.clear()
+    fs.put(f"{tmp_path}/many", "there", recursive=True)
+    assert len(grid.requests) <= 12
+    fs.put(f"{tmp_path}/many/", "there/", recursive=True)
+    grid.requests.clear()
+    fs.get("there", f"{tmp_path}/back", recursive=True)
+    assert len(grid.requests) <= 12
+    fs.get("there/", f"{tmp_path}/back", recursive=True)
+    assert sorted(os.listdir(tmp_path / "back")) == sorted(map(str, range(40)))
+    assert (tmp_path / "back/17").read_bytes() == b"17"
+    fs.close()
+
+
 class Seen(fsspec.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, seen: list[int]) -> None:
         super().__init__()
