@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import pytest
 
@@ -172,7 +173,28 @@ async def test_a_download_leaves_nothing_in_the_home(tmp_path: Any) -> None:
         assert await mig.files.ls("aiomig_jobs") == []
 
 
+async def test_a_cancelled_download_leaves_nothing_in_the_home(tmp_path: Any) -> None:
+    async with world(WORLD) as (grid, mig):
+        await mig.files.write_text("a.txt", "a")
+        archive = await mig.archives.create("n", "a.txt")
+        grid.faults.add("cp", "slow", seconds=30)
+        with anyio.move_on_after(5) as scope:
+            await mig.archives.download(archive, tmp_path)
+        assert scope.cancelled_caught
+        assert await mig.files.ls("aiomig_jobs") == []
+        assert list(tmp_path.iterdir()) == []
+
+
 # -- transfers
+
+
+async def test_a_cancelled_wait_leaves_the_transfer_alone() -> None:
+    async with world(WORLD) as (_, mig):
+        transfer = await mig.transfers.import_from("https://example.org/a", "in")
+        with anyio.move_on_after(5) as scope:
+            await mig.transfers.wait(transfer)
+        assert scope.cancelled_caught
+        assert (await mig.transfers.wait(transfer)).ok
 
 
 async def test_what_a_transfer_sends_and_how_it_ends() -> None:
