@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from aiomig._core.tasks import BackgroundContext, run_shielded, run_to_completion
+from aiomig._core.tasks import BackgroundContext, give_way, run_shielded, run_to_completion, sort_steps
 from tests.clocks import anyio_backend
 
 __all__ = ["anyio_backend"]
@@ -143,3 +144,11 @@ def test_a_context_that_is_open_at_the_end_hides_no_error(loop: str, anyio_backe
     with pytest.raises(ValueError, match="the user's own"):
         anyio.run(main, backend=loop)
     assert context.events == ["entered", "cancelled"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2000, 2001, 6001])
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_sorting_in_steps_gives_what_sorting_gives(count: int, reverse: bool) -> None:
+    items = [(number * 7919 % 503, number) for number in range(count)]
+    expected = sorted(items, key=lambda item: item[0], reverse=reverse)  # equal ones in their order
+    assert await give_way(sort_steps(iter(items), lambda item: item[0], reverse=reverse)) == expected
