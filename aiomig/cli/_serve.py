@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import socket
@@ -85,6 +86,8 @@ def _server(app: FastAPI, url: str) -> Any:
             await super().startup(sockets)
             if self.should_exit:
                 return
+            gc.collect()
+            gc.freeze()  # the modules and routes stay: looking through them again would stop all streams for a while
             if current().json:
                 write_json({"url": url})
             elif not current().quiet:

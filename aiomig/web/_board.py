@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import OrderedDict
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _SLACK = 5.0
 """Seconds by which the clocks of a server and of this machine may differ."""
+
+_GROUP = 50
+"""How many readers are woken at once."""
 
 
 class Entry:
@@ -50,6 +54,24 @@ class Entry:
         return self._text
 
 
+class _Group:
+    """Some readers that wait for a change. They wake those of the next group, so that other tasks run in between."""
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self.event = anyio.Event()
+        self.next: _Group | None = None
+
+    async def wait(self) -> None:
+        self.readers += 1
+        try:
+            await self.event.wait()
+        finally:
+            self.readers -= 1
+            if self.event.is_set() and self.next is not None:
+                self.next.event.set()
+
+
 class JobBoard:
     """All jobs of a session. Each change has a number, so that a reader needs to keep one number only.
 
@@ -65,7 +87,7 @@ class JobBoard:
         self._revision = 0
         self._entries: dict[str, Entry] = {}
         self._changes: OrderedDict[str, Entry] = OrderedDict()  # the last change last
-        self._changed = anyio.Event()
+        self._groups = [_Group()]
         self._starting = anyio.Lock()
         self._is_started = False
         self.error: BaseException | None = None
@@ -107,8 +129,12 @@ class JobBoard:
         self._changes.move_to_end(status.job_id)
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        groups = [group for group in self._groups if group.readers]
+        self._groups = [_Group()]
+        for group, following in pairwise(groups):
+            group.next = following
+        if groups:
+            groups[0].event.set()
 
     def newest_first(self) -> Iterator[Entry]:
         """Iterate over all jobs."""
@@ -161,9 +187,10 @@ class JobBoard:
 
     async def wait(self, revision: int) -> None:
         """Wait until there is a change after a number, or an error."""
-        changed = self._changed
         if self._revision <= revision:
-            await changed.wait()
+            if self._groups[-1].readers >= _GROUP:
+                self._groups.append(_Group())
+            await self._groups[-1].wait()
 
 
 def _changed_at(status: JobStatus) -> float:

@@ -10,8 +10,10 @@ from .. import Session
 from ._board import Boards, JobBoard
 from ._streams import OpenStreams
 
+# All are async: FastAPI runs other functions in threads.
 
-def session_of(request: Request) -> Session:
+
+async def session_of(request: Request) -> Session:
     """Return the session of the user of a request."""
     session: Session = request.state.session
     return session
@@ -20,10 +22,10 @@ def session_of(request: Request) -> Session:
 async def board_of(request: Request) -> JobBoard:
     """Return the jobs of the user of a request."""
     boards: Boards = request.app.state.boards
-    return await boards.of(session_of(request))
+    return await boards.of(request.state.session)
 
 
-def streams_of(request: Request) -> OpenStreams:
+async def streams_of(request: Request) -> OpenStreams:
     """Return the open streams of the application."""
     streams: OpenStreams = request.app.state.streams
     return streams

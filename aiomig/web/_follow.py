@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api")
 
-GATHER = 0.05
-"""Seconds in which changes are gathered, so that a stream sends many at once."""
+GATHER = 0.001
+"""Seconds, for each open stream, in which a stream gathers changes, so that many of them take turns."""
+
+_LONGEST_GATHER = 0.5
 
 _LONGEST_BATCH = 500
 
@@ -35,10 +38,10 @@ Stream = Literal["stdout", "stderr"]
 @router.get("/events", summary="Follow all jobs", response_class=StreamingResponse)
 async def events(board: Board, streams: Streams, last_event_id: LastEventId = None) -> Response:
     """Send each change of each job as a server-sent event, from now on or from ``Last-Event-ID`` on."""
-    return EventStream(_changes(board, last_event_id), streams)
+    return EventStream(_changes(board, streams, last_event_id), streams)
 
 
-async def _changes(board: JobBoard, mark: str | None) -> AsyncIterator[bytes]:
+async def _changes(board: JobBoard, streams: OpenStreams, mark: str | None) -> AsyncIterator[bytes]:
     revision, missed = board.since(mark)
     yield f"retry: 1000\nid: {board.mark(revision)}\n\n".encode()
     if missed:
@@ -46,7 +49,7 @@ async def _changes(board: JobBoard, mark: str | None) -> AsyncIterator[bytes]:
     while not isinstance(board.error, NoSession | LocalError):
         with anyio.move_on_after(HEARTBEAT) as pause:
             await board.wait(revision)
-            await anyio.sleep(GATHER)
+            await anyio.sleep(random.uniform(0, min(len(streams) * GATHER, _LONGEST_GATHER)))
         entries = board.after(revision)
         if entries:
             revision = entries[-1].revision
