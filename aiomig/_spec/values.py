@@ -115,7 +115,7 @@ class InputStream:
     __slots__ = ("_is_read", "source")
 
     def __init__(self, source: AsyncIterable[bytes]) -> None:
-        self.source = source
+        self.source: AsyncIterable[bytes] = source
         self._is_read = False
 
     def __eq__(self, other: object) -> bool:
