@@ -173,6 +173,22 @@ async def test_without_packing_files_are_fetched_one_by_one(grid: FakeGrid, tmp_
     assert cached(grid) == []
 
 
+@pytest.mark.parametrize("place", ["new", "."])
+@pytest.mark.parametrize("kind", ["error", "crash", "drop"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_move_that_fails_or_whose_answer_is_lost(
+    grid: FakeGrid, tmp_path: Path, place: str, kind: Any, when: Any
+) -> None:
+    folder = tree(tmp_path)
+    (grid.home / "many/d1").mkdir(parents=True)
+    (grid.home / "many/d1/f1.txt").write_bytes(b"replaced")
+    async with session(grid) as mig:
+        grid.faults.add("mv", kind, when=when, times=2)
+        await mig.files.put(folder, place)
+    assert content(grid.home / ("many" if place == "." else place)) == content(folder)
+    assert cached(grid) == []
+
+
 async def test_files_that_did_not_arrive_whole_go_again(
     grid: FakeGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

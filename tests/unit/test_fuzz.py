@@ -282,6 +282,7 @@ async def use(session: Session, folder: Path) -> None:
         watch, tail, submit, lambda: session.submit_many(["true", "false"]), session.jobs,
         lambda: session.statuses([JOB, "8_x"]), lambda: session.files.ls(recursive=True),
         lambda: session.files.get("d", folder / "d"), lambda: session.files.put(os.devnull, "x"),
+        lambda: session.files.put(folder, "many"), lambda: session.files.get("d/*", folder / "all"),
         lambda: session.files.write_text("x/y", "z"), lambda: session.files.stat("x"),
         lambda: session.files.checksum("x"), lambda: session.files.tail("x"), lambda: session.files.remove("x"),
         lambda: session.files.unpack("x.zip"), lambda: session.find_submitted("aa"),
@@ -343,9 +344,12 @@ def test_a_session_takes_every_answer(
 
     async def run() -> None:
         transport = httpx.MockTransport(handler)
-        async with aiomig.grid(url="https://grid.example.org", certificate="c", key="k", transport=transport) as mig:
+        limits = aiomig.RequestLimits(archive_from=1)
+        server = {"url": "https://grid.example.org", "certificate": "c", "key": "k"}
+        async with aiomig.grid(transport=transport, request_limits=limits, **server) as mig:  # type: ignore[arg-type]
             await use(mig, tmp_path)
 
+    (tmp_path / "a file").write_bytes(b"x")
     logging.disable(logging.CRITICAL)
     options = dict(BACKENDS[backend])
     if backend == "trio":

@@ -26,7 +26,7 @@ from aiomig._grid.http import HttpClient
 from aiomig._grid.operations import OperationClient
 from aiomig._home.files import Files
 from aiomig._local.home import LocalHome
-from aiomig.testing import FakeGrid
+from aiomig.testing import FakeGrid, _operations_listing
 from tests.clocks import anyio_backend
 
 if TYPE_CHECKING:
@@ -117,6 +117,22 @@ async def test_stat(home: HomeBackend, root: Path) -> None:
     top = await home.stat(".")
     assert top is not None
     assert top.is_dir
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_stat_many(home: HomeBackend, root: Path, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not named:  # as a server would that does not repeat the names
+        whole = _operations_listing._stat
+        monkeypatch.setattr(_operations_listing, "_stat", lambda *given: {**whole(*given), "name": ""})
+    (root / "d").mkdir()
+    (root / "å.txt").write_bytes(b"12")
+    found = await home.stat_many(["d", "nothing", "å.txt", "å.txt/below"])
+    assert {path: (info.path, info.is_dir, info.size) for path, info in found.items()} == {
+        "d": ("d", True, 0),
+        "å.txt": ("å.txt", False, 2),
+    }
+    assert found["d"] == await home.stat("d")
+    assert await home.stat_many([]) == {}
 
 
 async def test_listing(home: HomeBackend, root: Path) -> None:
