@@ -43,10 +43,7 @@ async def job_result(
     transfers = parse_io_status(files.get("io-status", b""))
     # Local mode knows which files did not arrive, and why; a grid tells the step only.
     staging = tuple(f"staging: {line}" for line in files.get("remarks", b"").decode("utf-8", "replace").splitlines())
-    has_reasons = any(line.startswith("staging: input ") for line in staging)
-    staging += tuple(
-        line for line in staging_words(transfers, plan) if not (has_reasons and line.startswith("staging: get_"))
-    )
+    staging += staging_words([(step, code) for step, code in transfers if not _is_told(step, staging)], plan)
     if len(data) > longest_status:
         staging += (f"staging: the .status file has {len(data)} bytes: exit codes are not known",)
     result = JobResult(
@@ -60,6 +57,12 @@ async def job_result(
         staging=staging if status.state is JobState.FINISHED else (),
     )
     return replace(result, status=replace(status, exit_code=result.exit_code))
+
+
+def _is_told(step: str, remarks: Sequence[str]) -> bool:
+    """Return whether remarks name the files of a step that failed."""
+    kind = "input" if step.startswith("get_") else "output" if step == "output_files_missing" else ""
+    return any(line.startswith(f"staging: {kind} ") for line in remarks)
 
 
 def parse_io_status(data: bytes) -> tuple[tuple[str, int], ...]:

@@ -299,7 +299,7 @@ def make_home_folder(folder: Path) -> None:
         raise LocalError(
             f"the home {folder} cannot be used: {error.strerror}",
             path=str(folder),
-            remedy="or give a folder of your own: aiomig.local(home=…)",
+            remedy="give a folder of your own: aiomig.local(home=…)",
         ) from error
 
 

@@ -204,6 +204,7 @@ async def fetch(mig: Session, /, *, names: tuple[str, ...], to: Path) -> int:
     exist. In local mode this command also runs jobs that wait in the home.
     """
     jobs = await jobs_named(mig, names)
+    current().names_missing_outputs = True
     code = ExitCode.WELL
     for job in jobs:
         await job.wait()

@@ -60,6 +60,7 @@ async def run(
     if follow and settings.json:
         raise click.UsageError("--follow prints lines and --json one value at the end; use one of them")
     spec = job_spec(**options)
+    settings.names_missing_outputs = not no_fetch
     job = await mig.submit(spec)
     settings.jobs.append(job.id)
     await (_follow(job) if follow else _show_states(mig, job))

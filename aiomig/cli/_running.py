@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -145,6 +146,9 @@ class _Formatter(logging.Formatter):
         return own_words(printable(super().format(record), keep="\n\t"))
 
 
+_MISSING_OUTPUT = re.compile(r": staging: (?:output |\d+ of the outputs)")
+
+
 @contextmanager
 def _logging(settings: Settings) -> Iterator[None]:
     """Write log lines of aiomig on standard error: warnings, or more."""
@@ -155,6 +159,9 @@ def _logging(settings: Settings) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("aiomig: %(levelname)s: %(message)s"))
     handler.setLevel(level)
+    handler.addFilter(
+        lambda record: not (settings.names_missing_outputs and _MISSING_OUTPUT.search(record.getMessage()))
+    )
     before = logger.level
     logger.setLevel(level)
     logger.addHandler(handler)

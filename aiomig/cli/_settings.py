@@ -37,6 +37,7 @@ class Settings:
         debug: show tracebacks.
         on_interrupt: what an interrupt does to the jobs in `jobs`.
         jobs: the ids of the jobs that this command submitted, or waits for.
+        names_missing_outputs: whether the command itself tells which outputs were not made.
     """
 
     mode: Literal["grid", "local"] | None = None
@@ -49,6 +50,7 @@ class Settings:
     debug: bool = False
     on_interrupt: Literal["leave", "cancel"] = "leave"
     jobs: list[str] = field(default_factory=list)
+    names_missing_outputs: bool = False
 
     def session(self, **local_settings: Any) -> Session:
         """Return a session that is not open yet.

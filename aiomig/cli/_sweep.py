@@ -11,7 +11,7 @@ import click
 
 from ._command import command
 from ._describing import describing_options, job_spec
-from ._exit_codes import ExitCode
+from ._exit_codes import ExitCode, sentence
 from ._output import duration, say, terminal, write, write_bytes, write_json
 from ._parameters import Parameter, combined, filled, parse, placeholders, read
 from ._settings import current, local_files
@@ -89,7 +89,7 @@ async def sweep(
         raise click.UsageError("--retry-failed needs the --journal of the earlier runs")
     parameters = _parameters(given, file, separator, side_by_side=side_by_side)
     make = _template(parameters, [text.partition("=")[0] for text in given], options)
-    tally = _Tally(len(parameters))
+    tally = _Tally(len(parameters), retries_failed=retry_failed)
     again: Literal["failed", "never"] = "failed" if retry_failed else "never"
     sweep = mig.sweep(make, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal, again=again)
     async with sweep as jobs:
@@ -98,7 +98,7 @@ async def sweep(
         finally:
             tally.report(jobs, journal)
     for parameter, error in jobs.errors:
-        say(f"{_named(parameter)}: {error}")
+        say(f"{_named(parameter)}: {sentence(error)}")
     return ExitCode.NOT_WELL if jobs.counts.failed or jobs.errors else ExitCode.WELL
 
 
@@ -187,8 +187,9 @@ def _tell(job: Job, result: JobResult, *, printed: bool) -> None:
 class _Tally:
     """How many jobs have ended in this run, and how fast."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, retries_failed: bool) -> None:
         self.total = total
+        self._retries_failed = retries_failed
         self.ended = 0
         self.ok = 0
         self._began = time.monotonic()
@@ -214,12 +215,12 @@ class _Tally:
         words += f", {left} were not run" if left else ""
         words += f"; {earlier} ended in earlier runs" if earlier else ""
         say(f"{words}; {duration(time.monotonic() - self._began)}")
-        if left:
-            say(
-                "the same command continues"
-                if journal
-                else "the same command starts anew; --journal FILE would continue"
-            )
+        if left and journal:
+            say(f"to run the other {left}: give the same command again; {journal} knows what has ended")
+        elif left:
+            say("the same command starts anew; with --journal FILE, it would continue")
+        if failed and journal and not self._retries_failed:
+            say("to run failures again: add --retry-failed")
 
 
 @contextmanager

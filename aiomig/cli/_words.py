@@ -29,6 +29,20 @@ _PLAIN = {
     *("mrsl", "name", "wall_time", "cores", "nodes", "architecture", "platform", "fill", "sandbox", "max_price"),
     *("retries", "notify", "verify", "mount", "project", "kind", "home", "slots", "journal", "key", "algorithm"),
 }
+_COMMANDS = {
+    "move": "mv",
+    "copy": "cp",
+    "remove": "rm",
+    "read_range": "read",
+    "write_range": "write",
+    "write_text": "write",
+    "word_count": "wc",
+    "disk_usage": "du",
+    "statuses": "status",
+    "submit_mrsl": "submit-mrsl",
+}
+"""The commands that are not called like the methods."""
+
 _WORDS = (
     (re.compile(r"say Remote\('…'\) for the MiG home"), "write mig:PATH for a file of the MiG home"),
     (re.compile(r"Remote\((['\"])(?P<path>.*?)\1\)"), r"mig:\g<path>"),
@@ -48,11 +62,28 @@ _WORDS = (
     (re.compile(r"\bsession\.find_submitted\(marker\)"), "aiomig unconfirmed"),
     (re.compile(r"\bsession\.files\.(get|put|pack)\((['\"])(?P<path>.*?)\2, …\)"), r"aiomig \1 \g<path>"),
     (re.compile(r"\bsession\.files\.(get|put|pack)\(…\)"), r"aiomig \1"),
+    (re.compile(r"\bsession\.archives\.(\w+)\((?:id|…), flavor='(\w+)'\)"), r"aiomig archive \1 --flavor \2"),
+    (
+        re.compile(r"\bsession\.(?:files\.(\w+)|(call|jobs|site|statuses|submit_mrsl|submit)\b)(?:\(\))?"),
+        lambda match: f"aiomig {_command(match[1] or match[2])}",
+    ),
+    (re.compile(r"\bjob\.feasibility\(\)"), "aiomig check --job ID"),
+    (re.compile(r"\bjob\.(cancel|resubmit)\(\)"), r"aiomig \1"),
+    (re.compile(r"\b(freeze|thaw)\(\)"), r"aiomig \1"),
+    (re.compile(r"\bexecutables=\['(\S+)'\]"), r"-x \1"),
+    (re.compile(r"\binputs=\[\(b'…', 'name'\)\]"), "-i FILE"),
+    (re.compile(r", or declare it: aiomig\.local\(.*\)"), ""),
+    (re.compile(r"\bopen a session on a grid: aiomig\.grid\(\), or --grid"), "--grid chooses a grid"),
+    (re.compile(r"\bgive labels=\{…\}"), "give --label NAME=VALUE"),
     (re.compile(r"\bresult\(check=False\) gives"), "aiomig output prints"),
     (re.compile(r", give another folder as journal=, or do without: journal=False"), ""),
     (re.compile(r"\bresubmit\(\) runs"), "aiomig resubmit runs"),
 )
 _ASSIGNMENT = re.compile(r"\b([a-z_]+)=(?=['\"\d])")
+
+
+def _command(method: str) -> str:
+    return _COMMANDS.get(method, method)
 
 
 def own_words(text: str) -> str:
@@ -79,6 +110,8 @@ def fault_words(fault: Fault) -> str:
     """Return what is wrong with an option."""
     name, _, _ = fault.field.removeprefix("resources.").partition("[")
     option = _option(name) or printable(fault.field)
+    if isinstance(fault.value, str) and fault.value.strip(":") == fault.field:
+        return f"line {fault.line}: {option}: {own_words(f'{fault.problem}; {fault.remedy}')}"
     line = f"line {fault.line}: " if fault.line is not None else ""
     problem = fault.problem.removeprefix(f"{fault.value!r} ")
     return f"{line}{option} {_argument(fault.value)}: {own_words(f'{problem}; {fault.remedy}')}"

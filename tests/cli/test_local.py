@@ -214,6 +214,29 @@ def test_clean_by_age(local: Cli) -> None:
         assert local("clean", *wrong).code == ExitCode.USAGE
 
 
+def test_missing_outputs_are_told_once(local: Cli) -> None:
+    done = local("run", "-i", "mig:missing", "-o", "out", "true")
+    job = local("jobs", "--ids").lines[0]
+    assert (done.code, done.stderr.count("output")) == (ExitCode.NOT_WELL, 1)
+    assert done.stderr.splitlines()[-2:] == [
+        f"aiomig: WARNING: job {job}: staging: input missing did not arrive: missing: No such file or directory",
+        f"aiomig: job {job} did not make these outputs: out",
+    ]
+    assert local("fetch", job).stderr.splitlines() == done.stderr.splitlines()[-2:]
+    # Without a download, nothing else tells it.
+    assert local("run", "--no-fetch", "-o", "out", "true").stderr.count("staging: output out did not arrive") == 1
+
+
+def test_a_sweep_tells_of_failures_what_to_do(local: Cli, work: Path) -> None:
+    (work / "1.txt").touch()
+    done = local("sweep", "-p", "n=1,2", "--journal", "j", "-i", "{n}.txt", "test {n} = 7")
+    assert done.code == ExitCode.NOT_WELL
+    assert "n=2: --input 2.txt: does not exist" in done.stderr
+    assert "aiomig: to run failures again: add --retry-failed" in done.stderr.splitlines()
+    again = local("sweep", "-p", "n=1,2", "--journal", "j", "--retry-failed", "-i", "{n}.txt", "test {n} = 7")
+    assert "add --retry-failed" not in again.stderr
+
+
 def test_no_message_names_the_home(local: Cli, tmp_path: Path) -> None:
     bad = submitted(local, "if true; then", "exit 3")
     local("wait", bad)
@@ -391,7 +414,8 @@ def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
         told = process.stderr.read().splitlines()
         assert process.wait(LONGEST) == ExitCode.INTERRUPTED
     assert told[0].startswith("aiomig: 1 of 3 jobs ended well, 0 did not, 2 were not run; ")
-    assert told[1:] == ["aiomig: the same command continues", "aiomig: interrupted"]
+    left = "aiomig: to run the other 2: give the same command again; sweep.journal knows what has ended"
+    assert told[1:] == [left, "aiomig: interrupted"]
     (work / "gate").touch()
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["n=2", "n=3"]

@@ -51,9 +51,25 @@ def test_faults_name_options(fields: dict[str, Any], words: str) -> None:
         ("create(exist_ok=True) accepts it", "--exist-ok accepts it"),
         ("put it there first: session.files.put(…)", "put it there first: aiomig put"),
         ("download it: session.files.get('a/b', …)", "download it: aiomig get a/b"),
+        ("get it with session.files.get", "get it with aiomig get"),
+        ("rename it with session.files.move first", "rename it with aiomig mv first"),
+        ("use session.files.read_range and session.call", "use aiomig read and aiomig call"),
+        ("use session.archives.delete(id, flavor='backup')", "use aiomig archive delete --flavor backup"),
+        ("use job.cancel(), freeze() and thaw()", "use aiomig cancel, aiomig freeze and aiomig thaw"),
+        ("ship it as a file: executables=['script.sh']", "ship it as a file: -x script.sh"),
+        ("leave it out, or declare it: aiomig.local(vgrids=['A'])", "leave it out"),
+        ("has none; open a session on a grid: aiomig.grid(), or --grid", "has none; --grid chooses a grid"),
+        ("give labels={…}, or use another name", "give --label NAME=VALUE, or use another name"),
+        ("'python session.py' exited with 1", "'python session.py' exited with 1"),
         ("algorithm='foo': is unknown", "--algorithm 'foo': is unknown"),
         ("x=1 is yours, and wall_time=60 is an option", "x=1 is yours, and --wall-time 60 is an option"),
     ],
 )
 def test_calls_and_arguments(text: str, words: str) -> None:
     assert own_words(text) == words
+
+
+def test_an_unknown_keyword_of_a_file_is_named_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        JobSpec.from_mrsl("::EXECUTE::\ntrue\n\n::FOO::\n1\n")
+    assert sentence(caught.value).startswith("line 4: FOO: unknown keyword; use one of EXECUTE")
