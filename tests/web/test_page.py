@@ -308,6 +308,75 @@ def test_a_restart_of_the_service_under_an_open_page(browser: Browser, tmp_path:
                     again.kill()
 
 
+GRID = """
+import socket, sys
+from pathlib import Path
+import anyio, uvicorn
+import aiomig
+from aiomig.testing import FakeGrid, Site
+from aiomig.web import create_app
+
+async def main():
+    folder = Path(sys.argv[1])
+    site = Site(parse_time=0.02, liveio_interval=0.0, liveio_time=0.0)
+    async with FakeGrid(folder / "ada", site=site) as grid, grid.serve() as address:
+        users = {"ada": grid.user, "bob": "/C=DK/ST=NA/L=NA/O=NBI/OU=NA/CN=Bob/emailAddress=bob@example.org"}
+
+        def open_session(user):
+            config = address.config(users[user])
+            polling = aiomig.Polling(floor=0.05, ceiling=0.2, gather=0.0, requests_a_minute=1_000_000)
+            limits = aiomig.RequestLimits(output_interval=0.05, live_output=0.0)
+            return aiomig.grid(config, polling=polling, request_limits=limits, journal=False)
+
+        pool = aiomig.SessionPool(open_session)
+        app = create_app(pool, authenticate=lambda request: request.cookies.get("user"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        print(listener.getsockname()[1], flush=True)
+        config = uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
+        await uvicorn.Server(config).serve([listener])
+
+anyio.run(main)
+"""
+
+
+def test_two_users_on_a_grid_over_tls(browser: Browser, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", GRID, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        try:
+            pages = {}
+            for user in ("ada", "bob"):
+                context = browser.new_context()
+                context.add_cookies([{"name": "user", "value": user, "url": url}])
+                pages[user] = context.new_page()
+                pages[user].set_default_timeout(30_000)
+                pages[user].goto(url)
+                pages[user].get_by_text("live", exact=True).wait_for()
+            for user, page in pages.items():
+                page.keyboard.press("n")
+                page.get_by_label("Commands").fill(f"echo of {user} > out.txt; cat out.txt")
+                page.get_by_label("Name letters").fill(f"job-of-{user}")
+                page.get_by_label("Outputs").fill("out.txt")
+                page.get_by_role("button", name="Submit", exact=True).click()
+                page.locator("#detail-facts", has_text="FINISHED").wait_for()
+                page.locator("#detail-output", has_text=f"of {user}").wait_for()
+                with page.expect_download() as download:
+                    page.get_by_role("link", name="Download out.txt").click()
+                assert Path(download.value.path()).read_text() == f"of {user}\n"
+            for user, page in pages.items():
+                page.get_by_text("1 job", exact=True).wait_for()
+                assert page.locator("#jobs tbody tr[data-id]").count() == 1
+                row(page, f"job-of-{user}").wait_for()
+            foreign = pages["ada"].url.partition("#/job/")[2]
+            pages["bob"].goto(f"{url}#/job/{foreign}")
+            pages["bob"].get_by_text("no such job").wait_for()
+            for page in pages.values():
+                page.context.close()
+        finally:
+            process.kill()
+
+
 SEED = """
 import sys, anyio, aiomig
 async def main():

@@ -78,7 +78,8 @@ function update() {
     if (cell.dataset.key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
     else cell.removeAttribute("aria-sort");
   }
-  $("jobs-count").textContent = view.length === jobs.size ? `${jobs.size} jobs` : `${view.length} of ${jobs.size} jobs`;
+  const total = jobs.size === 1 ? "1 job" : `${jobs.size} jobs`;
+  $("jobs-count").textContent = view.length === jobs.size ? total : `${view.length} of ${total}`;
   $("jobs-empty").hidden = view.length > 0;
   scroll.hidden = view.length === 0;
   $("jobs-empty").textContent = jobs.size ? "No job matches." : "No jobs yet. “New job” submits one.";
