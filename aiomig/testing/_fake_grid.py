@@ -48,8 +48,9 @@ class FakeGrid(Server):
 
     Its clock is that of the event loop (`anyio.current_time`), so two hours pass at once in a test with a virtual
     clock. With ``clock="virtual"`` the server has a clock of its own. That clock stands still, except in two cases:
-    `pass_time` moves it, and if a client asks for jobs again and nothing has changed, it jumps to the next event. So a
-    client that waits for a job of two hours gets the result after a few requests, with the times of two hours.
+    `pass_time` moves it, and if a client asks for jobs or data transfers again and nothing has changed, it jumps to the
+    next event. So a client that waits for a job of two hours gets the result after a few requests, with the times of
+    two hours.
 
     Requests arrive in memory by `transport` (`session` makes a session with it), or over TLS by `serve`. `faults` makes
     the server misbehave; `requests` and `count` show the requests so far.

@@ -313,7 +313,7 @@ class Server:
         self._look()
         operation = operation_of(request.path)
         self._record(operation, request)
-        if self._is_virtual and operation == "jobstatus":
+        if self._is_virtual and (operation == "jobstatus" or self._asks_for_transfers()):
             self._jump()
         if (refused := refusal(request)) is not None:
             return refused
@@ -334,6 +334,10 @@ class Server:
                 await anyio.sleep(fault.seconds)
                 response = fault.answer(request, operation, response) or response
         return response
+
+    def _asks_for_transfers(self) -> bool:
+        last = self.requests[-1]
+        return last.operation == "datatransfer" and last.parameters.get("action") == ("show",)
 
     def _record(self, operation: str, request: Request) -> None:
         parameters: dict[str, tuple[str, ...]] = {}
@@ -377,7 +381,7 @@ class Server:
         self._jobs.advance((self._epoch or 0.0) + self._passed + loop)
 
     def _jump(self) -> None:
-        """Move a virtual clock to the next event if a client asks for jobs again and nothing has changed."""
+        """Move a virtual clock to the next event if a client asks again and nothing has changed."""
         if not self._has_news and (seconds := self._jobs.next_news()) is not None:
             self.pass_time(seconds)
         self._has_news = False
