@@ -38,10 +38,10 @@ class _Entry:
         self.context: BackgroundContext[Session] | None = None
         self.session: Session | None = None
         self.error: Exception | None = None
-        self.users = 0
-        self.since = 0.0
-        self.settled = anyio.Event()
-        self.closing = False
+        self.users: int = 0
+        self.since: float = 0.0
+        self.settled: anyio.Event = anyio.Event()
+        self.closing: bool = False
 
     @property
     def is_free(self) -> bool:

@@ -15,7 +15,7 @@ from .._core.validation import is_count, is_number
 from . import _files, _follow, _jobs, _page
 from ._board import Boards
 from ._guard import LOOPBACK, Guard, Rules, host_names
-from ._problems import Problem, document, problem_response
+from ._problems import Problem, problem_response
 from ._streams import OpenStreams
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ def create_app(
     app.state.streams = OpenStreams()
     app.state.page = _page.load_page()
     app.add_middleware(Guard, rules=rules)
-    for kind in (Problem, MigError, ValueError):
+    for kind in (Problem, MigError, ValueError, HTTPException):
         app.add_exception_handler(kind, _problem)
-    app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     for router in (_page.router, _jobs.router, _follow.router, _files.router):
         app.include_router(router)
@@ -143,11 +142,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _problem(request: Request, error: Exception) -> Response:
     return problem_response(error)
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return document(error.status_code, str(error.detail), headers=error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import TYPE_CHECKING, Literal
 
@@ -81,7 +82,7 @@ async def _job_changes(mig: Session, job_id: str, mark: str | None) -> AsyncIter
             yield ALIVE
             continue
         entry = Entry(status, 0)
-        digest = f"{status.state}-{len(status.attempts)}-{status.queued_at and status.queued_at.timestamp():.3f}"
+        digest = hashlib.sha256(entry.text.encode()).hexdigest()[:16]
         if digest != mark:
             yield event(entry.text, id=digest)
         mark = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ Authenticate = Callable[[Request], Hashable | Awaitable[Hashable | None] | None]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _HEADERS = {
@@ -141,9 +143,8 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse names that are not this service's: a page of another site may have made its name point here."""
-        host = headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if self._rules.hosts and name.lower() not in self._rules.hosts:
+        match = _HOST.fullmatch(headers.get("host", ""))
+        if match is None or (self._rules.hosts and match[1].lower() not in self._rules.hosts):
             raise Problem(400, "this service does not have that name; use the address that it printed")
 
     def _check_origin(self, request: Request) -> None:

@@ -8,6 +8,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from .. import (
@@ -85,6 +86,8 @@ def problem_response(error: Exception) -> Response:
     """Return the response for an error: a problem document. What is not aiomig's is logged and not shown."""
     if isinstance(error, Problem):
         return document(error.status, error.detail, headers=error.headers)
+    if isinstance(error, HTTPException):
+        return document(error.status_code, str(error.detail), headers=error.headers)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if not isinstance(error, MigError | ValueError):
         logger.error("a request failed", exc_info=error)

@@ -10,6 +10,9 @@ from urllib.parse import quote
 import anyio
 from starlette.responses import StreamingResponse
 
+from .. import MigError
+from ._problems import logger, without_paths
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
@@ -64,7 +67,7 @@ class EventStream(StreamingResponse):
 
     def __init__(self, events: AsyncIterable[bytes], streams: OpenStreams) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
+        super().__init__(_told(events), headers=headers, media_type="text/event-stream")
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +77,16 @@ class EventStream(StreamingResponse):
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until they end or the client is gone."""
         await super().__call__(scope, receive, send)
+
+
+async def _told(events: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield events; an error that ends them is an event, too, after which the client connects again."""
+    try:
+        async for data in events:
+            yield data
+    except MigError as error:
+        logger.warning("a stream of events ended: %s", error)
+        yield event(without_paths(str(error)), kind="problem")
 
 
 def event(data: str, *, id: str | None = None, kind: str | None = None) -> bytes:

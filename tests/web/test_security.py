@@ -82,7 +82,15 @@ async def test_the_cookie_of_a_tls_service_is_secure(app: FastAPI) -> None:
 
 
 async def test_a_forged_host_is_refused(client: httpx.AsyncClient) -> None:
-    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "0.0.0.0"):
+    for host in (
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+        "",
+        "0.0.0.0",
+        "localhost:80@evil",
+        "localhost:",
+    ):
         for path in (*ROUTES, "/api/health"):
             reply = await client.get(path, headers={"host": host})
             assert reply.status_code == 400, (host, path)

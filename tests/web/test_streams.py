@@ -147,6 +147,32 @@ async def test_events_of_one_job_begin_with_the_present_and_end_with_it(web: htt
         assert [each.kind async for each in events] == ["end"], "what the reader has is not sent again"
 
 
+async def test_events_of_a_job_of_a_grid_which_has_no_times_at_first() -> None:
+    async with FakeGrid() as grid, grid.session() as mig, client_at(create_app(mig, token=TOKEN)) as client:
+        grid.hold()
+        job_id = await submitted(client, "true")
+        async with following(client, f"/api/jobs/{job_id}/events") as events:
+            states = [(await anext(events)).job["state"]]
+            grid.job(job_id).executing().finish()
+            states += [sent.job["state"] async for sent in events if sent.kind == "message"]
+    assert states[0] in ("PARSE", "QUEUED")
+    assert states[-1] == "FINISHED"
+
+
+async def test_an_error_ends_a_stream_and_is_told() -> None:
+    polling = aiomig.Polling(floor=0.01, ceiling=0.02, gather=0.0, failures=1)
+    async with FakeGrid() as grid, grid.session(polling=polling, retry=aiomig.Retry(tries=1)) as mig:
+        grid.hold()
+        async with client_at(create_app(mig, token=TOKEN)) as client:
+            job_id = await submitted(client, "true")
+            async with following(client, f"/api/jobs/{job_id}/events") as events:
+                await anext(events)
+                grid.faults.add("jobstatus", "error", times=None)
+                sent = [each async for each in events]
+    assert sent[-1].kind == "problem"
+    assert "jobstatus" in sent[-1].data
+
+
 async def test_output_arrives_while_the_job_runs(web: httpx.AsyncClient, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     job_id = await submitted(

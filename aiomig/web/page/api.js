@@ -46,15 +46,16 @@ export function send(method, path, body, progress = () => {}) {
 
 /** Follow server-sent events. The browser connects again and says which event it had last. */
 export function follow(path, { message, end = null, open = null, lost = null }) {
-  let source, timer, closed = false;
+  let source, timer, closed = false, refusals = 0;
   const connect = (again) => {
     source = new EventSource(address(path));
-    source.onopen = () => open && open(again);
+    source.onopen = () => { refusals = 0; open && open(again); };
     source.onmessage = (event) => message(event.data, event.lastEventId);
     if (end) source.addEventListener("end", (event) => { close(); end(event.data); });
     source.onerror = () => {
       lost && lost(source.readyState === EventSource.CLOSED);
-      if (source.readyState === EventSource.CLOSED && !closed) timer = setTimeout(() => connect(true), 2000);
+      // The service refuses: it may be about to end. One that goes on to refuse a single job does not have it.
+      if (source.readyState === EventSource.CLOSED && !closed && (lost || ++refusals < 5)) timer = setTimeout(() => connect(true), 2000);
     };
   };
   const close = () => { closed = true; clearTimeout(timer); source.close(); };

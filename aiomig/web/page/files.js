@@ -37,7 +37,7 @@ export async function show(path) {
 
 function row(file) {
   const name = file.is_dir ? h("a", { href: link(file.path) }, `${file.name}/`) : h("span", {}, file.name);
-  return h("tr", {}, h("td", {}, name), h("td", { class: "number" }, file.is_dir ? "" : size(file.size)), h("td", { class: "wide" }, when(file.modified_at)),
+  return h("tr", { "data-name": file.name }, h("td", {}, name), h("td", { class: "number" }, file.is_dir ? "" : size(file.size)), h("td", { class: "wide" }, when(file.modified_at)),
     h("td", {}, !file.is_dir && h("button", { type: "button", class: "plain", "aria-label": `View ${file.name}`, onclick: () => look(file) }, "View"),
       !file.is_dir && h("a", { href: address(filePath(file.path)), download: "", "aria-label": `Save ${file.name}` }, "Save"),
       h("button", { type: "button", class: "plain danger", "aria-label": `Delete ${file.name}`, onclick: () => remove(file) }, "✕")));
@@ -59,6 +59,9 @@ async function remove(file) {
 }
 
 async function upload(files) {
+  const present = new Set([...$("files").tBodies[0].rows].map((each) => each.dataset.name));
+  const replaced = files.filter((file) => present.has(file.name));
+  if (replaced.length && !(await ask("Replace files?", replaced.map((file) => file.name).join(", "), { yes: "Replace" }))) return;
   await change(async () => { for (const file of files) await send("PUT", filePath(join(file.name)), file); }, files.length === 1 ? `Uploaded ${files[0].name}.` : `Uploaded ${files.length} files.`);
 }
 
