@@ -122,7 +122,7 @@ class Backend(Protocol):
         """Return what is known of watched jobs at once; the other statuses are published when they are known."""
 
     async def follow_all(self) -> None:
-        """Publish the changes of all jobs, others' too, from now on, as long as `Subscriptions.has_readers`."""
+        """Publish the changes of all jobs, others' too, from now on, as long as `Subscriptions.readers`."""
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> Mapping[str, Outcome]:
         """Cancel, freeze or thaw jobs; return one outcome for each id."""

@@ -139,18 +139,21 @@ class Subscriptions:
 
     Args:
         on_subscribe: called with the ids of jobs that gain a subscriber, so that a backend can begin to follow them.
+
+    Attributes:
+        readers: those that read the changes of all jobs.
     """
 
     def __init__(self, on_subscribe: Callable[[Collection[str]], None] = lambda _: None) -> None:
         self._subscribers: dict[str, WeakSet[Subscription]] = {}
-        self._readers: WeakSet[Reader] = WeakSet()
+        self.readers: WeakSet[Reader] = WeakSet()
         self._latest: dict[str, JobStatus] = {}  # what the readers know
         self._ended: deque[str] = deque()
         self.on_subscribe = on_subscribe
 
     def __contains__(self, job_id: str) -> bool:
         """Whether someone wants to know the changes of a job."""
-        return bool(self._subscribers.get(job_id) or self._readers)
+        return bool(self._subscribers.get(job_id) or self.readers)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the ids of the jobs with a subscriber."""
@@ -195,23 +198,18 @@ class Subscriptions:
         """Offer a status to every subscriber of its job."""
         for subscription in self._of(status.job_id):
             subscription.offer(status)
-        if self._readers:
+        if self.readers:
             self._inform_readers(status)
 
     # -- readers of all changes
 
-    @property
-    def has_readers(self) -> bool:
-        """Whether someone reads the changes of all jobs."""
-        return bool(self._readers)
-
     def add_reader(self, reader: Reader) -> None:
         """Give a reader all changes from now on, as long as the caller keeps it."""
-        self._readers.add(reader)
+        self.readers.add(reader)
 
     def discard_reader(self, reader: Reader) -> None:
         """Give a reader no more changes. Harmless if repeated."""
-        self._readers.discard(reader)
+        self.readers.discard(reader)
 
     def begin_reading(self, statuses: Iterable[JobStatus]) -> None:
         """Set what the readers know: the statuses of the unfinished jobs. They are no changes."""
@@ -227,12 +225,12 @@ class Subscriptions:
             self._ended.append(status.job_id)
             if len(self._ended) > _REMEMBERED:
                 self._latest.pop(self._ended.popleft(), None)
-        for reader in list(self._readers):
+        for reader in list(self.readers):
             reader.offer(status)
 
     def fail_readers(self, error: BaseException) -> None:
         """Make every reader raise an error."""
-        for reader in list(self._readers):
+        for reader in list(self.readers):
             reader.fail(error)
 
     # -- errors

@@ -233,7 +233,7 @@ class GridBackend:
             if isinstance(job_id, str):
                 self._own[job_id] = self._journal.find(plan.marker) or _unconfirmed(job_id)
                 self._log.submitted([job_id])
-                if self.subscriptions.has_readers:
+                if self.subscriptions.readers:
                     self._poller.wake([job_id])
 
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:

@@ -76,7 +76,7 @@ class JobLister:
         self._seen.clear()
         failures, news = 0, anyio.current_time()
         try:
-            while self._subscriptions.has_readers:
+            while self._subscriptions.readers:
                 await self._poller.admit()
                 began = anyio.current_time()
                 try:

@@ -185,7 +185,7 @@ class Scheduler:
         for number, (plan, count) in zip(ids, new, strict=True):
             self.enqueue(number, plan, count)
         self._oldest = self._oldest or now
-        if self._subscriptions.has_readers:
+        if self._subscriptions.readers:
             self.publish(self._store.records(list(ids)))
         self.advance(start_now=True)
         made = iter(ids.values())

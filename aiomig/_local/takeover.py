@@ -162,7 +162,7 @@ class Takeover:
         if self._scheduler.must_advance_again:
             self._scheduler.advance()
         changed_elsewhere = self._store.changed_elsewhere()
-        if not self._subscriptions.has_readers:
+        if not self._subscriptions.readers:
             self._progress = None
         changed = self._changes() if census or changed_elsewhere else set()
         if not changed_elsewhere:
