@@ -29,4 +29,4 @@ def test_what_goes_wrong(grid: Cli, local: Cli) -> None:
     assert grid("call", "ls", "path").code == ExitCode.USAGE
     assert grid("call", "ls", "path=").code == ExitCode.DESCRIPTION
     nowhere = local("call", "ls")
-    assert (nowhere.code, "use session.files.ls" in nowhere.stderr) == (ExitCode.UNAVAILABLE, True)
+    assert (nowhere.code, "use aiomig ls" in nowhere.stderr) == (ExitCode.UNAVAILABLE, True)
