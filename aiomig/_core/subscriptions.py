@@ -141,7 +141,7 @@ class Subscriptions:
         on_subscribe: called with the ids of jobs that gain a subscriber, so that a backend can begin to follow them.
 
     Attributes:
-        readers: those that read the changes of all jobs.
+        readers: who gets the changes of all jobs, as long as the caller keeps it.
     """
 
     def __init__(self, on_subscribe: Callable[[Collection[str]], None] = lambda _: None) -> None:
@@ -202,14 +202,6 @@ class Subscriptions:
             self._inform_readers(status)
 
     # -- readers of all changes
-
-    def add_reader(self, reader: Reader) -> None:
-        """Give a reader all changes from now on, as long as the caller keeps it."""
-        self.readers.add(reader)
-
-    def discard_reader(self, reader: Reader) -> None:
-        """Give a reader no more changes. Harmless if repeated."""
-        self.readers.discard(reader)
 
     def begin_reading(self, statuses: Iterable[JobStatus]) -> None:
         """Set what the readers know: the statuses of the unfinished jobs. They are no changes."""

@@ -38,7 +38,7 @@ class Events:
         self._error: BaseException | None = None
         self._event: anyio.Event | None = None
         self._is_following = False
-        backend.subscriptions.add_reader(self)
+        backend.subscriptions.readers.add(self)
 
     def offer(self, status: JobStatus) -> None:
         """Take a change; for aiomig's own use."""
@@ -83,7 +83,7 @@ class Events:
 
     def close(self) -> None:
         """Take no more changes; allowed, but not needed."""
-        self._backend.subscriptions.discard_reader(self)
+        self._backend.subscriptions.readers.discard(self)
 
     async def __aenter__(self) -> Self:
         await self._begin()

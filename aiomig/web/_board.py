@@ -91,7 +91,7 @@ class JobBoard:
         self._starting = anyio.Lock()
         self._is_started = False
         self.error: BaseException | None = None
-        self._backend.subscriptions.add_reader(self)
+        self._backend.subscriptions.readers.add(self)
 
     async def start(self) -> None:
         """Find all jobs, if that was not done before.

@@ -81,13 +81,13 @@ async def test_a_cancelled_step_of_events_loses_nothing(mig: aiomig.Session, exe
 
 async def test_a_slow_reader_is_told_what_it_lost(mig: aiomig.Session) -> None:
     async with mig.events(buffer=1) as events, mig.events() as quick:
-        job = await mig.submit("true")
-        seen = await read_to_end(quick, job.id)
-        lost = 0
+        seen = []
+        for _ in range(2):  # one job may have a single change
+            job = await mig.submit("true")
+            seen += await read_to_end(quick, job.id)
         with pytest.raises(aiomig.EventsLost) as caught:
             await anext(events)
-        lost = caught.value.count
-        assert lost == len(seen) - 1
+        assert caught.value.count == len(seen) - 1
         assert (await anext(events)) == seen[-1]
 
 
