@@ -23,7 +23,7 @@ from .._home.disk import PIECE, open_regular, translate_os_errors
 from .._shell.process import has_pidfd
 from . import site as _local_site
 from .attempt import Machine
-from .home import LocalHome, make_home_folder
+from .home import LocalHome, make_home_folder, make_own_folder
 from .live import LiveFiles
 from .pruning import remove_files
 from .queues import LocalQueues
@@ -98,10 +98,9 @@ class LocalBackend:
         with suppress(ConfigError):  # without a home directory, this is not the default home
             if home == default_home():
                 make_home_folder(home.parent)
-        for folder in (home, self.settings.folder, self.settings.runs, self.settings.kept):
-            make_home_folder(folder)
-            if folder != home:
-                folder.chmod(0o700)
+        make_home_folder(home)
+        for folder in (self.settings.folder, self.settings.runs, self.settings.kept):
+            make_own_folder(folder)
         try:
             await self._open()
         except BaseException:

@@ -32,7 +32,7 @@ from .._home.disk import (
     translate_os_errors,
     write_pieces,
 )
-from .._home.folders import Entry, make_private, open_below, remove_tree, walk
+from .._home.folders import Entry, make_private, open_below, open_directory, remove_tree, walk
 from .._home.transfer import put_each, require_size
 from .archives import Packing, pack, unpack
 
@@ -288,7 +288,7 @@ class LocalHome:
 
 
 def make_home_folder(folder: Path) -> None:
-    """Make the home, or a folder of local mode in it, private if it is new.
+    """Make the home, or a folder above it, private if it is new.
 
     Raises:
         LocalError: it cannot be made or used.
@@ -301,6 +301,23 @@ def make_home_folder(folder: Path) -> None:
             path=str(folder),
             remedy="give a folder of your own: aiomig.local(home=…)",
         ) from error
+
+
+def make_own_folder(folder: Path) -> None:
+    """Make a folder of aiomig in the home, and make it private.
+
+    Raises:
+        LocalError: it cannot be made or used, or a job put a link in its place.
+    """
+    make_home_folder(folder)
+    if folder.is_symlink():
+        raise LocalError(
+            f"the home cannot be used: {folder} is a symbolic link, and aiomig follows none in its own folder",
+            path=str(folder),
+            remedy="remove the link",
+        )
+    with open_directory(str(folder)) as descriptor:
+        os.fchmod(descriptor, 0o700)
 
 
 def _info(path: str, status: os.stat_result) -> FileInfo:

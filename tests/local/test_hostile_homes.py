@@ -55,7 +55,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "fifo": os.mkfifo,
     "socket": make_socket,
     "link to a file": lambda path: path.symlink_to(OUTSIDE),
-    "link to a folder": lambda path: path.symlink_to("/"),
+    "link to a folder": lambda path: path.symlink_to(os.path.abspath("elsewhere")),
     "dangling link": lambda path: path.symlink_to("nowhere"),
     "link to itself": lambda path: path.symlink_to(path.name),
     "folder": make_folder,
@@ -97,6 +97,8 @@ async def test_anything_in_the_place_of_a_file_of_a_home(
     monkeypatch.chdir(tmp_path)
     outside = tmp_path / "outside"
     outside.write_text("precious")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
     for place in PLACES:
         shutil.copytree(template[0], home, symlinks=True)
         if place.endswith("99"):  # the job is that of a session which may be open
@@ -115,4 +117,24 @@ async def test_anything_in_the_place_of_a_file_of_a_home(
             with contextlib.suppress(aiomig.MigError):
                 await use(home, job_id)
         assert outside.read_text() == "precious", place
+        assert (list(elsewhere.iterdir()), elsewhere.stat().st_mode & 0o777) == ([], 0o755), place
         shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("name", [".aiomig", ".aiomig/run", ".aiomig/kept"])
+async def test_a_link_in_the_place_of_a_folder_of_aiomig_is_refused(tmp_path: Path, name: str) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    async with aiomig.local(home):
+        pass
+    (home / name).rename(elsewhere)
+    elsewhere.chmod(0o755)
+    (home / name).symlink_to(elsewhere)
+    with pytest.raises(aiomig.LocalError, match="is a symbolic link") as caught:
+        async with aiomig.local(home):
+            pass
+    assert str(home / name) in str(caught.value)
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    (home / name).unlink()
+    elsewhere.rename(home / name)
+    async with aiomig.local(home) as mig:
+        assert (await (await mig.submit("echo again"))).stdout == "again\n"
