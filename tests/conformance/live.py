@@ -166,8 +166,11 @@ class Careful:
         self._run.made[job_id] = plan.folder
         return job_id
 
-    async def submit_many(self, plans: Sequence[Plan]) -> Sequence[str | aiomig.MigError]:
-        outcomes: Sequence[str | aiomig.MigError] = await self._backend.submit_many([_modest(plan) for plan in plans])
+    async def submit_many(
+        self, plans: Sequence[Plan], report: Callable[[int], object]
+    ) -> Sequence[str | aiomig.MigError]:
+        modest = [_modest(plan) for plan in plans]
+        outcomes: Sequence[str | aiomig.MigError] = await self._backend.submit_many(modest, report)
         for source in (transfer.source for plan in plans for transfer in plan.description.transfers("INPUTFILES")):
             if source.startswith(f"{SHARED_FOLDER}/"):
                 self._run.shared.add(posixpath.dirname(source))

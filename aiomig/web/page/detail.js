@@ -3,7 +3,7 @@
 import { act, address, follow, get, jobPath } from "./api.js";
 import { $, ask, duration, h, size, toast, when } from "./dom.js";
 import { preview } from "./preview.js";
-import { FINAL, jobs, onChange, runSeconds, take } from "./store.js";
+import { FINAL, jobs, onChange, runSeconds, stateClass, take } from "./store.js";
 
 const MOST_LINES = 5000;
 let shown = null, stopOutput = () => {}, stream = "stdout", full = null, hooks = {};
@@ -78,7 +78,7 @@ function facts(job) {
   $("detail-title").textContent = job.name || job.id;
   const run = runSeconds(job);
   const rows = [
-    ["State", h("span", { class: `state ${job.state}` }, job.state === "UNKNOWN" ? job.native : job.state)],
+    ["State", h("span", { class: stateClass(job) }, job.state === "UNKNOWN" ? job.native : job.state)],
     ["Exit code", job.exit_code ?? null],
     ["Received", when(job.received_at)], ["Started", when(job.executing_at)],
     ["Ended", when(job.finished_at ?? job.canceled_at ?? (job.state === "FAILED" ? job.failed_at : null))],

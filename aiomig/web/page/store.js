@@ -31,6 +31,9 @@ export function take(job) {
   tell();
 }
 
+export const hasFailed = (job) => job.state === "FAILED" || job.state === "EXPIRED" || Boolean(job.exit_code);
+export const stateClass = (job) => `state ${job.state}${hasFailed(job) ? " bad" : ""}`;
+
 export const runSeconds = (job, now = Date.now()) =>
   job.began === null || job.began === undefined || (FINAL.has(job.state) && !job.ended) ? null : ((job.ended ?? (job.state === "EXECUTING" ? now : NaN)) - job.began) / 1000;
 

@@ -1,7 +1,7 @@
 // The table of jobs. Only the rows in sight are in the document.
 
 import { $, age, duration, h } from "./dom.js";
-import { FINAL, jobs, onChange, runSeconds } from "./store.js";
+import { FINAL, hasFailed, jobs, onChange, runSeconds, stateClass } from "./store.js";
 
 const ROW = 37;
 const COLUMNS = [
@@ -12,14 +12,14 @@ const COLUMNS = [
   { key: "duration", title: "Duration", number: true, value: (job) => runSeconds(job) ?? -1 },
   { key: "resource", title: "Resource", value: (job) => job.resource ?? "" },
 ];
-const GROUPS = { all: null, waiting: ["PARSE", "QUEUED", "RETRY", "FROZEN", "UNKNOWN"], running: ["EXECUTING"], finished: ["FINISHED"], ended: ["FAILED", "CANCELED", "EXPIRED"] };
-const TITLES = { all: "All", waiting: "Waiting", running: "Running", finished: "Finished", ended: "Not finished" };
+const TITLES = { all: "All", waiting: "Waiting", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
 
 let sort = { key: "age", down: false };
 let group = "all";
 let view = [];
 let active = null;
 let open = () => {};
+const groupOf = (job) => hasFailed(job) ? "failed" : job.state === "EXECUTING" ? "running" : FINAL.has(job.state) ? job.state.toLowerCase() : "waiting";
 const scroll = $("jobs-scroll");
 const body = $("jobs").tBodies[0];
 
@@ -30,7 +30,7 @@ export function start(onOpen) {
     head.append(h("th", { scope: "col", class: `c-${column.key} ${column.number ? "number" : ""}`, "data-key": column.key },
       h("button", { type: "button", onclick: () => sortBy(column.key) }, column.title)));
   }
-  for (const key of Object.keys(GROUPS)) {
+  for (const key of Object.keys(TITLES)) {
     $("states").append(h("button", { type: "button", "data-group": key, "aria-pressed": String(key === group), onclick: () => choose(key) },
       TITLES[key] + " ", h("b", {}, "0")));
   }
@@ -59,19 +59,19 @@ export function visible() { return view; }
 
 function update() {
   const words = $("filter").value.trim().toLowerCase();
-  const states = GROUPS[group];
-  const counts = { all: 0, waiting: 0, running: 0, finished: 0, ended: 0 };
+  const counts = Object.fromEntries(Object.keys(TITLES).map((key) => [key, 0]));
   const found = [];
   for (const job of jobs.values()) {
     if (words && !(job.name || "").toLowerCase().includes(words) && !job.id.toLowerCase().includes(words)) continue;
     counts.all += 1;
-    counts[job.state === "EXECUTING" ? "running" : job.state === "FINISHED" ? "finished" : FINAL.has(job.state) ? "ended" : "waiting"] += 1;
-    if (!states || states.includes(job.state)) found.push(job);
+    const own = groupOf(job);
+    counts[own] += 1;
+    if (group === "all" || group === own) found.push(job);
   }
   const column = COLUMNS.find((each) => each.key === sort.key);
   const keyed = found.map((job) => [column.value(job), job]);
   const sign = sort.down ? -1 : 1;
-  keyed.sort(([a, one], [b, other]) => (a < b ? -sign : a > b ? sign : (other.received ?? 0) - (one.received ?? 0) || (other.id > one.id ? 1 : -1)));
+  keyed.sort(([a, one], [b, other]) => (a < b ? -sign : a > b ? sign : (other.received ?? 0) - (one.received ?? 0) || parseInt(other.id) - parseInt(one.id) || (other.id > one.id ? 1 : -1)));
   view = keyed.map(([, job]) => job);
   for (const button of $("states").children) button.lastElementChild.textContent = counts[button.dataset.group];
   for (const cell of $("jobs").tHead.rows[0].cells) {
@@ -139,7 +139,7 @@ function fill(row, job, now) {
   name.classList.toggle("unnamed", !job.name);
   const word = job.state === "UNKNOWN" ? job.native || job.state : job.state;
   put(state.firstChild, word);
-  state.firstChild.className = `state ${job.state}`;
+  state.firstChild.className = stateClass(job);
   put(exit, job.exit_code === undefined || job.exit_code === null ? "" : String(job.exit_code));
   exit.classList.toggle("bad", Boolean(job.exit_code));
   put(old, age(job.received ? (now - job.received) / 1000 : null));

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 
 import aiomig
-from aiomig.fsspec import MigFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,22 +23,22 @@ DATA = bytes(range(256)) * 20
 
 
 @pytest.fixture
-def fs(system: MigFileSystem) -> MigFileSystem:
+def fs(system: AbstractFileSystem) -> AbstractFileSystem:
     if system.exists("t"):
         system.rm("t", recursive=True)
     return system
 
 
-def options(fs: MigFileSystem) -> dict[str, Any]:
+def options(fs: AbstractFileSystem) -> dict[str, Any]:
     """Return the storage options that lead to the same home."""
     return dict(fs.storage_options)
 
 
-def url(fs: MigFileSystem, path: str) -> str:
+def url(fs: AbstractFileSystem, path: str) -> str:
     return f"{fs.protocol}://{path}"
 
 
-def test_listing(fs: MigFileSystem) -> None:
+def test_listing(fs: AbstractFileSystem) -> None:
     for name in ("t/a.txt", "t/b/c.csv", "t/b/.d", "t/b/e/f.csv"):
         fs.pipe(name, name.encode())
     assert fs.ls("t", detail=False) == ["t/a.txt", "t/b"]
@@ -61,7 +61,7 @@ def test_listing(fs: MigFileSystem) -> None:
 
 
 def test_one_request_lists_a_whole_tree(grid: FakeGrid, config_file: Path) -> None:
-    fs = MigFileSystem(config=config_file)
+    fs = fsspec.filesystem("mig", config=config_file)
     fs.pipe({f"tree/d{number}/f": b"" for number in range(5)})
     grid.requests.clear()
     assert len(fs.find("tree")) == 5
@@ -69,7 +69,7 @@ def test_one_request_lists_a_whole_tree(grid: FakeGrid, config_file: Path) -> No
     fs.close()
 
 
-def test_reading(fs: MigFileSystem) -> None:
+def test_reading(fs: AbstractFileSystem) -> None:
     fs.pipe("t/data", DATA)
     assert fs.cat("t/data") == DATA
     assert fs.cat_file("t/data", 10, 20) == DATA[10:20]
@@ -88,7 +88,7 @@ def test_reading(fs: MigFileSystem) -> None:
 
 
 def test_an_open_file_keeps_what_it_has_read(grid: FakeGrid, config_file: Path) -> None:
-    fs = MigFileSystem(config=config_file)
+    fs = fsspec.filesystem("mig", config=config_file)
     fs.pipe("data", DATA)
     with fs.open("data") as file:
         grid.requests.clear()
@@ -99,7 +99,7 @@ def test_an_open_file_keeps_what_it_has_read(grid: FakeGrid, config_file: Path) 
     fs.close()
 
 
-def test_writing(fs: MigFileSystem) -> None:
+def test_writing(fs: AbstractFileSystem) -> None:
     with fs.open("t/new/file", "wb", block_size=1000) as file:
         for start in range(0, len(DATA), 700):
             file.write(DATA[start : start + 700])
@@ -120,7 +120,7 @@ def test_writing(fs: MigFileSystem) -> None:
         assert file.read() == DATA
 
 
-def test_an_error_leaves_the_old_file(fs: MigFileSystem) -> None:
+def test_an_error_leaves_the_old_file(fs: AbstractFileSystem) -> None:
     fs.pipe("t/file", b"old")
     with pytest.raises(ZeroDivisionError), fs.open("t/file", "wb") as file:
         file.write(b"half")
@@ -128,7 +128,7 @@ def test_an_error_leaves_the_old_file(fs: MigFileSystem) -> None:
     assert fs.cat("t/file") == b"old"
 
 
-def test_a_transaction_writes_all_or_nothing(fs: MigFileSystem) -> None:
+def test_a_transaction_writes_all_or_nothing(fs: AbstractFileSystem) -> None:
     with fs.transaction:
         with fs.open("t/one", "wb") as file:
             file.write(b"1")
@@ -140,7 +140,7 @@ def test_a_transaction_writes_all_or_nothing(fs: MigFileSystem) -> None:
     assert not fs.exists("t/two")
 
 
-def test_put_and_get(fs: MigFileSystem, tmp_path: Path) -> None:
+def test_put_and_get(fs: AbstractFileSystem, tmp_path: Path) -> None:
     (tmp_path / "tree/d").mkdir(parents=True)
     (tmp_path / "tree/d/f").write_bytes(DATA)
     seen: list[int] = []
@@ -158,7 +158,7 @@ def test_a_directory_of_many_files_goes_as_one_archive(grid: FakeGrid, config_fi
     (tmp_path / "many").mkdir()
     for number in range(40):
         (tmp_path / "many" / f"{number}").write_bytes(b"%d" % number)
-    fs = MigFileSystem(config=config_file)
+    fs = fsspec.filesystem("mig", config=config_file)
     grid.requests.clear()
     fs.put(f"{tmp_path}/many", "there", recursive=True)
     assert len(grid.requests) <= 12
@@ -181,7 +181,7 @@ class Seen(fsspec.callbacks.Callback):  # type: ignore[misc]
         self._seen.append(self.value)
 
 
-def test_names(fs: MigFileSystem) -> None:
+def test_names(fs: AbstractFileSystem) -> None:
     fs.mkdir("t/a/b")
     with pytest.raises(FileExistsError):
         fs.mkdir("t/a/b")
@@ -207,7 +207,7 @@ def test_names(fs: MigFileSystem) -> None:
     assert fs.ls("t") == []
 
 
-def test_errors_are_those_of_the_operating_system(fs: MigFileSystem) -> None:
+def test_errors_are_those_of_the_operating_system(fs: AbstractFileSystem) -> None:
     fs.pipe("t/d/f", b"x")
     absent: list[Callable[[str], object]] = [fs.cat, fs.ls, fs.open, fs.info]
     for call in absent:
@@ -242,12 +242,12 @@ def test_an_account_has_one_session(grid: FakeGrid, config_file: Path) -> None:
     two.close()
 
 
-def test_a_file_system_can_be_pickled(fs: MigFileSystem) -> None:
+def test_a_file_system_can_be_pickled(fs: AbstractFileSystem) -> None:
     fs.pipe("t/f", b"x")
     assert pickle.loads(pickle.dumps(fs)).cat("t/f") == b"x"
 
 
-def test_pandas(fs: MigFileSystem) -> None:
+def test_pandas(fs: AbstractFileSystem) -> None:
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame({"x": [1, 2, 3], "y": ["a", "b", "æ"]})
     place = url(fs, "t/results/out.csv")
@@ -256,7 +256,7 @@ def test_pandas(fs: MigFileSystem) -> None:
     assert fs.cat("t/results/out.csv").startswith(b"x,y\n1,a\n")
 
 
-def test_xarray(fs: MigFileSystem) -> None:
+def test_xarray(fs: AbstractFileSystem) -> None:
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
     data = xarray.Dataset({"t": (("x", "y"), [[1.0, 2.0], [3.0, 4.0]])}, coords={"x": [10, 20]})
@@ -266,7 +266,7 @@ def test_xarray(fs: MigFileSystem) -> None:
         xarray.testing.assert_identical(read.load(), data)
 
 
-def test_xarray_with_zarr(fs: MigFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xarray_with_zarr(fs: AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("zarr")
     if fs.protocol == "mig+local":
@@ -278,7 +278,7 @@ def test_xarray_with_zarr(fs: MigFileSystem, monkeypatch: pytest.MonkeyPatch) ->
     xarray.testing.assert_identical(read.load(), data)
 
 
-def test_dask(fs: MigFileSystem) -> None:
+def test_dask(fs: AbstractFileSystem) -> None:
     pandas = pytest.importorskip("pandas")
     dask = pytest.importorskip("dask.dataframe")
     for number in range(3):

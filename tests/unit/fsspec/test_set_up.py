@@ -13,7 +13,6 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 import aiomig
-from aiomig.fsspec import LocalMigFileSystem, MigFileSystem
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ def test_an_unreachable_server_and_a_wrong_configuration(tmp_path: Path) -> None
 
 
 def test_protocols_are_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fsspec.get_filesystem_class("mig") is MigFileSystem
-    assert fsspec.get_filesystem_class("mig+local") is LocalMigFileSystem
+    assert fsspec.get_filesystem_class("mig").protocol == "mig"
+    assert fsspec.get_filesystem_class("mig+local").protocol == "mig+local"
     monkeypatch.setenv("AIOMIG_MODE", "local")
     monkeypatch.setenv("AIOMIG_HOME", str(tmp_path / "home"))
     with fsspec.open("mig://a/b.txt", "w", skip_instance_cache=True) as file:
@@ -49,7 +48,7 @@ def test_protocols_are_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_in_the_event_loop_of_the_program(tmp_path: Path) -> None:
-    fs = LocalMigFileSystem(home=tmp_path / "home", asynchronous=True)
+    fs = fsspec.filesystem("mig+local", home=tmp_path / "home", asynchronous=True)
     await fs._pipe_file("a/b", b"x")
     assert await fs._cat_file("a/b") == b"x"
     assert await fs._find("") == ["a/b"]

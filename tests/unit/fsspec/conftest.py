@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 from fsspec.asyn import get_loop, sync
 
-from aiomig.fsspec import LocalMigFileSystem, MigFileSystem
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def grid() -> Iterator[FakeGrid]:
     server = GridInLoop()
     sync(get_loop(), server.open)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiomig.fsspec.grid", lambda config: server.grid.session())
+        patch.setattr("aiomig._fsspec.grid", lambda config: server.grid.session())
         yield server.grid
     sync(get_loop(), server.close)
 
@@ -60,11 +61,11 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["local", "grid"])
-def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MigFileSystem]:
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AbstractFileSystem]:
     if request.param == "local":
-        yield LocalMigFileSystem(home=tmp_path_factory.mktemp("mig") / "home")
+        yield fsspec.filesystem("mig+local", home=tmp_path_factory.mktemp("mig") / "home")
         return
     request.getfixturevalue("grid")
-    files = MigFileSystem(config=request.getfixturevalue("config_file"))
+    files = fsspec.filesystem("mig", config=request.getfixturevalue("config_file"))
     yield files
     files.close()

@@ -9,7 +9,7 @@ import pytest
 from fsspec.tests import abstract
 
 if TYPE_CHECKING:
-    from aiomig.fsspec import MigFileSystem
+    from fsspec import AbstractFileSystem
 
 
 class Fixtures(abstract.AbstractFixtures):  # type: ignore[misc]
@@ -22,7 +22,7 @@ class Fixtures(abstract.AbstractFixtures):  # type: ignore[misc]
         return posixpath.join
 
     @pytest.fixture
-    def fs(self, system: MigFileSystem) -> MigFileSystem:
+    def fs(self, system: AbstractFileSystem) -> AbstractFileSystem:
         return system
 
 
