@@ -34,9 +34,12 @@ async def test_no_more_jobs_than_slots_and_in_their_order(tmp_path: Path) -> Non
             begun = {await news.line(), await news.line()}
             assert begun == {"0", "1"}
             for number in range(2, 6):
-                assert (await _states(jobs)).count(JobState.EXECUTING) == 2
+                states = await _states(jobs)
+                assert states.count(JobState.EXECUTING) == 2
                 gate.send()
                 assert await news.line() == str(number)
+                running = [job for job, state in zip(jobs, states, strict=True) if not state.is_final]
+                await mig.wait(running, return_when="any")  # its slot was free before its results were stored
             gate.send(2)
 
 
