@@ -228,7 +228,7 @@ class SessionTasks:
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:
         """Start a task. It should shield itself if a cancellation around the session must not end it."""
-        self._group.start_soon(function, *arguments, name=f"aiomig {name}")
+        self._group.start_soon(_uninterrupted(function), *arguments, name=f"aiomig {name}")
 
     def shield(self) -> None:
         """From now on hold back cancellations from outside until `close` is through."""
@@ -352,6 +352,23 @@ class BackgroundContext(Generic[T]):
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _uninterrupted(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return a function in which trio raises no KeyboardInterrupt: the main task gets it instead.
+
+    Otherwise it may be raised while a cancel scope is entered, which would not be left then.
+    """
+    trio_lowlevel = sys.modules.get(type(anyio.lowlevel.current_token().native_token).__module__)
+    protect: Any = getattr(trio_lowlevel, "enable_ki_protection", None)
+    if protect is None:  # asyncio raises it in the main task
+        return function
+
+    async def run(*arguments: Any) -> None:  # a function of its own, because trio marks the one that it is given
+        await function(*arguments)
+
+    protect(run)
+    return run
 
 
 def _start_loop_task(function: Callable[[], Coroutine[Any, Any, None]]) -> object:
