@@ -391,7 +391,8 @@ class LocalBackend:
     async def find(self, wanted: JobFilter) -> list[JobStatus]:
         """Look through the records, newest first. A job whose record is damaged is UNKNOWN."""
         match = matcher(wanted.pattern)
-        since = wanted.since.timestamp() if wanted.since is not None else None
+        # Records are finer than microseconds, so this looks from a little earlier; `matches_status` is exact.
+        since = wanted.since.timestamp() - 0.001 if wanted.since is not None else None
         statuses: list[JobStatus] = []
         before: int | None = None
         while wanted.newest is None or len(statuses) < wanted.newest:

@@ -163,6 +163,8 @@ def _pass(call: Call, job: Job, action: str, sources: list[str], folder: str) ->
         call.jobs.pass_files(job, action, sources, folder)
         return
     place = call.home.root / folder
+    if (place / f"{job.id}.status").exists():
+        return  # the attempt has ended, and its results are here already
     place.mkdir(parents=True, exist_ok=True)
     for name in ("stdout", "stderr"):
         (place / f"{job.id}.{name}").write_bytes(call.jobs.live(job, name))

@@ -35,7 +35,7 @@ export function draw() {
     const y = TOP + index * BAR, name = job.name || job.id, stop = end(job), began = job.began && job.began >= job.received ? job.began : null;
     const words = `${name}: ${job.state}, waited ${duration(((began ?? stop) - job.received) / 1000)}${began ? `, ran ${duration((stop - began) / 1000)}` : ""}`;
     const link = svg("a", { href: `#/job/${encodeURIComponent(job.id)}`, "aria-label": words, "data-job": job.id },
-      svg("title", {}, words), svg("text", { class: "label", x: 4, y: y + 14 }, name.length > left / 7.5 ? name.slice(0, left / 7.5 - 2) + "…" : name),
+      svg("title", {}, words), svg("svg", { x: 4, y, width: left - 10, height: BAR }, svg("text", { class: "label", y: 14 }, name)),
       svg("rect", { class: "wait", x: x(job.received), y: y + 5, height: 10, width: Math.max(1, x(began ?? stop) - x(job.received)), rx: 2 }));
     if (began) link.append(svg("rect", { class: `run ${job.state} ${job.exit_code ? "bad" : ""}`, x: x(began), y: y + 2, height: 16, width: Math.max(2, x(stop) - x(began)), rx: 3 }));
     picture.append(link);
