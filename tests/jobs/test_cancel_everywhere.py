@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sniffio
 
@@ -315,7 +316,7 @@ async def descriptors(at_most: int | None = None) -> int:
             count = len(os.listdir("/proc/self/fd"))
             if at_most is None or count <= at_most:
                 break
-            await anyio.wait_all_tasks_blocked()
+            await anyio.lowlevel.checkpoint()
     return count
 
 

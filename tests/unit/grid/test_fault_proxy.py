@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.unit.grid.fault_proxy import Direction, FaultProxy
 
 STEPS = frozenset({"one", "many", "upload", "download", "given_up"})
-ROUNDS = int(os.environ.get("AIOMIG_FAULT_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("AIOMIG_FAULT_ROUNDS", "30"))
 SIZE = 6000
 
 
