@@ -15,9 +15,9 @@ The public names, in groups:
   `Tail` follows what a job writes, `Events` the changes of all jobs. `cancel` gives an `Outcome` for each job.
 - **Files**: `Files` is the user's MiG home, with `FileInfo`, `FileStream` and `WordCount`. `Queue` is a message
   queue. `Site` and `Keyword` describe what a grid offers.
-- **Services**: `Shares` makes each `Share`, a link by which others reach files, as a `SharedFolder`. `Archives` freezes
-  files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab` holds each `CronEntry`, and
-  `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server says about the user.
+- **Services**: `Shares` makes share links (`Share`); others read and write files through one with `SharedFolder`.
+  `Archives` freezes files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab`
+  holds each `CronEntry`, and `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server says about the user.
 - **Errors**: all are a `MigError`.
 
   - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`. A slow reader: `EventsLost`.

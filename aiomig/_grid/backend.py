@@ -369,7 +369,7 @@ class GridBackend:
         return await give_way(self._records.completed(newest_first[: wanted.newest]))
 
     async def _described(self, statuses: Sequence[JobStatus], wanted: JobFilter) -> list[JobStatus]:
-        """Return those jobs whose names and labels match. Read the descriptions that this client does not know."""
+        """Return the jobs with matching names and labels. Read the descriptions that this client does not know."""
         matches: list[JobStatus] = []
         size = self._limits.descriptions_a_request
         for start in range(0, len(statuses), size):

@@ -88,7 +88,7 @@ class JobRecords:
         )
 
     def undescribed(self, job_ids: Sequence[str]) -> list[str]:
-        """Return those of some jobs whose names and labels are not known."""
+        """Return the jobs with unknown names and labels."""
         known = {row[0] for row in self._rows(job_ids) if row[4]}
         return [job_id for job_id in job_ids if job_id not in known]
 
