@@ -17,7 +17,8 @@ The public names, in groups:
   queue. `Site` and `Keyword` describe what a grid offers.
 - **Services**: `Shares` makes share links (`Share`); others read and write files through one with `SharedFolder`.
   `Archives` freezes files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab`
-  holds each `CronEntry`, and `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server says about the user.
+  holds each `CronEntry`, and `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server
+  says about the user.
 - **Errors**: all are a `MigError`.
 
   - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`. A slow reader: `EventsLost`.
