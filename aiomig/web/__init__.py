@@ -1,6 +1,6 @@
-"""A page and an HTTP API of a session, to serve or to mount: ``pip install 'aiomig[web]'``.
+"""A web page and an HTTP API for a session: ``pip install 'aiomig[web]'``.
 
-`create_app` returns an ASGI application; ``aiomig serve`` runs it on this machine. See docs/web-services.md.
+`create_app` returns an ASGI application; ``aiomig serve`` serves one on this machine. See docs/web-services.md.
 
 Example::
 

@@ -38,14 +38,14 @@ def create_app(
     upload_idle: float = 30.0,
     title: str = "aiomig",
 ) -> FastAPI:
-    """Return an ASGI application with a page and an HTTP API, to serve or to mount.
+    """Return an ASGI application with a web page and an HTTP API, to serve or to mount.
 
-    The page is at ``/``, the API below ``/api/``, its description at ``/api/openapi.json``. Whoever may use it may run
-    programs: without ``authenticate``, requests need a token, as ``Authorization: Bearer TOKEN``, or once as
-    ``/?token=TOKEN``, which sets a cookie.
+    The page is at ``/``, the API below ``/api/``, and its description at ``/api/openapi.json``. Anyone with access can
+    run programs. Therefore, without ``authenticate``, requests need a token: as ``Authorization: Bearer TOKEN``, or
+    once as ``/?token=TOKEN``, which sets a cookie.
 
-    If the session or pool is not open, the application opens it when it is started and closes it at its end. A mounted
-    application is not started: then the service opens the session itself.
+    The application opens the session or pool at startup if it is not open yet, and then closes it at shutdown. A
+    mounted application has no startup, so the host application must open the session or pool.
 
     Example::
 
@@ -53,22 +53,23 @@ def create_app(
         app = create_app(pool, authenticate=lambda request: request.session.get("user"))
 
     Args:
-        session_or_pool: a session for all, or a pool of sessions by user.
-        authenticate: a function of a Starlette request, async or not, that returns the key of its user, or ``None``
-            if nobody is logged in. With one session, every user that is not ``None`` has it.
-        token: the token, if ``authenticate`` is not given. The default is a new one: ``app.state.token``.
+        session_or_pool: one session for all users, or a pool with a session for each user.
+        authenticate: a function, sync or async, that takes a Starlette request and returns the key of its user, or
+            ``None`` if nobody is logged in. With a single session, all users that are logged in share it.
+        token: the token, if ``authenticate`` is not given. The default is a random one, in ``app.state.token``.
         hosts: the host names that requests may be addressed to. The default is the names of the loopback interface;
             with ``authenticate``, any name.
-        origins: origins such as ``https://example.org`` whose pages may send requests, besides the own one.
-        upload_limit: the most bytes of a request's body.
-        upload_idle: the seconds after which an upload is given up of which nothing arrives.
+        origins: origins such as ``https://example.org`` whose pages may send requests, in addition to the service's
+            own origin.
+        upload_limit: the maximum size of a request body in bytes.
+        upload_idle: seconds without data after which an upload is aborted.
         title: the title of the API.
 
     Returns:
         A FastAPI application.
 
     Raises:
-        SpecError: an argument is wrong.
+        SpecError: an argument is invalid.
     """
     faults = _faults(session_or_pool, authenticate, token, upload_limit, upload_idle)
     if faults:
@@ -85,7 +86,7 @@ def create_app(
         version=__version__,
         lifespan=_lifespan,
         openapi_url="/api/openapi.json",
-        docs_url=None,  # these pages load files from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -101,9 +102,9 @@ def create_app(
     for router in (_page.router, _jobs.router, _follow.router, _files.router):
         app.include_router(router)
 
-    @app.get("/api/health", summary="Say that the service runs")
+    @app.get("/api/health", summary="Report that the service is running")
     async def health() -> dict[str, str]:
-        """Answer without a token, and without asking the grid."""
+        """Report that the service is running. Needs no token and sends no request to the grid."""
         return {"status": "ok"}
 
     return app
@@ -114,15 +115,17 @@ def _faults(
 ) -> list[Fault]:
     faults: list[Fault] = []
     if not isinstance(sessions, Session | SessionPool):
-        faults.append(Fault("session_or_pool", sessions, "neither of the two", "give a Session or a SessionPool"))
+        faults.append(Fault("session_or_pool", sessions, "neither a Session nor a SessionPool", "give one of them"))
     if authenticate is not None and not callable(authenticate):
-        faults.append(Fault("authenticate", authenticate, "not a function", "give a function of a request"))
+        faults.append(Fault("authenticate", authenticate, "not a function", "give a function that takes a request"))
     if isinstance(sessions, SessionPool) and authenticate is None:
-        faults.append(Fault("authenticate", None, "missing: a pool has many users", "give a function of a request"))
+        faults.append(
+            Fault("authenticate", None, "missing: a pool has many users", "give a function that takes a request")
+        )
     if token is not None and (not isinstance(token, str) or not token.isascii() or not token.strip()):
-        faults.append(Fault("token", "…", "not a text of ASCII characters", "leave it out for a random one"))
+        faults.append(Fault("token", "…", "not a string of ASCII characters", "omit it for a random one"))
     if token is not None and authenticate is not None:
-        faults.append(Fault("token", "…", "given besides authenticate", "leave one of the two out"))
+        faults.append(Fault("token", "…", "given together with authenticate", "give only one of them"))
     if not is_count(upload_limit):
         faults.append(Fault("upload_limit", upload_limit, "not a positive whole number", "give a number of bytes"))
     if not is_number(upload_idle) or upload_idle <= 0:
@@ -147,6 +150,6 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = [
-        Fault(str(each["loc"][-1]), None, str(each["msg"]), "see the description of the API") for each in error.errors()
+        Fault(str(item["loc"][-1]), None, str(item["msg"]), "see the description of the API") for item in error.errors()
     ]
     return problem_response(SpecError(faults))

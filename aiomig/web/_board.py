@@ -1,4 +1,4 @@
-"""The jobs of one session as the page shows them, kept up to date by the session's changes."""
+"""The jobs of a session, as the page lists them. The backend reports each change."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
     from .. import JobStatus, Session
 
 _SLACK = 5.0
-"""Seconds by which the clocks of a server and of this machine may differ."""
+"""The most seconds by which the clocks of a server and of this machine may differ."""
 
 _GROUP = 50
-"""How many readers are woken at once."""
+"""The number of readers that are woken at once."""
 
 
 class Entry:
-    """One job.
+    """A job on the board.
 
     Attributes:
-        status: its latest status.
-        revision: the number of its last change.
-        text: its JSON, written once.
+        status: the latest status of the job.
+        revision: the board's revision at the latest change of the job.
     """
 
     __slots__ = ("_text", "revision", "status")
@@ -48,14 +47,14 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The JSON of the job."""
+        """The JSON of the job, encoded once."""
         if self._text is None:
             self._text = json.dumps(job_view(self.status), separators=(",", ":"))
         return self._text
 
 
 class _Group:
-    """Some readers that wait for a change. They wake those of the next group, so that other tasks run in between."""
+    """Readers that wait for the next change. After waking up, they wake the next group: other tasks run in between."""
 
     def __init__(self) -> None:
         self.readers = 0
@@ -73,9 +72,9 @@ class _Group:
 
 
 class JobBoard:
-    """All jobs of a session. Each change has a number, so that a reader needs to keep one number only.
+    """All jobs of a session. Each change gets the next revision number; a reader remembers only the last one it saw.
 
-    A reader that is slow gets the latest status of each job that changed, and misses none.
+    A slow reader may miss intermediate statuses, but gets the latest status of every changed job.
 
     Args:
         session: an open session.
@@ -86,7 +85,7 @@ class JobBoard:
         self._epoch = secrets.token_hex(4)
         self._revision = 0
         self._entries: dict[str, Entry] = {}
-        self._changes: OrderedDict[str, Entry] = OrderedDict()  # the last change last
+        self._changes: OrderedDict[str, Entry] = OrderedDict()  # latest change last
         self._groups = [_Group()]
         self._starting = anyio.Lock()
         self._is_started = False
@@ -94,10 +93,10 @@ class JobBoard:
         self._backend.subscriptions.readers.add(self)
 
     async def start(self) -> None:
-        """Find all jobs, if that was not done before.
+        """Load all jobs, once.
 
         Raises:
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         async with self._starting:
             if self._is_started:
@@ -106,22 +105,22 @@ class JobBoard:
             statuses = await self._backend.find(JobFilter())
             async for status in Paced(sorted(statuses, key=_changed_at)):
                 if status.job_id not in self._entries:
-                    self._take(status)
-            for status in reversed(statuses):  # newest first, as they came
+                    self._record(status)
+            for status in reversed(statuses):  # the backend returns the newest job first
                 self._entries[status.job_id] = self._entries.pop(status.job_id)
             self._is_started = True
 
     def offer(self, status: JobStatus) -> None:
-        """Take a change."""
-        self._take(status)
+        """Record a change and wake the readers. The backend calls this."""
+        self._record(status)
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """Take an error that concerns all jobs."""
+        """Record an error that concerns all jobs and wake the readers. The backend calls this."""
         self.error = error
         self._wake()
 
-    def _take(self, status: JobStatus) -> None:
+    def _record(self, status: JobStatus) -> None:
         self._revision += 1
         entry = Entry(status, self._revision)
         self._entries[status.job_id] = entry
@@ -137,37 +136,33 @@ class JobBoard:
             groups[0].event.set()
 
     def newest_first(self) -> Iterator[Entry]:
-        """Iterate over all jobs."""
+        """Iterate over all jobs, newest first."""
         return reversed(self._entries.values())
 
     def get(self, job_id: str) -> Entry | None:
-        """Return a job."""
+        """Return the entry of a job, or ``None``."""
         return self._entries.get(job_id)
 
     # -- reading changes
 
-    def mark(self, revision: int | None = None) -> str:
-        """Return where a reader is, as the id of an event; it also says when, for a service that was started again."""
+    def event_id(self, revision: int | None = None) -> str:
+        """Return an event id for a revision. It contains the time, so that `resume` works after a restart, too."""
         return f"{self._epoch}-{self._revision if revision is None else revision}-{int(time.time())}"
 
-    @property
-    def revision(self) -> int:
-        """The number of the last change."""
-        return self._revision
-
-    def since(self, mark: str | None) -> tuple[int, list[Entry]]:
-        """Return where a reader begins that comes back, and what it may have missed in another process.
+    def resume(self, event_id: str | None) -> tuple[int, list[Entry]]:
+        """Return the revision at which a returning reader resumes, and the changes it may have missed.
 
         Args:
-            mark: the id of the last event that it has; ``None`` if it is new.
+            event_id: the id of the last event that the reader received, maybe from another process; ``None`` if the
+                reader is new.
         """
-        epoch, _, rest = (mark or "").partition("-")
-        revision, _, at = rest.partition("-")
-        if not (revision.isdecimal() and at.isdecimal()):
+        epoch, _, rest = (event_id or "").partition("-")
+        revision, _, time_sent = rest.partition("-")
+        if not (revision.isdecimal() and time_sent.isdecimal()):
             return self._revision, []
         if epoch == self._epoch:
             return min(int(revision), self._revision), []
-        then = int(at) - _SLACK
+        then = int(time_sent) - _SLACK
         missed = [
             entry
             for entry in self._changes.values()
@@ -175,8 +170,8 @@ class JobBoard:
         ]
         return self._revision, missed
 
-    def after(self, revision: int) -> list[Entry]:
-        """Return the jobs that changed after a number, in the order of their changes."""
+    def changes_after(self, revision: int) -> list[Entry]:
+        """Return the jobs that changed after a revision, in the order of their latest changes."""
         entries: list[Entry] = []
         for entry in reversed(self._changes.values()):
             if entry.revision <= revision:
@@ -186,7 +181,7 @@ class JobBoard:
         return entries
 
     async def wait(self, revision: int) -> None:
-        """Wait until there is a change after a number, or an error."""
+        """Wait until there is a change after a revision, or an error."""
         if self._revision <= revision:
             if self._groups[-1].readers >= _GROUP:
                 self._groups.append(_Group())
@@ -206,17 +201,17 @@ def _changed_at(status: JobStatus) -> float:
 
 
 class Boards:
-    """The boards of an application, by session."""
+    """The job boards of an application, one for each session."""
 
     def __init__(self) -> None:
         self._boards: WeakKeyDictionary[Session, JobBoard] = WeakKeyDictionary()
 
-    def known(self, session: Session) -> JobBoard | None:
-        """Return the board of a session if there is one."""
+    def get(self, session: Session) -> JobBoard | None:
+        """Return the board of a session, or ``None`` if it has none yet."""
         return self._boards.get(session)
 
-    async def of(self, session: Session) -> JobBoard:
-        """Return the board of a session, with all of its jobs.
+    async def load(self, session: Session) -> JobBoard:
+        """Return the board of a session with all jobs of the session.
 
         Raises:
             NoSession: the session is not open.

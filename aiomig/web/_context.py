@@ -1,4 +1,4 @@
-"""What the routes get from the application: the session of the user, its jobs, the open streams."""
+"""Dependencies of the routes: the user's session, its job board, the open streams."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .. import Session
 from ._board import Boards, JobBoard
 from ._streams import OpenStreams
 
-# All are async: FastAPI runs other functions in threads.
+# All of them are async, because FastAPI runs sync functions in threads.
 
 
 async def session_of(request: Request) -> Session:
-    """Return the session of the user of a request."""
+    """Return the session of the user who sent a request."""
     session: Session = request.state.session
     return session
 
 
 async def board_of(request: Request) -> JobBoard:
-    """Return the jobs of the user of a request."""
+    """Return the job board of the user who sent a request."""
     boards: Boards = request.app.state.boards
-    return await boards.of(request.state.session)
+    return await boards.load(request.state.session)
 
 
 async def streams_of(request: Request) -> OpenStreams:
-    """Return the open streams of the application."""
+    """Return the application's open event streams."""
     streams: OpenStreams = request.app.state.streams
     return streams
 

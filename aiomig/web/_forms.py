@@ -1,4 +1,4 @@
-"""Forms with files, which go to a private folder of this machine while they arrive."""
+"""Forms with files. The files are written to a private directory of this machine while they arrive."""
 
 from __future__ import annotations
 
@@ -17,43 +17,46 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-_MOST_PARTS = 2000
-_LONGEST_FIELD = 1 << 20
+_MAX_PARTS = 2000
+_MAX_FIELD_BYTES = 1 << 20
 
 
 @dataclass
 class Form:
-    """A form that has arrived.
+    """A complete form.
 
     Attributes:
-        fields: names and values, in order.
-        files: the name of the field, the name that the client gave, and the file on this machine.
+        fields: the name and value of each field, in order.
+        files: the field name, the client's file name, and the path on this machine of each file.
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
     files: list[tuple[str, str, Path]] = field(default_factory=list)
 
-    def texts(self, name: str) -> list[str]:
-        """Return the values of a field."""
+    def values(self, name: str) -> list[str]:
+        """Return all values of a field."""
         return [value for key, value in self.fields if key == name]
 
 
 class _FormReader:
-    """Takes the parts of a form from the parser."""
+    """The parser's callbacks: collects the fields and writes the files.
 
-    def __init__(self, folder: Path) -> None:
+    The parser reports each part of a form as headers, data and an end. A header or a piece of data may come in chunks.
+    """
+
+    def __init__(self, directory: Path) -> None:
         self.form = Form()
-        self._folder = folder
-        self._stack = ExitStack()
+        self._directory = directory
+        self._open_files = ExitStack()
         self._header = b""
         self._value = b""
         self._name = ""
         self._text: bytearray | None = None
         self._file: BinaryIO | None = None
-        self.is_whole = False
+        self.is_complete = False
 
     def callbacks(self) -> dict[str, object]:
-        """Return the methods that the parser calls."""
+        """Return the callbacks under the names that the parser expects."""
         names = (
             "part_begin",
             "part_data",
@@ -67,8 +70,8 @@ class _FormReader:
         return {f"on_{name}": getattr(self, name) for name in names}
 
     def part_begin(self) -> None:
-        if len(self.form.fields) + len(self.form.files) >= _MOST_PARTS:
-            raise Problem(413, f"a form may have {_MOST_PARTS} parts")
+        if len(self.form.fields) + len(self.form.files) >= _MAX_PARTS:
+            raise Problem(413, f"a form may have at most {_MAX_PARTS} parts")
         self._name, self._text, self._file = "", bytearray(), None
         self._header = self._value = b""
 
@@ -87,9 +90,9 @@ class _FormReader:
         self._header = self._value = b""
 
     def _begin_file(self, name: str) -> None:
-        path = self._folder / str(len(self.form.files))
+        path = self._directory / str(len(self.form.files))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._file = self._stack.enter_context(os.fdopen(os.open(path, flags, 0o600), "wb"))
+        self._file = self._open_files.enter_context(os.fdopen(os.open(path, flags, 0o600), "wb"))
         self._text = None
         self.form.files.append((self._name, name, path))
 
@@ -102,8 +105,8 @@ class _FormReader:
             self._file.write(data[start:end])
         elif self._text is not None:
             self._text += data[start:end]
-            if len(self._text) > _LONGEST_FIELD:
-                raise Problem(413, f"a field may have {_LONGEST_FIELD} bytes; send more as a file")
+            if len(self._text) > _MAX_FIELD_BYTES:
+                raise Problem(413, f"a field may have at most {_MAX_FIELD_BYTES} bytes; send more as a file")
 
     def part_end(self) -> None:
         if self._text is not None:
@@ -111,34 +114,34 @@ class _FormReader:
         self.close()
 
     def end(self) -> None:
-        self.is_whole = True
+        self.is_complete = True
 
     def close(self) -> None:
         """Close the file that is being written."""
-        self._stack.close()
+        self._open_files.close()
 
 
-async def read_form(request: Request, folder: Path) -> Form:
+async def read_form(request: Request, directory: Path) -> Form:
     """Read a form with files.
 
     Args:
         request: a request with ``multipart/form-data``.
-        folder: an empty private folder, in which the files have numbers as names.
+        directory: an empty private directory for the files. They are named 0, 1, 2, …
 
     Raises:
-        Problem: it is not a whole form.
+        Problem: the form is malformed or incomplete.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
-    reader = _FormReader(folder)
+    reader = _FormReader(directory)
     try:
         parser = MultipartParser(options[b"boundary"], reader.callbacks())  # type: ignore[arg-type]
-        async for piece in request.stream():
-            parser.write(piece)
+        async for chunk in request.stream():
+            parser.write(chunk)
         parser.finalize()
     except (FormParserError, KeyError, ValueError) as error:
         raise Problem(400, "the form is malformed") from error
     finally:
         reader.close()
-    if not reader.is_whole:
-        raise Problem(400, "the form is cut off")
+    if not reader.is_complete:
+        raise Problem(400, "the form is incomplete; send it again")
     return reader.form

@@ -1,4 +1,4 @@
-"""What a request must pass before it reaches a session: host, origin, user, size of its body."""
+"""The checks before a request reaches a session: host, origin, user, size of the body."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Headers of every response that does not set them."""
+"""Default headers of every response."""
 
 _LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>aiomig</title><h1>aiomig</h1><p>{words}</p>
+<title>aiomig</title><h1>aiomig</h1><p>{message}</p>
 <form action="./"><label>Token <input name="token" type="password" autocomplete="off" required></label>
 <button>Open</button></form></html>"""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What `create_app` was given.
+    """The checked arguments of `create_app`.
 
     Attributes:
-        sessions: the session, or the pool of sessions by user.
-        token: the secret of the only user, if ``authenticate`` is not given.
+        sessions: one session for all users, or a pool with a session for each user.
+        token: the secret of the only user, if ``authenticate`` is ``None``.
         authenticate: returns the user of a request, or ``None``.
-        hosts: the names that requests may be addressed to; empty for any.
+        hosts: the host names that requests may be addressed to; if empty, any name.
         origins: other origins whose pages may send requests.
-        upload_limit: the most bytes in the body of a request.
-        upload_idle: the most seconds between two pieces of it.
+        upload_limit: the maximum size of a request body in bytes.
+        upload_idle: seconds without data after which an upload is aborted.
     """
 
     sessions: Session | SessionPool[Any]
@@ -71,12 +71,12 @@ class Rules:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie. Ports share cookies, so each token has its own."""
+        """The name of the cookie. Browsers share cookies between ports, so the name depends on the token."""
         return f"aiomig-{hashlib.sha256((self.token or '').encode()).hexdigest()[:12]}"
 
 
 class Guard:
-    """ASGI middleware: lets a request pass to the application, with its user's session in ``scope["state"]``.
+    """ASGI middleware that checks requests and puts the user's session into ``scope["state"]["session"]``.
 
     Args:
         app: the application.
@@ -88,7 +88,7 @@ class Guard:
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Check a request and pass it to the application, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -139,16 +139,16 @@ class Guard:
             await self._app(scope, receive, send)
         return None
 
-    # -- where it comes from
+    # -- host and origin
 
     def _check_host(self, headers: Headers) -> None:
-        """Refuse names that are not this service's: a page of another site may have made its name point here."""
+        """Refuse other host names: a foreign site may have pointed its own name at this service (DNS rebinding)."""
         match = _HOST.fullmatch(headers.get("host", ""))
         if match is None or (self._rules.hosts and match[1].lower() not in self._rules.hosts):
-            raise Problem(400, "this service does not have that name; use the address that it printed")
+            raise Problem(400, "this service does not have that host name; use the address that it printed")
 
     def _check_origin(self, request: Request) -> None:
-        """Refuse requests that a page of another site sends."""
+        """Refuse requests that come from a page of another site."""
         origin = request.headers.get("origin")
         own = f"{request.url.scheme}://{request.headers.get('host', '')}"
         if origin is not None:
@@ -159,28 +159,28 @@ class Guard:
         ):
             raise Problem(403, "pages of other sites may not send requests to this service")
 
-    # -- whose it is
+    # -- authentication
 
     async def _user(self, request: Request) -> Hashable | None:
         rules = self._rules
         if rules.authenticate is not None:
             user = rules.authenticate(request)
             return await user if inspect.isawaitable(user) else user
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            given = request.cookies.get(rules.cookie, "")
-        return "token" if self._is_token(given.strip()) else None
+            token = request.cookies.get(rules.cookie, "")
+        return "token" if self._is_valid(token.strip()) else None
 
-    def _is_token(self, given: str) -> bool:
-        token = self._rules.token or ""
-        return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()) and bool(token)
+    def _is_valid(self, token: str) -> bool:
+        expected = self._rules.token or ""
+        return secrets.compare_digest(token.encode("utf-8", "surrogateescape"), expected.encode()) and bool(expected)
 
     def _log_in(self, request: Request) -> Response:
-        """Exchange the token in the address for a cookie, so that it is in no history of addresses."""
-        if not self._is_token(request.query_params["token"]):
+        """Exchange the token in the URL for a cookie, so that the token does not stay in the browser's history."""
+        if not self._is_valid(request.query_params["token"]):
             return self._refusal(request, "/")
         query = [(name, value) for name, value in parse_qsl(request.url.query) if name != "token"]
-        # Relative, and a cookie for this path: a proxy may serve the application below a path of its own.
+        # A relative URL, and a cookie for this path only: a proxy may serve the application below another path.
         response = RedirectResponse("./" + ("?" + urlencode(query) if query else ""), 303)
         response.set_cookie(
             self._rules.cookie,
@@ -193,17 +193,17 @@ class Guard:
         return response
 
     def _refusal(self, request: Request, path: str) -> Response:
-        words = "The token is missing or wrong. Open the address that the service printed, or type the token."
+        message = "The token is missing or wrong. Open the address that the service printed, or type the token."
         if self._rules.token is not None and path == "/" and "text/html" in request.headers.get("accept", ""):
-            return HTMLResponse(_LOGIN.format(words=words), 401)
+            return HTMLResponse(_LOGIN.format(message=message), 401)
         if self._rules.token is None:
             return problem_response(Problem(401, "log in first"))
-        return problem_response(Problem(401, words, {"www-authenticate": "Bearer"}))
+        return problem_response(Problem(401, message, {"www-authenticate": "Bearer"}))
 
-    # -- how much it sends
+    # -- size of the body
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Return a ``receive`` that refuses bodies that are too large or too slow."""
+        """Wrap ``receive`` so that it refuses bodies that are too large or too slow."""
         limit, idle = self._rules.upload_limit, self._rules.upload_idle
         too_large = f"the body has more than {limit} bytes"
         declared = Headers(scope=scope).get("content-length", "0")
@@ -230,5 +230,5 @@ class Guard:
 
 
 def host_names(hosts: Iterable[str]) -> frozenset[str]:
-    """Return host names as requests have them: lower case, IPv6 addresses in brackets."""
+    """Return host names as they appear in requests: in lower case, IPv6 addresses in brackets."""
     return frozenset(f"[{host}]" if ":" in host and not host.startswith("[") else host.lower() for host in hosts)

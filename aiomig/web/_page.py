@@ -1,4 +1,4 @@
-"""The page: files that the package brings, and no file from elsewhere."""
+"""The page: static files of the package. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ._problems import Problem
 
 router = APIRouter(include_in_schema=False)
 
-_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def load_page() -> dict[str, tuple[bytes, str, str]]:
-    """Return the content, the type and the tag of each file of the page."""
+    """Return the content, media type and ETag of each file of the page, by file name."""
     files: dict[str, tuple[bytes, str, str]] = {}
     for file in resources.files(__package__).joinpath("page").iterdir():
-        if (kind := _KINDS.get("." + file.name.rpartition(".")[2])) is not None:
+        if (media_type := _MEDIA_TYPES.get("." + file.name.rpartition(".")[2])) is not None:
             content = file.read_bytes()
-            files[file.name] = content, f"{kind}; charset=utf-8", f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+            files[file.name] = content, f"{media_type}; charset=utf-8", f'"{hashlib.sha256(content).hexdigest()[:16]}"'
     return files
 
 
@@ -37,8 +37,8 @@ async def page_file(request: Request, name: str) -> Response:
     files = request.app.state.page
     if name not in files:
         raise Problem(404, "there is no such file")
-    content, kind, tag = files[name]
-    headers = {"etag": tag, "cache-control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
+    content, media_type, etag = files[name]
+    headers = {"etag": etag, "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=kind)
+    return Response(content, headers=headers, media_type=media_type)

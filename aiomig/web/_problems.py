@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), without a path of this machine."""
+"""Errors as problem documents (RFC 9457). They contain no paths of this machine."""
 
 from __future__ import annotations
 
@@ -55,15 +55,16 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (MigError, 500),
     (ValueError, 422),
 )
-"""The first match counts."""
+"""The HTTP status of each exception; the first matching class counts."""
 
-_OWN_PATH = re.compile(r"""(?<![\w.~:/…-])/(?:[^\s/'"]+/)+[^\s'";:,)\]]*""")
-"""A path of this machine in a message. Paths of the home are relative."""
+_LOCAL_PATH = re.compile(r"""(?<![\w.~:/…-])/(?:[^\s/'"]+/)+[^\s'";:,)\]]*""")
+"""A path of this machine in a message. Paths in the home are relative, so they do not match."""
 
 _HIDDEN: dict[type[Exception], str] = {
-    LocalError: "local mode cannot do this now; the log of the service says why",
-    ConfigError: "the service is not configured well; its log says more",
+    LocalError: "local mode cannot do this now; see the log of the service",
+    ConfigError: "the configuration of the service is invalid; see the log of the service",
 }
+"""Replacements for messages that only the operator may see."""
 
 
 class Problem(Exception):
@@ -72,7 +73,7 @@ class Problem(Exception):
     Attributes:
         status: the HTTP status.
         detail: what happened, and what to do.
-        headers: more headers of the response.
+        headers: additional headers of the response.
     """
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -83,7 +84,7 @@ class Problem(Exception):
 
 
 def problem_response(error: Exception) -> Response:
-    """Return the response for an error: a problem document. What is not aiomig's is logged and not shown."""
+    """Return the problem document for an error. Unexpected errors are logged, and their messages are not shown."""
     if isinstance(error, Problem):
         return document(error.status, error.detail, headers=error.headers)
     if isinstance(error, HTTPException):
@@ -91,12 +92,12 @@ def problem_response(error: Exception) -> Response:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if not isinstance(error, MigError | ValueError):
         logger.error("a request failed", exc_info=error)
-        return document(status, "the service failed; its log says more")
+        return document(status, "the service failed; see the log of the service")
     detail = str(error)
-    for kind, words in _HIDDEN.items():
+    for kind, replacement in _HIDDEN.items():
         if isinstance(error, kind):
             logger.error("%s", error)
-            detail = words
+            detail = replacement
     if isinstance(error, JobNotFound):
         detail = f"no such job: {error.job_id}"
     more: dict[str, Any] = {}
@@ -122,9 +123,9 @@ def document(
     Args:
         status: the HTTP status.
         detail: what happened.
-        kind: the name of an exception of aiomig.
-        more: more members.
-        headers: more headers.
+        kind: the class name of an aiomig exception.
+        more: additional members of the document.
+        headers: additional headers of the response.
     """
     body = {
         "type": f"urn:aiomig:{kind}" if kind else "about:blank",
@@ -137,5 +138,5 @@ def document(
 
 
 def without_paths(text: str) -> str:
-    """Return a message without paths of this machine."""
-    return _OWN_PATH.sub("…", text)
+    """Replace paths of this machine in a message with ``…``."""
+    return _LOCAL_PATH.sub("…", text)

@@ -1,4 +1,4 @@
-"""Responses that last: server-sent events, downloads, archives."""
+"""Streamed responses: server-sent events, downloads, archives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .. import Files
 
 HEARTBEAT = 15.0
-"""Seconds after which a silent stream says that it is alive, so that proxies keep it open."""
+"""Seconds without an event after which a stream sends a comment, so that proxies keep it open."""
 
 ALIVE = b": alive\n\n"
 
@@ -29,10 +29,11 @@ _UNTRUSTED = {
     "content-security-policy": "default-src 'none'; sandbox",
     "x-content-type-options": "nosniff",
 }
+"""Headers of a file that a job or user wrote: nothing in it may run in the browser."""
 
 
 class OpenStreams:
-    """The event streams that are open, so that the end of the service can end them."""
+    """The open event streams. The service closes them at shutdown."""
 
     def __init__(self) -> None:
         self._scopes: set[anyio.CancelScope] = set()
@@ -41,7 +42,7 @@ class OpenStreams:
         return len(self._scopes)
 
     async def serve(self, response: EventStream, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a stream until it ends, or until `close`; the client then connects again."""
+        """Serve a stream until it ends or `close` is called. The client then reconnects."""
         with anyio.CancelScope() as cancel:
             self._scopes.add(cancel)
             try:
@@ -52,22 +53,22 @@ class OpenStreams:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def close(self) -> None:
-        """End all streams."""
+        """End all open streams."""
         for scope in list(self._scopes):
             scope.cancel()
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events.
+    """A response of server-sent events.
 
     Args:
-        events: bytes of whole events.
-        streams: where it is entered while it is open.
+        events: yields complete encoded events.
+        streams: the open streams of the application, which the response joins while it is sent.
     """
 
     def __init__(self, events: AsyncIterable[bytes], streams: OpenStreams) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(_told(events), headers=headers, media_type="text/event-stream")
+        super().__init__(_with_problems(events), headers=headers, media_type="text/event-stream")
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,12 +76,12 @@ class EventStream(StreamingResponse):
         await self._streams.serve(self, scope, receive, send)
 
     async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until they end or the client is gone."""
+        """Send the events until they end or the client disconnects."""
         await super().__call__(scope, receive, send)
 
 
-async def _told(events: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield events; an error that ends them is an event, too, after which the client connects again."""
+async def _with_problems(events: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield events. An error becomes the last event; the client then reconnects."""
     try:
         async for data in events:
             yield data
@@ -90,63 +91,60 @@ async def _told(events: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 def event(data: str, *, id: str | None = None, kind: str | None = None) -> bytes:
-    """Return one server-sent event. A line of ``data`` may hold anything; carriage returns begin new lines."""
+    """Encode a server-sent event. ``data`` may contain any characters; a carriage return begins a new line."""
     lines = [f"id: {id}"] if id is not None else []
     lines += [f"event: {kind}"] if kind is not None else []
     lines += [f"data: {line}" for line in data.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
 
 
-def attachment(name: str) -> dict[str, str]:
-    """Return the headers of a download. Browsers save it and never show it: it may hold anything."""
-    return {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}", **_UNTRUSTED}
+def download(chunks: AsyncIterator[bytes], name: str, size: int | None) -> StreamingResponse:
+    """Return a response that streams a file. Browsers save the file and never display it."""
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}", **_UNTRUSTED}
+    if size is not None:
+        headers["content-length"] = str(size)
+    return StreamingResponse(chunks, headers=headers, media_type="application/octet-stream")
 
 
-def download(pieces: AsyncIterator[bytes], name: str, size: int | None) -> StreamingResponse:
-    """Return a response that streams a file."""
-    headers = attachment(name) | ({} if size is None else {"content-length": str(size)})
-    return StreamingResponse(pieces, headers=headers, media_type="application/octet-stream")
+async def read_chunks(files: Files, path: str) -> AsyncGenerator[bytes, None]:
+    """Yield the content of a file in the home, and close the file even if the client disconnects."""
+    async with aclosing(files.stream(path)) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
-async def pieces_of(files: Files, path: str) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a file of the home, and close it even if the client leaves."""
-    async with aclosing(files.stream(path)) as pieces:
-        async for piece in pieces:
-            yield piece
-
-
-class _Outlet:
-    """A file that only takes bytes, for `zipfile`."""
+class _Buffer:
+    """A write-only file for `zipfile`. `take` removes the data written so far."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._data = bytearray()
 
     def write(self, data: Any) -> int:
-        self._pieces.append(bytes(data))
+        self._data += data
         return len(data)
 
     def flush(self) -> None:
         pass
 
     def take(self) -> bytes:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
+        data = bytes(self._data)
+        self._data.clear()
         return data
 
 
 async def zipped(files: Files, members: Iterable[tuple[str, str]]) -> AsyncGenerator[bytes, None]:
-    """Yield a zip archive in pieces, uncompressed.
+    """Yield an uncompressed zip archive in chunks.
 
     Args:
         files: the home.
-        members: the name in the archive and the path in the home of each file. Directories are not possible.
+        members: the name in the archive and the path in the home of each file; directories are not supported.
     """
-    outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]
+    buffer = _Buffer()
+    with zipfile.ZipFile(buffer, "w") as archive:  # type: ignore[call-overload]
         for name, path in members:
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
-                async with aclosing(pieces_of(files, path)) as pieces:
-                    async for piece in pieces:
-                        member.write(piece)
-                        yield outlet.take()
-    yield outlet.take()
+                async with aclosing(read_chunks(files, path)) as chunks:
+                    async for chunk in chunks:
+                        member.write(chunk)
+                        yield buffer.take()
+    yield buffer.take()

@@ -1,4 +1,4 @@
-"""The values of the HTTP API: what it takes and what it gives, as JSON and as types for its description."""
+"""The request and response bodies of the HTTP API. Their types also describe the API in ``openapi.json``."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _SCHEMES = ("http://", "https://", "ftp://", "ftps://", "sftp://")
 
 
 class InputRequest(BaseModel):
-    """One input of a job: its name, and one of the others."""
+    """An input of a job: its name, and exactly one source (``home``, ``text``, ``base64`` or ``url``)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(description="its name in the job")
-    home: str | None = Field(default=None, description="a file of the MiG home")
-    text: str | None = Field(default=None, description="the content, as text")
-    base64: str | None = Field(default=None, description="the content, in base64")
-    url: str | None = Field(default=None, description="an address that the resource fetches")
-    executable: bool = Field(default=False, description="whether it is made executable")
+    name: str = Field(description="the file name in the job")
+    home: str | None = Field(default=None, description="a path in the MiG home")
+    text: str | None = Field(default=None, description="the content as text")
+    base64: str | None = Field(default=None, description="the content in base64")
+    url: str | None = Field(default=None, description="a URL that the resource downloads")
+    executable: bool = Field(default=False, description="whether the file is made executable")
 
     def item(self) -> tuple[Any, str]:
-        """Return the input as `JobSpec` takes it. A path of this machine is not possible."""
+        """Return the input in the form that `JobSpec` takes. Paths of this machine are refused."""
         sources = [value for value in (self.home, self.text, self.base64, self.url) if value is not None]
         if len(sources) != 1:
             raise SpecError(
-                [Fault("inputs", self.name, "has not exactly one source", "give home, text, base64 or url")]
+                [Fault("inputs", self.name, "does not have exactly one source", "give home, text, base64 or url")]
             )
         if self.home is not None:
             return Remote(self.home), self.name
@@ -50,21 +50,21 @@ class InputRequest(BaseModel):
             except binascii.Error as error:
                 raise SpecError([Fault("inputs", self.name, "is not base64", "encode it again")]) from error
         if not str(self.url).lower().startswith(_SCHEMES):
-            raise SpecError([Fault("inputs", self.url, "is not an address", f"begin it with {', '.join(_SCHEMES)}")])
+            raise SpecError([Fault("inputs", self.url, "is not a URL", f"begin it with {', '.join(_SCHEMES)}")])
         return self.url, self.name
 
 
 class OutputRequest(BaseModel):
-    """One output of a job that is kept at a place of the MiG home."""
+    """An output of a job that is stored at a given path in the MiG home."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(description="its name in the job")
-    home: str = Field(description="where it is kept in the MiG home")
+    name: str = Field(description="the file name in the job")
+    home: str = Field(description="the path in the MiG home")
 
 
 class ResourcesRequest(BaseModel):
-    """What a job needs; see `aiomig.Resources`."""
+    """The resources that a job needs; see `aiomig.Resources`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,30 +78,30 @@ class ResourcesRequest(BaseModel):
 
 
 class JobRequest(BaseModel):
-    """A job to be submitted; see `aiomig.JobSpec`."""
+    """The description of a job; see `aiomig.JobSpec`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    commands: str | list[str] = Field(description="one command line or several, run in order in one bash")
+    commands: str | list[str] = Field(description="command lines, run in order by one bash process")
     name: str | None = Field(default=None, description="letters, digits and . - _ + @ %")
     inputs: list[InputRequest] = []
-    outputs: list[str | OutputRequest] = Field(default=[], description="files of the job that are kept")
+    outputs: list[str | OutputRequest] = Field(default=[], description="files of the job to keep")
     environment: dict[str, str] = {}
-    labels: dict[str, str] = Field(default={}, description="short texts by which jobs are found")
+    labels: dict[str, str] = Field(default={}, description="short strings for finding jobs")
     resources: ResourcesRequest = ResourcesRequest()
     runtime_environments: list[str] = []
     vgrids: list[str] = []
     retries: int | None = None
 
-    def fields(self) -> dict[str, Any]:
+    def submit_arguments(self) -> dict[str, Any]:
         """Return the arguments of `Session.submit`."""
-        fields: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "commands": [line for line in self.commands.splitlines() if line.strip()]
             if isinstance(self.commands, str)
             else self.commands,
-            "inputs": [each.item() for each in self.inputs if not each.executable],
-            "executables": [each.item() for each in self.inputs if each.executable],
-            "outputs": [each if isinstance(each, str) else (each.name, Remote(each.home)) for each in self.outputs],
+            "inputs": [file.item() for file in self.inputs if not file.executable],
+            "executables": [file.item() for file in self.inputs if file.executable],
+            "outputs": [file if isinstance(file, str) else (file.name, Remote(file.home)) for file in self.outputs],
             "environment": self.environment,
             "labels": self.labels,
             "resources": Resources(**self.resources.model_dump()),
@@ -109,11 +109,11 @@ class JobRequest(BaseModel):
             "vgrids": self.vgrids,
             "retries": self.retries,
         }
-        return fields | ({"name": self.name} if self.name else {})
+        return arguments | ({"name": self.name} if self.name else {})
 
 
 class JobView(BaseModel):
-    """One job."""
+    """The status of a job."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -135,12 +135,12 @@ class JobList(BaseModel):
     """A page of the list of jobs, newest first."""
 
     jobs: list[JobView]
-    total: int = Field(description="how many jobs match")
-    next: str | None = Field(description="the address of the next page")
+    total: int = Field(description="the number of jobs that match")
+    next: str | None = Field(description="the URL of the next page")
 
 
 class OutcomeView(BaseModel):
-    """What an action did to a job."""
+    """The effect of an action on a job."""
 
     job_id: str
     before: str | None
@@ -167,13 +167,13 @@ class FileList(BaseModel):
 
 
 def job_view(status: JobStatus) -> dict[str, Any]:
-    """Return a status as JSON values, without what is empty."""
+    """Return a status as JSON values, without empty fields."""
     values = {name: value for name, value in status.as_dict().items() if value not in (None, "", [], {})}
     return {"id": status.job_id, **values}
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
-    """Return what a job was submitted with, in the form of `JobRequest` as far as it fits."""
+    """Return the description of a submitted job as a `JobRequest` has it, without what does not fit there."""
     description = plan.description
     lines = description.lines("EXECUTE")
     view: dict[str, Any] = {
