@@ -216,7 +216,7 @@ def test_the_home_takes_files_by_drag_and_drop(browser: Browser, running: tuple[
         page.get_by_role("link", name="Files").click()
         page.get_by_role("button", name="New folder").click()
         page.get_by_label("Name", exact=True).fill("folder")
-        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Create").click()
         page.get_by_role("link", name="folder/").click()
         page.get_by_text("This directory is empty").wait_for()
         page.evaluate(
@@ -294,7 +294,7 @@ def test_a_restart_of_the_service_under_an_open_page(browser: Browser, tmp_path:
             page.locator("#detail-facts", has_text="EXECUTING").wait_for()
             process.terminate()
             assert process.wait(5) is not None
-            page.get_by_text("connecting again").wait_for()
+            page.get_by_text("reconnecting").wait_for()
             gate.write_text("go\n")  # it ends while no service runs
             command = [sys.executable, "-m", "aiomig", "-q", "--home", str(home), "serve", "--port", port]
             environment = {**os.environ, "AIOMIG_TOKEN": TOKEN}

@@ -1,4 +1,4 @@
-// Requests to the service. All addresses are relative to the page, which may be mounted anywhere.
+// Requests to the service. All URLs are relative to the page, so the page can be mounted at any path.
 
 export const address = (path) => new URL(path, document.baseURI.split("#")[0]).href;
 export const jobPath = (id, rest = "") => `api/jobs/${encodeURIComponent(id)}${rest}`;
@@ -7,12 +7,12 @@ export const filePath = (path) => "api/files/" + path.split("/").map(encodeURICo
 export class Failure extends Error {}
 
 async function failure(response) {
-  let words = `${response.status} ${response.statusText}`;
+  let message = `${response.status} ${response.statusText}`;
   try {
     const problem = await response.json();
-    words = problem.faults ? problem.faults.map((each) => `${each.field}: ${each.problem}; ${each.remedy}`).join("\n") : problem.detail;
+    message = problem.faults ? problem.faults.map((fault) => `${fault.field}: ${fault.problem}; ${fault.remedy}`).join("\n") : problem.detail;
   } catch { /* not a problem document */ }
-  return new Failure(words);
+  return new Failure(message);
 }
 
 export async function request(path, options = {}) {
@@ -29,13 +29,13 @@ export async function request(path, options = {}) {
 export const get = async (path) => (await request(path)).json();
 export const act = async (path, method = "POST") => (await request(path, { method })).json();
 
-/** Send a body with a progress report, which fetch does not have. */
+/** Send a body and report the progress, which fetch cannot do. */
 export function send(method, path, body, progress = () => {}) {
   return new Promise((resolve, reject) => {
     const sender = new XMLHttpRequest();
     sender.open(method, address(path));
     sender.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
-    sender.onerror = () => reject(new Failure("The upload broke off."));
+    sender.onerror = () => reject(new Failure("The upload was interrupted."));
     sender.onload = async () => {
       if (sender.status < 300) return resolve(sender.responseText ? JSON.parse(sender.responseText) : null);
       reject(await failure(new Response(sender.response, { status: sender.status, statusText: sender.statusText })));
@@ -44,21 +44,22 @@ export function send(method, path, body, progress = () => {}) {
   });
 }
 
-/** Follow server-sent events. The browser connects again and says which event it had last. */
+/** Follow server-sent events. The browser reconnects by itself and sends the id of the last event it received. */
 export function follow(path, { message, end = null, open = null, lost = null }) {
   let source, timer, closed = false, refusals = 0;
-  const connect = (again) => {
+  const connect = () => {
     source = new EventSource(address(path));
-    source.onopen = () => { refusals = 0; open && open(again); };
-    source.onmessage = (event) => message(event.data, event.lastEventId);
+    source.onopen = () => { refusals = 0; open && open(); };
+    source.onmessage = (event) => message(event.data);
     if (end) source.addEventListener("end", (event) => { close(); end(event.data); });
     source.onerror = () => {
       lost && lost(source.readyState === EventSource.CLOSED);
-      // The service refuses: it may be about to end. One that goes on to refuse a single job does not have it.
-      if (source.readyState === EventSource.CLOSED && !closed && (lost || ++refusals < 5)) timer = setTimeout(() => connect(true), 2000);
+      // The service refused the request, maybe because it is shutting down. Retry; for a single job, give up after
+      // five refusals, because the service does not know the job.
+      if (source.readyState === EventSource.CLOSED && !closed && (lost || ++refusals < 5)) timer = setTimeout(connect, 2000);
     };
   };
   const close = () => { closed = true; clearTimeout(timer); source.close(); };
-  connect(false);
+  connect();
   return close;
 }

@@ -1,4 +1,4 @@
-// The page: which view is shown, and what the keys do.
+// The page: switches between the views and handles keyboard shortcuts.
 
 import * as detail from "./detail.js";
 import { $ } from "./dom.js";
@@ -16,7 +16,7 @@ function route() {
   const [, name, ...rest] = location.hash.split("/");
   const job = name === "job" ? decodeURIComponent(rest[0] ?? "") : null;
   if (VIEWS.includes(name)) view = name;
-  for (const each of VIEWS) $(`view-${each}`).hidden = each !== view;
+  for (const other of VIEWS) $(`view-${other}`).hidden = other !== view;
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -34,10 +34,10 @@ function close() {
   setTimeout(() => view === "jobs" && table.focusRow(id));
 }
 
-function connection(state, words) {
-  const place = $("connection");
-  place.className = `connection ${state === "live" ? "live" : "lost"}`;
-  place.textContent = state === "live" ? "live" : state === "again" ? "connecting again…" : words ?? "refused: open the address that the service printed";
+function connection(state, message = "refused: open the address that the service printed") {
+  const label = $("connection");
+  label.className = `connection ${state === "live" ? "live" : "lost"}`;
+  label.textContent = state === "live" ? "live" : state === "reconnecting" ? "reconnecting…" : message;
 }
 
 const open = (id) => goto(`#/job/${encodeURIComponent(id)}`);
@@ -45,7 +45,7 @@ table.start(open);
 timeline.start();
 files.start();
 detail.start({ close, open, change: submit.open });
-submit.start((job) => { store.take({ ...job }); open(job.id); });
+submit.start((job) => { store.setJob({ ...job }); open(job.id); });
 $("new-job").addEventListener("click", () => submit.open());
 addEventListener("hashchange", route);
 addEventListener("keydown", (event) => {

@@ -1,4 +1,4 @@
-// Small helpers. Text always goes through textContent: names and output may hold anything.
+// Small helpers for the document. Text is always set as textContent, because names and output may contain HTML.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -31,7 +31,7 @@ export function toast(text, bad = false) {
   setTimeout(() => note.remove(), bad ? 9000 : 4000);
 }
 
-/** Ask a question, or for a text; give true, the text, or null. */
+/** Ask for a confirmation, or with a label for a text. Resolve to true or the text, or to null if refused. */
 export function ask(title, text, { label = null, value = "", yes = "OK" } = {}) {
   const dialog = $("ask");
   $("ask-title").textContent = title;
@@ -58,7 +58,7 @@ export function dropTarget(element, receive) {
   element.addEventListener("drop", (event) => { event.preventDefault(); over(false); receive([...event.dataTransfer.files]); });
 }
 
-// -- words
+// -- formatting
 
 export function duration(seconds) {
   if (seconds === null || !isFinite(seconds)) return "";

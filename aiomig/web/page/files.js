@@ -1,11 +1,11 @@
-// The home as a file browser.
+// The file browser of the MiG home.
 
 import { address, filePath, get, request, send } from "./api.js";
 import { $, ask, dropTarget, h, size, toast, when } from "./dom.js";
 import { preview } from "./preview.js";
 
-let place = ".";
-const join = (name) => (place === "." ? name : `${place}/${name}`);
+let directory = ".";
+const join = (name) => (directory === "." ? name : `${directory}/${name}`);
 const link = (path) => `#/files/${path.split("/").map(encodeURIComponent).join("/")}`;
 
 export function start() {
@@ -13,22 +13,22 @@ export function start() {
   $("upload-input").addEventListener("change", async () => { const files = [...$("upload-input").files]; $("upload-input").value = ""; await upload(files); });
   dropTarget($("drop"), upload);
   $("new-folder").addEventListener("click", async () => {
-    const name = await ask("New folder", "", { label: "Name", yes: "Make it" });
-    if (name) await change(() => request("api/folders/" + join(name).split("/").map(encodeURIComponent).join("/"), { method: "PUT" }), "Made.");
+    const name = await ask("New folder", "", { label: "Name", yes: "Create" });
+    if (name) await change(() => request("api/folders/" + join(name).split("/").map(encodeURIComponent).join("/"), { method: "PUT" }), "Created.");
   });
 }
 
 export async function show(path) {
-  place = path || ".";
-  const parts = place === "." ? [] : place.split("/");
+  directory = path || ".";
+  const parts = directory === "." ? [] : directory.split("/");
   $("crumbs").replaceChildren(h("a", { href: "#/files", "aria-current": parts.length ? null : "page" }, "Home"),
     ...parts.flatMap((part, at) => [h("span", { "aria-hidden": "true" }, "/"), h("a", { href: link(parts.slice(0, at + 1).join("/")), "aria-current": at === parts.length - 1 ? "page" : null }, part)]));
-  const asked = place;
+  const requested = directory;
   try {
-    const found = await get(`api/files?path=${encodeURIComponent(place)}`);
-    if (asked !== place) return;
-    $("files").tBodies[0].replaceChildren(...found.files.map(row));
-    $("files-empty").hidden = found.files.length > 0;
+    const { files } = await get(`api/files?path=${encodeURIComponent(requested)}`);
+    if (requested !== directory) return;  // the user has moved on
+    $("files").tBodies[0].replaceChildren(...files.map(row));
+    $("files-empty").hidden = files.length > 0;
   } catch (error) {
     $("files").tBodies[0].replaceChildren();
     toast(error.message, true);
@@ -54,18 +54,18 @@ async function look(file) {
 }
 
 async function remove(file) {
-  if (await ask(`Delete ${file.name}?`, file.is_dir ? "The directory and all that it holds are removed for good." : "The file is removed for good.", { yes: "Delete" }))
+  if (await ask(`Delete ${file.name}?`, file.is_dir ? "The directory and everything in it will be removed for good." : "The file will be removed for good.", { yes: "Delete" }))
     await change(() => request(`${filePath(file.path)}${file.is_dir ? "?recursive=true" : ""}`, { method: "DELETE" }), "Deleted.");
 }
 
 async function upload(files) {
-  const present = new Set([...$("files").tBodies[0].rows].map((each) => each.dataset.name));
+  const present = new Set([...$("files").tBodies[0].rows].map((row) => row.dataset.name));
   const replaced = files.filter((file) => present.has(file.name));
   if (replaced.length && !(await ask("Replace files?", replaced.map((file) => file.name).join(", "), { yes: "Replace" }))) return;
   await change(async () => { for (const file of files) await send("PUT", filePath(join(file.name)), file); }, files.length === 1 ? `Uploaded ${files[0].name}.` : `Uploaded ${files.length} files.`);
 }
 
-async function change(work, words) {
-  try { await work(); toast(words); } catch (error) { toast(error.message, true); }
-  await show(place);
+async function change(action, message) {
+  try { await action(); toast(message); } catch (error) { toast(error.message, true); }
+  await show(directory);
 }

@@ -1,4 +1,4 @@
-// All jobs, kept up to date by the service.
+// All jobs, kept up to date by server-sent events.
 
 import { follow, get } from "./api.js";
 
@@ -11,7 +11,7 @@ export function onChange(listener) { listeners.add(listener); }
 
 let scheduled = false;
 const changed = new Set();
-function tell() {
+function notify() {
   if (scheduled) return;
   scheduled = true;
   requestAnimationFrame(() => {
@@ -22,13 +22,14 @@ function tell() {
   });
 }
 
-export function take(job) {
+/** Store the current status of a job. */
+export function setJob(job) {
   job.received = time(job.received_at) ?? time(job.queued_at);
   job.began = time(job.executing_at);
   job.ended = FINAL.has(job.state) ? time(job.finished_at) ?? time(job.canceled_at) ?? time(job.failed_at) : null;
   jobs.set(job.id, job);
   changed.add(job.id);
-  tell();
+  notify();
 }
 
 export const hasFailed = (job) => job.state === "FAILED" || job.state === "EXPIRED" || Boolean(job.exit_code);
@@ -41,16 +42,17 @@ export async function load() {
   let next = "api/jobs?limit=200";
   while (next) {
     const page = await get(next);
-    page.jobs.forEach(take);
+    page.jobs.forEach(setJob);
     next = page.next === null ? null : "api/jobs" + page.next.slice(page.next.indexOf("?")).replace(/limit=\d+/, "limit=5000");
   }
-  tell();
+  notify();
 }
 
-export function start(state) {
+/** Follow all jobs; report the connection as "live", "reconnecting" or "lost". */
+export function start(connection) {
   follow("api/events", {
-    message: (data) => take(JSON.parse(data)),
-    open: async () => { try { await load(); state("live"); } catch (error) { state("lost", error.message); } },
-    lost: (refused) => state(refused ? "lost" : "again"),
+    message: (data) => setJob(JSON.parse(data)),
+    open: async () => { try { await load(); connection("live"); } catch (error) { connection("lost", error.message); } },
+    lost: (refused) => connection(refused ? "lost" : "reconnecting"),
   });
 }

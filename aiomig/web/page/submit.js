@@ -3,12 +3,12 @@
 import { send } from "./api.js";
 import { $, dropTarget, h, size, toast } from "./dom.js";
 
-let inputs = [];  // of File, or {name, home} for what lies in the home
-let done = () => {};
+let inputs = [];  // each a File to upload, or {name, home} for a file in the MiG home
+let onSubmitted = () => {};
 const lines = (id) => $(id).value.split("\n").map((line) => line.trim()).filter(Boolean);
 
-export function start(onDone) {
-  done = onDone;
+export function start(callback) {
+  onSubmitted = callback;
   $("submit-close").addEventListener("click", () => $("submit").close());
   $("submit-files").addEventListener("change", () => { add([...$("submit-files").files]); $("submit-files").value = ""; });
   dropTarget($("submit-drop"), add);
@@ -17,17 +17,17 @@ export function start(onDone) {
 
 function add(files) {
   const names = new Set(files.map((file) => file.name));
-  inputs = [...inputs.filter((each) => !names.has(each.name)), ...files];
+  inputs = [...inputs.filter((input) => !names.has(input.name)), ...files];
   list();
 }
 
 function list() {
-  $("submit-inputs").replaceChildren(...inputs.map((each) => h("li", {},
-    h("span", { class: "name mono" }, each.name), h("span", { class: "size" }, each.home ? "in the home" : size(each.size)),
-    h("button", { type: "button", class: "plain", "aria-label": `Remove ${each.name}`, onclick: () => { inputs = inputs.filter((other) => other !== each); list(); } }, "✕"))));
+  $("submit-inputs").replaceChildren(...inputs.map((input) => h("li", {},
+    h("span", { class: "name mono" }, input.name), h("span", { class: "size" }, input.home ? "in the home" : size(input.size)),
+    h("button", { type: "button", class: "plain", "aria-label": `Remove ${input.name}`, onclick: () => { inputs = inputs.filter((other) => other !== input); list(); } }, "✕"))));
 }
 
-/** Open the form, empty or with what a job was submitted with. */
+/** Open the form, empty or filled in with the description of a job. */
 export function open(job = null) {
   const old = job?.submitted ?? {};
   $("submit-title").textContent = job ? "Change and submit again" : "New job";
@@ -39,7 +39,7 @@ export function open(job = null) {
   $("submit-cores").value = old.resources?.cores ?? "";
   $("submit-retries").value = "";
   $("submit-environment").value = Object.entries(old.environment ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
-  inputs = (old.inputs ?? []).filter((each) => each.home);
+  inputs = (old.inputs ?? []).filter((input) => input.home);
   list();
   $("submit-error").hidden = $("submit-progress").hidden = true;
   $("submit").showModal();
@@ -51,7 +51,7 @@ async function submit() {
   const environment = Object.fromEntries(lines("submit-environment").map((line) => [line.split("=")[0], line.slice(line.indexOf("=") + 1)]));
   const job = {
     commands: $("submit-commands").value,
-    inputs: inputs.filter((each) => each.home),
+    inputs: inputs.filter((input) => input.home),
     outputs: lines("submit-outputs"),
     environment,
     resources: { wall_time: number("submit-wall"), memory_mb: number("submit-memory"), cores: number("submit-cores") },
@@ -60,17 +60,18 @@ async function submit() {
   if ($("submit-name").value.trim()) job.name = $("submit-name").value.trim();
   const form = new FormData();
   form.append("job", JSON.stringify(job));
-  for (const each of inputs) if (!each.home) form.append("files", each, each.name);
+  const uploads = inputs.filter((input) => !input.home);
+  for (const file of uploads) form.append("files", file, file.name);
   const progress = $("submit-progress");
   progress.value = 0;
-  progress.hidden = !inputs.some((each) => !each.home);
+  progress.hidden = !uploads.length;
   $("submit-error").hidden = true;
   $("submit-send").disabled = true;
   try {
-    const made = await send("POST", "api/jobs", form, (share) => { progress.value = share; });
+    const submitted = await send("POST", "api/jobs", form, (share) => { progress.value = share; });
     $("submit").close();
-    toast(`Submitted ${made.name ?? made.id}.`);
-    done(made);
+    toast(`Submitted ${submitted.name ?? submitted.id}.`);
+    onSubmitted(submitted);
   } catch (error) {
     $("submit-error").textContent = error.message;
     $("submit-error").hidden = false;

@@ -1,4 +1,4 @@
-// The table of jobs. Only the rows in sight are in the document.
+// The table of jobs. The document contains only the visible rows.
 
 import { $, age, duration, h } from "./dom.js";
 import { FINAL, hasFailed, jobs, onChange, runSeconds, stateClass } from "./store.js";
@@ -17,7 +17,8 @@ const TITLES = { all: "All", waiting: "Waiting", running: "Running", finished: "
 let sort = { key: "age", down: false };
 let group = "all";
 let view = [];
-let active = null;
+let active = null;  // the id of the row that the Tab key reaches
+let selected = null;  // the id of the job in the panel
 let open = () => {};
 const groupOf = (job) => hasFailed(job) ? "failed" : job.state === "EXECUTING" ? "running" : FINAL.has(job.state) ? job.state.toLowerCase() : "waiting";
 const scroll = $("jobs-scroll");
@@ -55,23 +56,23 @@ function choose(key) {
   update();
 }
 
-export function visible() { return view; }
+/** Return the jobs that match the filter, in the order of the table. */
+export function matching() { return view; }
 
 function update() {
-  const words = $("filter").value.trim().toLowerCase();
+  const filter = $("filter").value.trim().toLowerCase();
   const counts = Object.fromEntries(Object.keys(TITLES).map((key) => [key, 0]));
-  const found = [];
+  const matches = [];
   for (const job of jobs.values()) {
-    if (words && !(job.name || "").toLowerCase().includes(words) && !job.id.toLowerCase().includes(words)) continue;
+    if (filter && !(job.name || "").toLowerCase().includes(filter) && !job.id.toLowerCase().includes(filter)) continue;
     counts.all += 1;
-    const own = groupOf(job);
-    counts[own] += 1;
-    if (group === "all" || group === own) found.push(job);
+    counts[groupOf(job)] += 1;
+    if (group === "all" || group === groupOf(job)) matches.push(job);
   }
-  const column = COLUMNS.find((each) => each.key === sort.key);
-  const keyed = found.map((job) => [column.value(job), job]);
+  const column = COLUMNS.find(({ key }) => key === sort.key);
+  const keyed = matches.map((job) => [column.value(job), job]);
   const sign = sort.down ? -1 : 1;
-  keyed.sort(([a, one], [b, other]) => (a < b ? -sign : a > b ? sign : (other.received ?? 0) - (one.received ?? 0) || parseInt(other.id) - parseInt(one.id) || (other.id > one.id ? 1 : -1)));
+  keyed.sort(([key, job], [otherKey, other]) => (key < otherKey ? -sign : key > otherKey ? sign : (other.received ?? 0) - (job.received ?? 0) || parseInt(other.id) - parseInt(job.id) || (other.id > job.id ? 1 : -1)));
   view = keyed.map(([, job]) => job);
   for (const button of $("states").children) button.lastElementChild.textContent = counts[button.dataset.group];
   for (const cell of $("jobs").tHead.rows[0].cells) {
@@ -101,7 +102,7 @@ function render() {
     const row = rows.get(job.id) ?? newRow(job);
     fill(row, job, now);
     row.setAttribute("aria-rowindex", index + 2);
-    row.tabIndex = job.id === active || (index === first && focused === null && !inSight(first, last)) ? 0 : -1;
+    row.tabIndex = job.id === active || (index === first && focused === null && !isActiveBetween(first, last)) ? 0 : -1;
     row.setAttribute("aria-selected", String(job.id === selected));
     content.push(row);
   }
@@ -116,7 +117,7 @@ function render() {
   }
 }
 
-const inSight = (first, last) => { const at = view.findIndex((job) => job.id === active); return at >= first && at < last; };
+const isActiveBetween = (first, last) => view.slice(first, last).some((job) => job.id === active);
 
 function spacer(height) {
   const row = h("tr", { class: "spacer", "aria-hidden": "true" }, h("td"));
@@ -137,8 +138,7 @@ function fill(row, job, now) {
   put(name, job.name || job.id);
   name.title = job.id;
   name.classList.toggle("unnamed", !job.name);
-  const word = job.state === "UNKNOWN" ? job.native || job.state : job.state;
-  put(state.firstChild, word);
+  put(state.firstChild, job.state === "UNKNOWN" ? job.native || job.state : job.state);
   state.firstChild.className = stateClass(job);
   put(exit, job.exit_code === undefined || job.exit_code === null ? "" : String(job.exit_code));
   exit.classList.toggle("bad", Boolean(job.exit_code));
@@ -147,7 +147,6 @@ function fill(row, job, now) {
   put(resource, job.resource ?? "");
 }
 
-let selected = null;
 export function select(id) {
   selected = id;
   if (id !== null) active = id;
@@ -155,8 +154,7 @@ export function select(id) {
 }
 
 export function focusRow(id) {
-  const row = [...body.rows].find((each) => each.dataset.id === id);
-  (row ?? $("filter")).focus();
+  ([...body.rows].find((row) => row.dataset.id === id) ?? $("filter")).focus();
 }
 
 function onKey(event) {
