@@ -43,7 +43,12 @@ class JobFilter:
     newest: int | None = None
 
     def __post_init__(self) -> None:
-        faults = [*_name_faults(self.name), *_label_faults(self.labels), *_time_faults(self.since)]
+        faults = [
+            *_pattern_faults(self.pattern),
+            *_name_faults(self.name),
+            *_label_faults(self.labels),
+            *_time_faults(self.since),
+        ]
         if self.newest is not None and not is_count(self.newest):
             faults.append(Fault("newest", self.newest, "not a positive whole number", "give a count, or None"))
         if faults:
@@ -65,6 +70,12 @@ class JobFilter:
         if self.name is not None and not (status.name is not None and matcher(self.name)(status.name)):
             return False
         return self.labels.items() <= status.labels.items()
+
+
+def _pattern_faults(pattern: object) -> list[Fault]:
+    if isinstance(pattern, str):
+        return []
+    return [Fault("pattern", pattern, "not a pattern of job ids", "give text; * and ? match any")]
 
 
 def _name_faults(name: object) -> list[Fault]:

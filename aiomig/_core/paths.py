@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from .errors import PathRefused
 from .models import Fault
+from .validation import plain_text
 
 HomePath: TypeAlias = str | PurePosixPath
 """A path of the MiG home as users write it."""
@@ -66,7 +67,7 @@ def home_path(path: HomePath, *, pattern: bool = False) -> str:
     """
     if not isinstance(path, str | PurePosixPath):
         raise TypeError(f"path={path!r}: a path of the MiG home is str or PurePosixPath, not {type(path).__name__}")
-    text = str(path)
+    text = plain_text(path)
     if control := _CONTROL.search(text):
         raise PathRefused(text, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
     clean = _normalise(text)
@@ -83,9 +84,10 @@ def job_path(path: HomePath) -> str:
     Raises:
         PathRefused: it leads out of the directory, or holds what MiG does not take.
     """
-    clean = posixpath.normpath(str(path)) if str(path) else ""
+    text = plain_text(path)
+    clean = posixpath.normpath(text) if text else ""
     if not clean or clean.startswith(("/", "../")) or clean == "..":
-        raise PathRefused(str(path), "not a path below the directory of the job; give one without '..' and '/'")
+        raise PathRefused(text, "not a path below the directory of the job; give one without '..' and '/'")
     if control := _CONTROL.search(clean):
         raise PathRefused(clean, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
     check_characters(clean)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from numbers import Integral
+from pathlib import Path, PurePath
 from typing import TypeGuard
 
 from .errors import ConfigError
 
 
 def is_count(value: object) -> bool:
-    """Return whether a value is a whole number of at least 1. ``True`` is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    """Return whether a value is a whole number of at least 1, also one of NumPy. ``True`` is not."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -25,13 +26,18 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def plain_text(value: str | PurePath) -> str:
+    """Return the text of a path or a string; that of a member of an enumeration is its value, and not its name."""
+    return str.__str__(value) if isinstance(value, str) else str(value)
+
+
 def expanded(path: str | os.PathLike[str]) -> Path:
     """Return a path with a leading ``~`` expanded.
 
     Raises:
         ValueError: it cannot name a file; the message says why and what to do.
     """
-    text = os.fspath(path)
+    text = plain_text(os.fspath(path))
     if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
         raise ValueError("holds a NUL or half a character, which no file name can; give another path")
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from contextlib import aclosing
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from .._backend import HomeBackend
+from .._core.display import short_repr
 from .._core.errors import FileExists, FileNotFound, PathRefused
 from .._core.models import FileInfo, WordCount
 from .._core.paths import (
@@ -183,6 +186,7 @@ class Files:
 
     async def write_text(self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict") -> None:
         """Make or replace a file, atomically. Line ends stay as they are."""
+        _require_text("text", text)
         await self.write_bytes(path, text.encode(encoding, errors))
 
     async def read_range(self, path: HomePath, start: int, end: int | None = None) -> bytes:
@@ -233,6 +237,7 @@ class Files:
             path: the directory to search, at any depth.
             hidden: also search names with a leading dot, and below such directories.
         """
+        _require_text("pattern", pattern)
         if not pattern or "/" in pattern:
             raise ValueError(f"pattern={pattern!r}: must match a name, not a path; give the directory as path=")
         entries = await self._entries(home_path(path), recursive=True, hidden=hidden)
@@ -354,6 +359,7 @@ class Files:
             ValueError: the pattern is not a regular expression.
         """
         clean = home_path(path)
+        _require_text("pattern", pattern)
         try:
             re.compile(pattern)
         except re.error as error:
@@ -478,10 +484,17 @@ def _path_of(info: FileInfo) -> str:
     return info.path
 
 
-def _require(name: str, value: int, least: int, most: int | None = None) -> None:
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+def _require(name: str, value: int, least: int, most: int = sys.maxsize) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name}={short_repr(value)}: must be a whole number, not {type(value).__name__}")
+    if not least <= value <= most:
+        bounds = f"at least {least}" if most == sys.maxsize and value < least else f"{least} to {most}"
         raise ValueError(f"{name}={value}: must be {bounds}")
+
+
+def _require_text(name: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={short_repr(value)}: must be text, not {type(value).__name__}")
 
 
 async def _pieces(data: bytes) -> AsyncGenerator[bytes, None]:

@@ -32,6 +32,7 @@ from .._core.paths import (
     name_of,
 )
 from .._core.tasks import Paced, give_way, sort_steps
+from .._core.validation import plain_text
 from .disk import ON_THIS_MACHINE, atomic_write, read_file, translate_os_errors, write_pieces
 from .folders import Entry, walk
 
@@ -151,7 +152,7 @@ def local_path(path: LocalPath) -> Path:
         raise TypeError(f"{path!r}: a local path is str or a path object of text, not {type(text).__name__}")
     if not text or "\0" in text:
         raise PathRefused(text, "a local path is neither empty nor holds a NUL; give another one")
-    return Path(text)
+    return Path(plain_text(text))
 
 
 def _local_name(path: Path) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .._core.display import html_rows
-from .._core.errors import MigError
+from .._core.errors import MigError, SpecError
+from .._core.models import Fault
 from .._core.tasks import run_all
-from .job import Job  # noqa: TC001 - for those who ask for the types of the fields
+from .job import Job
 from .watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .._backend import Backend
     from .._core.models import JobResult, JobStatus, Outcome
@@ -22,10 +24,26 @@ _LOADED_AT_ONCE = 8
 
 
 def as_jobs(jobs: Job | str | Iterable[Job | str], by_id: Callable[[str], Job]) -> list[Job]:
-    """Return one job or several, given as jobs or ids, as a list without duplicates."""
-    is_one = isinstance(jobs, str) or hasattr(jobs, "id")
-    items: Iterable[Job | str] = [jobs] if is_one else jobs  # type: ignore[list-item,assignment]
-    return list(dict.fromkeys(by_id(job) if isinstance(job, str) else job for job in items))
+    """Return one job or several, given as jobs or ids, as a list without duplicates.
+
+    Raises:
+        SpecError: something else is among them.
+    """
+    if isinstance(jobs, str | Job):
+        jobs = [jobs]
+    if not isinstance(jobs, Iterable):
+        raise _not_jobs(jobs)
+    return list(dict.fromkeys(job if isinstance(job, Job) else _job_of(job, by_id) for job in jobs))
+
+
+def _job_of(job_id: object, by_id: Callable[[str], Job]) -> Job:
+    if not isinstance(job_id, str):
+        raise _not_jobs(job_id)
+    return by_id(job_id)
+
+
+def _not_jobs(value: object) -> SpecError:
+    return SpecError([Fault("jobs", value, "neither a job nor a job id", "give a Job, the text of its id, or several")])
 
 
 def backend_of(jobs: Sequence[Job]) -> Backend:

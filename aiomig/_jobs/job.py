@@ -148,7 +148,7 @@ class Job:
         """
         if self._result is not None:
             return self._result.status
-        return await reached_status(self.backend, self.id, JobState(until or JobState.FINISHED))
+        return await reached_status(self.backend, self.id, JobState(JobState.FINISHED if until is None else until))
 
     async def result(self, *, check: bool = True) -> JobResult:
         """Wait for the end and return the result. It is downloaded once and kept by this `Job`.

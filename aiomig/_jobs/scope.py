@@ -6,8 +6,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, Unpack
 
 from .._backend import cancel_shielded
-from .._core.errors import MigError
+from .._core.errors import MigError, SpecError
+from .._core.models import Fault
 from .collect import Completed
+from .job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from .._backend import Backend
     from .._spec.jobspec import JobSpec, SpecFields
-    from .job import Job
 
 CANCEL_SECONDS = 30.0
 """How long leaving a scope may take to cancel its jobs."""
@@ -77,8 +78,11 @@ class Scope:
 
         Raises:
             MigError: one is of another session.
+            SpecError: one is not a `Job`.
         """
         for job in jobs:
+            if not isinstance(job, Job):
+                raise SpecError([Fault("jobs", job, "not a job", "give a Job: session.job(job_id)")])
             if job.backend is not self.backend:
                 raise MigError(f"job {job.id} belongs to another session; add it to a scope of that session")
             self._jobs[job.id] = job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ from .scope import add_to_open_scope
 from .uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from .._backend import Backend
     from .._home.files import Files
@@ -124,6 +125,9 @@ class JobSubmitter:
         Returns:
             For each description in order the job or the error.
         """
+        if isinstance(specs, str | JobSpec) or not isinstance(specs, Iterable):
+            remedy = "give a list: one entry a job"
+            raise SpecError([Fault("specs", specs, "not a list of descriptions or commands", remedy)])
         jobs: dict[int, PlannedJob] = {}
         errors: dict[int, Job | MigError] = {}
         for index, spec in enumerate(specs):

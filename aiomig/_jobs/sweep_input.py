@@ -98,7 +98,10 @@ def spec_of(template: Template, parameter: Any) -> JobSpec:
         problem = "not names and values, as a template that is not a function needs"
         remedy = "give mappings such as {'SEED': 7}, which become environment variables, or a function"
         raise SpecError([Fault("parameters", parameter, problem, remedy)])
-    values = {str(name): str(value) for name, value in parameter.items()}
+    # What is not one text or number stays, and is refused as the value of a variable: None, bytes, lists.
+    values: dict[str, Any] = {
+        name: value if value is None or isinstance(value, Iterable) else str(value) for name, value in parameter.items()
+    }
     return replace(spec, environment={**spec.environment, **values})
 
 
@@ -177,10 +180,12 @@ class Source:
 
 
 def _iterator(parameters: Iterable[Any]) -> Iterator[Any]:
+    remedy = "give an iterable or an async iterable, such as a list"
+    if isinstance(parameters, str | bytes):
+        raise SpecError([Fault("parameters", parameters, "one text, not several parameters", remedy)])
     try:
         return iter(parameters)
     except TypeError:
-        remedy = "give an iterable or an async iterable"
         raise SpecError([Fault("parameters", parameters, "cannot be iterated", remedy)]) from None
 
 

@@ -6,6 +6,7 @@ import getpass
 import os
 import platform
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from .._core.validation import expanded, is_count, state_directory
 from .._spec.mrsl import DEFAULTS, Description
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
 PRIVATE = ".aiomig"
 """Local mode's own folder in a home; no path of a user leads into it."""
@@ -147,6 +148,15 @@ class LocalSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
                 faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
+        lists = {name: _as_texts(getattr(self, name)) for name in ("vgrids", "pass_environment")}
+        faults += [
+            Fault(name, getattr(self, name), "not a list of texts", f"give a list: {name}=[…]")
+            for name, texts in lists.items()
+            if texts is None
+        ]
+        if not _are_variables(self.runtime_environments):
+            problem, remedy = "not names with variables", "give a dict: {'GCC-13': {'CC': '/opt/gcc/bin/gcc'}}"
+            faults.append(Fault("runtime_environments", self.runtime_environments, problem, remedy))
         home = Path()
         try:
             home = Path(os.path.abspath(expanded(self.home)))
@@ -157,8 +167,7 @@ class LocalSettings:
         environments = {name.upper(): dict(values) for name, values in self.runtime_environments.items()}
         self.__dict__.update(  # the dataclass is frozen
             home=home,
-            vgrids=tuple(self.vgrids),
-            pass_environment=tuple(self.pass_environment),
+            **lists,
             runtime_environments=environments,
             bash=_find_bash(),
         )
@@ -190,6 +199,21 @@ class LocalSettings:
         """Return the folder that has the results of a job."""
         kept = self.kept_results(job_id)
         return kept if os.path.isdir(kept) else self.results(job_id)
+
+
+def _as_texts(values: object) -> tuple[str, ...] | None:
+    """Return several texts as a tuple, or ``None`` if the value is something else."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return None
+    texts = tuple(values)
+    return texts if all(isinstance(text, str) for text in texts) else None
+
+
+def _are_variables(environments: object) -> bool:
+    return isinstance(environments, Mapping) and all(
+        isinstance(values, Mapping) and all(isinstance(part, str) for pair in values.items() for part in pair)
+        for values in environments.values()
+    )
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:

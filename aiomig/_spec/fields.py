@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from .._core.display import short_repr
 from .._core.models import Fault
+from .._core.validation import plain_text
 from .keywords import KEYWORDS, TRUE_WORDS, line_fault, unknown_keyword, validate_lines
 from .labels import VARIABLE as LABELS_VARIABLE
 from .labels import LabelsField, are_labels
@@ -191,7 +192,7 @@ class EnvironmentField(Field):
             if fault := _variable_fault(name, content):
                 faults.append(fault)
             else:
-                variables[name] = content
+                variables[plain_text(name)] = plain_text(content)
         return MappingProxyType(variables) if variables else NOTHING
 
     def to_lines(self, value: Any) -> tuple[str, ...]:
@@ -297,8 +298,8 @@ def validate_commands(value: object, faults: list[Fault]) -> tuple[str, ...]:
     for position, command in enumerate(commands):
         if fault := _command_fault("commands" if single else f"commands[{position}]", command):
             faults.append(fault)
-        else:
-            stripped.append(str(command).strip())
+        elif isinstance(command, str):
+            stripped.append(command.strip())
     return tuple(stripped)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from .._core.errors import SpecError
 from .._core.models import Fault
+from .._core.validation import plain_text
 from .names import Claims, home_path_fault, is_safe, is_url, name_fault, url_fault
 from .values import InputFile, InputStream, OutputFile, Remote
 
@@ -97,7 +98,7 @@ def _expand(item: object) -> list[InputFile]:
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[1], str | PurePath):
             _refuse("is not a pair of source and name", "give (source, name), the name as text")
-        source, name = item[0], str(item[1])
+        source, name = item[0], plain_text(item[1])
     if isinstance(source, AsyncIterable):
         source = InputStream(source)
     if isinstance(source, bytes | InputStream):
@@ -116,7 +117,7 @@ def _expand(item: object) -> list[InputFile]:
             _refuse("is a URL whose path does not end in the name of a file", "give (url, name)")
         return [InputFile(source, default if name is None else name)]
     if isinstance(source, str | PurePath):
-        return _local(str(source), name)
+        return _local(plain_text(source), name)
     _refuse(f"is of type {type(source).__name__}", _INPUT_FORMS)
 
 
@@ -216,7 +217,7 @@ def _output_file(item: object) -> OutputFile:
     name, destination = item if isinstance(item, tuple) and len(item) == 2 else (item, item)
     if not isinstance(name, str | PurePath):
         _refuse(f"is of type {type(name).__name__}, not a name", _OUTPUT_FORMS)
-    name = str(name)
+    name = plain_text(name)
     if name.endswith("/") and name.strip("/"):
         _refuse("is a directory, which MiG would lose silently", _PACK)
     if glob.has_magic(name):
@@ -227,7 +228,7 @@ def _output_file(item: object) -> OutputFile:
         return OutputFile(_normal(name), destination)
     if not isinstance(destination, str | PurePath):
         _refuse(f"has a destination of type {type(destination).__name__}", _OUTPUT_FORMS)
-    destination = str(destination)
+    destination = plain_text(destination)
     if is_url(destination):
         _refuse_if(url_fault("", destination), "the destination ")
         return OutputFile(_normal(name), destination)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from .._core.display import short_repr
 from .._core.errors import SpecError
 from .._core.models import Fault, json_value
+from .._core.validation import plain_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Remote:
             raise SpecError([Fault("path", path, "is not a path", "give text or a PurePosixPath")])
         if name is not None and not isinstance(name, str):
             raise SpecError([Fault("name", name, "is not text", "give the name in the job, or None")])
-        text = str(path)
+        text = plain_text(path)
         normal = posixpath.normpath(text.lstrip("/"))
         object.__setattr__(self, "path", f"{normal}/" if text.endswith("/") and normal != "." else normal)
         object.__setattr__(self, "name", name)

@@ -197,6 +197,16 @@ def ended(
 # -- job descriptions
 
 
+async def swept_text(mig: Session) -> None:
+    async for _ in mig.sweep(lambda row: f"echo {row}", "rows.csv"):
+        pass
+
+
+async def swept_none(mig: Session) -> None:
+    async for _ in mig.sweep("echo $SEED", [{"SEED": None}]):
+        pass
+
+
 async def swept(mig: Session) -> Any:
     return [job async for job in mig.sweep(lambda text: JobSpec(f"echo {text}"), ["("], on_failure="raise")]
 
@@ -282,6 +292,13 @@ COMMANDS = [
     unreadable("a here-document", 0, "here-document", "inputs=[(b'…', 'name')]", commands=["cat <<E", "text", "E"]),
     Wrong("a wrong command of many", lambda mig: mig.submit_many(["true", "echo ("]), SubmitErrors, ("2 of 2 jobs", "[1] commands='echo ('", "bash says")),
     Wrong("a wrong command in a sweep", swept, SpecError, ("commands='echo ('", "bash says"), fault="commands"),
+    Wrong("one command for many", lambda mig: mig.submit_many("true"), SpecError, ("specs='true'", "give a list"), fault="specs"),
+    Wrong("no job to wait for", lambda mig: mig.wait([None]), SpecError, ("jobs=None", "a Job, the text of its id"), fault="jobs"),
+    Wrong("a number for a job", lambda mig: mig.statuses(7), SpecError, ("jobs=7", "a Job, the text of its id"), fault="jobs"),
+    Wrong("no job in a scope", lambda mig: mig.scope().add(None), SpecError, ("jobs=None", "session.job"), fault="jobs"),
+    Wrong("no pattern of ids", lambda mig: mig.jobs(None), SpecError, ("pattern=None", "give text"), fault="pattern"),
+    Wrong("a text of parameters", swept_text, SpecError, ("parameters='rows.csv'", "such as a list"), fault="parameters"),
+    Wrong("a parameter without a value", swept_none, SpecError, ("environment['SEED']=None", "not text")),
     Wrong("a hash that ends a command", hashed, SpecError, ("commands='echo ${'", "bash says"), fault="commands"),
 ]  # fmt: skip
 
