@@ -25,6 +25,13 @@ _RANGE = re.compile(r"([^:,]+):([^:,]+)(?::([^:,]+))?")
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLACEHOLDER = re.compile(rf"(?<!\$)\{{(?:\{{(?P<literal>{_NAME})\}}|(?P<name>{_NAME}))\}}")
 _MOST_VALUES = 10_000_000
+_KINDS = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON lines"}
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # a first line that Excel writes and reads
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name in a placeholder."""
+    return re.fullmatch(_NAME, text) is not None
 
 
 def parse(text: str) -> tuple[str, list[str]]:
@@ -34,7 +41,7 @@ def parse(text: str) -> tuple[str, list[str]]:
         click.BadParameter: it is neither.
     """
     name, equals, values = text.partition("=")
-    if not equals or not name.isidentifier() or not name.isascii():
+    if not equals or not is_name(name):
         raise click.BadParameter(f"{text!r}: give NAME=FIRST:LAST[:STEP], or NAME=VALUE,VALUE,…")
     if match := _RANGE.fullmatch(values):
         try:
@@ -92,9 +99,11 @@ def read(file: str, separator: str | None = None) -> list[Parameter]:
         else:
             rows = [_json(line) for line in text.split("\n") if line.strip()]
     except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{file}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+        remedy = "save it as UTF-8, a spreadsheet as CSV in UTF-8"
+        raise click.BadParameter(f"{file}: not UTF-8 text at byte {error.start}; {remedy}") from error
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        raise click.BadParameter(f"{file}: not {suffix.lstrip('.') or 'JSON lines'}: {error}") from error
+        kind = _KINDS.get(suffix, "JSON lines, as which every file is read whose name ends in none of .csv .tsv .json")
+        raise click.BadParameter(f"{file}: not {kind}: {error}") from error
     if not isinstance(rows, list):
         raise click.BadParameter(f"{file}: not a list; give a list of objects such as {{'seed': 7}}")
     return [_texts(file, row, number) for number, row in enumerate(rows, 1)]
@@ -105,8 +114,12 @@ def _json(text: str) -> Any:
 
 
 def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:
+    if match := _EXCEL_SEPARATOR.match(text):
+        separator, text = match[1], text[match.end() :]
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     names = list(table.fieldnames or ())
+    if not names:
+        raise click.BadParameter(f"{file}: is empty; give a table whose first row names the columns")
     if len(set(names)) < len(names):
         raise click.BadParameter(f"{file}: two columns have one name: {', '.join(names)}; rename one")
     other = next((character for character in ";\t|," if len(names) == 1 and character in names[0]), None)
@@ -114,7 +127,8 @@ def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:
         raise click.BadParameter(
             f"{file}: its only column is {names[0]!r}; if {other!r} separates columns, give --separator {other!r}"
         )
-    return list(table)
+    # Spreadsheets write rows of empty cells below a table.
+    return [row for row in table if len(names) == 1 or any(row.values())]
 
 
 def _texts(file: str, row: Any, number: int) -> Parameter:

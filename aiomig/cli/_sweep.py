@@ -13,7 +13,7 @@ from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode, sentence
 from ._output import duration, say, terminal, write, write_bytes, write_json
-from ._parameters import Parameter, combined, filled, parse, placeholders, read
+from ._parameters import Parameter, combined, filled, is_name, parse, placeholders, read
 from ._settings import current, local_files
 
 if TYPE_CHECKING:
@@ -121,12 +121,17 @@ def _parameters(
     rows = combined([parse(text) for text in given], side_by_side=side_by_side) if given else [{}]
     if file is None:
         return rows
-    return [{**row, **one} for row in read(file, separator) for one in rows]
+    table = read(file, separator)
+    if both := sorted(table[0].keys() & rows[0].keys()) if table else []:
+        raise click.UsageError(f"the parameter {both[0]!r} is given by -p and by {file}; leave one out")
+    return [{**row, **one} for row in table for one in rows]
 
 
 def _template(parameters: list[Parameter], named: list[str], options: dict[str, Any]) -> Callable[[Parameter], JobSpec]:
     """Return what makes a job of a parameter; make the first now, so that faults come before anything is sent."""
-    _ensure_used(parameters, named, placeholders(_texts(options)))
+    texts = _texts(options)
+    _ensure_named(parameters[:1], texts)
+    _ensure_used(parameters, named, placeholders(texts))
     words, lines = options.pop("words"), options.pop("command")
 
     def make(parameter: Parameter) -> JobSpec:
@@ -138,6 +143,14 @@ def _template(parameters: list[Parameter], named: list[str], options: dict[str, 
     for parameter in parameters[:1]:
         make(parameter)
     return make
+
+
+def _ensure_named(parameters: list[Parameter], texts: list[str]) -> None:
+    """Refuse placeholders for columns whose names cannot be one."""
+    for name in (name for row in parameters for name in row if not is_name(name)):
+        if any(f"{{{name}}}" in text for text in texts):
+            remedy = "rename the column: ASCII letters, digits and _, and no digit first"
+            raise click.UsageError(f"{{{name}}} cannot be a placeholder; {remedy}")
 
 
 def _ensure_used(parameters: list[Parameter], named: list[str], used: set[str]) -> None:
@@ -154,8 +167,9 @@ def _ensure_used(parameters: list[Parameter], named: list[str], used: set[str]) 
             )
         columns = row.keys() - set(named)
         if columns and not used & columns:
-            names = " ".join(f"{{{name}}}" for name in row if name in columns)
-            raise click.UsageError(f"no column of the file is used; write {names} where the values belong")
+            names = " ".join(f"{{{name}}}" for name in row if name in columns and is_name(name))
+            remedy = f"write {names} where the values belong" if names else "rename them: ASCII letters, digits and _"
+            raise click.UsageError(f"no column of the file is used; {remedy}")
 
 
 def _texts(options: dict[str, Any]) -> list[str]:

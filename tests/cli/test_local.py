@@ -433,6 +433,13 @@ def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
     (work / "rows.csv").write_text("id,word\n1,a\n")
     unused = local("sweep", "-P", "rows.csv", "-p", "n=1:2", "echo {n}").stderr
     assert "no column of the file is used; write {id} {word}" in unused
+    twice = local("sweep", "-P", "rows.csv", "-p", "id=1:2", "echo {id}").stderr
+    assert "the parameter 'id' is given by -p and by rows.csv" in twice
+    (work / "names.csv").write_text("n,First Name\n1,Ada\n")
+    assert (
+        "{First Name} cannot be a placeholder; rename the column"
+        in local("sweep", "-P", "names.csv", "echo {n} {First Name}").stderr
+    )
     assert "--retry-failed needs" in local("sweep", "-p", "n=1:2", "--retry-failed", "echo {n}").stderr
     assert local("jobs", "--ids").lines == []
 

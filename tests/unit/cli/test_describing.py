@@ -230,6 +230,9 @@ def test_combinations() -> None:
         ("p.json", '[{"id": 7, "word": "x, y"}]'),
         ("p.jsonl", '{"id": 7, "word": "x, y"}\n\n'),
         ("p.csv", '\ufeffid,word\r\n7,"x, y"\r\n'),
+        ("p.csv", 'id,word\n7,"x, y"\n,\n,\n'),
+        ("p.csv", "sep=;\r\nid;word\r\n7;x, y\r\n"),
+        ("p.csv", '\ufeffsep=,\nid,word\n7,"x, y"\n'),
     ],
 )
 def test_files_of_parameters(work: Path, name: str, content: str) -> None:
@@ -274,6 +277,7 @@ def test_the_separator_of_a_table(work: Path) -> None:
         ("p.csv", "id,id\n7,8\n"),
         ("p.csv", 'id,word\n7,"x\n'),
         ("p.csv", "id\n" + "x" * 200_000),
+        ("p.csv", ""),
     ],
 )
 def test_files_that_hold_no_parameters(work: Path, name: str, content: str) -> None:
@@ -287,6 +291,12 @@ def test_a_file_that_is_not_utf_8_is_refused(work: Path, name: str) -> None:
     (work / name).write_bytes('id\n"größe"\n'.encode("latin-1"))
     with pytest.raises(click.BadParameter, match="not UTF-8 text at byte .*save it as UTF-8"):
         _parameters.read(name)
+
+
+def test_a_file_of_another_kind_is_told_what_it_was_read_as(work: Path) -> None:
+    (work / "p.txt").write_text("id\n7\n")
+    with pytest.raises(click.BadParameter, match=r"p\.txt: not JSON lines, as which .*\.csv"):
+        _parameters.read("p.txt")
 
 
 def test_placeholders() -> None:
