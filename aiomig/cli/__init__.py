@@ -1,4 +1,4 @@
-"""The command line: ``aiomig``, which ``pip install 'aiomig[cli]'`` brings."""
+"""The command line program ``aiomig``: ``pip install 'aiomig[cli]'``."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ __all__ = ["ExitCode", "main", "run"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, and exit.
+    """Run a command line and exit.
 
     Args:
-        arguments: without the name of the program; the default are those of this process.
+        arguments: the arguments, without the program's name; the default is ``sys.argv[1:]``.
 
     Raises:
         SystemExit: always, with one of the exit codes that ``aiomig --help`` lists.
     """
     _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # any name of a file can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")  # any file name can be printed
     code = run(arguments)
     try:
         sys.stdout.flush()
     except OSError:
-        # The interpreter flushes again when it ends, and would print an error.
+        # The interpreter flushes again at exit and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line on the standard streams as they are.
+    """Run a command line in this process, without changing the standard streams.
 
     Args:
-        arguments: without the name of the program; the default are those of this process.
+        arguments: the arguments, without the program's name; the default is ``sys.argv[1:]``.
 
     Returns:
-        The exit code; see `ExitCode`. That of ``aiomig run`` is the exit code of the job.
+        The exit code; see `ExitCode`. ``aiomig run`` returns the exit code of its job.
     """
     try:
-        import click  # noqa: F401 - aiomig itself is installed without it
+        import click  # noqa: F401 - the library is installed without it
     except ModuleNotFoundError:
         sys.stderr.write("aiomig: the command line needs more packages; run: pip install 'aiomig[cli]'\n")
         return ExitCode.NOT_WELL
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Open standard streams that were closed as /dev/null: a file opened later would get their numbers."""
+    """Open /dev/null for closed standard streams. Otherwise a file opened later would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open until the program ends
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - stays open

@@ -10,7 +10,7 @@ import click
 from .. import ActionRefused, JobNotFound
 from ._choosing import jobs_argument, jobs_named
 from ._command import command
-from ._describing import wall_time
+from ._describing import parse_duration
 from ._exit_codes import ExitCode
 from ._output import say, write, write_json
 from ._settings import current
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @command("cancel")
 @jobs_argument()
 async def cancel(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Cancel jobs. JOB is an id, a pattern, or "last". A job that has ended stays as it is; that is not an error."""
+    """Cancel jobs. JOB is an id, a pattern, or "last". Jobs that have already ended are left unchanged."""
     outcomes = await mig.cancel(await jobs_named(mig, names))
     for outcome in outcomes.values():
         _report(outcome)
@@ -34,7 +34,7 @@ async def cancel(mig: Session, /, *, names: tuple[str, ...]) -> None:
 @command("freeze")
 @jobs_argument()
 async def freeze(mig: Session, /, *, names: tuple[str, ...]) -> int:
-    """Hold waiting jobs back until aiomig thaw. JOB is an id, a pattern, or "last"."""
+    """Hold back waiting jobs until aiomig thaw. JOB is an id, a pattern, or "last"."""
     return await _act(mig, "freeze", names)
 
 
@@ -68,7 +68,7 @@ def _report(outcome: Outcome) -> None:
 @command("resubmit")
 @jobs_argument()
 async def resubmit(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Submit jobs again as new jobs with their own outputs, and print the new ids. See aiomig submit."""
+    """Submit jobs again as new jobs with their own outputs, and print the new ids. See also: aiomig submit."""
     for job in await jobs_named(mig, names):
         new = await job.resubmit()
         if current().json:
@@ -79,29 +79,29 @@ async def resubmit(mig: Session, /, *, names: tuple[str, ...]) -> None:
 
 @command("clean")
 @jobs_argument(required=False)
-@click.option("--results", is_flag=True, help="Remove the output and the exit codes too.")
+@click.option("--results", is_flag=True, help="Also remove the output and the exit codes.")
 @click.option(
-    "--older-than", type=wall_time, metavar="TIME", help="Instead of JOBs: all that ended before, such as 30d or 12h."
+    "--older-than", type=parse_duration, metavar="TIME", help="All jobs that ended more than TIME ago: 30d, 12h."
 )
-@click.option("--records", is_flag=True, help="With --older-than: forget the jobs, too.")
+@click.option("--records", is_flag=True, help="With --older-than: also forget the jobs.")
 async def clean(
     mig: Session, /, *, names: tuple[str, ...], results: bool, older_than: int | None, records: bool
 ) -> None:
     """Remove the inputs and outputs of jobs from the MiG home. JOB is an id, a pattern, or "last".
 
-    --older-than removes what aiomig keeps for jobs that ended before; in local mode that includes their results. Jobs
-    that have not ended are never affected.
+    --older-than removes what aiomig keeps for old jobs; in local mode that includes their results. Unfinished jobs are
+    never affected.
     """
     if older_than is not None:
         if names or results:
-            raise click.UsageError("--older-than stands for itself, without JOBs and --results")
+            raise click.UsageError("--older-than cannot be combined with JOBs or --results; leave them out")
         count = await mig.prune(older_than=timedelta(seconds=older_than), records=records)
         if current().json:
             write_json({"jobs": count})
         elif not current().quiet:
-            say(f"removed what {count} jobs had left")
+            say(f"removed the files of {count} jobs")
         return
     if not names or records:
-        raise click.UsageError("give JOBs, or --older-than TIME, with or without --records")
+        raise click.UsageError("give JOBs, or --older-than TIME; --records needs --older-than")
     for job in await jobs_named(mig, names):
         await job.clean(results=results)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @click.argument("operation")
 @click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
 async def call(mig: Session, /, *, operation: str, fields: tuple[str, ...]) -> None:
-    """Run any operation of the server, such as userstats, and print the objects of its response, one in a line.
+    """Call any operation of the server, such as userstats, and print the objects of its response, one per line.
 
-    Several values of one field are sent one by one. With --json, the objects are one list.
+    A field may be repeated to send several values. With --json, the objects are printed as one list.
 
     \b
       aiomig call userstats stats=jobs stats=disk
@@ -29,11 +29,11 @@ async def call(mig: Session, /, *, operation: str, fields: tuple[str, ...]) -> N
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals:
-            raise click.BadParameter(f"{field!r} has no =; give FIELD=VALUE")
+            raise click.BadParameter(f"{field!r} has no =; write FIELD=VALUE")
         values.setdefault(name, []).append(value)
     objects = await mig.call(operation, **values)
     if current().json:
         write_json(objects)
         return
-    for each in objects:
-        write_json(each)
+    for item in objects:
+        write_json(item)

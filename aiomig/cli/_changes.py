@@ -21,21 +21,21 @@ _destination = click.argument("destination")
 @_destination
 @click.option("--recursive", "-r", is_flag=True, help="Also copy directories.")
 async def cp(mig: Session, /, *, sources: tuple[str, ...], destination: str, recursive: bool) -> None:
-    """Copy files inside the MiG home. The destination of several files is a directory."""
+    """Copy files within the MiG home. If there are several sources, the destination is a directory."""
     for source in sources:
-        await mig.files.copy(source, _inside(destination, sources), recursive=recursive)
+        await mig.files.copy(source, _target(destination, sources), recursive=recursive)
 
 
 @command("mv")
 @_sources
 @_destination
 async def mv(mig: Session, /, *, sources: tuple[str, ...], destination: str) -> None:
-    """Move or rename files and directories inside the MiG home. The destination of several is a directory."""
+    """Move or rename files within the MiG home. If there are several sources, the destination is a directory."""
     for source in sources:
-        await mig.files.move(source, _inside(destination, sources))
+        await mig.files.move(source, _target(destination, sources))
 
 
-def _inside(destination: str, sources: tuple[str, ...]) -> str:
+def _target(destination: str, sources: tuple[str, ...]) -> str:
     return f"{destination.rstrip('/')}/" if len(sources) > 1 else destination
 
 
@@ -44,7 +44,7 @@ def _inside(destination: str, sources: tuple[str, ...]) -> str:
 @click.option("--recursive", "-r", is_flag=True, help="Also remove directories with everything in them.")
 @click.option("--force", "-f", is_flag=True, help="Ignore files that do not exist.")
 async def rm(mig: Session, /, *, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
-    """Remove files of the MiG home for good, without asking."""
+    """Remove files of the MiG home permanently, without asking."""
     for path in paths:
         await mig.files.remove(path, recursive=recursive, missing_ok=force)
 
@@ -52,7 +52,7 @@ async def rm(mig: Session, /, *, paths: tuple[str, ...], recursive: bool, force:
 @command("mkdir")
 @_paths
 async def mkdir(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Make directories in the MiG home, with the directories above them, if they do not exist."""
+    """Create directories in the MiG home, and missing parent directories."""
     for path in paths:
         await mig.files.mkdir(path)
 
@@ -68,7 +68,7 @@ async def rmdir(mig: Session, /, *, paths: tuple[str, ...]) -> None:
 @command("touch")
 @_paths
 async def touch(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Set the time of files of the MiG home to now; create files that do not exist."""
+    """Set the time of files of the MiG home to now; create missing files."""
     for path in paths:
         await mig.files.touch(path)
 
@@ -79,7 +79,7 @@ async def touch(mig: Session, /, *, paths: tuple[str, ...]) -> None:
     "--size", "-s", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The new size in bytes."
 )
 async def truncate(mig: Session, /, *, paths: tuple[str, ...], size: int) -> None:
-    """Cut files of the MiG home to a size, or lengthen them with zero bytes."""
+    """Shorten files of the MiG home to a size, or extend them with zero bytes."""
     for path in paths:
         await mig.files.truncate(path, size)
 
@@ -88,7 +88,7 @@ async def truncate(mig: Session, /, *, paths: tuple[str, ...], size: int) -> Non
 @click.argument("source")
 @click.argument("archive")
 async def pack(mig: Session, /, *, source: str, archive: str) -> None:
-    """Make an archive of one file or directory of the MiG home: .zip .tar .tar.gz .tgz .tar.bz2 .tbz."""
+    """Create an archive of a file or directory of the MiG home: .zip .tar .tar.gz .tgz .tar.bz2 .tbz."""
     await mig.files.pack(source, archive)
 
 

@@ -1,4 +1,4 @@
-"""Finds the jobs that a command line names: by ids, patterns, or "last"."""
+"""Finds the jobs named on a command line by ids, patterns, or "last"."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LAST = "last"
 
 
 def jobs_argument(*, required: bool = True) -> Callable[[_F], _F]:
-    """Return the decorator for the argument that names jobs."""
+    """Return the decorator that adds the argument JOB."""
     return click.argument("names", nargs=-1, required=required, metavar="JOB..." if required else "[JOB]...")
 
 
 async def jobs_named_or_unfinished(mig: Session, names: Sequence[str]) -> list[Job]:
-    """Return the jobs that are named, as `jobs_named`; without a name all jobs that have not ended."""
+    """Return the named jobs, see `jobs_named`. Without names, return all unfinished jobs."""
     if names:
         return await jobs_named(mig, names)
     jobs = await mig.jobs()
@@ -39,10 +39,10 @@ async def jobs_named_or_unfinished(mig: Session, names: Sequence[str]) -> list[J
 
 
 async def jobs_named(mig: Session, names: Sequence[str]) -> list[Job]:
-    """Return the jobs that are named: each once, in order; those of a pattern newest first.
+    """Return the named jobs in order, each once. The matches of a pattern come newest first.
 
     Raises:
-        JobNotFound: a pattern matches nothing, or there is no last job.
+        JobNotFound: a pattern matches no job, or there is no last job.
     """
     jobs: dict[str, Job] = {}
     for name in names:
@@ -53,7 +53,7 @@ async def jobs_named(mig: Session, names: Sequence[str]) -> list[Job]:
         else:
             matches = [mig.job(name)]
         if not matches:
-            raise JobNotFound(name, "there is no job yet" if name == LAST else "no job has such an id")
+            raise JobNotFound(name, "there is no job yet" if name == LAST else "no job id matches")
         jobs |= {job.id: job for job in matches}
     current().jobs += jobs
     return list(jobs.values())

@@ -8,14 +8,14 @@ import click
 
 from ._command import command
 from ._exit_codes import ExitCode
-from ._output import read_bytes, read_pieces, write_bytes, write_json, write_table
+from ._output import read_bytes, read_chunks, write_bytes, write_json, write_table
 from ._output import write as print_line
 from ._settings import current
 
 if TYPE_CHECKING:
     from .. import Session
 
-_PIECE = 8 << 20
+_CHUNK = 8 << 20
 _COUNTS = {"LINES": "right", "WORDS": "right", "BYTES": "right", "PATH": "left"}
 
 _paths = click.argument("paths", nargs=-1, required=True, metavar="FILE...")
@@ -24,24 +24,13 @@ _paths = click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @command("cat")
 @_paths
 async def cat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Print files of the MiG home. A pipe gets every byte; a terminal gets control characters as escapes."""
+    """Print files of the MiG home. Control characters are escaped on a terminal, but not in a pipe."""
     for path in paths:
         if current().json:
             write_json({"path": path, "content": await mig.files.read_bytes(path)})
         else:
-            async for piece in mig.files.stream(path):
-                write_bytes(piece)
-
-
-async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
-    """Print a range piece by piece: the file may be larger than the memory."""
-    while True:
-        stop = start + _PIECE if end is None else min(start + _PIECE, end)
-        data = await mig.files.read_range(path, start, stop)
-        write_bytes(data)
-        start += len(data)
-        if len(data) < _PIECE:
-            return
+            async for chunk in mig.files.stream(path):
+                write_bytes(chunk)
 
 
 @command("head")
@@ -53,7 +42,7 @@ async def _copy(mig: Session, path: str, start: int, end: int | None) -> None:
     metavar="N",
     default=20,
     show_default=True,
-    help="How many at most.",
+    help="Maximum number of lines.",
 )
 async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
     """Print the first lines of files of the MiG home. See also: aiomig tail."""
@@ -70,7 +59,7 @@ async def head(mig: Session, /, *, paths: tuple[str, ...], lines: int) -> None:
 @click.argument("pattern")
 @_paths
 async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
-    """Print the lines of files that match a regular expression of Python. Exits with 1 if there is none."""
+    """Print the lines of files that match a Python regular expression. Exits with 1 if no line matches."""
     matched = False
     for path in paths:
         lines = await mig.files.grep(pattern, path)
@@ -99,7 +88,7 @@ async def wc(mig: Session, /, *, paths: tuple[str, ...]) -> None:
 @_paths
 @click.option("--algorithm", "-a", default="sha256", show_default=True, help="sha256, sha512, md5, …")
 async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -> None:
-    """Print checksums of files of the MiG home, as sha256sum does."""
+    """Print checksums of files of the MiG home in the format of sha256sum."""
     for path in paths:
         digest = await mig.files.checksum(path, algorithm)
         if current().json:
@@ -113,12 +102,20 @@ async def checksum(mig: Session, /, *, paths: tuple[str, ...], algorithm: str) -
 @click.option(
     "--start", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The first byte, counted from 0."
 )
-@click.option("--end", type=click.IntRange(0), metavar="N", help="The byte after the last; the default is the end.")
+@click.option(
+    "--end", type=click.IntRange(0), metavar="N", help="The byte after the last; default: the end of the file."
+)
 async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> None:
     """Print a range of bytes of a file of the MiG home."""
     if end is not None and end < start:
         raise click.BadParameter(f"{end} comes before --start {start}; give a later byte", param_hint="--end")
-    await _copy(mig, path, start, end)
+    while True:  # in chunks, because the file may be larger than the memory
+        stop = start + _CHUNK if end is None else min(start + _CHUNK, end)
+        data = await mig.files.read_range(path, start, stop)
+        write_bytes(data)
+        start += len(data)
+        if len(data) < _CHUNK:
+            return
 
 
 @command("write")
@@ -127,11 +124,11 @@ async def read(mig: Session, /, *, path: str, start: int, end: int | None) -> No
     "--start",
     type=click.IntRange(0),
     metavar="N",
-    help="Write into the file from this byte on; do not replace it.",
+    help="Overwrite the file from this byte on instead of replacing it.",
 )
 async def write(mig: Session, /, *, path: str, start: int | None) -> None:
-    """Write standard input into a file of the MiG home: create or replace it, or with --start change a part of it."""
+    """Write standard input to a file of the MiG home: create or replace the file, or with --start change a part."""
     if start is None:
-        await mig.files.put_stream(read_pieces(), path)
+        await mig.files.put_stream(read_chunks(), path)
     else:
         await mig.files.write_range(path, start, read_bytes())

@@ -1,4 +1,4 @@
-"""The end of a command: its exit code, and an error as one sentence."""
+"""Exit codes, and error messages of one sentence."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .. import (
     SubmitErrors,
     SubmitRejected,
 )
+from ._messages import spec_error_message, translate
 from ._output import OutputFailed
-from ._words import own_words, spec_error_words
 
 
 class ExitCode(IntEnum):
-    """Exit codes; those from 65 to 78 are those of ``sysexits.h``."""
+    """The exit codes of the program. The codes from 65 to 78 follow ``sysexits.h``."""
 
     WELL = 0
     NOT_WELL = 1
@@ -45,23 +45,23 @@ class ExitCode(IntEnum):
 
 
 MEANINGS = {
-    ExitCode.WELL: "all went well",
-    ExitCode.NOT_WELL: "a job did not end well, a check failed, nothing was found by grep, find or queue receive",
-    ExitCode.USAGE: "the command line is wrong",
-    ExitCode.DESCRIPTION: "a job description is wrong, or the grid refuses it",
-    ExitCode.NOT_FOUND: "there is no such job, file or queue",
-    ExitCode.UNAVAILABLE: "the grid cannot be reached or failed, or local mode cannot work here",
-    ExitCode.SOFTWARE: "a fault in aiomig: --debug shows where",
-    ExitCode.IN_THE_WAY: "a file is in the way",
-    ExitCode.INPUT_OUTPUT: "a file of this machine, or standard output, cannot be read or written",
-    ExitCode.REFUSED: "certificate or key were refused, or a path is",
-    ExitCode.CONFIGURATION: "the configuration is missing or wrong",
+    ExitCode.WELL: "success",
+    ExitCode.NOT_WELL: "a job or a check failed; grep, find or queue receive found nothing",
+    ExitCode.USAGE: "the command line is invalid",
+    ExitCode.DESCRIPTION: "a job description is invalid, or the grid refused it",
+    ExitCode.NOT_FOUND: "the job, file or queue does not exist",
+    ExitCode.UNAVAILABLE: "the grid is unreachable or failed, or local mode cannot work here",
+    ExitCode.SOFTWARE: "a bug in aiomig: --debug shows where",
+    ExitCode.IN_THE_WAY: "a file already exists",
+    ExitCode.INPUT_OUTPUT: "a local file or standard output cannot be read or written",
+    ExitCode.REFUSED: "the certificate, the key or a path was refused",
+    ExitCode.CONFIGURATION: "the configuration is missing or invalid",
     ExitCode.NO_EXIT_CODE: "run: the job has no exit code: it FAILED, EXPIRED, was CANCELED, or lost its results",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C (141: by a closed pipe, 143: by SIGTERM)",
 }
-"""The exit codes in ``aiomig --help``. `run` exits with the exit code of its job."""
+"""The exit codes that ``aiomig --help`` lists."""
 
-# The first match counts: built-in errors, which are bases of some of aiomig's, come last.
+# The first match counts. Built-in exceptions come last, because some exceptions of aiomig are derived from them.
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (SpecError, ExitCode.DESCRIPTION),
     (SubmitRejected, ExitCode.DESCRIPTION),
@@ -92,7 +92,7 @@ _EXTRAS = {
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """Return the exit code of an error."""
+    """Return the exit code for an error."""
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     if isinstance(error, ModuleNotFoundError) and _extra(error):
@@ -101,16 +101,16 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 
 def sentence(error: BaseException) -> str:
-    """Return an error as a sentence for the user."""
+    """Return the message of an error for the user."""
     if isinstance(error, ModuleNotFoundError) and (extra := _extra(error)):
         return f"this needs {error.name}, which is not installed; run: pip install 'aiomig[{extra}]'"
     if exit_code_of(error) is ExitCode.SOFTWARE:
-        return f"a fault in aiomig, please report it ({type(error).__name__}: {error}); --debug shows where"
+        return f"a bug in aiomig, please report it ({type(error).__name__}: {error}); --debug shows where"
     if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror or errno.errorcode.get(error.errno or 0, 'failed')}"
     if isinstance(error, SpecError):
-        return spec_error_words(error)
-    return own_words(str(error)) or type(error).__name__
+        return spec_error_message(error)
+    return translate(str(error)) or type(error).__name__
 
 
 def _extra(error: ModuleNotFoundError) -> str | None:

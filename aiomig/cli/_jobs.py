@@ -1,4 +1,4 @@
-"""Commands that look at jobs: ``jobs``, ``status``, ``wait``, ``output``, ``fetch``."""
+"""Commands that show jobs and their results: ``jobs``, ``status``, ``wait``, ``output``, ``fetch``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .. import JobError, JobNotFound, JobState
 from .._core.display import explain_exit_code
 from ._choosing import jobs_argument, jobs_named, jobs_named_or_unfinished
 from ._command import command
-from ._describing import labels_of, moment
+from ._describing import parse_labels, parse_time
 from ._exit_codes import ExitCode, sentence
 from ._output import ended_at, local_time, say, short_time, state_cells, write, write_bytes, write_json, write_table
-from ._progress import Fetched, fetch_outputs, missing_words
+from ._progress import Fetched, fetch_outputs, missing_outputs_message
 from ._settings import current
 
 if TYPE_CHECKING:
@@ -37,15 +37,13 @@ _COLUMNS = {
 @command("jobs")
 @click.argument("pattern", default="*")
 @click.option(
-    "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="How many at most."
+    "--newest", "-n", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Maximum number."
 )
 @click.option("--all", "-a", "everything", is_flag=True, help="All jobs.")
-@click.option("--name", metavar="PATTERN", help="Only jobs with such a name; * and ? allowed.")
+@click.option("--name", metavar="PATTERN", help="Only jobs whose name matches; * and ? are wildcards.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only jobs with this label; repeatable.")
 @click.option(
-    "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only jobs with this label; may be repeated."
-)
-@click.option(
-    "--since", type=moment, metavar="TIME", help="Only jobs received since: 2h, 3d, 2026-11-23, '2026-11-23 14:00'."
+    "--since", type=parse_time, metavar="TIME", help="Only jobs since TIME: 2h, 3d, 2026-11-23, '2026-11-23 14:00'."
 )
 @click.option(
     "--state",
@@ -53,7 +51,7 @@ _COLUMNS = {
     "states",
     multiple=True,
     type=click.Choice(list(JobState), case_sensitive=False),
-    help="Only jobs in this state; may be repeated.",
+    help="Only jobs in this state; repeatable.",
 )
 @click.option("--ids", is_flag=True, help="Print ids only.")
 async def jobs(
@@ -69,15 +67,15 @@ async def jobs(
     states: tuple[str, ...],
     ids: bool,
 ) -> None:
-    """List jobs, newest first. PATTERN selects ids: * is any text and ? one character.
+    """List jobs, newest first. PATTERN selects ids; * and ? are wildcards.
 
-    EXIT is the first exit code that is not 0, else 0. A grid does not list it: it is known once aiomig has read the
-    results, as wait, output, fetch and run do.
+    EXIT is the first exit code that is not 0, else 0. The list of a grid does not contain it; it appears after wait,
+    output, fetch or run has read the results.
     """
     matches = await mig.jobs(
         pattern,
         name=name,
-        labels=labels_of(labels),
+        labels=parse_labels(labels),
         state=states or None,
         since=since,
         newest=None if everything else newest,
@@ -144,13 +142,13 @@ def _lines(status: JobStatus) -> list[str]:
 
 @command("wait")
 @jobs_argument(required=False)
-@click.option("--any", "first", is_flag=True, help="Return when the first of them has ended.")
+@click.option("--any", "first", is_flag=True, help="Return when the first job has ended.")
 async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
-    """Wait until jobs have ended.
+    """Wait until jobs end.
 
-    JOB is an id, a pattern, or "last"; the default is all jobs that have not ended. Exits with 0 if all these jobs are
-    FINISHED with exit code 0, else with 1. In local mode this command also runs jobs that wait in the home. Ctrl-C ends
-    the command, not the jobs.
+    JOB is an id, a pattern, or "last"; the default is all unfinished jobs. Exits with 0 if all these jobs are FINISHED
+    with exit code 0, else with 1. In local mode this command also runs waiting jobs of the home. Ctrl-C ends the
+    command, not the jobs.
     """
     code = ExitCode.WELL
     async for job in mig.as_completed(await jobs_named_or_unfinished(mig, names)):
@@ -160,8 +158,8 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
         if current().json:
             write_json(result.as_dict())
         elif not current().quiet:
-            code_words = "" if result.exit_code is None else f"  exit code {result.exit_code}"
-            write(f"{job.id}  {result.status.state}{code_words}")
+            exit_code = "" if result.exit_code is None else f"  exit code {result.exit_code}"
+            write(f"{job.id}  {result.status.state}{exit_code}")
         if first:
             break
     return code
@@ -171,17 +169,17 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
 @jobs_argument()
 @click.option("--stdout", "only_stdout", is_flag=True, help="Standard output only.")
 @click.option("--stderr", "only_stderr", is_flag=True, help="Standard error only, on standard output.")
-@click.option("--no-wait", is_flag=True, help="Print what there is now.")
+@click.option("--no-wait", is_flag=True, help="Print the output so far.")
 async def output(
     mig: Session, /, *, names: tuple[str, ...], only_stdout: bool, only_stderr: bool, no_wait: bool
 ) -> None:
-    """Wait for the end of jobs, and print what they wrote. JOB is an id, a pattern, or "last".
+    """Wait for the end of jobs and print their output. JOB is an id, a pattern, or "last".
 
-    What a job wrote to standard error goes to standard error. A pipe gets every byte; a terminal gets control
-    characters as escapes. In local mode this command also runs jobs that wait in the home.
+    The standard error of a job goes to standard error. Control characters are escaped on a terminal, but not in a
+    pipe. In local mode this command also runs waiting jobs of the home.
     """
     if only_stdout and only_stderr:
-        raise click.UsageError("--stdout and --stderr exclude each other; leave both out to print both")
+        raise click.UsageError("--stdout and --stderr exclude each other; omit both to print both")
     for job in await jobs_named(mig, names):
         stdout = b"" if only_stderr else await job.stdout_bytes(wait=not no_wait)
         stderr = b"" if only_stdout else await job.stderr_bytes(wait=not no_wait)
@@ -195,13 +193,16 @@ async def output(
 @command("fetch")
 @jobs_argument()
 @click.option(
-    "--to", type=click.Path(path_type=Path, file_okay=False), default=".", help="The folder; default: this one."
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=".",
+    help="The directory; default: the current one.",
 )
 async def fetch(mig: Session, /, *, names: tuple[str, ...], to: Path) -> int:
-    """Wait for the end of jobs, and download their outputs. JOB is an id, a pattern, or "last".
+    """Wait for the end of jobs and download their outputs. JOB is an id, a pattern, or "last".
 
-    The outputs of several jobs go into a folder for each job. If a job fails, its outputs are downloaded as far as they
-    exist. In local mode this command also runs jobs that wait in the home.
+    The outputs of several jobs go into a directory for each job. If a job fails, its existing outputs are downloaded.
+    In local mode this command also runs waiting jobs of the home.
     """
     jobs = await jobs_named(mig, names)
     current().names_missing_outputs = True
@@ -227,6 +228,6 @@ def _report_fetched(job: Job, fetched: Fetched) -> None:
     for path in [*map(str, fetched.paths), *fetched.kept]:
         write(path)
     if fetched.missing:
-        say(missing_words(job, fetched.missing))
+        say(missing_outputs_message(job, fetched.missing))
     elif not fetched.paths and not fetched.kept:
         say(f"job {job.id} has no outputs to download")

@@ -1,4 +1,4 @@
-"""Commands that look at the files of the home: ``ls``, ``find``, ``stat``, ``du``."""
+"""Commands that list files of the home: ``ls``, ``find``, ``stat``, ``du``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from .. import FileInfo, Session
 
-_LONG = {"SIZE": "right", "MODIFIED": "left", "PATH": "left"}
+_COLUMNS = {"SIZE": "right", "MODIFIED": "left", "PATH": "left"}
 
 
 @command("ls")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--long", "-l", is_flag=True, help="With sizes and times.")
-@click.option("--recursive", "-R", is_flag=True, help="With everything below.")
-@click.option("--all", "-a", "hidden", is_flag=True, help="With names that begin with a dot.")
+@click.option("--long", "-l", is_flag=True, help="Show sizes and times.")
+@click.option("--recursive", "-R", is_flag=True, help="List subdirectories, too.")
+@click.option("--all", "-a", "hidden", is_flag=True, help="Include names that begin with a dot.")
 async def ls(mig: Session, /, *, paths: tuple[str, ...], long: bool, recursive: bool, hidden: bool) -> None:
-    """List directories of the MiG home, or what a quoted pattern of * and ? matches."""
+    """List directories of the MiG home, or the files that match a quoted pattern with * and ?."""
     for path in paths or (".",):
         _print(await mig.files.ls(path, recursive=recursive, hidden=hidden), long=long)
 
@@ -33,10 +33,10 @@ async def ls(mig: Session, /, *, paths: tuple[str, ...], long: bool, recursive: 
 @command("find")
 @click.argument("pattern")
 @click.argument("path", default=".")
-@click.option("--long", "-l", is_flag=True, help="With sizes and times.")
-@click.option("--all", "-a", "hidden", is_flag=True, help="With names that begin with a dot.")
+@click.option("--long", "-l", is_flag=True, help="Show sizes and times.")
+@click.option("--all", "-a", "hidden", is_flag=True, help="Include names that begin with a dot.")
 async def find(mig: Session, /, *, pattern: str, path: str, long: bool, hidden: bool) -> int:
-    """Find files below PATH with a name that matches a quoted PATTERN of * and ?. Exits with 1 if there is none."""
+    """Find files below PATH whose names match a quoted PATTERN with * and ?. Exits with 1 if no file matches."""
     files = await mig.files.find(pattern, path, hidden=hidden)
     _print(files, long=long)
     return ExitCode.WELL if files else ExitCode.NOT_WELL
@@ -46,7 +46,7 @@ def _print(files: Sequence[FileInfo], *, long: bool) -> None:
     if current().json:
         write_json(files)
     elif long:
-        write_table(_LONG, map(_row, files))
+        write_table(_COLUMNS, map(_row, files))
     else:
         for info in files:
             write(_name(info))
@@ -63,15 +63,15 @@ def _row(info: FileInfo) -> list[str]:
 @command("stat")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 async def stat(mig: Session, /, *, paths: tuple[str, ...]) -> None:
-    """Show size and time of files of the MiG home."""
+    """Show the size and time of files of the MiG home."""
     _print([await mig.files.stat(path) for path in paths], long=True)
 
 
 @command("du")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--bytes", "-b", "exact", is_flag=True, help="In bytes.")
+@click.option("--bytes", "-b", "exact", is_flag=True, help="Print bytes.")
 async def du(mig: Session, /, *, paths: tuple[str, ...], exact: bool) -> None:
-    """Add up the sizes of all files below directories of the MiG home."""
+    """Show the total size of all files in directories of the MiG home."""
     for path in paths or (".",):
         total = await mig.files.disk_usage(path)
         if current().json:

@@ -1,4 +1,4 @@
-"""``send-live`` and ``get-live``: files that pass between a running job and the home."""
+"""Commands that copy files between a running job and the home: ``send-live``, ``get-live``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from .. import Job, Session
 
 
-async def _one(mig: Session, name: str) -> Job:
+async def _find_job(mig: Session, name: str) -> Job:
     jobs = await jobs_named(mig, [name])
     if len(jobs) > 1:
-        raise click.BadParameter(f"{name!r} matches {len(jobs)} jobs; name one")
+        raise click.BadParameter(f"{name!r} matches {len(jobs)} jobs; name a single job")
     return jobs[0]
 
 
@@ -33,19 +33,19 @@ def _report(paths: tuple[str, ...]) -> None:
 @command("send-live")
 @click.argument("job")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--to", metavar="DIRECTORY", help="The directory of the home.")
+@click.option("--to", metavar="DIRECTORY", help="The target directory in the home.")
 async def send_live(mig: Session, /, *, job: str, files: tuple[str, ...], to: str | None) -> None:
-    """Have a running job send files into the home, and print where they appear: on a grid 20 to 100 s later.
+    """Copy files of a running job into the home, and print their paths. On a grid they appear 20 to 100 s later.
 
-    The default is what the job has written to standard output and error so far.
+    The default is the standard output and standard error so far.
     """
-    _report(await (await _one(mig, job)).send_live(files, to))
+    _report(await (await _find_job(mig, job)).send_live(files, to))
 
 
 @command("get-live")
 @click.argument("job")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--to", metavar="DIRECTORY", default=".", help="The directory below that of the job.")
+@click.option("--to", metavar="DIRECTORY", default=".", help="The target directory in the job.")
 async def get_live(mig: Session, /, *, job: str, files: tuple[str, ...], to: str) -> None:
-    """Give files of the home to a running job, and print where they appear in its directory."""
-    _report(await (await _one(mig, job)).get_live(files, to))
+    """Copy files of the home to a running job, and print their paths in the job's directory."""
+    _report(await (await _find_job(mig, job)).get_live(files, to))

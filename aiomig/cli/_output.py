@@ -1,4 +1,4 @@
-"""What a command writes: data on standard output; everything else on standard error, as sentences."""
+"""Writes the output of commands: data to standard output, and messages to standard error."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ _STYLES = {
     JobState.FROZEN: "blue",
 }
 _LINES = "\n\t"
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 
 
 class OutputFailed(Exception):
-    """Standard output cannot be written. Not an `OSError`: click ends the program itself for some of those."""
+    """Standard output cannot be written. Not an `OSError`, because click exits on some of these."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror or error}")
         self.reader_gone = isinstance(error, BrokenPipeError)
 
 
-def say(text: str) -> None:
-    """Write a sentence for the user on standard error."""
-    write_error(f"aiomig: {printable(text, keep=_LINES)}\n")
+def say(message: str) -> None:
+    """Write a message for the user to standard error."""
+    write_error(f"aiomig: {printable(message, keep=_LINES)}\n")
 
 
 def write_error(text: str) -> None:
-    """Write text on standard error. If that fails there is nobody to tell, and the command goes on."""
+    """Write text to standard error. Ignore errors, because there is no place left to report them."""
     _send_error(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
 
 
 def write(text: str, *, content: bool = False) -> None:
-    """Write a line of the answer on standard output.
+    """Write a line to standard output.
 
     Args:
-        text: the line. On a terminal, characters that it would obey are written as escapes.
-        content: whether it is a line of a file or of a job's output, in which a tab is kept.
+        text: the line. On a terminal, control characters are escaped.
+        content: whether the line comes from a file or a job's output. Tabs are then kept, and line breaks are escaped.
     """
     if sys.stdout.isatty():
         text = printable(text, keep="\t" if content else _LINES)
@@ -67,7 +67,7 @@ def write(text: str, *, content: bool = False) -> None:
 
 
 def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
-    """Write the content of a file or the output of a job: byte for byte, or on a terminal as `write` does."""
+    """Write the content of a file or the output of a job unchanged, or on a terminal with escapes as `write` does."""
     stream = sys.stderr if to_stderr else sys.stdout
     if stream.isatty():
         data = printable(data.decode("utf-8", "backslashreplace").replace("\r\n", "\n"), keep=_LINES).encode()
@@ -78,12 +78,12 @@ def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write a value as one line of JSON on standard output."""
+    """Write a value to standard output as one line of JSON."""
     _send(sys.stdout, f"{to_json(value)}\n".encode())
 
 
 def to_json(value: object) -> str:
-    """Return a value as one line of JSON, in which what a terminal would obey is escaped."""
+    """Return a value as one line of JSON with escaped control characters."""
     text = json.dumps(json_value(value), ensure_ascii=False)
     return text if text.isprintable() else re.sub(r"\W", _escape, text)
 
@@ -105,26 +105,26 @@ def _send_error(data: bytes) -> None:
 
 
 def _send_all(stream: TextIO, data: bytes) -> None:
-    """Write all bytes at once: what stays in a buffer would fail when the program ends."""
+    """Write all bytes without a buffer, because data left in a buffer would fail only at exit."""
     stream.flush()
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:  # not a file, in tests
         stream.buffer.write(data)
         return
-    left = memoryview(data)
-    while left:
+    rest = memoryview(data)
+    while rest:
         try:
-            left = left[os.write(descriptor, left) :]
-        except BlockingIOError:  # another program set the pipe to this mode
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:  # another program has made the pipe non-blocking
             select.select([], [descriptor], [])
 
 
 def read_bytes() -> bytes:
-    """Return what standard input holds.
+    """Read all of standard input.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: standard input cannot be read.
     """
     try:
         return sys.stdin.buffer.read()
@@ -132,34 +132,34 @@ def read_bytes() -> bytes:
         raise OSError(f"standard input cannot be read: {error.strerror}") from error
 
 
-async def read_pieces() -> AsyncGenerator[bytes, None]:
-    """Give what standard input holds in pieces.
+async def read_chunks() -> AsyncGenerator[bytes, None]:
+    """Read standard input in chunks.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: standard input cannot be read.
     """
     try:
-        while piece := sys.stdin.buffer.read(_PIECE):
-            yield piece
+        while chunk := sys.stdin.buffer.read(_CHUNK):
+            yield chunk
     except OSError as error:
         raise OSError(f"standard input cannot be read: {error.strerror}") from error
 
 
 def read_text() -> str:
-    """Return what standard input holds.
+    """Read all of standard input as text.
 
     Raises:
-        ValueError: it is not text in UTF-8.
-        OSError: it cannot be read.
+        ValueError: standard input is not UTF-8 text.
+        OSError: standard input cannot be read.
     """
     try:
         return read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"standard input is not text in UTF-8: {error.reason} at byte {error.start}") from error
+        raise ValueError(f"standard input is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def terminal(*, stderr: bool = False) -> Console | None:
-    """Return a console to draw on; ``None`` if the stream is not a terminal and plain lines are wanted."""
+    """Return a console for the stream, or ``None`` if the stream is not a terminal."""
     if not (sys.stderr if stderr else sys.stdout).isatty():
         return None
     from rich.console import Console
@@ -168,11 +168,11 @@ def terminal(*, stderr: bool = False) -> Console | None:
 
 
 def write_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table: on a terminal in colours and as wide as that, else as lines of aligned words.
+    """Write a table: on a terminal with colours and fitted to its width, else as lines of aligned text.
 
     Args:
-        columns: the heading and the alignment (``"left"`` or ``"right"``) of each.
-        rows: the cells of each line.
+        columns: the alignment of each column, ``"left"`` or ``"right"``, by heading.
+        rows: the cells of each row.
     """
     lines = [list(row) for row in rows]
     if (console := terminal()) is not None:
@@ -182,23 +182,23 @@ def write_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> No
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     adjust = [str.rjust if align == "right" else str.ljust for align in columns.values()]
     for line in lines:
-        cells = (put(cell, width) for put, cell, width in zip(adjust, line, widths, strict=True))
+        cells = (justify(cell, width) for justify, cell, width in zip(adjust, line, widths, strict=True))
         write("  ".join(cells).rstrip())
 
 
 def rich_table(columns: Mapping[str, str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table for rich, with coloured states."""
+    """Return a table for rich with coloured states."""
     from rich.table import Table
     from rich.text import Text
 
     lines = [[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, (heading, align) in enumerate(columns.items()):
-        # If there is too little room, names and the last column become shorter: ids are there to be copied.
+        # On a narrow terminal, only names and the last column are shortened, so that ids can be copied.
         widest = max(len(heading), *(len(line[number]) for line in lines)) if lines else len(heading)
-        least = widest if number < len(columns) - 1 and heading != "NAME" else len(heading)
-        side: Literal["left", "right"] = "right" if align == "right" else "left"
-        table.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis", min_width=least)
+        min_width = widest if number < len(columns) - 1 and heading != "NAME" else len(heading)
+        justify: Literal["left", "right"] = "right" if align == "right" else "left"
+        table.add_column(heading, justify=justify, no_wrap=True, overflow="ellipsis", min_width=min_width)
     for line in lines:
         table.add_row(*(Text(cell, style=_style(cell)) for cell in line))
     return table
@@ -209,13 +209,13 @@ def _style(cell: str) -> str:
 
 
 def state_cells(status: JobStatus) -> list[str]:
-    """Return the cells of a job's state and exit code, in which a failure looks like one."""
+    """Return the cells for a job's state and exit code, with failures marked as such."""
     code = "-" if status.exit_code is None else str(status.exit_code)
     return [Failure(status.state) if status.is_failure else status.state, Failure(code) if status.exit_code else code]
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people write them: ``3.2s``, ``4m05s``, ``2h07m``, ``3d04h``."""
+    """Format seconds: ``3.2s``, ``4m05s``, ``2h07m``, ``3d04h``."""
     if seconds < 60:
         return f"{max(seconds, 0):.1f}s"
     whole = round(seconds)
@@ -227,7 +227,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return bytes as people write them: ``17 B``, ``4.2 KiB``."""
+    """Format a number of bytes: ``17 B``, ``4.2 KiB``."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -237,18 +237,18 @@ def size(count: int) -> str:
 
 
 def local_time(when: datetime | None) -> str:
-    """Return a time in the time zone of this machine, or ``-``."""
+    """Format a time in the local time zone; ``None`` becomes ``-``."""
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when is not None else "-"
 
 
 def ended_at(status: JobStatus) -> datetime | None:
-    """Return when a job ended, if it did and the grid reports it."""
+    """Return the time at which a job ended, or ``None`` if it has not ended or the grid does not report the time."""
     return status.finished_at or status.failed_at or status.canceled_at if status.state.is_final else None
 
 
 def short_time(when: datetime | None) -> str:
-    """Return a time for a table: on a terminal without the date if that is today."""
+    """Format a time for a table. On a terminal, omit today's date."""
     if when is None or not sys.stdout.isatty():
         return local_time(when)
-    here = when.astimezone()
-    return f"{here:%H:%M:%S}" if here.date() == datetime.now().astimezone().date() else f"{here:%Y-%m-%d %H:%M}"
+    local = when.astimezone()
+    return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""The parameters of a sweep: ranges, lists and files; and how a job is filled with them. No I/O but reading a file."""
+"""The parameters of a sweep: parses ranges, lists and files, and replaces placeholders."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Parameter = dict[str, str]
-"""Names and values of one job."""
+"""The values of one job by name."""
 
 _RANGE = re.compile(r"([^:,]+):([^:,]+)(?::([^:,]+))?")
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLACEHOLDER = re.compile(rf"(?<!\$)\{{(?:\{{(?P<literal>{_NAME})\}}|(?P<name>{_NAME}))\}}")
-_MOST_VALUES = 10_000_000
-_KINDS = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON lines"}
-_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # a first line that Excel writes and reads
+_MAX_VALUES = 10_000_000
+_FORMATS = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON lines"}
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n")  # Excel writes and reads this as the first line
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be the name in a placeholder."""
+    """Return whether a text is a valid name for a placeholder."""
     return re.fullmatch(_NAME, text) is not None
 
 
 def parse(text: str) -> tuple[str, list[str]]:
-    """Return a name and its values: for ``N=1:10`` the numbers from 1 to 10, for ``N=a,b,c`` these words.
+    """Parse a name and its values: for ``N=1:10`` the numbers from 1 to 10, for ``N=a,b,c`` these strings.
 
     Raises:
-        click.BadParameter: it is neither.
+        click.BadParameter: the text has another form.
     """
     name, equals, values = text.partition("=")
     if not equals or not is_name(name):
@@ -56,38 +56,38 @@ def _numbers(text: str, first: Decimal, last: Decimal, step: Decimal) -> Iterato
     if not all(number.is_finite() for number in (first, last, step)) or not step or (last - first) / step < 0:
         raise click.BadParameter(f"{text!r}: {step} steps from {first} never reach {last}; give another step")
     count = int((last - first) / step) + 1
-    if count > _MOST_VALUES:
-        raise click.BadParameter(f"{text!r}: {count} values; give {_MOST_VALUES} at most")
+    if count > _MAX_VALUES:
+        raise click.BadParameter(f"{text!r}: {count} values; give at most {_MAX_VALUES}")
     return (format(first + index * step, "f") for index in range(count))
 
 
-def combined(given: Sequence[tuple[str, list[str]]], *, side_by_side: bool) -> list[Parameter]:
-    """Return all combinations of the values; with ``side_by_side`` the first of each, the second of each, and so on.
+def combine(parsed: Sequence[tuple[str, list[str]]], *, side_by_side: bool) -> list[Parameter]:
+    """Return all combinations of the values, or with ``side_by_side`` the first of each, the second of each, and so on.
 
     Raises:
-        click.UsageError: a name is there twice, or the lists differ in length.
+        click.UsageError: a name occurs twice, or with ``side_by_side`` the lists differ in length.
     """
-    names = [name for name, _ in given]
+    names = [name for name, _ in parsed]
     if len(set(names)) < len(names):
         raise click.UsageError("a parameter is given twice; join its values by commas")
-    lists = [values for _, values in given]
+    lists = [values for _, values in parsed]
     if side_by_side and len({len(values) for values in lists}) > 1:
-        lengths = ", ".join(f"{name} has {len(values)}" for name, values in given)
-        raise click.UsageError(f"--zip needs as many values of each parameter: {lengths}")
+        lengths = ", ".join(f"{name} has {len(values)}" for name, values in parsed)
+        raise click.UsageError(f"--zip needs the same number of values for each parameter: {lengths}")
     rows: Iterable[tuple[str, ...]] = zip(*lists, strict=True) if side_by_side else itertools.product(*lists)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def read(file: str, separator: str | None = None) -> list[Parameter]:
-    """Read the parameters in a file: CSV or TSV with a heading, JSON (a list of objects), or JSON lines.
+    """Read parameters from a file: CSV or TSV with a heading, JSON (a list of objects), or JSON lines.
 
     Args:
-        file: its name; ``-`` for JSON lines on standard input.
-        separator: what separates the columns of a CSV file; default is a comma.
+        file: the name of the file; ``-`` means JSON lines on standard input.
+        separator: the column separator of a CSV file; the default is a comma.
 
     Raises:
-        OSError: it cannot be read.
-        click.BadParameter: it holds something else.
+        OSError: the file cannot be read.
+        click.BadParameter: the file has another format.
     """
     suffix = Path(file).suffix.lower()
     try:
@@ -99,18 +99,18 @@ def read(file: str, separator: str | None = None) -> list[Parameter]:
         else:
             rows = [_json(line) for line in text.split("\n") if line.strip()]
     except UnicodeDecodeError as error:
-        remedy = "save it as UTF-8, a spreadsheet as CSV in UTF-8"
+        remedy = "save it as UTF-8 (spreadsheet programs: as CSV UTF-8)"
         raise click.BadParameter(f"{file}: not UTF-8 text at byte {error.start}; {remedy}") from error
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        kind = _KINDS.get(suffix, "JSON lines, as which every file is read whose name ends in none of .csv .tsv .json")
-        raise click.BadParameter(f"{file}: not {kind}: {error}") from error
+        expected = _FORMATS.get(suffix, "JSON lines, the format of all files but .csv, .tsv and .json")
+        raise click.BadParameter(f"{file}: not {expected}: {error}") from error
     if not isinstance(rows, list):
         raise click.BadParameter(f"{file}: not a list; give a list of objects such as {{'seed': 7}}")
-    return [_texts(file, row, number) for number, row in enumerate(rows, 1)]
+    return [_strings(file, row, number) for number, row in enumerate(rows, 1)]
 
 
 def _json(text: str) -> Any:
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)  # numbers stay as they are written
+    return json.loads(text, parse_float=str, parse_int=str, parse_constant=str)  # keep the spelling of numbers
 
 
 def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:
@@ -121,17 +121,17 @@ def _table(file: str, text: str, separator: str) -> list[dict[str, str]]:
     if not names:
         raise click.BadParameter(f"{file}: is empty; give a table whose first row names the columns")
     if len(set(names)) < len(names):
-        raise click.BadParameter(f"{file}: two columns have one name: {', '.join(names)}; rename one")
-    other = next((character for character in ";\t|," if len(names) == 1 and character in names[0]), None)
-    if other is not None:
+        raise click.BadParameter(f"{file}: two columns have the same name: {', '.join(names)}; rename one")
+    guess = next((character for character in ";\t|," if len(names) == 1 and character in names[0]), None)
+    if guess is not None:
         raise click.BadParameter(
-            f"{file}: its only column is {names[0]!r}; if {other!r} separates columns, give --separator {other!r}"
+            f"{file}: the only column is {names[0]!r}; if {guess!r} separates columns, give --separator {guess!r}"
         )
-    # Spreadsheets write rows of empty cells below a table.
+    # Spreadsheets write empty rows below a table.
     return [row for row in table if len(names) == 1 or any(row.values())]
 
 
-def _texts(file: str, row: Any, number: int) -> Parameter:
+def _strings(file: str, row: Any, number: int) -> Parameter:
     if (
         not isinstance(row, dict)
         or None in row
@@ -141,24 +141,24 @@ def _texts(file: str, row: Any, number: int) -> Parameter:
     return {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
 
 
-def filled(text: str, parameter: Mapping[str, str], *, quoted: bool = False) -> str:
-    """Replace ``{name}`` in a text by values, and ``{{name}}`` by ``{name}``; keep other braces, and ``${name}``.
+def fill(text: str, parameter: Mapping[str, str], *, quoted: bool = False) -> str:
+    """Replace ``{name}`` by its value and ``{{name}}`` by ``{name}``; keep other braces and ``${name}``.
 
     Args:
-        text: with placeholders.
-        parameter: names and values.
-        quoted: make each value one word for a shell, whatever it holds.
+        text: a text with placeholders.
+        parameter: the values by name.
+        quoted: whether to quote each value for a shell.
     """
 
-    def value(match: re.Match[str]) -> str:
+    def replace(match: re.Match[str]) -> str:
         if match["literal"]:
             return f"{{{match['literal']}}}"
-        found = parameter.get(match["name"])
-        return match[0] if found is None else shlex.quote(found) if quoted else found
+        value = parameter.get(match["name"])
+        return match[0] if value is None else shlex.quote(value) if quoted else value
 
-    return _PLACEHOLDER.sub(value, text)
+    return _PLACEHOLDER.sub(replace, text)
 
 
 def placeholders(texts: Iterable[str]) -> set[str]:
-    """Return the names of all placeholders."""
+    """Return the names of all placeholders in the texts."""
     return {match["name"] for text in texts for match in _PLACEHOLDER.finditer(text) if match["name"]}

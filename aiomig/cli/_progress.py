@@ -1,4 +1,4 @@
-"""Progress bars of transfers, and the download of a job's outputs with one."""
+"""Progress bars of transfers, and the download of a job's outputs with a progress bar."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from .. import Job
 
 _INTERVAL = 0.1
-"""The shortest time between two pictures of a progress bar, in seconds."""
+"""The minimum seconds between two redraws of a progress bar."""
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], object] | None]:
-    """Show a progress bar if standard error is a terminal; gives the function that moves it."""
+    """Show a progress bar if standard error is a terminal. Yield the callback that updates it, or ``None``."""
     settings = current()
     console = None if settings.quiet or settings.json else terminal(stderr=True)
     if console is None:
@@ -32,25 +32,25 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], object] | None]:
     columns = "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task(title, total=None)
-        drawn = 0.0
+        last_redraw = 0.0
 
         def report(done: int, total: int) -> None:
-            nonlocal drawn
+            nonlocal last_redraw
             progress.update(task, completed=done, total=total)
-            if time.monotonic() - drawn >= _INTERVAL or done >= total:
+            if time.monotonic() - last_redraw >= _INTERVAL or done >= total:
                 progress.refresh()
-                drawn = time.monotonic()
+                last_redraw = time.monotonic()
 
         yield report
 
 
 class Fetched(NamedTuple):
-    """The outputs of a job, after the download.
+    """The outputs of a job after the download.
 
     Attributes:
-        paths: the files on this machine.
-        kept: outputs that stay in the MiG home, as ``mig:PATH``, or at a URL.
-        missing: the names of outputs that the job did not make.
+        paths: the downloaded files.
+        kept: the outputs that remain in the MiG home, as ``mig:PATH``, or at a URL.
+        missing: the names of outputs that the job did not create.
     """
 
     paths: list[Path]
@@ -59,7 +59,7 @@ class Fetched(NamedTuple):
 
 
 async def fetch_outputs(job: Job, folder: Path) -> Fetched:
-    """Download the outputs of a job that has ended, however it ended, with a progress bar."""
+    """Download the outputs of an ended job, successful or not, with a progress bar."""
     with progress_bar("fetch") as report:
         paths = await job.fetch(folder, check=False, progress=report)
     kept: list[str] = []
@@ -72,6 +72,6 @@ async def fetch_outputs(job: Job, folder: Path) -> Fetched:
     return Fetched(paths, kept, missing)
 
 
-def missing_words(job: Job, missing: list[str]) -> str:
-    """Return the sentence for outputs that a job did not make."""
-    return f"job {job.id} did not make these outputs: {', '.join(missing)}"
+def missing_outputs_message(job: Job, missing: list[str]) -> str:
+    """Return the message for outputs that a job did not create."""
+    return f"job {job.id} did not create these outputs: {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""Message queues: ``queue create``, ``send``, ``receive``, ``list``, ``remove``."""
+"""The commands ``queue create``, ``send``, ``receive``, ``list`` and ``remove``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _name = click.argument("name", metavar="QUEUE")
 def queue() -> None:
     """Send and receive messages between programs and jobs. QUEUE is a name of ASCII letters and digits.
 
-    A queue keeps messages, which are short texts, until a program receives them: in the order in which they were sent,
-    each once. Most grids have a queue named "default".
+    A queue stores messages, which are short texts. Each message is received once, in the order of sending. Most grids
+    have a queue named "default".
 
     \b
       aiomig queue create results
@@ -36,7 +36,7 @@ def queue() -> None:
 @_name
 @click.option("--exist-ok", is_flag=True, help="Do nothing if the queue exists.")
 async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
-    """Make a queue."""
+    """Create a queue."""
     await mig.queue(name).create(exist_ok=exist_ok)
 
 
@@ -44,9 +44,9 @@ async def create(mig: Session, /, *, name: str, exist_ok: bool) -> None:
 @_name
 @click.argument("message", required=False)
 async def send(mig: Session, /, *, name: str, message: str | None) -> None:
-    """Send a message, or standard input without its last line break, and print the id of the message.
+    """Send a message, or standard input without its final newline, and print the id of the message.
 
-    A message is text without < and >.
+    Messages cannot contain < or >.
     """
     text = message if message is not None else read_text().removesuffix("\n")
     message_id = await mig.queue(name).send(text)
@@ -60,9 +60,9 @@ async def send(mig: Session, /, *, name: str, message: str | None) -> None:
 @_name
 @click.option("--keep", is_flag=True, help="Leave the message in the queue.")
 async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
-    """Print the next message of a queue, and remove it from the queue. Exits with 1 if the queue is empty.
+    """Print the next message of a queue and remove it from the queue. Exits with 1 if the queue is empty.
 
-    If it is interrupted or cut off from the grid, a message may be lost: the server removes it before sending it.
+    If the command is interrupted or disconnected, a message may be lost: the server removes it before sending it.
     """
     queue = mig.queue(name)
     message = await (queue.peek() if keep else queue.receive())
@@ -76,7 +76,7 @@ async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
 @command("list", queue)
 @click.argument("name", metavar="[QUEUE]", required=False)
 async def list_(mig: Session, /, *, name: str | None) -> None:
-    """List all queues, or the ids of the messages in a queue, the next message first."""
+    """List all queues, or the ids of the messages in a queue, next message first."""
     names = [queue.name for queue in await mig.queues()] if name is None else await mig.queue(name).list()
     if current().json:
         write_json(names)
@@ -89,6 +89,6 @@ async def list_(mig: Session, /, *, name: str | None) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
 @click.option("--force", "-f", is_flag=True, help="Do nothing if the queue does not exist.")
 async def remove(mig: Session, /, *, names: tuple[str, ...], force: bool) -> None:
-    """Remove queues with the messages in them."""
+    """Remove queues and their messages."""
     for name in names:
         await mig.queue(name).remove(missing_ok=force)

@@ -1,4 +1,4 @@
-"""Commands that make jobs: ``run``, ``submit``, ``submit-mrsl``, ``mrsl``, ``check``."""
+"""Commands that submit or check a job: ``run``, ``submit``, ``submit-mrsl``, ``mrsl``, ``check``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .. import CheckReport, JobSpec, JobState, SpecError
 from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode
+from ._messages import fault_message, report_message
 from ._output import duration, ended_at, read_text, say, terminal, write, write_bytes, write_json
-from ._progress import fetch_outputs, missing_words
+from ._progress import fetch_outputs, missing_outputs_message
 from ._settings import current, local_files
-from ._words import fault_words, report_words
 
 if TYPE_CHECKING:
     from .. import Job, JobResult, Session
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     "--fetch-to",
     type=click.Path(path_type=Path, file_okay=False),
     default=".",
-    help="The folder for the output files; the default is this one.",
+    help="The directory for output files; default: the current one.",
 )
 @click.option("--no-fetch", is_flag=True, help="Leave the output files in the MiG home.")
-@click.option("--follow", "-f", is_flag=True, help="Print lines while the job writes them, not all bytes at its end.")
+@click.option("--follow", "-f", is_flag=True, help="Print lines while the job writes them, not at its end.")
 @click.option(
     "--on-interrupt",
     type=click.Choice(["leave", "cancel"]),
-    help="What Ctrl-C does to the job. The default: cancel in local mode, leave on a grid.",
+    help="What Ctrl-C does to the job. Default: cancel in local mode, leave on a grid.",
 )
 async def run(
     mig: Session,
@@ -47,18 +47,18 @@ async def run(
 ) -> int:
     """Run a job: submit it, watch it, print its output, download its output files, and exit with its exit code.
 
-    COMMAND is one word, which is a line for the job's shell, or a command with arguments. Options come before it.
+    COMMAND is a single word with a command line for the job's shell, or a command with arguments. Options come first.
 
     \b
       aiomig run -i fit.py -i data.csv -o out.txt 'python3 fit.py data.csv > out.txt'
       aiomig run -i fit.py -t 2h -m 4G python3 fit.py --steps 10
 
-    Reports go to standard error. After Ctrl-C the command says what became of the job.
+    Reports go to standard error. After Ctrl-C the command reports the state of the job.
     """
     settings = current()
     settings.on_interrupt = on_interrupt or ("cancel" if mig.mode == "local" else "leave")
     if follow and settings.json:
-        raise click.UsageError("--follow prints lines and --json one value at the end; use one of them")
+        raise click.UsageError("--follow and --json cannot be combined; use one of them")
     spec = job_spec(**options)
     settings.names_missing_outputs = not no_fetch
     job = await mig.submit(spec)
@@ -77,7 +77,7 @@ async def run(
         if outputs and not settings.quiet:
             say(f"outputs: {' '.join(outputs)}")
         if fetched.missing:
-            say(missing_words(job, fetched.missing))
+            say(missing_outputs_message(job, fetched.missing))
             code = code or ExitCode.NOT_WELL
     return code
 
@@ -94,7 +94,7 @@ def _exit_code(result: JobResult, *, quiet: bool) -> int:
 
 
 async def _show_states(mig: Session, job: Job) -> None:
-    """Report the states of a job on standard error: on a terminal in one line that changes, else in a line each."""
+    """Report the states of a job on standard error: on a terminal in one changing line, else one line per state."""
     if current().quiet:
         await job.wait()
         return
@@ -111,27 +111,27 @@ async def _show_states(mig: Session, job: Job) -> None:
 
 
 async def _follow(job: Job) -> None:
-    """Print the lines of both streams as they come."""
+    """Print the lines of both streams as they arrive."""
     import anyio
 
-    async def lines(name: Literal["stdout", "stderr"]) -> None:
+    async def print_lines(name: Literal["stdout", "stderr"]) -> None:
         async for line in job.tail(name):
             write_bytes(f"{line}\n".encode(), to_stderr=name == "stderr")
 
     async with anyio.create_task_group() as group:
-        group.start_soon(lines, "stdout")
-        group.start_soon(lines, "stderr")
+        group.start_soon(print_lines, "stdout")
+        group.start_soon(print_lines, "stderr")
 
 
 @command("submit", options_first=True)
 @describing_options
 async def submit(mig: Session, /, **options: Any) -> None:
-    """Submit a job, and print its id.
+    """Submit a job and print its id.
 
-    On a grid the job then belongs to the grid. In local mode the command waits until the job runs, and leaves it
-    running: the job ends and writes its results without aiomig. If other jobs use all cores, it stays QUEUED, and the
-    command says so: the next aiomig command on the same home starts it if a core is free, and aiomig wait, watch,
-    output and fetch run all jobs that wait.
+    On a grid the job then belongs to the grid. In local mode the command returns when the job runs; the job then ends
+    and writes its results without aiomig. If other jobs use all cores, the job stays QUEUED, and the command reports
+    this. The next aiomig command on the same home starts it if a core is free; aiomig wait, watch, output and fetch
+    run all waiting jobs.
     """
     await _report_submitted(mig, [await mig.submit(job_spec(**options))])
 
@@ -139,10 +139,10 @@ async def submit(mig: Session, /, **options: Any) -> None:
 @command("submit-mrsl")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=local_files)
 async def submit_mrsl(mig: Session, /, *, files: tuple[str, ...]) -> None:
-    """Submit job descriptions written by hand in mRSL (- is standard input), and print their ids.
+    """Submit job descriptions written in mRSL (- is standard input), and print the ids of the jobs.
 
-    Their INPUTFILES are files of the MiG home, and their OUTPUTFILES go there. In local mode jobs run as those of
-    aiomig submit.
+    INPUTFILES are files of the MiG home, and OUTPUTFILES are stored there. In local mode the jobs run as with aiomig
+    submit.
     """
     for file in files:
         submitted = mig.submit(JobSpec.from_mrsl(read_text())) if file == "-" else mig.submit_mrsl(file)
@@ -150,7 +150,7 @@ async def submit_mrsl(mig: Session, /, *, files: tuple[str, ...]) -> None:
 
 
 async def _report_submitted(mig: Session, jobs: list[Job]) -> None:
-    """Print the ids of new jobs; report jobs that wait for a core."""
+    """Print the ids of new jobs, and report jobs that wait for a core."""
     settings = current()
     settings.jobs += [job.id for job in jobs]
     for job in jobs:
@@ -162,13 +162,13 @@ async def _report_submitted(mig: Session, jobs: list[Job]) -> None:
         return
     for status in (await mig.statuses(jobs)).values():
         if status.state is JobState.QUEUED:
-            say(f"{status.job_id} waits for a core; aiomig {settings.switches}wait {status.job_id} runs it")
+            say(f"{status.job_id} waits for a core; to run it: aiomig {settings.switches}wait {status.job_id}")
 
 
 @command("mrsl", options_first=True)
 @describing_options
 def mrsl(**options: Any) -> None:
-    """Show the job description that submit would send. "example" stands for the name of the job's own folder."""
+    """Show the job description that submit would send, with "example" as the name of the job's own directory."""
     text = job_spec(**options).mrsl_text()
     if current().json:
         write_json({"mrsl": text})
@@ -178,16 +178,16 @@ def mrsl(**options: Any) -> None:
 
 @command("check", options_first=True)
 @describing_options
-@click.option("--job", "job_id", metavar="JOB", help="Check a waiting job, not one described here.")
+@click.option("--job", "job_id", metavar="JOB", help="Check a waiting job instead of COMMAND.")
 async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
-    """Check whether the grid would take a job and a resource could run it. Changes nothing."""
+    """Check whether the grid would accept a job and a resource could run it. Changes nothing."""
     try:
         report = await mig.check(job_spec(**options) if job_id is None else mig.job(job_id))
     except SpecError as error:
         report = CheckReport(error.faults)
     if current().json:
-        faults, warnings = ([fault_words(fault) for fault in part] for part in (report.faults, report.warnings))
+        faults, warnings = ([fault_message(fault) for fault in part] for part in (report.faults, report.warnings))
         write_json({"ok": report.ok, "faults": faults, "warnings": warnings, "unknown": report.unknown})
     else:
-        write(report_words(report))
+        write(report_message(report))
     return ExitCode.WELL if report.ok else ExitCode.DESCRIPTION

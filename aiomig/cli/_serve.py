@@ -1,4 +1,4 @@
-"""The command ``serve``: the page and the HTTP API of `aiomig.web`, for the user of this machine."""
+"""The command ``serve``: serves the page and the HTTP API of `aiomig.web` on this machine."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _GRACE = 2
-"""Seconds that requests have to end after a signal. Event streams end at once, and pages connect again."""
+"""Seconds that open requests have left after a signal. Event streams end at once, and pages reconnect."""
 
 _PORT = 8642
 _PORTS = 20
-"""How many ports are tried, from the default on."""
+"""The number of ports to try, starting at the default port."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: 8642, or the next free one; 0: any free one.")
-@click.option("--token", help="The token. Default: $AIOMIG_TOKEN, else a new one.")
-@click.option("--name", "names", multiple=True, help="A host name that requests may use; may be repeated.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: 8642 or the next free port; 0: any free port.")
+@click.option("--token", help="The access token. Default: $AIOMIG_TOKEN, else a random one.")
+@click.option("--name", "names", multiple=True, help="A host name that requests may use; repeatable.")
 @click.option(
-    "--upload-limit", type=click.IntRange(1), metavar="MB", default=1000, show_default=True, help="Of one request."
+    "--upload-limit",
+    type=click.IntRange(1),
+    metavar="MB",
+    default=1000,
+    show_default=True,
+    help="Maximum size of a request.",
 )
 def serve(*, host: str, port: int | None, token: str | None, names: tuple[str, ...], upload_limit: int) -> None:
-    """Show jobs and files on a page in the browser, and offer them as an HTTP API.
+    """Show jobs and files on a web page, and serve an HTTP API.
 
-    Whoever has the token may run programs as you. The page is for this machine only unless --host names another
-    address; then put a proxy with TLS in front, and name it with --name. Ctrl-C and SIGTERM end the service and leave
-    the jobs running; the next one goes on with them.
+    Anyone with the token can run programs as you. Only this machine can reach the page, unless --host gives another
+    address; then put a proxy with TLS in front, and give its name by --name. Ctrl-C and SIGTERM stop the service, but
+    not the jobs; the next service continues with them.
     """
     from ..web import create_app
 
@@ -52,8 +57,8 @@ def serve(*, host: str, port: int | None, token: str | None, names: tuple[str, .
     session = current().session(shared_slots=True)
     app = create_app(session, token=token, hosts=hosts, upload_limit=upload_limit * 1_000_000)
     listener = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{listener.getsockname()[1]}/?token={quote(app.state.token, safe='')}"
+    url_host = f"[{host}]" if ":" in host else host
+    url = f"http://{url_host}:{listener.getsockname()[1]}/?token={quote(app.state.token, safe='')}"
 
     async def run() -> int:
         await _server(app, url).serve([listener])
@@ -71,8 +76,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host, number), family=family)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or number == ports[-1]:
-                words = f"cannot listen at {host} port {number}: {error.strerror or error}"
-                raise click.ClickException(f"{words}; choose another one by --host and --port") from error
+                problem = f"cannot listen on {host} port {number}: {error.strerror or error}"
+                raise click.ClickException(f"{problem}; choose another address by --host and --port") from error
     raise AssertionError
 
 
@@ -80,14 +85,14 @@ def _server(app: FastAPI, url: str) -> Any:
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Says where it is, and ends the event streams when it is to end."""
+        """A server that prints its URL at startup and ends the event streams at shutdown."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.should_exit:
                 return
             gc.collect()
-            gc.freeze()  # the modules and routes stay: looking through them again would stop all streams for a while
+            gc.freeze()  # modules and routes are permanent; collecting them again would pause all streams
             if current().json:
                 write_json({"url": url})
             elif not current().quiet:
@@ -103,7 +108,7 @@ def _server(app: FastAPI, url: str) -> Any:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=True,  # of a proxy on this machine, so that https is known
+        proxy_headers=True,  # a proxy on this machine reports whether it serves https
         timeout_graceful_shutdown=_GRACE,
         ws="none",
         lifespan="on",

@@ -1,4 +1,4 @@
-"""What a grid offers beside jobs and files: share links, archives, transfers, crontab, triggers, and the account."""
+"""Commands for other services of a grid: share links, archives, transfers, crontab, triggers, and the account."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from .. import Archive, Session, Share, Transfer, Trigger
 
 
-def _show(values: Sequence[Any], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Write values as a table, or as JSON."""
+def _write_list(values: Sequence[Any], columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write values as JSON or as a table with the given rows."""
     if current().json:
         write_json(values)
     elif values:
-        write_table(dict.fromkeys(columns, "left"), cells)
+        write_table(dict.fromkeys(columns, "left"), rows)
 
 
-def _made(value: Any, text: str) -> None:
-    """Write what was made: its id or URL, or JSON."""
+def _write_one(value: Any, text: str) -> None:
+    """Write a value as JSON or as the given text."""
     if current().json:
         write_json(value)
     elif not current().quiet:
@@ -41,18 +41,16 @@ def _made(value: Any, text: str) -> None:
 @click.group()
 @shared_options
 def share() -> None:
-    """Give others access to files of the home by a URL, without a certificate.
+    """Give others access to files of the home by URL, without a certificate.
 
     \b
       aiomig share create --until 2027-01-31 results/7
     """
 
 
-_until = click.option(
-    "--until", type=click.DateTime(["%Y-%m-%d"]), help="The day on which it ends, such as 2027-01-31."
-)
-_read = click.option("--read/--no-read", default=None, help="Let others read.")
-_write = click.option("--write/--no-write", default=None, help="Let others write, and so remove.")
+_until = click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day, such as 2027-01-31.")
+_read = click.option("--read/--no-read", default=None, help="Allow others to read.")
+_write = click.option("--write/--no-write", default=None, help="Allow others to write, and so to remove.")
 
 
 @command("create", share)
@@ -60,7 +58,7 @@ _write = click.option("--write/--no-write", default=None, help="Let others write
 @_read
 @_write
 @_until
-@click.option("--invite", multiple=True, metavar="ADDRESS", help="Have the server send the URL there.")
+@click.option("--invite", multiple=True, metavar="ADDRESS", help="Let the server send the URL to this address.")
 async def create_share(
     mig: Session,
     /,
@@ -71,22 +69,22 @@ async def create_share(
     until: datetime | None,
     invite: tuple[str, ...],
 ) -> None:
-    """Share a file or directory, and print the URL. The default is to let others read."""
+    """Share a file or directory, and print the URL. By default, others can read."""
     expires = until.date() if until else None
-    made = await mig.shares.create(path, read=read is not False, write=write is True, expires=expires, invites=invite)
-    _made(made, made.url)
+    link = await mig.shares.create(path, read=read is not False, write=write is True, expires=expires, invites=invite)
+    _write_one(link, link.url)
 
 
 @command("list", share)
 async def list_shares(mig: Session, /) -> None:
     """List the share links."""
     shares = await mig.shares.list()
-    _show(shares, ["ID", "RIGHTS", "ENDS", "PATH", "URL"], [_share_cells(each) for each in shares])
+    _write_list(shares, ["ID", "RIGHTS", "ENDS", "PATH", "URL"], [_share_row(link) for link in shares])
 
 
-def _share_cells(each: Share) -> list[str]:
-    rights = "+".join(name for name, has in (("read", each.read), ("write", each.write)) if has)
-    return [each.id, rights, local_time(each.expires_at), each.path, each.url]
+def _share_row(link: Share) -> list[str]:
+    rights = "+".join(name for name, is_granted in (("read", link.read), ("write", link.write)) if is_granted)
+    return [link.id, rights, local_time(link.expires_at), link.path, link.url]
 
 
 @command("change", share)
@@ -94,7 +92,7 @@ def _share_cells(each: Share) -> list[str]:
 @_read
 @_write
 @_until
-@click.option("--for-ever", is_flag=True, help="It never ends.")
+@click.option("--for-ever", is_flag=True, help="Remove the end.")
 async def change_share(
     mig: Session,
     /,
@@ -109,14 +107,14 @@ async def change_share(
     if for_ever and until:
         raise click.UsageError("--until and --for-ever contradict each other")
     end: Any = {"expires": until.date() if until else None} if for_ever or until else {}
-    changed = await mig.shares.change(share_id, read=read, write=write, **end)
-    _made(changed, changed.url)
+    link = await mig.shares.change(share_id, read=read, write=write, **end)
+    _write_one(link, link.url)
 
 
 @command("delete", share)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 async def delete_shares(mig: Session, /, *, ids: tuple[str, ...]) -> None:
-    """Delete share links. The files stay."""
+    """Delete share links, but not the files."""
     for share_id in ids:
         await mig.shares.delete(share_id)
 
@@ -127,7 +125,7 @@ async def delete_shares(mig: Session, /, *, ids: tuple[str, ...]) -> None:
 @click.group()
 @shared_options
 def archive() -> None:
-    """Freeze copies of files in archives that the site keeps unchanged.
+    """Store copies of files in archives that the site keeps unchanged.
 
     \b
       aiomig archive create 'fit of 2026' results/7 results/8
@@ -135,7 +133,11 @@ def archive() -> None:
 
 
 _flavor = click.option(
-    "--flavor", type=click.Choice(["freeze", "phd", "backup"]), default="freeze", help="Which kind.", show_default=True
+    "--flavor",
+    type=click.Choice(["freeze", "phd", "backup"]),
+    default="freeze",
+    help="The kind of archive.",
+    show_default=True,
 )
 
 
@@ -143,25 +145,25 @@ _flavor = click.option(
 @click.argument("name")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @_flavor
-@click.option("--description", default="", help="What it is.")
-@click.option("--publish", is_flag=True, help="Let everybody see it, on the web.")
+@click.option("--description", default="", help="A description.")
+@click.option("--publish", is_flag=True, help="Publish the archive on the web.")
 async def create_archive(
     mig: Session, /, *, name: str, paths: tuple[str, ...], flavor: str, description: str, publish: bool
 ) -> None:
-    """Make an archive of files of the home, and print its id."""
-    made = await mig.archives.create(name, paths, flavor=flavor, description=description, publish=publish)
-    _made(made, made.id)
+    """Create an archive of files of the home, and print its id."""
+    archive = await mig.archives.create(name, paths, flavor=flavor, description=description, publish=publish)
+    _write_one(archive, archive.id)
 
 
 @command("list", archive)
 async def list_archives(mig: Session, /) -> None:
     """List the archives."""
     archives = await mig.archives.list()
-    _show(archives, ["ID", "FLAVOR", "STATE", "MADE", "NAME"], [_archive_cells(each) for each in archives])
+    _write_list(archives, ["ID", "FLAVOR", "STATE", "CREATED", "NAME"], [_archive_row(item) for item in archives])
 
 
-def _archive_cells(each: Archive) -> list[str]:
-    return [each.id, each.flavor, each.state, local_time(each.created_at), each.name]
+def _archive_row(archive: Archive) -> list[str]:
+    return [archive.id, archive.flavor, archive.state, local_time(archive.created_at), archive.name]
 
 
 @command("show", archive)
@@ -169,11 +171,11 @@ def _archive_cells(each: Archive) -> list[str]:
 @_flavor
 async def show_archive(mig: Session, /, *, archive_id: str, flavor: str) -> None:
     """List the files of an archive."""
-    found = await mig.archives.show(archive_id, flavor=flavor)
+    archive = await mig.archives.show(archive_id, flavor=flavor)
     if current().json:
-        write_json(found)
+        write_json(archive)
         return
-    for info in found.files:
+    for info in archive.files:
         write(info.path)
 
 
@@ -181,9 +183,9 @@ async def show_archive(mig: Session, /, *, archive_id: str, flavor: str) -> None
 @click.argument("archive_id", metavar="ID")
 @click.argument("folder", default=".")
 async def download_archive(mig: Session, /, *, archive_id: str, folder: str) -> None:
-    """Download the files of an archive into a folder."""
+    """Download the files of an archive into a local directory."""
     paths = await mig.archives.download(archive_id, folder)
-    _show([str(path) for path in paths], ["FILE"], [[str(path)] for path in paths])
+    _write_list([str(path) for path in paths], ["FILE"], [[str(path)] for path in paths])
 
 
 @command("delete", archive)
@@ -201,22 +203,23 @@ async def delete_archives(mig: Session, /, *, ids: tuple[str, ...], flavor: str)
 @click.group()
 @shared_options
 def transfer() -> None:
-    """Have the server copy files from and to other servers.
+    """Let the server copy files from and to other servers.
 
     \b
       aiomig transfer import --wait https://example.org/data.csv data/
     """
 
 
-_wait = click.option("--wait", is_flag=True, help="Wait for its end. Exits with 1 if it FAILED.")
-_key = click.option("--key", metavar="ID", help="Log in there with a key that the site made.")
-_user = click.option("--user", help="The login at the other server.")
+_wait = click.option("--wait", is_flag=True, help="Wait for the end. Exits with 1 if the transfer FAILED.")
+_key = click.option("--key", metavar="ID", help="The key of the site for logging in to the other server.")
+_user = click.option("--user", help="The user name on the other server.")
 
 
-async def _started(mig: Session, made: Transfer, *, wait: bool) -> int:
-    ended = await mig.transfers.wait(made) if wait else made
-    _made(ended, f"{ended.id}  {ended.state}")
-    return ExitCode.NOT_WELL if ended.is_final and not ended.ok else ExitCode.WELL
+async def _report_transfer(mig: Session, transfer: Transfer, *, wait: bool) -> int:
+    if wait:
+        transfer = await mig.transfers.wait(transfer)
+    _write_one(transfer, f"{transfer.id}  {transfer.state}")
+    return ExitCode.NOT_WELL if transfer.is_final and not transfer.ok else ExitCode.WELL
 
 
 @command("import", transfer)
@@ -228,9 +231,9 @@ async def _started(mig: Session, made: Transfer, *, wait: bool) -> int:
 async def import_(
     mig: Session, /, *, urls: tuple[str, ...], destination: str, user: str | None, key: str | None, wait: bool
 ) -> int:
-    """Fetch files of one other server into a directory of the home."""
-    made = await mig.transfers.import_from(urls, destination, username=user, key_id=key)
-    return await _started(mig, made, wait=wait)
+    """Copy files from another server into a directory of the home."""
+    transfer = await mig.transfers.import_from(urls, destination, username=user, key_id=key)
+    return await _report_transfer(mig, transfer, wait=wait)
 
 
 @command("export", transfer)
@@ -242,30 +245,30 @@ async def import_(
 async def export(
     mig: Session, /, *, sources: tuple[str, ...], url: str, user: str | None, key: str | None, wait: bool
 ) -> int:
-    """Send files of the home to another server."""
-    made = await mig.transfers.export_to(sources, url, username=user, key_id=key)
-    return await _started(mig, made, wait=wait)
+    """Copy files of the home to another server."""
+    transfer = await mig.transfers.export_to(sources, url, username=user, key_id=key)
+    return await _report_transfer(mig, transfer, wait=wait)
 
 
 @command("list", transfer)
 async def list_transfers(mig: Session, /) -> None:
     """List the transfers."""
     transfers = await mig.transfers.list()
-    rows = [[each.id, each.action, each.state, *each.sources[:1], each.destination] for each in transfers]
-    _show(transfers, ["ID", "ACTION", "STATE", "FROM", "TO"], rows)
+    rows = [[item.id, item.action, item.state, *item.sources[:1], item.destination] for item in transfers]
+    _write_list(transfers, ["ID", "ACTION", "STATE", "FROM", "TO"], rows)
 
 
 @command("wait", transfer)
 @click.argument("transfer_id", metavar="ID")
 async def wait_(mig: Session, /, *, transfer_id: str) -> int:
     """Wait for the end of a transfer. Exits with 1 if it FAILED."""
-    return await _started(mig, await mig.transfers.status(transfer_id), wait=True)
+    return await _report_transfer(mig, await mig.transfers.status(transfer_id), wait=True)
 
 
 @command("delete", transfer)
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 async def delete_transfers(mig: Session, /, *, ids: tuple[str, ...]) -> None:
-    """Stop transfers, and remove them from the list."""
+    """Stop transfers and remove them from the list."""
     for transfer_id in ids:
         await mig.transfers.delete(transfer_id)
 
@@ -276,7 +279,7 @@ async def delete_transfers(mig: Session, /, *, ids: tuple[str, ...]) -> None:
 @click.group()
 @shared_options
 def crontab() -> None:
-    """Have the server run commands at given times. ENTRY is a line of a crontab, with numbers or * for the times.
+    """Let the server run commands at given times. ENTRY is a crontab line with numbers or * as times.
 
     \b
       aiomig crontab add '30 3 * * * submit nightly.mRSL'
@@ -311,7 +314,7 @@ async def remove_entry(mig: Session, /, *, entry: str) -> None:
 @click.group()
 @shared_options
 def trigger() -> None:
-    """Have a VGrid submit jobs when files change. Servers on Python 3 keep triggers, but never fire them."""
+    """Let a VGrid submit jobs when files change. Servers on Python 3 store triggers, but never fire them."""
 
 
 @command("add", trigger)
@@ -324,8 +327,8 @@ async def add_trigger(
     mig: Session, /, *, vgrid: str, path: str, arguments: tuple[str, ...], change: tuple[str, ...], action: str
 ) -> None:
     """Add a trigger for the files that match PATH, and print its id."""
-    made = await mig.triggers.add(vgrid, path, changes=change, action=action, arguments=arguments)
-    _made(made, made.id)
+    trigger = await mig.triggers.add(vgrid, path, changes=change, action=action, arguments=arguments)
+    _write_one(trigger, trigger.id)
 
 
 @command("list", trigger)
@@ -333,11 +336,11 @@ async def add_trigger(
 async def list_triggers(mig: Session, /, *, vgrid: str) -> None:
     """List the triggers of a VGrid."""
     triggers = await mig.triggers.list(vgrid)
-    _show(triggers, ["ID", "PATH", "CHANGES", "ACTION", "ARGUMENTS"], [_trigger_cells(each) for each in triggers])
+    _write_list(triggers, ["ID", "PATH", "CHANGES", "ACTION", "ARGUMENTS"], [_trigger_row(item) for item in triggers])
 
 
-def _trigger_cells(each: Trigger) -> list[str]:
-    return [each.id, each.path, ",".join(each.changes), each.action, " ".join(each.arguments)]
+def _trigger_row(trigger: Trigger) -> list[str]:
+    return [trigger.id, trigger.path, ",".join(trigger.changes), trigger.action, " ".join(trigger.arguments)]
 
 
 @command("remove", trigger)
@@ -354,10 +357,10 @@ async def remove_triggers(mig: Session, /, *, vgrid: str, ids: tuple[str, ...]) 
 
 @command("account")
 async def account(mig: Session, /) -> None:
-    """Show what the server says about the user: jobs, disk, VGrids and resources."""
+    """Show the user's jobs, disk usage, VGrids and resources, as the server reports them."""
     statistics = await mig.statistics()
-    vgrids = [each.name for each in await mig.vgrids()]
-    resources = [each.name for each in await mig.resources()]
+    vgrids = [vgrid.name for vgrid in await mig.vgrids()]
+    resources = [resource.name for resource in await mig.resources()]
     if current().json:
         write_json({"statistics": statistics, "vgrids": vgrids, "resources": resources})
         return

@@ -1,4 +1,4 @@
-"""The options of every command: which grid, how much to report, in which form."""
+"""The options of all commands: where jobs run, how much to report, in which format."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -24,20 +25,20 @@ _F = TypeVar("_F", bound="Callable[..., Any]")
 
 @dataclass(slots=True)
 class Settings:
-    """The options that may stand before or after the name of a command.
+    """The values of the options of all commands, and the state of the running command.
 
     Attributes:
-        mode: ``"grid"`` or ``"local"``, or ``None`` for what `aiomig.connect` finds.
+        mode: ``"grid"`` or ``"local"``; ``None`` lets `aiomig.connect` choose.
         config: the configuration file of the grid.
         home: the home of local mode.
-        slots: how many jobs local mode runs at once.
+        slots: the number of jobs that local mode runs at once.
         json: print JSON.
         quiet: report nothing.
-        verbose: show log lines: 1 for those of jobs, 2 for all.
+        verbose: show log lines: 1 for messages about jobs, 2 for all.
         debug: show tracebacks.
-        on_interrupt: what an interrupt does to the jobs in `jobs`.
-        jobs: the ids of the jobs that this command submitted, or waits for.
-        names_missing_outputs: whether the command itself tells which outputs were not made.
+        on_interrupt: what an interrupt does to the jobs in ``jobs``.
+        jobs: the ids of the jobs that the command submitted or waits for.
+        names_missing_outputs: whether the command itself reports missing outputs; their log lines are then omitted.
     """
 
     mode: Literal["grid", "local"] | None = None
@@ -56,10 +57,10 @@ class Settings:
         """Return a session that is not open yet.
 
         Args:
-            **local_settings: more settings of local mode.
+            **local_settings: additional settings of local mode.
 
         Raises:
-            ConfigError: the configuration of the grid is missing or wrong.
+            ConfigError: the configuration of the grid is missing or invalid.
             click.UsageError: the options contradict each other.
         """
         from .. import Config, ConfigError, connect
@@ -74,37 +75,36 @@ class Settings:
             hint = "" if os.environ.get("HOME") else " (HOME is not set)"
             raise ConfigError(
                 f"there is no configuration of a grid: neither ~/.mig/miguser.conf{hint} nor $AIOMIG_CONFIG; "
-                "aiomig init makes one, --config FILE names another, --local runs jobs on this machine"
+                "create one with aiomig init, or give --config FILE, or run jobs on this machine with --local"
             )
-        local_fields = {"home": self.home, "slots": self.slots}
-        options: Any = {name: value for name, value in local_fields.items() if value is not None}
-        session = connect(mode, config=self.config, on_exit="leave", **options, **local_settings)
+        if self.home is not None:
+            local_settings["home"] = self.home
+        if self.slots is not None:
+            local_settings["slots"] = self.slots
+        session = connect(mode, config=self.config, on_exit="leave", **local_settings)
         if session.mode == "grid" and sys.stdin.isatty() and (config := Config.load(self.config)).password is None:
-            # The passphrase is asked for only if the key is encrypted.
-            return connect("grid", config=config.replace(password=_asked))
+            # The session calls this only if the key is encrypted.
+            return connect("grid", config=config.replace(password=lambda: getpass.getpass("Passphrase of the key: ")))
         return session
 
     @property
     def switches(self) -> str:
-        """The options with which another command finds the same jobs, with a blank at their end."""
-        words = [f"--{self.mode}"] if self.mode else []
-        words += [f"--config {shlex.quote(str(self.config))}"] if self.config else []
-        words += [f"--home {shlex.quote(str(self.home))}"] if self.home else []
-        return "".join(f"{word} " for word in words)
-
-
-def _asked() -> str:
-    return getpass.getpass("Passphrase of the key: ")
+        """The options with which another command finds the same jobs, each followed by a space."""
+        switches = [f"--{self.mode}"] if self.mode else []
+        switches += [f"--config {shlex.quote(str(self.config))}"] if self.config else []
+        switches += [f"--home {shlex.quote(str(self.home))}"] if self.home else []
+        return "".join(f"{switch} " for switch in switches)
 
 
 def current() -> Settings:
-    """Return the settings of the command that runs."""
+    """Return the settings of the running command."""
     settings = click.get_current_context().find_object(Settings)
     assert settings is not None
     return settings
 
 
-def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+def _store(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Store the value of an option in the settings."""
     settings = context.find_object(Settings)
     if settings is None or not value or parameter.name is None:
         return value
@@ -117,36 +117,32 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
     return value
 
 
-_SHARED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--local",), {"is_flag": True, "help": "Work on this machine's cores."}),
-    (("--grid",), {"is_flag": True, "help": "Work on the grid."}),
-    (
-        ("--config",),
-        {
-            "type": click.Path(path_type=Path),
-            "help": "The miguser.conf, not $AIOMIG_CONFIG or ~/.mig/miguser.conf.",
-        },
-    ),
-    (("--home",), {"type": click.Path(path_type=Path), "help": "The home of local mode. Default: $AIOMIG_HOME."}),
-    (("--slots",), {"type": click.IntRange(1), "metavar": "N", "help": "How many cores local mode uses."}),
-    (("--json",), {"is_flag": True, "help": "Print JSON, for scripts."}),
-    (("--quiet", "-q"), {"is_flag": True, "help": "Report nothing."}),
-    (("--verbose", "-v"), {"count": True, "help": "Show log lines; -vv shows all."}),
-    (("--debug",), {"is_flag": True, "help": "Show tracebacks and all log lines."}),
+_option = partial(click.option, expose_value=False, callback=_store)
+_path = click.Path(path_type=Path)
+_SHARED = (
+    _option("--local", is_flag=True, help="Run jobs on this machine's cores."),
+    _option("--grid", is_flag=True, help="Run jobs on the grid."),
+    _option("--config", type=_path, help="The miguser.conf. Default: $AIOMIG_CONFIG or ~/.mig/miguser.conf."),
+    _option("--home", type=_path, help="The home of local mode. Default: $AIOMIG_HOME."),
+    _option("--slots", type=click.IntRange(1), metavar="N", help="The number of cores that local mode uses."),
+    _option("--json", is_flag=True, help="Print JSON, for scripts."),
+    _option("--quiet", "-q", is_flag=True, help="Report nothing."),
+    _option("--verbose", "-v", count=True, help="Show log lines; -vv shows all."),
+    _option("--debug", is_flag=True, help="Show tracebacks and all log lines."),
 )
 
 SHARED_NAMES = frozenset({"local", "grid", "config", "home", "slots", "json", "quiet", "verbose", "debug"})
 
 
 def local_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let a shell complete the names of files, for values that are more than a path."""
+    """Let the shell complete file names. For values that are not just a path."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def shared_options(function: _F) -> _F:
-    """Add the options of every command, which may stand before and after its name."""
-    for names, options in reversed(_SHARED):
-        function = click.option(*names, expose_value=False, callback=_remember, **options)(function)
+    """Add the options of all commands. They are allowed before and after the name of a command."""
+    for option in reversed(_SHARED):
+        function = option(function)
     return function

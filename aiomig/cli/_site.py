@@ -1,4 +1,4 @@
-"""Commands about the grid as a whole: ``site``, ``docs``."""
+"""Commands that show what the grid offers: ``site``, ``docs``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def site(mig: Session, /) -> None:
 @command("docs")
 @click.argument("names", nargs=-1, metavar="[KEYWORD]...")
 async def docs(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Show the grid's documentation of the keywords of job descriptions (mRSL), such as CPUTIME, or of all keywords."""
+    """Show the grid's documentation of keywords of job descriptions (mRSL), such as CPUTIME; default: all keywords."""
     site = await mig.site()
     keywords = [_keyword(site, name) for name in names] or list(site.keywords.values())
     if current().json:
@@ -49,6 +49,6 @@ async def docs(mig: Session, /, *, names: tuple[str, ...]) -> None:
 def _keyword(site: Site, name: str) -> Keyword:
     if (keyword := site.keywords.get(name.upper())) is not None:
         return keyword
-    near = difflib.get_close_matches(name.upper(), site.keywords)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it documents {', '.join(site.keywords)}"
-    raise click.BadParameter(f"the grid documents no keyword {name!r}; {hint}")
+    similar = difflib.get_close_matches(name.upper(), site.keywords)
+    hint = f"did you mean {' or '.join(similar)}?" if similar else f"it has {', '.join(site.keywords)}"
+    raise click.BadParameter(f"the grid has no keyword {name!r}; {hint}")

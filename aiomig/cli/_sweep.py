@@ -1,4 +1,4 @@
-"""The command ``sweep``."""
+"""The command ``sweep``: runs a job for each of many parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._command import command
 from ._describing import describing_options, job_spec
 from ._exit_codes import ExitCode, sentence
 from ._output import duration, say, terminal, write, write_bytes, write_json
-from ._parameters import Parameter, combined, filled, is_name, parse, placeholders, read
+from ._parameters import Parameter, combine, fill, is_name, parse, placeholders, read
 from ._settings import current, local_files
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _INTERVAL = 0.2
 @command("sweep", options_first=True)
 @describing_options
 @click.option(
-    "--parameter", "-p", "given", multiple=True, metavar="NAME=VALUES", help="1:10, 0:1:0.25 or a,b,c; may be repeated."
+    "--parameter", "-p", "ranges", multiple=True, metavar="NAME=VALUES", help="1:10, 0:1:0.25 or a,b,c; repeatable."
 )
 @click.option(
     "--parameters",
@@ -36,10 +36,15 @@ _INTERVAL = 0.2
     shell_complete=local_files,
     help="A file with a row for each job: .csv .tsv .json .jsonl, or - (JSON lines).",
 )
-@click.option("--separator", metavar="CHARACTER", help="What separates the columns of a .csv file, if not a comma.")
-@click.option("--zip", "side_by_side", is_flag=True, help="Values side by side, instead of all combinations.")
+@click.option("--separator", metavar="CHARACTER", help="The column separator of a .csv file. Default: a comma.")
+@click.option("--zip", "side_by_side", is_flag=True, help="Combine values by position, instead of all combinations.")
 @click.option(
-    "--in-flight", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Number of jobs at once."
+    "--in-flight",
+    type=click.IntRange(1),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="The number of jobs at once.",
 )
 @click.option(
     "--attempts",
@@ -47,21 +52,21 @@ _INTERVAL = 0.2
     metavar="N",
     default=1,
     show_default=True,
-    help="How many times to submit a job that fails.",
+    help="The number of times to submit a job until it succeeds.",
 )
 @click.option(
     "--journal",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that records the jobs; with it the same command continues.",
+    help="A file that records the jobs, so that the same command can continue the sweep.",
 )
-@click.option("--retry-failed", is_flag=True, help="With --journal: run again what failed in earlier runs.")
-@click.option("--fetch-to", type=click.Path(path_type=Path, file_okay=False), help="A folder for the outputs.")
-@click.option("--print", "printed", is_flag=True, help="Print what each job wrote, instead of a line about it.")
+@click.option("--retry-failed", is_flag=True, help="With --journal: rerun the failed jobs of earlier runs.")
+@click.option("--fetch-to", type=click.Path(path_type=Path, file_okay=False), help="A directory for the outputs.")
+@click.option("--print", "print_output", is_flag=True, help="Print the output of each job instead of a report.")
 async def sweep(
     mig: Session,
     /,
     *,
-    given: tuple[str, ...],
+    ranges: tuple[str, ...],
     file: str | None,
     separator: str | None,
     side_by_side: bool,
@@ -70,39 +75,39 @@ async def sweep(
     journal: Path | None,
     retry_failed: bool,
     fetch_to: Path | None,
-    printed: bool,
+    print_output: bool,
     **options: Any,
 ) -> int:
-    """Run a job for each of many parameters, some at a time, and report each as it ends.
+    """Run a job for each of many parameters, some at a time, and report each job at its end.
 
-    {name} stands for a value in commands (there quoted, as one word), and in inputs, outputs, variables and the name;
+    {name} stands for a value in commands (where values are quoted), inputs, outputs, variables and the job's name;
     {{name}} is the text {name}.
 
     \b
       aiomig sweep -p seed=1:100 --in-flight 20 -i fit.py 'python3 fit.py --seed {seed}'
       aiomig sweep -P runs.csv -o fit.png:{id}.png --fetch-to plots -i fit.py python3 fit.py {id}
 
-    With --journal the same command continues after a crash or Ctrl-C: a job that ended is not run again, wherever its
-    row stands. Ctrl-C cancels the jobs in flight. Exits with 1 if a job did not end well, also in an earlier run.
+    With --journal the same command continues after a crash or Ctrl-C. Ended jobs are not run again, even if rows were
+    reordered. Ctrl-C cancels the jobs in flight. Exits with 1 if a job failed in this or an earlier run.
     """
     if retry_failed and journal is None:
         raise click.UsageError("--retry-failed needs the --journal of the earlier runs")
-    parameters = _parameters(given, file, separator, side_by_side=side_by_side)
-    make = _template(parameters, [text.partition("=")[0] for text in given], options)
+    parameters = _parameters(ranges, file, separator, side_by_side=side_by_side)
+    make_spec = _template(parameters, [text.partition("=")[0] for text in ranges], options)
     tally = _Tally(len(parameters), retries_failed=retry_failed)
     again: Literal["failed", "never"] = "failed" if retry_failed else "never"
-    sweep = mig.sweep(make, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal, again=again)
+    sweep = mig.sweep(make_spec, parameters, in_flight=in_flight, retries=attempts - 1, journal=journal, again=again)
     async with sweep as jobs:
         try:
-            await _drain(jobs, tally, fetch_to, printed=printed)
+            await _collect(jobs, tally, fetch_to, print_output=print_output)
         finally:
             tally.report(jobs, journal)
     for parameter, error in jobs.errors:
-        say(f"{_named(parameter)}: {sentence(error)}")
+        say(f"{_format(parameter)}: {sentence(error)}")
     return ExitCode.NOT_WELL if jobs.counts.failed or jobs.errors else ExitCode.WELL
 
 
-async def _drain(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, printed: bool) -> None:
+async def _collect(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, print_output: bool) -> None:
     with _progress(tally) as advance:
         async for job in jobs:
             result = await job.result(check=False)
@@ -110,65 +115,69 @@ async def _drain(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, printed: 
                 await job.fetch(fetch_to, check=False)
             tally.count(ok=result.ok)
             advance(jobs.counts.earlier)
-            _tell(job, result, printed=printed)
+            _report(job, result, print_output=print_output)
 
 
 def _parameters(
-    given: tuple[str, ...], file: str | None, separator: str | None, *, side_by_side: bool
+    ranges: tuple[str, ...], file: str | None, separator: str | None, *, side_by_side: bool
 ) -> list[Parameter]:
-    if not given and file is None:
+    if not ranges and file is None:
         raise click.UsageError("there are no parameters; give -p NAME=1:10, or a file by --parameters")
-    rows = combined([parse(text) for text in given], side_by_side=side_by_side) if given else [{}]
+    combinations = combine([parse(text) for text in ranges], side_by_side=side_by_side) if ranges else [{}]
     if file is None:
-        return rows
+        return combinations
     table = read(file, separator)
-    if both := sorted(table[0].keys() & rows[0].keys()) if table else []:
-        raise click.UsageError(f"the parameter {both[0]!r} is given by -p and by {file}; leave one out")
-    return [{**row, **one} for row in table for one in rows]
+    if both := sorted(table[0].keys() & combinations[0].keys()) if table else []:
+        raise click.UsageError(f"the parameter {both[0]!r} is given by -p and by {file}; give it only once")
+    return [{**row, **combination} for row in table for combination in combinations]
 
 
-def _template(parameters: list[Parameter], named: list[str], options: dict[str, Any]) -> Callable[[Parameter], JobSpec]:
-    """Return what makes a job of a parameter; make the first now, so that faults come before anything is sent."""
+def _template(parameters: list[Parameter], names: list[str], options: dict[str, Any]) -> Callable[[Parameter], JobSpec]:
+    """Return the function that makes the job description for a parameter.
+
+    Call it once for the first parameter, to find faults before anything is sent.
+    """
     texts = _texts(options)
-    _ensure_named(parameters[:1], texts)
-    _ensure_used(parameters, named, placeholders(texts))
+    _ensure_valid_names(parameters[:1], texts)
+    _ensure_used(parameters, names, placeholders(texts))
     words, lines = options.pop("words"), options.pop("command")
 
-    def make(parameter: Parameter) -> JobSpec:
-        # Several words are quoted when they are joined; in a line, values are.
-        last = tuple(filled(word, parameter, quoted=len(words) == 1) for word in words)
-        before = tuple(filled(line, parameter, quoted=True) for line in lines)
-        return job_spec(last, before, **{name: _put(value, parameter) for name, value in options.items()})
+    def make_spec(parameter: Parameter) -> JobSpec:
+        # job_spec quotes several words; in a single word, which is a command line, only the values are quoted.
+        filled_words = tuple(fill(word, parameter, quoted=len(words) == 1) for word in words)
+        filled_lines = tuple(fill(line, parameter, quoted=True) for line in lines)
+        filled_options = {name: _fill_option(value, parameter) for name, value in options.items()}
+        return job_spec(filled_words, filled_lines, **filled_options)
 
     for parameter in parameters[:1]:
-        make(parameter)
-    return make
+        make_spec(parameter)
+    return make_spec
 
 
-def _ensure_named(parameters: list[Parameter], texts: list[str]) -> None:
-    """Refuse placeholders for columns whose names cannot be one."""
+def _ensure_valid_names(parameters: list[Parameter], texts: list[str]) -> None:
+    """Refuse placeholders for columns whose names are not valid."""
     for name in (name for row in parameters for name in row if not is_name(name)):
         if any(f"{{{name}}}" in text for text in texts):
             remedy = "rename the column: ASCII letters, digits and _, and no digit first"
             raise click.UsageError(f"{{{name}}} cannot be a placeholder; {remedy}")
 
 
-def _ensure_used(parameters: list[Parameter], named: list[str], used: set[str]) -> None:
+def _ensure_used(parameters: list[Parameter], names: list[str], used: set[str]) -> None:
     """Refuse parameters without a placeholder, and placeholders without a parameter."""
-    for name in named:
+    for name in names:
         if name not in used:
-            raise click.UsageError(f"the parameter {name!r} is used nowhere; write {{{name}}} where its value belongs")
+            raise click.UsageError(f"the parameter {name!r} is not used; write {{{name}}} where its value belongs")
     for number, row in enumerate(parameters, 1):
         if missing := sorted(used - row.keys()):
             name = missing[0]
             raise click.UsageError(
-                f"{{{name}}} names no parameter of job {number}, which has: {', '.join(row) or 'none'}; "
+                f"{{{name}}} is not a parameter of job {number}, which has: {', '.join(row) or 'none'}; "
                 f"correct the name, or write {{{{{name}}}}} for the text {{{name}}}"
             )
-        columns = row.keys() - set(named)
+        columns = row.keys() - set(names)
         if columns and not used & columns:
-            names = " ".join(f"{{{name}}}" for name in row if name in columns and is_name(name))
-            remedy = f"write {names} where the values belong" if names else "rename them: ASCII letters, digits and _"
+            unused = " ".join(f"{{{name}}}" for name in row if name in columns and is_name(name))
+            remedy = f"write {unused} where the values belong" if unused else "rename them: ASCII letters, digits and _"
             raise click.UsageError(f"no column of the file is used; {remedy}")
 
 
@@ -177,29 +186,29 @@ def _texts(options: dict[str, Any]) -> list[str]:
     return [text for value in values for text in value if isinstance(text, str)]
 
 
-def _put(value: Any, parameter: Parameter) -> Any:
+def _fill_option(value: Any, parameter: Parameter) -> Any:
     if isinstance(value, tuple):
-        return tuple(_put(each, parameter) for each in value)
-    return filled(value, parameter) if isinstance(value, str) else value
+        return tuple(_fill_option(item, parameter) for item in value)
+    return fill(value, parameter) if isinstance(value, str) else value
 
 
-def _named(parameter: Parameter) -> str:
+def _format(parameter: Parameter) -> str:
     return " ".join(f"{name}={value}" for name, value in parameter.items())
 
 
-def _tell(job: Job, result: JobResult, *, printed: bool) -> None:
+def _report(job: Job, result: JobResult, *, print_output: bool) -> None:
     if current().json:
         write_json({"parameter": job.parameter, **result.as_dict()})
-    elif printed:
+    elif print_output:
         write_bytes(result.stdout_bytes)
         write_bytes(result.stderr_bytes, to_stderr=True)
     else:
         code = "-" if result.exit_code is None else str(result.exit_code)
-        write(f"{_named(job.parameter)}  {result.status.state}  {code}  {job.id}")
+        write(f"{_format(job.parameter)}  {result.status.state}  {code}  {job.id}")
 
 
 class _Tally:
-    """How many jobs have ended in this run, and how fast."""
+    """Counts the jobs that have ended in this run."""
 
     def __init__(self, total: int, *, retries_failed: bool) -> None:
         self.total = total
@@ -209,37 +218,37 @@ class _Tally:
         self._began = time.monotonic()
 
     def count(self, *, ok: bool) -> None:
-        """Count a job that has ended."""
+        """Count an ended job."""
         self.ended += 1
         self.ok += ok
 
     @property
     def rate(self) -> float:
-        """Jobs a second."""
+        """Ended jobs per second."""
         return self.ended / max(time.monotonic() - self._began, 1e-9)
 
     def report(self, jobs: Sweep, journal: Path | None) -> None:
-        """Tell on standard error what came of the jobs, and how an interrupted sweep continues."""
+        """Write a summary to standard error, and how to continue an interrupted sweep."""
         if current().quiet:
             return
         earlier, failed, errors = jobs.counts.earlier, jobs.counts.failed, len(jobs.errors)
         left = self.total - self.ended - earlier - errors
-        words = f"{self.ended + earlier - failed} of {self.total} jobs ended well, {failed} did not"
-        words += f", {errors} were not submitted" if errors else ""
-        words += f", {left} were not run" if left else ""
-        words += f"; {earlier} ended in earlier runs" if earlier else ""
-        say(f"{words}; {duration(time.monotonic() - self._began)}")
+        summary = f"{self.ended + earlier - failed} of {self.total} jobs succeeded, {failed} failed"
+        summary += f", {errors} were not submitted" if errors else ""
+        summary += f", {left} were not run" if left else ""
+        summary += f"; {earlier} ended in earlier runs" if earlier else ""
+        say(f"{summary}; {duration(time.monotonic() - self._began)}")
         if left and journal:
-            say(f"to run the other {left}: give the same command again; {journal} knows what has ended")
+            say(f"to run the remaining {left}, repeat the command; {journal} records which jobs have ended")
         elif left:
-            say("the same command starts anew; with --journal FILE, it would continue")
+            say("the same command starts over; with --journal FILE it would continue")
         if failed and journal and not self._retries_failed:
-            say("to run failures again: add --retry-failed")
+            say("to rerun the failed jobs, add --retry-failed")
 
 
 @contextmanager
 def _progress(tally: _Tally) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar with rate and time left if standard error is a terminal."""
+    """Show a progress bar with rate and remaining time if standard error is a terminal."""
     console = None if current().quiet else terminal(stderr=True)
     if console is None:
         yield lambda _: None
@@ -250,13 +259,13 @@ def _progress(tally: _Tally) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=tally.total, rate="")
         progress.refresh()
-        drawn = 0.0
+        last_redraw = 0.0
 
         def advance(earlier: int) -> None:
-            nonlocal drawn
+            nonlocal last_redraw
             progress.update(task, completed=tally.ended + earlier, rate=f"{tally.rate:.1f} jobs/s")
-            if time.monotonic() - drawn >= _INTERVAL or tally.ended + earlier == tally.total:
+            if time.monotonic() - last_redraw >= _INTERVAL or tally.ended + earlier == tally.total:
                 progress.refresh()
-                drawn = time.monotonic()
+                last_redraw = time.monotonic()
 
         yield advance

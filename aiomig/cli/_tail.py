@@ -1,4 +1,4 @@
-"""The command ``tail``: of a job's output, or of a file."""
+"""The command ``tail``: prints the end of a job's output or of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .. import Session
 
 _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
-"""Counter, date, time and server (docs/protocol.md#job-ids)."""
+"""Job ids consist of counter, date, time and server (docs/protocol.md#job-ids)."""
 
 
 @command("tail")
@@ -28,15 +28,15 @@ _JOB_ID = re.compile(r"\d+_\d+_\d+_\d+__\d+_\d+_\d+_[^/]+", re.ASCII)
     metavar="N",
     default=20,
     show_default=True,
-    help="How many at most.",
+    help="Maximum number of lines.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Print what the job writes, from the beginning until it ends.")
 @click.option("--stderr", "of_stderr", is_flag=True, help="Standard error of the job instead of standard output.")
 async def tail(mig: Session, /, *, target: str, lines: int, follow: bool, of_stderr: bool) -> None:
     """Print the last lines of a job's output, running or ended, or of a file of the MiG home.
 
-    JOB is an id, or "last". Write ./FILE for a file with such a name. --follow prints until the job ends: in local mode
-    while it writes, on a grid about once a minute.
+    JOB is an id, or "last". Write ./FILE for a file with such a name. --follow prints new lines until the job ends: in
+    local mode at once, on a grid about once a minute.
     """
     stream: Literal["stdout", "stderr"] = "stderr" if of_stderr else "stdout"
     if target != LAST and not _JOB_ID.fullmatch(target):

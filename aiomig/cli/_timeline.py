@@ -1,4 +1,4 @@
-"""The command ``timeline``: a picture of when jobs waited and ran."""
+"""The command ``timeline``: draws a chart of when jobs waited and ran."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from .. import JobStatus, Session
 
 _COLORS = {"waited": "#c9d3df", "ran": "#2b6cb0", "failed": "#c53030", "canceled": "#b7791f"}
-_INCHES_A_JOB = 0.22
-_MOST_LABELS = 60
+_INCHES_PER_JOB = 0.22
+_MAX_LABELS = 60
 
 
 class Span(NamedTuple):
-    """A stretch of a job's life.
+    """A period of a job.
 
     Attributes:
-        kind: ``"waited"``, ``"ran"``, ``"failed"`` (an attempt, or a command of it) or ``"canceled"``.
-        start: aware, UTC.
-        end: the same.
+        kind: ``"waited"``, ``"ran"``, ``"failed"`` (an attempt, or a command in it) or ``"canceled"``.
+        start: an aware time in UTC.
+        end: an aware time in UTC.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Span(NamedTuple):
     type=click.Path(path_type=Path, dir_okay=False),
     default="timeline.svg",
     show_default=True,
-    help="The picture; .svg, .png or .pdf.",
+    help="The file to write: .svg, .png or .pdf.",
 )
 @click.option(
     "--newest",
@@ -59,10 +59,10 @@ class Span(NamedTuple):
     metavar="N",
     default=50,
     show_default=True,
-    help="If none is named: how many.",
+    help="The number of jobs if no JOB is given.",
 )
 async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newest: int) -> int:
-    """Draw when jobs waited and ran, a line for each, into an SVG, PNG or PDF file. Needs pip install 'aiomig[plot]'.
+    """Draw a chart of when jobs waited and ran to an SVG, PNG or PDF file. Needs pip install 'aiomig[plot]'.
 
     JOB is an id, a pattern, or "last"; the default is the newest jobs.
     """
@@ -81,13 +81,13 @@ async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newes
 
 
 def spans(status: JobStatus, now: datetime) -> list[Span]:
-    """Return what a job did and when, attempt by attempt, as far as its status shows it."""
+    """Return the periods of a job, attempt by attempt. Periods whose times the status lacks are omitted."""
     parts: list[Span] = []
     for attempt in status.attempts:
         parts += _span("waited", attempt.queued_at, attempt.executing_at)
         parts += _span("failed", attempt.executing_at, attempt.failed_at)
     if status.state is JobState.FAILED and status.attempts:
-        return parts  # the last attempt is one of those
+        return parts  # these include the last attempt
     end = ended_at(status) or now
     began = status.executing_at if status.state not in (JobState.QUEUED, JobState.FROZEN, JobState.RETRY) else None
     parts += _span("waited", status.queued_at or status.received_at, began or end)
@@ -104,7 +104,7 @@ def _title(status: JobStatus) -> str:
 
 
 def draw(statuses: Sequence[JobStatus], now: datetime) -> Figure:
-    """Draw a line for each job, the oldest on top; time is in seconds since the first event.
+    """Draw a row for each job, the oldest on top. The axis shows seconds since the first event.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -113,20 +113,20 @@ def draw(statuses: Sequence[JobStatus], now: datetime) -> Figure:
     from matplotlib.patches import Patch
 
     ordered = sorted(statuses, key=lambda status: (status.received_at or now, status.job_id))
-    lines = [spans(status, now) for status in ordered]
-    origin = min((span.start for line in lines for span in line), default=now)
-    figure = Figure(figsize=(10, 1.6 + _INCHES_A_JOB * len(lines)), layout="constrained")
+    rows = [spans(status, now) for status in ordered]
+    origin = min((span.start for row in rows for span in row), default=now)
+    figure = Figure(figsize=(10, 1.6 + _INCHES_PER_JOB * len(rows)), layout="constrained")
     axes = figure.subplots()
-    for place, line in enumerate(lines):
-        for kind, start, end in line:
+    for number, row in enumerate(rows):
+        for kind, start, end in row:
             left, width = (start - origin).total_seconds(), (end - start).total_seconds()
-            axes.barh(place, width, left=left, height=0.8, color=_COLORS[kind], edgecolor=_COLORS[kind])
+            axes.barh(number, width, left=left, height=0.8, color=_COLORS[kind], edgecolor=_COLORS[kind])
     axes.set_xlim(left=0)
-    axes.set_ylim(len(lines) - 0.4, -0.6)
-    named = range(len(lines)) if len(lines) <= _MOST_LABELS else range(0)
-    axes.set_yticks(list(named), [_title(ordered[place]) for place in named], fontsize=7)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    labelled = range(len(rows)) if len(rows) <= _MAX_LABELS else range(0)
+    axes.set_yticks(list(labelled), [_title(ordered[number]) for number in labelled], fontsize=7)
     axes.set_xlabel(f"seconds since {origin:%Y-%m-%d %H:%M:%S} UTC")
-    used = {span.kind for line in lines for span in line}
+    used = {span.kind for row in rows for span in row}
     figure.legend(
         loc="outside upper right",
         ncols=len(_COLORS),

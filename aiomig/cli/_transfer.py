@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
     """Upload files and directories of this machine into the MiG home.
 
-    They keep their names in a directory that exists, or that ends in /. With one argument the destination is the home
-    itself. Each file appears when all of it has arrived.
+    If DESTINATION exists as a directory or ends in /, the files keep their names in it. With a single argument, the
+    destination is the home itself. Each file appears once it is complete.
     """
     *local, destination = sources if len(sources) > 1 else (*sources, "/")
     with progress_bar("put") as report:
@@ -34,10 +34,10 @@ async def put(mig: Session, /, *, sources: tuple[str, ...]) -> None:
 @command("get")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE... DESTINATION", shell_complete=local_files)
 async def get(mig: Session, /, *, sources: tuple[str, ...]) -> None:
-    """Download files and directories of the MiG home, or what a quoted pattern of * and ? matches.
+    """Download files and directories of the MiG home. A quoted SOURCE may be a pattern with * and ?.
 
-    They keep their names in a directory that exists, or that ends in /. With one argument the destination is this
-    directory. Each file appears when all of it has arrived.
+    If DESTINATION exists as a directory or ends in /, the files keep their names in it. With a single argument, the
+    destination is the current directory. Each file appears once it is complete.
     """
     *remote, destination = sources if len(sources) > 1 else (*sources, "./")
     with progress_bar("get") as report:
@@ -46,7 +46,7 @@ async def get(mig: Session, /, *, sources: tuple[str, ...]) -> None:
 
 
 def _one_or_more(sources: list[str]) -> str | list[str]:
-    """Return several sources, which go into the destination, or one, which may take its name."""
+    """Return a single source as a string: `Files` then accepts a new name as destination."""
     return sources if len(sources) > 1 else sources[0]
 
 

@@ -1,4 +1,4 @@
-"""The command ``unconfirmed``."""
+"""The command ``unconfirmed``: lists submits with an unknown outcome."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _COLUMNS = {"MARKER": "left", "SENT": "left", "NAME": "left", "JOB": "left"}
 
 @command("unconfirmed")
 @click.argument("markers", nargs=-1, metavar="[MARKER]...")
-@click.option("--confirm", "-y", is_flag=True, help="Stop listing the submits with these MARKERs, or all.")
+@click.option("--confirm", "-y", is_flag=True, help="Stop listing these submits; without MARKER, all.")
 async def unconfirmed(mig: Session, /, *, markers: tuple[str, ...], confirm: bool) -> None:
-    """List submits that were cut off or whose response was lost, each with the job that it made, or -.
+    """List submits that were interrupted or whose response was lost, each with the job that it created, or -.
 
     A submit without a job can be repeated after some minutes. Local mode has no such submits.
     """

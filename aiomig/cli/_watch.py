@@ -1,4 +1,4 @@
-"""The command ``watch``."""
+"""The command ``watch``: follows jobs in a live table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 @command("watch")
 @jobs_argument(required=False)
 async def watch(mig: Session, /, *, names: tuple[str, ...]) -> None:
-    """Follow jobs until they have ended, in a table that changes, with ages, times and resources.
+    """Follow jobs until they end, in a live table with ages, times and resources.
 
-    JOB is an id, a pattern, or "last"; the default is all jobs that have not ended. With --json, or if standard output
-    is not a terminal, each change is a line. In local mode this command also runs jobs that wait in the home. Ctrl-C
+    JOB is an id, a pattern, or "last"; the default is all unfinished jobs. With --json, or if standard output is not a
+    terminal, each change is printed as a line. In local mode this command also runs waiting jobs of the home. Ctrl-C
     ends the command, not the jobs.
     """
     jobs = await jobs_named_or_unfinished(mig, names)

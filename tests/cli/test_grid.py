@@ -87,10 +87,10 @@ def test_ctrl_c_leaves_a_job_on_the_grid(work: Path, server: Server, grid: Cli) 
         rest = process.stderr.read().splitlines()
         assert process.wait(LONGEST) == ExitCode.INTERRUPTED
     program = f"aiomig --config {server.config}"
-    told = (
-        f"a job still waits or runs on the grid: {job}; see {program} wait {job}, or end it by {program} cancel {job}"
+    assert rest[-1] == (
+        f"aiomig: interrupted; a job is still waiting or running on the grid: {job}; "
+        f"see {program} wait {job}, or stop it: {program} cancel {job}"
     )
-    assert rest[-1] == f"aiomig: interrupted; {told}"
     assert grid("cancel", job).out.endswith("-> CANCELED\n")
 
 

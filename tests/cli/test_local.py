@@ -81,7 +81,7 @@ def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
 def test_an_output_that_did_not_come(local: Cli) -> None:
     done = local("run", "-o", "out", "true")
     assert done.code == ExitCode.NOT_WELL
-    assert "did not make these outputs: out" in done.stderr
+    assert "did not create these outputs: out" in done.stderr
 
 
 def test_run_without_an_exit_code(local: Cli) -> None:
@@ -136,7 +136,7 @@ def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_pa
     second = spawn(*home, "submit", "echo second")
     assert first.stderr == ""
     job, waiting = first.out.strip(), second.out.strip()
-    assert f"{waiting} waits for a core; aiomig --home {tmp_path / 'home'} wait {waiting} runs it" in second.stderr
+    assert f"{waiting} waits for a core; to run it: aiomig --home {tmp_path / 'home'} wait {waiting}" in second.stderr
     status = spawn(*home, "jobs", "--json")
     assert {each["job_id"]: each["state"] for each in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
     gate.write_text("it\n")  # which waits for the job: it runs although no program of ours does
@@ -205,8 +205,8 @@ def test_submit_once(local: Cli) -> None:
 def test_clean_by_age(local: Cli) -> None:
     job = submitted(local, "-o", "out", "echo x > out")
     local("wait", job)
-    assert "removed what 0 jobs had left" in local("clean", "--older-than", "30d").stderr
-    assert "removed what 1 jobs had left" in local("clean", "--older-than", "0").stderr
+    assert "removed the files of 0 jobs" in local("clean", "--older-than", "30d").stderr
+    assert "removed the files of 1 jobs" in local("clean", "--older-than", "0").stderr
     assert local("jobs", "--ids").lines == [job]
     assert local("clean", "--older-than", "0", "--records", "--json").json == {"jobs": 1}
     assert local("jobs", "--ids").lines == []
@@ -220,7 +220,7 @@ def test_missing_outputs_are_told_once(local: Cli) -> None:
     assert (done.code, done.stderr.count("output")) == (ExitCode.NOT_WELL, 1)
     assert done.stderr.splitlines()[-2:] == [
         f"aiomig: WARNING: job {job}: staging: input missing did not arrive: missing: No such file or directory",
-        f"aiomig: job {job} did not make these outputs: out",
+        f"aiomig: job {job} did not create these outputs: out",
     ]
     assert local("fetch", job).stderr.splitlines() == done.stderr.splitlines()[-2:]
     # Without a download, nothing else tells it.
@@ -232,7 +232,7 @@ def test_a_sweep_tells_of_failures_what_to_do(local: Cli, work: Path) -> None:
     done = local("sweep", "-p", "n=1,2", "--journal", "j", "-i", "{n}.txt", "test {n} = 7")
     assert done.code == ExitCode.NOT_WELL
     assert "n=2: --input 2.txt: does not exist" in done.stderr
-    assert "aiomig: to run failures again: add --retry-failed" in done.stderr.splitlines()
+    assert "aiomig: to rerun the failed jobs, add --retry-failed" in done.stderr.splitlines()
     again = local("sweep", "-p", "n=1,2", "--journal", "j", "--retry-failed", "-i", "{n}.txt", "test {n} = 7")
     assert "add --retry-failed" not in again.stderr
 
@@ -282,7 +282,7 @@ def test_fetch(local: Cli, work: Path) -> None:
     lost = submitted(local, "-o", "never", "echo oops >&2; false")
     done = local("fetch", lost)
     assert done.code == ExitCode.NOT_WELL
-    assert f"job {lost} did not make these outputs: never" in done.stderr
+    assert f"job {lost} did not create these outputs: never" in done.stderr
     assert "'echo oops >&2; false' exited with 1" in done.stderr
 
 
@@ -294,7 +294,7 @@ def test_jobs_that_are_not_there(local: Cli, command: str) -> None:
 
 
 def test_names_that_match_nothing(local: Cli) -> None:
-    assert "no job has such an id" in local("status", "9*").stderr
+    assert "no job id matches" in local("status", "9*").stderr
     assert "there is no job yet" in local("status", "last").stderr
 
 
@@ -367,7 +367,7 @@ def test_sweep(local: Cli, work: Path) -> None:
     told = {tuple(line.rsplit("  ", 3)[:3]) for line in done.lines}
     assert told == {(f"n={n} word={word}", "FINISHED", str(int(n == 2))) for n in (1, 2, 3) for word in ("a b", "$c")}
     assert Path("got/3-$c.txt").read_text() == "3 $c 3\n"
-    assert "4 of 6 jobs ended well, 2 did not" in done.stderr
+    assert "4 of 6 jobs succeeded, 2 failed" in done.stderr
 
 
 def test_sweep_over_a_file(local: Cli, work: Path) -> None:
@@ -393,12 +393,12 @@ def test_failures_of_earlier_runs_count_and_can_be_run_again(local: Cli, work: P
     assert local(*command).code == ExitCode.NOT_WELL
     again = local(*command)
     assert (again.code, again.lines) == (ExitCode.NOT_WELL, [])
-    assert "2 of 3 jobs ended well, 1 did not; 3 ended in earlier runs; " in again.stderr
+    assert "2 of 3 jobs succeeded, 1 failed; 3 ended in earlier runs; " in again.stderr
     assert local("sweep", "--retry-failed", *command[1:]).code == ExitCode.NOT_WELL
     (work / "mended").touch()
     mended = local("sweep", "--retry-failed", *command[1:])
     assert (mended.code, len(mended.lines)) == (0, 1)
-    assert "3 of 3 jobs ended well, 0 did not; 2 ended in earlier runs; " in mended.stderr
+    assert "3 of 3 jobs succeeded, 0 failed; 2 ended in earlier runs; " in mended.stderr
     assert local(*command).code == 0
 
 
@@ -413,8 +413,8 @@ def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         told = process.stderr.read().splitlines()
         assert process.wait(LONGEST) == ExitCode.INTERRUPTED
-    assert told[0].startswith("aiomig: 1 of 3 jobs ended well, 0 did not, 2 were not run; ")
-    left = "aiomig: to run the other 2: give the same command again; sweep.journal knows what has ended"
+    assert told[0].startswith("aiomig: 1 of 3 jobs succeeded, 0 failed, 2 were not run; ")
+    left = "aiomig: to run the remaining 2, repeat the command; sweep.journal records which jobs have ended"
     assert told[1:] == [left, "aiomig: interrupted"]
     (work / "gate").touch()
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
@@ -423,13 +423,13 @@ def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
-    assert "the parameter 'n' is used nowhere; write {n}" in local("sweep", "-p", "n=1:3", "true").stderr
+    assert "the parameter 'n' is not used; write {n}" in local("sweep", "-p", "n=1:3", "true").stderr
     assert local("sweep", "-p", "n=1:3", "-o", "{n}/", "true").code == ExitCode.DESCRIPTION
     told = local("sweep", "-p", "n=1:3", "echo {n} | awk {print}")
     assert told.code == ExitCode.USAGE
-    assert "{print} names no parameter of job 1, which has: n; correct the name, or write {{print}}" in told.stderr
+    assert "{print} is not a parameter of job 1, which has: n; correct the name, or write {{print}}" in told.stderr
     (work / "rows.jsonl").write_text('{"n": 1, "word": "a"}\n{"n": 2}\n')
-    assert "{word} names no parameter of job 2" in local("sweep", "-P", "rows.jsonl", "echo {n} {word}").stderr
+    assert "{word} is not a parameter of job 2" in local("sweep", "-P", "rows.jsonl", "echo {n} {word}").stderr
     (work / "rows.csv").write_text("id,word\n1,a\n")
     unused = local("sweep", "-P", "rows.csv", "-p", "n=1:2", "echo {n}").stderr
     assert "no column of the file is used; write {id} {word}" in unused
@@ -500,8 +500,8 @@ def test_a_run_that_is_left_says_what_still_runs(work: Path, tmp_path: Path, loc
     (job,) = local("jobs", "--ids").lines
     assert code == ExitCode.TERMINATED
     assert told == (
-        f"aiomig: interrupted; a job still waits or runs on this machine: {job}; "
-        f"see aiomig --home {home} wait {job}, or end it by aiomig --home {home} cancel {job}\n"
+        f"aiomig: interrupted; a job is still waiting or running on this machine: {job}; "
+        f"see aiomig --home {home} wait {job}, or stop it: aiomig --home {home} cancel {job}\n"
     )
     assert local("cancel", job).lines == [f"{job}  EXECUTING -> CANCELED"]
 

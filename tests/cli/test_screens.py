@@ -77,7 +77,7 @@ def test_watch_is_a_live_table(terminal: Callable[..., Screen], local: Cli, tmp_
         rows = {job: rest[:3] for job, *rest in map(str.split, screen.text.splitlines()[1:4])}
         assert (rows.pop(held), rows.pop(bad)) == (["-", "FINISHED", "0"], ["-", "FAILED", "-"])
         assert list(rows.values()) == [["wrong", "FINISHED", "1"]]
-        assert screen.text.splitlines()[-1].endswith("2 FINISHED, 1 FAILED, 1 with a command that failed")
+        assert screen.text.splitlines()[-1].endswith("2 FINISHED, 1 FAILED, 1 with a failed command")
         assert "red" in screen.colors("FAILED")
         assert {"green", "red"} <= screen.colors("FINISHED"), "what failed looks failed"
 
@@ -112,7 +112,7 @@ def test_transfers_and_sweeps_have_progress_bars(terminal: Callable[..., Screen]
         assert screen.end() == 0
         assert "5/5" in screen.written.decode()
         assert "jobs/s" in screen.written.decode()
-        assert screen.text.splitlines()[-1].startswith("aiomig: 5 of 5 jobs ended well, 0 did not; ")
+        assert screen.text.splitlines()[-1].startswith("aiomig: 5 of 5 jobs succeeded, 0 failed; ")
 
 
 def test_progress_of_a_transfer_on_the_grid(server: Server, work: Path) -> None:

@@ -158,11 +158,11 @@ def test_doctor_in_local_mode(local: Cli) -> None:
     done = local("doctor", "--json")
     assert done.code == 0
     outcomes = [json.loads(line) for line in done.lines]
-    assert [each["check"] for each in outcomes] == ["python", "session", "jobs", "site", "home", "room", "job"]
+    assert [each["check"] for each in outcomes] == ["python", "session", "jobs", "site", "home", "disk", "job"]
     assert {each["outcome"] for each in outcomes} <= {"ok", "warning"}  # a disk may have little room
     done = local("--slots", "3", "doctor", "--no-job")
-    assert list(findings(done))[-2:] == ["home", "room"]
-    assert re.search(r"room +/\S+/home: .* used, .* free; 3 jobs run at once$", done.lines[-1])
+    assert list(findings(done))[-2:] == ["home", "disk"]
+    assert re.search(r"disk +/\S+/home: .* used, .* free; 3 jobs run at once$", done.lines[-1])
 
 
 def test_doctor_where_nothing_is_set_up(call: Cli, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_a_job_is_submitted_all_the_same(work: Path, redirection: str) -> None:
     assert shell("aiomig wait last").returncode == 0
     assert (work / "mark").read_text() == "here\n"
     job_id = shell("aiomig jobs --ids").stdout.strip()
-    assert ("2>" in redirection or ">&-" in redirection) or f"its jobs are not affected: {job_id}" in done.stderr
+    assert ("2>" in redirection or ">&-" in redirection) or f"the jobs are not affected: {job_id}" in done.stderr
     assert "fault in aiomig" not in done.stderr
 
 
@@ -90,7 +90,7 @@ def test_a_pipe_that_does_not_block(work: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "code", "words"),
     [
-        ("<<< $'\\xff'", ExitCode.USAGE, "standard input is not text in UTF-8"),
+        ("<<< $'\\xff'", ExitCode.USAGE, "standard input is not UTF-8 text"),
         ("<&-", ExitCode.DESCRIPTION, ""),
     ],
 )

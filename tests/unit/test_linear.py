@@ -168,7 +168,7 @@ def test_tables(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("text", ["{a} ", "{{a}}", "{", "${a}", "}{"])
 def test_placeholders(text: str) -> None:
-    assert_linear(lambda line: _parameters.filled(line, {"a": "x"}, quoted=True), lambda count: text * count, 300)
+    assert_linear(lambda line: _parameters.fill(line, {"a": "x"}, quoted=True), lambda count: text * count, 300)
 
 
 def journal_of(version: int, count: int) -> str:

@@ -41,26 +41,26 @@ def at(seconds: float) -> datetime:
     [("90", 90), ("90s", 90), ("15m", 900), ("2h30m", 9000), ("1d", 86_400), ("2:30:00", 9000), ("1h5", 3605)],
 )
 def test_wall_times(text: str, seconds: int) -> None:
-    assert _describing.wall_time(text) == seconds
+    assert _describing.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     ("text", "amount"), [("512", 512), ("512M", 512), ("4G", 4096), ("4gb", 4096), ("1T", 1 << 20)]
 )
 def test_amounts_of_memory(text: str, amount: int) -> None:
-    assert _describing.megabytes(text) == amount
+    assert _describing.parse_megabytes(text) == amount
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5h", "2:70:00", "²"])
 def test_wall_times_that_are_none(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time; give seconds"):
-        _describing.wall_time(text)
+        _describing.parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1", "1.5G", "3K"])
 def test_amounts_that_are_none(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
-        _describing.megabytes(text)
+        _describing.parse_megabytes(text)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_all_options_arrive_in_the_description(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mrsl"], "there is nothing to run"),
+        (["mrsl"], "there is no command to run"),
         (["mrsl", "-e", "AIOMIG_NOT_SET", "x"], "'AIOMIG_NOT_SET' is not set in this shell; give AIOMIG_NOT_SET=VALUE"),
         (["mrsl", "--mrsl", "X", "x"], "give KEYWORD=LINE"),
         (["mrsl", "-t", "soon", "x"], "is not a time"),
@@ -168,10 +168,10 @@ def test_all_options_arrive_in_the_description(
         (["--local", "jobs", "--config", "x"], "--config is for the grid"),
         (["--grid", "jobs", "--home", "x"], "--home and --slots are for local mode"),
         (["stauts"], "did you mean 'status'?"),
-        (["xyzzy"], "aiomig --help lists all"),
+        (["xyzzy"], "aiomig --help lists all commands"),
         (["cancel"], "Missing argument"),
         (["sweep", "x"], "there are no parameters"),
-        (["init", "--url", "https://x"], "there is no certificate"),
+        (["init", "--url", "https://x"], "the certificate is missing"),
     ],
 )
 def test_wrong_command_lines(call: Callable[..., Done], arguments: list[str], words: str) -> None:
@@ -209,17 +209,17 @@ def test_values_that_are_none(text: str) -> None:
 
 def test_combinations() -> None:
     given = [("a", ["1", "2"]), ("b", ["x", "y"])]
-    assert [tuple(each.values()) for each in _parameters.combined(given, side_by_side=False)] == [
+    assert [tuple(each.values()) for each in _parameters.combine(given, side_by_side=False)] == [
         ("1", "x"),
         ("1", "y"),
         ("2", "x"),
         ("2", "y"),
     ]
-    assert _parameters.combined(given, side_by_side=True) == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
+    assert _parameters.combine(given, side_by_side=True) == [{"a": "1", "b": "x"}, {"a": "2", "b": "y"}]
     with pytest.raises(click.UsageError, match="a has 1, b has 2"):
-        _parameters.combined([("a", ["1"]), ("b", ["x", "y"])], side_by_side=True)
+        _parameters.combine([("a", ["1"]), ("b", ["x", "y"])], side_by_side=True)
     with pytest.raises(click.UsageError, match="given twice"):
-        _parameters.combined([("a", ["1"]), ("a", ["2"])], side_by_side=False)
+        _parameters.combine([("a", ["1"]), ("a", ["2"])], side_by_side=False)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_numbers_stay_as_they_are_written(work: Path, number: str) -> None:
 def test_the_separator_of_a_table(work: Path) -> None:
     for separator in ";|\t":
         (work / "p.csv").write_text(f"id{separator}word\n7{separator}a,b\n")
-        with pytest.raises(click.BadParameter, match="its only column is .*give --separator"):
+        with pytest.raises(click.BadParameter, match="the only column is .*give --separator"):
             _parameters.read("p.csv")
         assert _parameters.read("p.csv", separator) == [{"id": "7", "word": "a,b"}]
     with pytest.raises(click.BadParameter, match=r"p\.csv"):
@@ -295,16 +295,16 @@ def test_a_file_that_is_not_utf_8_is_refused(work: Path, name: str) -> None:
 
 def test_a_file_of_another_kind_is_told_what_it_was_read_as(work: Path) -> None:
     (work / "p.txt").write_text("id\n7\n")
-    with pytest.raises(click.BadParameter, match=r"p\.txt: not JSON lines, as which .*\.csv"):
+    with pytest.raises(click.BadParameter, match=r"p\.txt: not JSON lines, the format of all files but \.csv"):
         _parameters.read("p.txt")
 
 
 def test_placeholders() -> None:
     values = {"n": "7", "w": "it's $x"}
-    assert _parameters.filled("{n} ${n} {m} {1,2} {n}{n}", values) == "7 ${n} {m} {1,2} 77"
-    assert _parameters.filled("echo {w}", values, quoted=True) == """echo 'it'"'"'s $x'"""
+    assert _parameters.fill("{n} ${n} {m} {1,2} {n}{n}", values) == "7 ${n} {m} {1,2} 77"
+    assert _parameters.fill("echo {w}", values, quoted=True) == """echo 'it'"'"'s $x'"""
     assert _parameters.placeholders(["{a} ${b}", "{c}{a} {{d}}"]) == {"a", "c"}
-    assert _parameters.filled("{{n}} {n} {{{n}}} {{1,2}}", values) == "{n} 7 {{n}} {{1,2}}"
+    assert _parameters.fill("{{n}} {n} {{{n}}} {{1,2}}", values) == "{n} 7 {{n}} {{1,2}}"
 
 
 # -- what is told of jobs
@@ -345,7 +345,7 @@ def test_an_unreachable_grid_has_its_jobs_all_the_same(capsys: pytest.CaptureFix
     assert _app._report_failure(settings, ExceptionGroup("x", [ConnectionFailed("no answer")])) == ExitCode.UNAVAILABLE
     assert capsys.readouterr().err.splitlines() == [
         "aiomig: no answer",
-        "aiomig: its jobs are on the grid all the same; later: aiomig --grid --config 'my conf' wait 1_2",
+        "aiomig: the jobs remain on the grid; try later: aiomig --grid --config 'my conf' wait 1_2",
     ]
 
 

@@ -10,7 +10,7 @@ pytest.importorskip("click")
 
 from aiomig import JobSpec, Remote, Resources, SpecError
 from aiomig.cli._exit_codes import sentence
-from aiomig.cli._words import own_words
+from aiomig.cli._messages import translate
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_faults_name_options(fields: dict[str, Any], words: str) -> None:
     ],
 )
 def test_calls_and_arguments(text: str, words: str) -> None:
-    assert own_words(text) == words
+    assert translate(text) == words
 
 
 def test_an_unknown_keyword_of_a_file_is_named_once() -> None:

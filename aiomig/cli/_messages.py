@@ -1,4 +1,4 @@
-"""Messages of aiomig in the words of the command line: options for fields, ``mig:PATH`` for ``Remote('PATH')``."""
+"""Translates the library's messages: options for arguments, ``mig:PATH`` for ``Remote('PATH')``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _OPTIONS = {
     "disk_gb": "--disk",
     "default_retries": "--retries",
 }
-_PLAIN = {
+"""The options whose names differ from the arguments."""
+
+_SAME_NAME = {
     *("mrsl", "name", "wall_time", "cores", "nodes", "architecture", "platform", "fill", "sandbox", "max_price"),
     *("retries", "notify", "verify", "mount", "project", "kind", "home", "slots", "journal", "key", "algorithm"),
 }
@@ -41,9 +43,9 @@ _COMMANDS = {
     "statuses": "status",
     "submit_mrsl": "submit-mrsl",
 }
-"""The commands that are not called like the methods."""
+"""The commands whose names differ from the methods."""
 
-_WORDS = (
+_REPLACEMENTS = (
     (re.compile(r"say Remote\('…'\) for the MiG home"), "write mig:PATH for a file of the MiG home"),
     (re.compile(r"Remote\((['\"])(?P<path>.*?)\1\)"), r"mig:\g<path>"),
     (re.compile(r"\bexecutables=\[…\] sends"), "-x FILE sends"),
@@ -86,19 +88,19 @@ def _command(method: str) -> str:
     return _COMMANDS.get(method, method)
 
 
-def own_words(text: str) -> str:
-    """Return a message in which the arguments and calls of Python stand as options and commands."""
-    for pattern, words in _WORDS:
-        text = pattern.sub(words, text)
+def translate(text: str) -> str:
+    """Replace Python arguments and calls in a message by options and commands."""
+    for pattern, replacement in _REPLACEMENTS:
+        text = pattern.sub(replacement, text)
     return _ASSIGNMENT.sub(lambda match: f"{_option(match[1])} " if _option(match[1]) else match[0], text)
 
 
 def _option(field: str) -> str | None:
-    return _OPTIONS.get(field) or (f"--{field.replace('_', '-')}" if field in _PLAIN else None)
+    return _OPTIONS.get(field) or (f"--{field.replace('_', '-')}" if field in _SAME_NAME else None)
 
 
 def _argument(value: object) -> str:
-    """Return a value as it stands on a command line, as far as it can."""
+    """Return a value as the user wrote it on the command line, if possible."""
     if isinstance(value, Remote):
         return f"mig:{_argument(value.path)}"
     if isinstance(value, tuple) and len(value) == 2:
@@ -106,26 +108,26 @@ def _argument(value: object) -> str:
     return printable(value) if isinstance(value, str) and value else short_repr(value)
 
 
-def fault_words(fault: Fault) -> str:
-    """Return what is wrong with an option."""
+def fault_message(fault: Fault) -> str:
+    """Return the message for a fault of an option."""
     name, _, _ = fault.field.removeprefix("resources.").partition("[")
     option = _option(name) or printable(fault.field)
     if isinstance(fault.value, str) and fault.value.strip(":") == fault.field:
-        return f"line {fault.line}: {option}: {own_words(f'{fault.problem}; {fault.remedy}')}"
+        return f"line {fault.line}: {option}: {translate(f'{fault.problem}; {fault.remedy}')}"
     line = f"line {fault.line}: " if fault.line is not None else ""
     problem = fault.problem.removeprefix(f"{fault.value!r} ")
-    return f"{line}{option} {_argument(fault.value)}: {own_words(f'{problem}; {fault.remedy}')}"
+    return f"{line}{option} {_argument(fault.value)}: {translate(f'{problem}; {fault.remedy}')}"
 
 
-def spec_error_words(error: SpecError) -> str:
-    """Return all that is wrong with a job description."""
-    lines = [fault_words(fault) for fault in error.faults]
+def spec_error_message(error: SpecError) -> str:
+    """Return the message for all faults of a job description."""
+    lines = [fault_message(fault) for fault in error.faults]
     return lines[0] if len(lines) == 1 else f"{len(lines)} faults:\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def report_words(report: CheckReport) -> str:
-    """Return what a check found, a line for each fault."""
-    lines = [f"fault: {fault_words(fault)}" for fault in report.faults]
-    lines += [f"warning: {fault_words(fault)}" for fault in report.warnings]
-    lines += [f"unknown: {own_words(text)}" for text in report.unknown]
+def report_message(report: CheckReport) -> str:
+    """Return the result of a check, one line for each fault."""
+    lines = [f"fault: {fault_message(fault)}" for fault in report.faults]
+    lines += [f"warning: {fault_message(fault)}" for fault in report.warnings]
+    lines += [f"unknown: {translate(text)}" for text in report.unknown]
     return "\n".join(lines) or str(report)
