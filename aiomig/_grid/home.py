@@ -39,7 +39,7 @@ logger = logging.getLogger("aiomig.grid")
 CACHE = ".upload-cache"
 """The folder of the home in which a server collects uploads (docs/protocol.md#uploads)."""
 
-_STATS_A_REQUEST = 500
+_STATS_A_REQUEST = 100  # a server that repeats its list for each path answers with 10,000 entries
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
