@@ -70,7 +70,7 @@ async def costs_of(options: argparse.Namespace, folder: Path, *, archives: bool)
 
 def main(options: argparse.Namespace) -> int:
     print(machine())
-    print(f"{options.files} files of {options.size} bytes in {DIRECTORIES} directories, FakeGrid over TLS in another process")
+    print(f"{options.files} files of {options.size} bytes in {DIRECTORIES} directories, FakeGrid over TLS")
     print(HEAD)
     verdicts = Verdicts()
     with tempfile.TemporaryDirectory() as name:

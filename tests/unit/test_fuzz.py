@@ -31,7 +31,7 @@ from aiomig._grid.credential import _Certificate, _read_chain
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import jobs, site
 from aiomig._grid.protocol.jobs import ChangedStatuses
-from aiomig._grid.services import archives, crontab, service, shares, transfers, triggers
+from aiomig._grid.services import account, archives, crontab, service, shares, transfers, triggers
 from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
@@ -173,7 +173,7 @@ SERVICES: list[tuple[dict[str, Any], Callable[[Any], Any]]] = [
     ({"object_type": "list", "list": [_TRIGGER]}, lambda answer: triggers._parsed("b", answer)),
     (
         {"object_type": "vgrid_list", "vgrids": [{"name": "a"}]},
-        lambda each: list(service.named_rows("x", each, "name")),
+        lambda answer: list(account.named_rows(answer, "name")),
     ),
     ({"object_type": "html_form", "text": '<input name="_csrf" value="ab">'}, protocol.form_token),
 ]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..._core.errors import ProtocolError
 from ..protocol.answer import excerpt, of_type, plain
-from .service import Service, named_rows
+from .service import Service, words
 
 if TYPE_CHECKING:
-    from ..protocol.answer import Object
+    from collections.abc import Iterator
+
+    from ..protocol.answer import Answer, Object
 
 _PARTS = ("jobs", "disk", "resources", "certificate")
 
@@ -74,15 +76,29 @@ class Account(Service):
 
     async def vgrids(self) -> list[VGrid]:
         """Ask by ``vgridman`` (docs/protocol.md#services)."""
-        rows = named_rows("vgridman", await self._call("vgridman", operation="list"), "vgridname", "name", "vgrid_name")
-        return [VGrid(name, dict(row)) for name, row in rows if name]
+        answer = await self._call("vgridman", operation="list")
+        return [VGrid(name, row) for name, row in named_rows(answer, "vgridname", "name", "vgrid_name")]
 
     async def resources(self) -> list[Resource]:
         """Ask by ``resman`` (docs/protocol.md#services)."""
-        rows = named_rows(
-            "resman", await self._call("resman", operation="list"), "name", "resource", "unique_resource_name"
-        )
-        return [Resource(name, dict(row)) for name, row in rows if name]
+        answer = await self._call("resman", operation="list")
+        return [Resource(name, row) for name, row in named_rows(answer, "name", "resource", "unique_resource_name")]
+
+
+def named_rows(answer: Answer, *keys: str) -> Iterator[tuple[str, Object]]:
+    """Yield the names of a listing with what else it says: the texts of ``list`` objects, or the rows of any list.
+
+    Args:
+        answer: its objects.
+        keys: the members that may hold the name of a row; a row without a name is left out.
+    """
+    for each in answer:
+        for value in each.values():
+            for row in value if isinstance(value, list) else ():
+                if isinstance(row, str) and each.get("object_type") == "list":
+                    yield plain(row), {}
+                elif isinstance(row, dict) and row.get("object_type") != "link" and (name := words(row, *keys)):
+                    yield name, row
 
 
 def _figures(value: object) -> Object:

@@ -7,17 +7,16 @@ from collections.abc import Mapping  # noqa: TC003 - for those who ask for the t
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..._core.errors import FileNotFound, SpecError
+from ..._core.errors import FileNotFound, ServerError, SpecError
 from ..._core.models import Fault, FileInfo
 from ..._core.paths import home_path
 from ..._core.tasks import run_shielded
 from ..._core.validation import is_text
 from ..._spec.plan import PRIVATE_FOLDER
 from ..protocol.answer import integer_of, of_type
-from .service import Service, checked_id, id_of, moment, records, words
+from .service import Service, find_by_id, given_id, given_paths, id_of, moment, records, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +62,8 @@ class Archive:
 class Archives(Service):
     """The frozen archives of the user, reached as ``session.archives``. A grid only.
 
+    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+
     Example::
 
         archive = await session.archives.create("fit of 2026", ["results/7"], description="runs 1 to 90")
@@ -96,8 +97,8 @@ class Archives(Service):
             paths: what to copy.
             description: what it is.
             author: who made it.
-            department: where.
-            organization: where.
+            department: of the author.
+            organization: of the author.
             publish: whether everybody can see it, on the web.
             flavor: ``"freeze"``, ``"phd"`` or ``"backup"``; the site says which it has.
 
@@ -106,14 +107,11 @@ class Archives(Service):
 
         Raises:
             SpecError: the name is empty, there are no paths, or there is no such flavor.
-            GridError: the server refuses it, or could not be asked.
         """
-        sources = [home_path(path) for path in ([paths] if isinstance(paths, (str, PurePath)) else paths)]
+        sources = given_paths(paths, "paths", "nothing to archive")
         if not is_text(name):
             raise SpecError([Fault("name", name, "not a name of an archive", "give a short text")])
-        if not sources:
-            raise SpecError([Fault("paths", paths, "nothing to archive", "give files or directories of the home")])
-        checked_flavor = _flavor(flavor)
+        kind = _flavor(flavor)
         # createfreeze fails until the user's first freezedb (docs/protocol.md#services).
         await self.list()
         fields = {
@@ -125,16 +123,12 @@ class Archives(Service):
             "freeze_publish": "on" if publish else None,
             **{f"freeze_copy_{number}": source for number, source in enumerate(sources)},
         }
-        answer = await self._call("createfreeze", flavor=checked_flavor, **fields)
+        answer = await self._call("createfreeze", flavor=kind, **fields)
         status = next(iter(of_type(answer, "freezestatus")), {})
-        return await self.show(id_of("createfreeze", status, "freeze_id"), flavor=checked_flavor)
+        return await self.show(id_of("createfreeze", status, "freeze_id"), flavor=kind)
 
     async def list(self) -> _Archives:
-        """List the archives of the user, without their files.
-
-        Raises:
-            GridError: the grid could not be asked.
-        """
+        """List the archives of the user, without their files."""
         answer = await self._call("freezedb", operation="list")
         return [_archive("freezedb", row) for row in records("freezedb", answer, "frozenarchives")]
 
@@ -147,10 +141,13 @@ class Archives(Service):
 
         Raises:
             FileNotFound: there is no such archive.
-            GridError: the grid could not be asked.
         """
-        archive_id, kind = _which(archive, flavor)
-        answer = await self._call("showfreeze", flavor=kind, freeze_id=archive_id, operation="list")
+        archive_id, kind = given_id(archive, "archive"), _flavor_of(archive, flavor)
+        try:
+            answer = await self._call("showfreeze", flavor=kind, freeze_id=archive_id, operation="list")
+        except ServerError:
+            find_by_id(await self.list(), archive_id, "archive")
+            raise
         for each in of_type(answer, "frozenarchive"):
             return _archive("showfreeze", {"flavor": kind, "id": archive_id, **each})
         raise FileNotFound(archive_id, "there is no archive with this id")
@@ -160,14 +157,10 @@ class Archives(Service):
 
         Returns:
             The path of the directory.
-
-        Raises:
-            GridError: the grid could not be asked.
         """
-        archive_id, _ = _which(archive, None)
         folder = home_path(destination)
-        await self._files.mkdir(folder, parents=True, exist_ok=True)
-        await self._call("cp", freeze_id=archive_id, src="*", dst=folder, flags="r")
+        await self._files.mkdir(folder)
+        await self._call("cp", freeze_id=given_id(archive, "archive"), src="*", dst=folder, flags="r")
         return folder
 
     async def download(self, archive: Archive | str, destination: LocalPath) -> tuple[Path, ...]:
@@ -177,14 +170,11 @@ class Archives(Service):
 
         Returns:
             The local paths of the files.
-
-        Raises:
-            GridError: the grid could not be asked.
         """
         folder = f"{PRIVATE_FOLDER}/archive-{secrets.token_hex(8)}"
         try:
             await self.restore(archive, folder)
-            names = [info.path for info in await self._files.ls(folder)]
+            names = [info.path for info in await self._files.ls(folder, hidden=True)]
             return await self._files.get(names, f"{destination}/") if names else ()
         finally:
             remove = partial(self._files.remove, folder, recursive=True, missing_ok=True)
@@ -196,11 +186,8 @@ class Archives(Service):
         Args:
             archive: the archive, or its id.
             flavor: as for `show`.
-
-        Raises:
-            GridError: the server refuses it, or could not be asked.
         """
-        archive_id, kind = _which(archive, flavor)
+        archive_id, kind = given_id(archive, "archive"), _flavor_of(archive, flavor)
         # Without a target the server refuses it (docs/protocol.md#services).
         await self._call("deletefreeze", flavor=kind, freeze_id=archive_id, target="ARCHIVE")
 
@@ -211,10 +198,10 @@ def _flavor(flavor: str) -> str:
     return flavor
 
 
-def _which(archive: Archive | str, flavor: str | None) -> tuple[str, str]:
-    if isinstance(archive, Archive):
-        return archive.id, _flavor(flavor or archive.flavor)
-    return checked_id(archive, "archive"), _flavor(flavor or "freeze")
+def _flavor_of(archive: Archive | str, flavor: str | None) -> str:
+    if flavor is not None:
+        return _flavor(flavor)
+    return archive.flavor if isinstance(archive, Archive) else "freeze"
 
 
 def _archive(operation: str, row: Object) -> Archive:

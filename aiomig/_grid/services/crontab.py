@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..._core.errors import ServerError, SpecError
+from ..._core.errors import ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.validation import is_text
-from .service import Service, texts
+from ..protocol.answer import excerpt
+from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +90,8 @@ class CronEntry:
 class Crontab(Service):
     """The crontab of the user, reached as ``session.crontab``. A grid only.
 
+    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+
     The server keeps one text, so two programs that change it at the same time may undo each other's change.
 
     Example::
@@ -98,32 +102,27 @@ class Crontab(Service):
     __slots__ = ()
 
     async def list(self) -> _Entries:
-        """List the entries; lines that are none, such as comments, are left out.
-
-        Raises:
-            GridError: the grid could not be asked.
-        """
-        return [CronEntry.parse(line) for line in await self._lines() if _is_entry(line)]
+        """List the entries; lines that are none, such as comments, are left out."""
+        return _entries(await self._lines())
 
     async def set(self, entries: Iterable[CronEntry]) -> None:
         """Replace the whole crontab.
 
         Raises:
             ServerError: the server did not keep all entries.
-            GridError: the server refuses it, or could not be asked.
         """
         await self._save([str(entry) for entry in entries])
 
     async def add(self, entry: CronEntry) -> None:
         """Add an entry at the end, unless it is there. Raises as `set`."""
         lines = await self._lines()
-        if entry not in [CronEntry.parse(line) for line in lines if _is_entry(line)]:
+        if entry not in _entries(lines):
             await self._save([*lines, str(entry)])
 
     async def remove(self, entry: CronEntry) -> None:
         """Remove an entry; one that is not there is fine. Raises as `set`."""
         lines = await self._lines()
-        kept = [line for line in lines if not (_is_entry(line) and CronEntry.parse(line) == entry)]
+        kept = [line for line in lines if _entries([line]) != [entry]]
         if kept != lines:
             await self._save(kept)
 
@@ -134,22 +133,28 @@ class Crontab(Service):
         # An empty field would be dropped, and the crontab stay as it is.
         text = "\n".join(lines) or "# empty"
         await self._call(_OPERATION, action="save", crontab=f"{text}\n")
-        missing = set(filter(_is_entry, lines)) - set(await self._lines())
+        kept = _entries(await self._lines())
+        missing = [str(entry) for entry in _entries(lines) if entry not in kept]
         if missing:
-            raise ServerError(_OPERATION, [f"the server did not keep: {'; '.join(sorted(missing))}"])
+            raise ServerError(_OPERATION, [f"the server did not keep: {'; '.join(missing)}"])
 
 
-def _is_entry(line: str) -> bool:
-    try:
-        CronEntry.parse(line)
-    except SpecError:
-        return False
-    return True
+def _entries(lines: Iterable[str]) -> list[CronEntry]:
+    found = []
+    for line in lines:
+        with suppress(SpecError):
+            found.append(CronEntry.parse(line))
+    return found
 
 
 def _lines(answer: Answer) -> list[str]:
-    """Return the lines of the crontab in a response: a text or a list of lines (docs/protocol.md#services)."""
+    """Return the lines of the crontab in a response, as they are: a text or a list of texts.
+
+    Raises:
+        ProtocolError: it has none. Taking it for empty would lose the entries at the next change.
+    """
     for each in answer:
-        if found := texts(each, "crontab"):
-            return found[0].splitlines() if len(found) == 1 else [line.rstrip("\n") for line in found]
-    return []
+        if isinstance(value := each.get("crontab"), str | list):
+            parts = [value] if isinstance(value, str) else value
+            return [line for part in parts if isinstance(part, str) for line in part.splitlines()]
+    raise ProtocolError(f"{_OPERATION}: the answer has no crontab", excerpt=excerpt(answer))

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..._core.errors import ProtocolError, SpecError
+from ..._core.errors import FileNotFound, ProtocolError, SpecError
 from ..._core.models import Fault
 from ..._core.operations import form_fields
-from ..protocol.answer import excerpt, members, of_type, plain, text_of
+from ..._core.paths import home_path
+from ..protocol.answer import excerpt, members, of_type, plain
 from ..protocol.files import epoch
 from ..protocol.jobs import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from ..._backend import Backend
+    from ..._core.paths import HomePath
     from ..protocol.answer import Answer, Object
 
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_HasId)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 
 
@@ -53,15 +63,41 @@ def records(operation: str, answer: Answer, kind: str) -> list[Object]:
     return [row for each in found for row in members(operation, each, kind)]
 
 
-def checked_id(value: object, field: str) -> str:
-    """Return an id of a service that the user gave (docs/protocol.md#characters).
+def given_id(value: object, field: str) -> str:
+    """Return the id that the user gave, by itself or with its value (docs/protocol.md#characters).
 
     Raises:
         SpecError: it is not one.
     """
-    if isinstance(value, str) and _ID.fullmatch(value):
-        return value
+    found = getattr(value, "id", value)
+    if isinstance(found, str) and _ID.fullmatch(found):
+        return found
     raise SpecError([Fault(field, value, "not an id of the server", "give letters, digits, '.', '_' and '-'")])
+
+
+def find_by_id(rows: Iterable[_T], wanted: str, kind: str) -> _T:
+    """Return the value with an id.
+
+    Raises:
+        FileNotFound: there is none.
+    """
+    for row in rows:
+        if row.id == wanted:
+            return row
+    raise FileNotFound(wanted, f"there is no {kind} with this id")
+
+
+def given_paths(paths: HomePath | Iterable[HomePath], field: str, nothing: str) -> tuple[str, ...]:
+    """Return one or several paths of the home that the user gave.
+
+    Raises:
+        SpecError: there is none; ``nothing`` is what it says then.
+        PathRefused: one leaves the home.
+    """
+    found = tuple(home_path(path) for path in ([paths] if isinstance(paths, str | PurePath) else paths))
+    if not found:
+        raise SpecError([Fault(field, paths, nothing, "give files or directories of the home")])
+    return found
 
 
 def id_of(operation: str, row: Object, *keys: str) -> str:
@@ -95,11 +131,6 @@ def texts(row: Object, *keys: str) -> tuple[str, ...]:
     return ()
 
 
-def is_on(value: object) -> bool:
-    """Return whether a member says yes: a truth value, or one of the words that servers use."""
-    return value is True or (isinstance(value, str) and value.strip().lower() in {"on", "yes", "true", "1"})
-
-
 def moment(value: object) -> datetime | None:
     """Return a time: asctime or ISO 8601 in UTC, or seconds since 1970; ``None`` for anything else."""
     if isinstance(value, str):
@@ -110,35 +141,3 @@ def moment(value: object) -> datetime | None:
         return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
     found_epoch = epoch(value)
     return found_epoch if found_epoch is not None and found_epoch.timestamp() > 0 else None
-
-
-def moment_text(field: str, value: date) -> str:
-    """Return a date, or an aware datetime in UTC, as it is sent.
-
-    Raises:
-        SpecError: it is naive, or no date.
-    """
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise SpecError([Fault(field, value, "has no time zone", "give an aware datetime, such as one in UTC")])
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, date):
-        return value.isoformat()
-    raise SpecError([Fault(field, value, "not a date", "give a datetime.date or an aware datetime")])
-
-
-def named_rows(operation: str, answer: Answer, *keys: str) -> Iterator[tuple[str, Object]]:
-    """Yield the names of a listing with what else it says: texts of ``list`` objects, or the rows of any list.
-
-    Args:
-        operation: for messages.
-        answer: its objects.
-        keys: the members that may hold the name of a row.
-    """
-    for each in answer:
-        for value in each.values():
-            for row in value if isinstance(value, list) else ():
-                if isinstance(row, str):
-                    yield plain(row), {}
-                elif isinstance(row, dict) and text_of(row, "object_type") != "link":
-                    yield words(row, *keys), row

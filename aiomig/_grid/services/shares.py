@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
+from ..._core.errors import ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, checked_id, id_of, is_on, moment, moment_text, records, texts, words
+from .service import Service, find_by_id, given_id, id_of, moment, records, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date
 
     from ..._core.paths import HomePath
     from ..protocol.answer import Answer, Object
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 _Shares: TypeAlias = "list[Share]"  # inside Shares, `list` is a method
 
 _OPERATION = "sharelink"
+_NEVER = "-1"
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Share:
 
 class Shares(Service):
     """The share links of the user, reached as ``session.shares``. A grid only.
+
+    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
 
     Example::
 
@@ -91,11 +94,10 @@ class Shares(Service):
             SpecError: it gives no right, or the time has no zone.
             PathRefused: the path leaves the home.
             ServerError: the server refuses it; or it took it without ``expires``, and then it was deleted again.
-            GridError: the grid could not be asked.
         """
         checked = home_path(path)
         rights = _rights(read=read, write=write)
-        expire = moment_text("expires", expires) if expires is not None else None
+        expire = _expire(expires) if expires is not None else None
         before = {share.id for share in await self.list()}
         answer = await self._call(
             _OPERATION, action="create", path=checked, expire=expire, invite=tuple(invites), msg=message, **rights
@@ -103,17 +105,13 @@ class Shares(Service):
         made = [share for share in await self._shares(answer) if share.id not in before and share.path == checked]
         if len(made) != 1:
             raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after making one")
-        if expire is not None and not words(made[0].details, "expire").startswith(expire):
+        if expire is not None and not _ends_about(made[0], expire):
             await self.delete(made[0])
             raise ServerError(_OPERATION, [f"the server did not take the expiry {expire}; the link was deleted again"])
         return made[0]
 
     async def list(self) -> _Shares:
-        """List the share links of the user.
-
-        Raises:
-            GridError: the grid could not be asked.
-        """
+        """List the share links of the user."""
         return _parsed(await self._call(_OPERATION, action="show"))
 
     async def get(self, share: Share | str) -> Share:
@@ -121,13 +119,9 @@ class Shares(Service):
 
         Raises:
             FileNotFound: there is none with this id.
-            GridError: the grid could not be asked.
         """
-        share_id = _id(share)
-        found = next((each for each in await self.list() if each.id == share_id), None)
-        if found is None:
-            raise FileNotFound(share_id, "there is no share link with this id")
-        return found
+        share_id = given_id(share, "share")
+        return find_by_id(await self.list(), share_id, "share link")
 
     async def change(
         self,
@@ -155,32 +149,40 @@ class Shares(Service):
         Raises:
             FileNotFound: there is none with this id.
             SpecError: it would have no right.
-            GridError: the server refuses it, or could not be asked.
         """
         known = await self.get(share)
         rights = _rights(read=known.read if read is None else read, write=known.write if write is None else write)
         if expires == "as it is":
             expire = words(known.details, "expire")
         else:
-            expire = moment_text("expires", expires) if expires is not None else "-1"
+            expire = _expire(expires) if expires is not None else _NEVER
         fields = {"share_id": known.id, "path": known.path, "expire": expire, "invite": tuple(invites), "msg": message}
         await self._call(_OPERATION, action="update", **fields, **rights)
         return await self.get(known.id)
 
     async def delete(self, share: Share | str) -> None:
-        """Delete a share link. The files stay.
-
-        Raises:
-            GridError: the server does not have it, or could not be asked.
-        """
-        await self._call(_OPERATION, action="delete", share_id=_id(share))
+        """Delete a share link. The files stay."""
+        await self._call(_OPERATION, action="delete", share_id=given_id(share, "share"))
 
     async def _shares(self, answer: Answer) -> _Shares:
         return _parsed(answer) if any(each.get("object_type") == "sharelinks" for each in answer) else await self.list()
 
 
-def _id(share: Share | str) -> str:
-    return share.id if isinstance(share, Share) else checked_id(share, "share")
+def _expire(value: date) -> str:
+    """Return the end of a link, a date or an aware datetime, as it is sent."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise SpecError([Fault("expires", value, "has no time zone", "give an aware datetime, such as one in UTC")])
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, date):
+        return value.isoformat()
+    raise SpecError([Fault("expires", value, "not a date", "give a datetime.date or an aware datetime")])
+
+
+def _ends_about(share: Share, expire: str) -> bool:
+    """Return whether a link ends when it was to, in any form and time zone of the server."""
+    wanted = moment(expire)
+    return wanted is not None and share.expires_at is not None and abs(share.expires_at - wanted) <= _DAY
 
 
 def _rights(*, read: bool, write: bool) -> dict[str, str | None]:
@@ -208,3 +210,8 @@ def _share(row: Object) -> Share:
         is_active="active" not in row or is_on(row["active"]),
         details=dict(row),
     )
+
+
+def is_on(value: object) -> bool:
+    """Return whether a member says yes: a truth value, or one of the words that servers use."""
+    return value is True or (isinstance(value, str) and value.strip().lower() in {"on", "yes", "true", "1"})

@@ -6,16 +6,15 @@ import secrets
 from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
-from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import anyio
 
-from ..._core.errors import FileNotFound, SpecError
+from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, checked_id, id_of, moment, records, texts, words
+from .service import Service, find_by_id, given_id, given_paths, id_of, moment, records, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +66,8 @@ class Transfer:
 class Transfers(Service):
     """The data transfers of the user, reached as ``session.transfers``. A grid only.
 
+    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+
     Example::
 
         transfer = await session.transfers.import_from("https://example.org/data/in.csv", "data/")
@@ -103,14 +104,10 @@ class Transfers(Service):
             The transfer, which goes on at the server.
 
         Raises:
-            SpecError: the URLs are not those of one host, or hold a password.
-            GridError: the server refuses it, or could not be asked.
+            SpecError: the URLs are not those of files of one host, or hold a login.
         """
-        urls = [url] if isinstance(url, str) else list(url)
-        fields = _server(urls)
-        paths = tuple(_path(each) for each in urls)
-        login = {"username": username, "transfer_pw": password, "key_id": key_id, "exclude": tuple(exclude)}
-        return await self._start("import", paths, home_path(destination), **fields, **login)
+        fields, paths = _fields(url, username, password, key_id, exclude)
+        return await self._start("import", paths, home_path(destination), fields)
 
     async def export_to(
         self,
@@ -122,36 +119,21 @@ class Transfers(Service):
         key_id: str | None = None,
         exclude: Iterable[str] = (),
     ) -> Transfer:
-        """Have the server send files of the home to another server.
+        """Have the server send files of the home to another server. Result and errors are those of `import_from`.
 
         Args:
             sources: files and directories of the home.
-            url: the URL of the directory there; the rest is as for `import_from`.
-            username: the login at the other server.
-            password: the password there. The server keeps it.
-            key_id: instead of a password, a key that the site made for the user.
-            exclude: names to leave out.
-
-        Returns:
-            The transfer, which goes on at the server.
-
-        Raises:
-            SpecError: there are no sources, or the URL cannot be used.
-            GridError: the server refuses it, or could not be asked.
+            url: the URL of the directory there.
+            username: as for `import_from`.
+            password: as for `import_from`.
+            key_id: as for `import_from`.
+            exclude: as for `import_from`.
         """
-        given = [sources] if isinstance(sources, str | PurePath) else list(sources)
-        paths = tuple(home_path(path) for path in given)
-        if not paths:
-            raise SpecError([Fault("sources", sources, "nothing to send", "give files or directories of the home")])
-        login = {"username": username, "transfer_pw": password, "key_id": key_id, "exclude": tuple(exclude)}
-        return await self._start("export", paths, _path(url), **_server([url]), **login)
+        fields, (path,) = _fields(url, username, password, key_id, exclude)
+        return await self._start("export", given_paths(sources, "sources", "nothing to send"), path, fields)
 
     async def list(self) -> _Transfers:
-        """List the transfers of the user.
-
-        Raises:
-            GridError: the grid could not be asked.
-        """
+        """List the transfers of the user."""
         answer = await self._call(_OPERATION, action="show")
         return [_transfer(row) for row in records(_OPERATION, answer, "datatransfers")]
 
@@ -160,13 +142,9 @@ class Transfers(Service):
 
         Raises:
             FileNotFound: there is none with this id.
-            GridError: the grid could not be asked.
         """
-        transfer_id = _id(transfer)
-        found = next((each for each in await self.list() if each.id == transfer_id), None)
-        if found is None:
-            raise FileNotFound(transfer_id, "there is no data transfer with this id")
-        return found
+        transfer_id = given_id(transfer, "transfer")
+        return find_by_id(await self.list(), transfer_id, "data transfer")
 
     async def wait(self, transfer: Transfer | str) -> Transfer:
         """Wait until a transfer has ended, well or not. Cancelling this does nothing to the transfer.
@@ -176,7 +154,6 @@ class Transfers(Service):
 
         Raises:
             FileNotFound: there is none with this id, or it was deleted meanwhile.
-            GridError: the grid could not be asked for too long.
         """
         pause, longest = _PAUSES
         while not (found := await self.status(transfer)).is_final:
@@ -185,40 +162,49 @@ class Transfers(Service):
         return found
 
     async def delete(self, transfer: Transfer | str) -> None:
-        """Delete a transfer from the list of the server, which stops it if it runs. Files that it copied stay.
+        """Delete a transfer from the list of the server, which stops it if it runs. Files that it copied stay."""
+        await self._call(_OPERATION, action="deltransfer", transfer_id=given_id(transfer, "transfer"))
 
-        Raises:
-            GridError: the server does not have it, or could not be asked.
-        """
-        await self._call(_OPERATION, action="deltransfer", transfer_id=_id(transfer))
-
-    async def _start(self, action: str, sources: tuple[str, ...], destination: str, **fields: object) -> Transfer:
+    async def _start(
+        self, action: str, sources: tuple[str, ...], destination: str, fields: Mapping[str, object]
+    ) -> Transfer:
         transfer_id = f"aiomig{secrets.token_hex(8)}"
         places = {"transfer_src": sources, "transfer_dst": destination}
         await self._call(_OPERATION, action=action, transfer_id=transfer_id, **places, **fields)
         return await self.status(transfer_id)
 
 
-def _id(transfer: Transfer | str) -> str:
-    return transfer.id if isinstance(transfer, Transfer) else checked_id(transfer, "transfer")
-
-
-def _server(urls: list[str]) -> dict[str, object]:
-    """Return the fields that name the other server."""
-    parts = [urlsplit(url) for url in urls]
-    for url, part in zip(urls, parts, strict=True):
-        if not part.scheme or not part.hostname:
-            raise SpecError([Fault("url", url, "not a URL with a host", "give https://host/path")])
-        if part.username or part.password:
-            remedy = "give username= and password="
-            raise SpecError([Fault("url", part.hostname, "the URL holds a login, which would be logged", remedy)])
-    if len({(part.scheme, part.netloc) for part in parts}) != 1:
+def _fields(
+    url: str | Iterable[str], username: str | None, password: str | None, key_id: str | None, exclude: Iterable[str]
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return the fields that name the other server and the login there, and the paths of the URLs."""
+    urls = [url] if isinstance(url, str) else list(url)
+    parts = [_split(each) for each in urls]
+    servers = {(part.scheme, part.hostname, part.port) for part in parts}
+    if len(servers) != 1:
         raise SpecError([Fault("url", urls, "not URLs of one host", "start a transfer for each host")])
-    return {"protocol": parts[0].scheme, "fqdn": parts[0].hostname, "port": parts[0].port}
+    (protocol, host, port) = servers.pop()
+    login = {"username": username, "transfer_pw": password, "key_id": key_id, "exclude": tuple(exclude)}
+    paths = tuple(unquote(part.path) or "/" for part in parts)
+    return {"protocol": protocol, "fqdn": host, "port": port, **login}, paths
 
 
-def _path(url: str) -> str:
-    return unquote(urlsplit(url).path) or "/"
+def _split(url: str) -> SplitResult:
+    without_login = url.rpartition("@")[2]
+    try:
+        parts = urlsplit(url)
+        if not parts.scheme or not parts.hostname or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        fault = Fault("url", without_login, "not a URL with a host", "give https://host/path")
+        raise SpecError([fault]) from None
+    if parts.username or parts.password:
+        remedy = "give username= and password="
+        raise SpecError([Fault("url", without_login, "the URL holds a login, which would be logged", remedy)])
+    if parts.query or parts.fragment:
+        remedy = "give a URL without ? and #; quote them as %3F and %23 in the name of a file"
+        raise SpecError([Fault("url", parts.path, "the transfer would drop what follows the path", remedy)])
+    return parts
 
 
 def _transfer(row: Object) -> Transfer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.validation import is_text
-from .service import Service, checked_id, id_of, texts, words
+from .service import Service, given_id, id_of, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +52,8 @@ class Trigger:
 class Triggers(Service):
     """The workflow triggers of VGrids, reached as ``session.triggers``. A grid only.
 
+    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+
     Servers on Python 3 keep triggers, but never fire them; `add` logs a warning.
     """
 
@@ -84,7 +86,6 @@ class Triggers(Service):
 
         Raises:
             SpecError: a value is not one of those above.
-            GridError: the server refuses it, or could not be asked.
         """
         given = tuple(changes)
         faults = [
@@ -96,10 +97,12 @@ class Triggers(Service):
             faults.append(Fault("changes", given, "no change would fire it", f"use {', '.join(_CHANGES)}"))
         if action not in _ACTIONS:
             faults.append(Fault("action", action, "no such action", f"use {' or '.join(_ACTIONS)}"))
-        faults += [Fault(name, text, "empty", "give a text") for name, text in _texts(vgrid, path) if not is_text(text)]
+        for name, text in (("vgrid", vgrid), ("path", path)):
+            if not is_text(text):
+                faults.append(Fault(name, text, "empty", "give a text"))
         if faults:
             raise SpecError(faults)
-        rule = checked_id(rule_id, "rule_id") if rule_id is not None else f"aiomig{secrets.token_hex(6)}"
+        rule = given_id(rule_id, "rule_id") if rule_id is not None else f"aiomig{secrets.token_hex(6)}"
         await self._call(
             "addvgridtrigger",
             vgrid_name=vgrid,
@@ -118,11 +121,7 @@ class Triggers(Service):
         return found[0] if found else Trigger(rule, vgrid, path, given, action, tuple(arguments))
 
     async def list(self, vgrid: str) -> _Triggers:
-        """List the triggers of a VGrid.
-
-        Raises:
-            GridError: the user has nothing to do with the VGrid, or the grid could not be asked.
-        """
+        """List the triggers of a VGrid that the user owns or is a member of."""
         return _parsed(vgrid, await self._call("lsvgridtriggers", vgrid_name=vgrid))
 
     async def remove(self, vgrid: str, trigger: Trigger | str) -> None:
@@ -131,16 +130,8 @@ class Triggers(Service):
         Args:
             vgrid: the VGrid.
             trigger: the trigger, or its id.
-
-        Raises:
-            GridError: the server does not have it, or could not be asked.
         """
-        rule = trigger.id if isinstance(trigger, Trigger) else checked_id(trigger, "trigger")
-        await self._call("rmvgridtrigger", vgrid_name=vgrid, rule_id=rule)
-
-
-def _texts(vgrid: str, path: str) -> tuple[tuple[str, str], ...]:
-    return ("vgrid", vgrid), ("path", path)
+        await self._call("rmvgridtrigger", vgrid_name=vgrid, rule_id=given_id(trigger, "trigger"))
 
 
 def _parsed(vgrid: str, answer: Answer) -> _Triggers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,7 +13,8 @@ import pytest
 
 import aiomig
 from aiomig import CronEntry, FileNotFound, ProtocolError, ServerError, SharedFolder, SpecError
-from aiomig._grid.services.service import Service, moment, named_rows, texts, words
+from aiomig._grid.services.account import named_rows
+from aiomig._grid.services.service import Service, moment, texts, words
 from aiomig.testing import Site
 from tests.clocks import anyio_backend
 from tests.virtual import world
@@ -68,16 +69,23 @@ async def test_what_a_share_link_sends() -> None:
             await mig.shares.create("missing")
 
 
-async def test_a_link_without_the_wanted_end_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with world(WORLD) as (grid, mig):
-        await mig.files.mkdir("a")
-        monkeypatch.setattr(
-            "aiomig._grid.services.shares.words", lambda row, *keys: "" if keys == ("expire",) else words(row, *keys)
-        )
+@pytest.mark.parametrize("ends", ["-1", "", "never", None, "2099-02-01", "Thu Jan  1 00:00:00 2099"])
+async def test_a_link_without_the_wanted_end_is_deleted(ends: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+
+    async def call(self: Service, operation: str, /, **fields: object) -> list[dict[str, Any]]:
+        sent.append(fields["action"])
+        row = {"share_id": "s", "path": "a", "access": ["read"], "expire": ends}
+        return [{"object_type": "sharelinks", "sharelinks": [row] if fields["action"] == "create" else []}]
+
+    monkeypatch.setattr(Service, "_call", call)
+    async with world(WORLD) as (_, mig):
+        if ends and ends.endswith("2099"):  # any form of the right time will do
+            assert (await mig.shares.create("a", expires=date(2099, 1, 1))).id == "s"
+            return
         with pytest.raises(ServerError, match="did not take the expiry 2099-01-01"):
-            await mig.shares.create("a", expires=datetime(2099, 1, 1, tzinfo=UTC))
-        assert await mig.shares.list() == []
-        assert grid.count("sharelink", action="delete") == 1
+            await mig.shares.create("a", expires=date(2099, 1, 1))
+        assert sent == ["show", "create", "delete"]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +169,18 @@ async def test_the_first_archive_of_a_user() -> None:
         await mig.archives.delete(archive)
         with pytest.raises(ServerError, match="No such archive"):
             await mig.archives.delete(archive)
+        with pytest.raises(FileNotFound, match="there is no archive with this id"):
+            await mig.archives.show(archive)
+
+
+async def test_a_download_has_hidden_files(tmp_path: Any) -> None:
+    async with world(WORLD) as (_, mig):
+        await mig.files.write_text("d/.hidden", "h")
+        await mig.files.write_text(".top", "t")
+        archive = await mig.archives.create("n", ["d", ".top"])
+        await mig.archives.download(archive, tmp_path)
+        assert (tmp_path / "d/.hidden").read_text() == "h"
+        assert (tmp_path / ".top").read_text() == "t"
 
 
 async def test_a_download_leaves_nothing_in_the_home(tmp_path: Any) -> None:
@@ -214,6 +234,23 @@ async def test_what_a_transfer_sends_and_how_it_ends() -> None:
         assert (await mig.transfers.wait(sending.id)).state == "FAILED"
         with pytest.raises(FileNotFound, match=r"missing\.txt"):
             await mig.transfers.export_to("missing.txt", "https://example.org/")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://example.org/a?version=2", "would drop what follows the path"),
+        ("https://example.org/a#b", "would drop what follows the path"),
+        ("https://me:secret@example.org:99999/a", "not a URL with a host"),
+        ("https://[::1/a", "not a URL with a host"),
+    ],
+)
+async def test_urls_that_cannot_be_sent(url: str, words: str) -> None:
+    async with world(WORLD) as (grid, mig):
+        with pytest.raises(SpecError, match=words) as caught:
+            await mig.transfers.import_from(url, "in")
+        assert "secret" not in str(caught.value)
+        assert grid.count("datatransfer") == 0
 
 
 async def test_a_new_word_is_not_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +321,29 @@ async def test_entries_that_a_server_did_not_keep_are_an_error(monkeypatch: pyte
             await mig.crontab.add(CronEntry("ls"))
 
 
+@pytest.mark.parametrize("content", ["# mine\n1 2 * * * ls  a\n", ["# mine\n", "1 2 * * * ls  a\n"]])
+async def test_a_crontab_is_text_or_lines_and_stays_as_it_is(content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[object] = []
+
+    async def call(self: Service, operation: str, /, **fields: object) -> list[dict[str, Any]]:
+        saved.extend([fields["crontab"]] if fields["action"] == "save" else [])
+        return [{"object_type": "crontab_listing", "crontab": saved[-1] if saved else content}]
+
+    monkeypatch.setattr(Service, "_call", call)
+    async with world(WORLD) as (_, mig):
+        assert await mig.crontab.list() == [CronEntry("ls  a", minute=1, hour=2)]
+        await mig.crontab.add(CronEntry("ls b"))
+        assert saved == ["# mine\n1 2 * * * ls  a\n* * * * * ls b\n"]
+
+
+async def test_a_crontab_that_cannot_be_read_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(WORLD) as (grid, mig):
+        answering(monkeypatch, crontab=[{"object_type": "text", "text": "hello"}])
+        with pytest.raises(ProtocolError, match="crontab: the answer has no crontab"):
+            await mig.crontab.add(CronEntry("ls"))
+        assert grid.count("crontab") == 0
+
+
 # -- triggers
 
 
@@ -340,6 +400,6 @@ def test_members_in_all_their_forms() -> None:
     assert texts({"a": [], "b": ["x", 7, ""]}, "a", "b") == ("x",)
     listing: list[dict[str, Any]] = [
         {"object_type": "list", "list": ["a"]},
-        {"object_type": "x", "rows": [{"name": "b"}, 7]},
+        {"object_type": "x", "rows": [{"name": "b"}, {"title": "no name"}, 7], "columns": ["not a name"]},
     ]
-    assert list(named_rows("lsvgrids", listing, "name")) == [("a", {}), ("b", {"name": "b"})]
+    assert list(named_rows(listing, "name")) == [("a", {}), ("b", {"name": "b"})]
