@@ -56,7 +56,9 @@ class UserFile:
             raise ConfigError(problem, path=str(path)) from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise ConfigError(f"cannot be read: {reason}; correct its permissions", path=str(path)) from error
+            denied = isinstance(error, PermissionError)
+            remedy = "correct its permissions" if denied else "give the path of a miguser.conf"
+            raise ConfigError(f"cannot be read: {reason}; {remedy}", path=str(path)) from error
         try:
             return cls(path, _values(path, data.decode("utf-8-sig")))
         except UnicodeDecodeError as error:

@@ -32,6 +32,7 @@ RAISE_THE_LIMIT = "raise the limit on the size of files (ulimit -f), or use a fi
 
 ON_THIS_MACHINE = "on this machine"
 
+_OF_CALLER = "_aiomig_of_caller"
 _NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _HOLES_UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -39,6 +40,8 @@ _HOLES_UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 @contextmanager
 def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[None]:
     """Turn an error of the operating system about a path into an error of aiomig.
+
+    Errors that `mark_as_callers` marked pass as they are.
 
     Raises:
         FileNotFound, FileExists, PathRefused: if that is what it means.
@@ -49,7 +52,14 @@ def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[N
     except MigError:
         raise
     except OSError as error:
+        if vars(error).get(_OF_CALLER):
+            raise
         raise _translate(error, path, place) from error
+
+
+def mark_as_callers(error: OSError) -> None:
+    """Let an error of the caller's own code, such as a stream or a callback, pass `translate_os_errors`."""
+    vars(error)[_OF_CALLER] = True
 
 
 def _translate(error: OSError, path: str, place: str) -> MigError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from .._core.errors import GridError, LocalError, MigError, SpecError
 from .._core.models import Fault
+from .disk import mark_as_callers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -106,6 +107,9 @@ class _Measured:
         except StopAsyncIteration:
             if self._size not in (None, self.count):
                 raise self._wrong_size() from None
+            raise
+        except OSError as error:
+            mark_as_callers(error)
             raise
         if not isinstance(piece, bytes | bytearray | memoryview):
             raise SpecError([Fault("source", piece, "is not bytes", "encode text before: text.encode()")])

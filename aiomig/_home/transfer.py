@@ -7,6 +7,7 @@ stop the whole call with nothing changed.
 from __future__ import annotations
 
 import glob
+import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from anyio.lowlevel import checkpoint
 
 from .._backend import GetFile, PutFile
+from .._core.display import short_repr
 from .._core.errors import FileExists, FileNotFound, GridError, LocalError, PathRefused
 from .._core.paths import (
     HomePath,
@@ -33,7 +35,7 @@ from .._core.paths import (
 )
 from .._core.tasks import Paced, give_way, sort_steps
 from .._core.validation import plain_text
-from .disk import ON_THIS_MACHINE, atomic_write, read_file, translate_os_errors, write_pieces
+from .disk import ON_THIS_MACHINE, atomic_write, mark_as_callers, read_file, translate_os_errors, write_pieces
 from .folders import Entry, walk
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Meter:
     """Adds up the bytes that are done, and reports them to a callback, also once if there are none."""
 
     def __init__(self, report: Progress | None, total: int) -> None:
+        if inspect.iscoroutinefunction(report):
+            raise TypeError(f"progress={short_repr(report)}: must be a function, and not a coroutine function")
         self._report = report
         self._total = total
         self._done = 0
@@ -67,7 +71,11 @@ class Meter:
         # A file may grow while it is read.
         self._total = max(self._total, self._done)
         if self._report is not None:
-            self._report(self._done, self._total)
+            try:
+                self._report(self._done, self._total)
+            except OSError as error:
+                mark_as_callers(error)
+                raise
 
 
 async def upload(

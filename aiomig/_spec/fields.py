@@ -314,12 +314,14 @@ def _command_fault(field: str, command: object) -> Fault | None:
         problem = "holds NUL, which bash cannot take"
         return Fault(field, command, problem, "remove it, or let printf make it: printf '\\0'")
     if line_fault("EXECUTE", stripped):
-        return Fault(
-            field,
-            command,
-            "has several lines, or half a character; MiG takes a command per line",
-            "give several commands, or ship a script as an executable: executables=['script.sh']",
-        )
+        script = "ship a script as an executable: executables=['script.sh']"
+        try:
+            stripped.encode()
+        except UnicodeEncodeError:
+            problem = "holds bytes that are not UTF-8, or half a character"
+            return Fault(field, command, problem, f"write UTF-8, or {script}")
+        problem = "has several lines; MiG takes a command per line"
+        return Fault(field, command, problem, f"give several commands, or {script}")
     return None
 
 

@@ -56,7 +56,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Open /dev/null for closed standard streams. Otherwise a file opened later would get their descriptors."""
+    """Open /dev/null for closed standard streams. Otherwise a file opened later would get their descriptors.
+
+    It cannot be read, because a command that needs standard input must not take it for empty.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - stays open
+            null = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, open(null, mode))  # noqa: PTH123, SIM115 - stays open

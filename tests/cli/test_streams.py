@@ -47,6 +47,15 @@ def test_a_stream_that_is_not_there_changes_nothing(work: Path, command: str, st
     assert done.stderr in ("", "hi\n")
 
 
+@pytest.mark.parametrize("command", ["write kept", "sweep -P - 'echo {n}'"])
+def test_closed_standard_input_is_not_taken_for_empty(work: Path, command: str) -> None:
+    assert shell("echo content | aiomig write kept").returncode == 0
+    done = shell(f"aiomig {command} <&-")
+    assert done.returncode == ExitCode.INPUT_OUTPUT
+    assert "Bad file descriptor" in done.stderr
+    assert shell("aiomig cat kept").stdout == "content\n"
+
+
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"])
 def test_a_job_is_submitted_all_the_same(work: Path, redirection: str) -> None:
     done = shell(f"aiomig submit 'echo here > {shlex.quote(str(work))}/mark' {redirection}")
@@ -90,8 +99,8 @@ def test_a_pipe_that_does_not_block(work: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "code", "words"),
     [
-        ("<<< $'\\xff'", ExitCode.USAGE, "standard input is not UTF-8 text"),
-        ("<&-", ExitCode.DESCRIPTION, ""),
+        ("<<< $'\xff'", ExitCode.USAGE, "standard input is not UTF-8 text"),
+        ("<&-", ExitCode.INPUT_OUTPUT, "standard input cannot be read: Bad file descriptor"),
     ],
 )
 @pytest.mark.parametrize("command", ["submit-mrsl -", "queue send default"])

@@ -45,6 +45,42 @@ async def test_a_stream_without_bytes(files: aiomig.Files, top: str) -> None:
     assert await files.read_bytes(f"{top}/x") == b"x"
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "mine"), ConnectionResetError("mine"), ValueError("mine")])
+async def test_errors_of_streams_and_callbacks_come_out_as_they_are(
+    files: aiomig.Files, top: str, tmp_path: Path, error: Exception
+) -> None:
+    async def broken() -> AsyncGenerator[bytes, None]:
+        yield b"x"
+        raise error
+
+    def report(done: int, total: int) -> None:
+        raise error
+
+    await files.write_bytes(f"{top}/there", b"there")
+    (tmp_path / "here").write_bytes(b"here")
+    for call in (
+        lambda: files.put_stream(broken(), f"{top}/x"),
+        lambda: files.put(tmp_path / "here", f"{top}/x", progress=report),
+        lambda: files.get(f"{top}/there", tmp_path / "got", progress=report),
+    ):
+        with pytest.raises(type(error)) as caught:
+            await call()
+        assert caught.value is error
+    assert [info.name for info in await files.ls(top)] == ["there"]
+    assert not (tmp_path / "got").exists()
+
+
+async def test_a_callback_that_would_have_to_be_awaited_is_refused(
+    files: aiomig.Files, top: str, tmp_path: Path
+) -> None:
+    async def report(done: int, total: int) -> None:
+        raise AssertionError
+
+    (tmp_path / "here").write_bytes(b"here")
+    with pytest.raises(TypeError, match="not a coroutine function"):
+        await files.put(tmp_path / "here", f"{top}/x", progress=report)
+
+
 async def test_a_stream_can_be_left_at_any_time(files: aiomig.Files, top: str) -> None:
     await files.put_stream(pieces(*PIECES), f"{top}/x")
     async for piece in files.stream(f"{top}/x", chunk=10):

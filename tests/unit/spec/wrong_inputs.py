@@ -222,6 +222,7 @@ SPECS = [
     spec("a command that is a number", "commands[0]", "7", "int, not text", commands=[7]),
     spec("commands as bytes", "commands", "bytes", "a list of command lines", commands=b"true"),
     spec("a script for a command", "commands", "several lines", "executables=['script.sh']", commands="cd x\n./fit"),
+    spec("a command that is not UTF-8", "commands", "not UTF-8", "executables=['script.sh']", commands="echo \udcff"),
     spec("NUL in a command", "commands", "NUL", "printf", commands="printf '\0'"),
     spec("a whole object for a command", "commands", "object", "give a command line", commands=object()),
     spec("inputs that are one text", "inputs", "'a.csv'", "inputs=[", inputs="a.csv"),
