@@ -1,6 +1,6 @@
 """``python -m aiomig.testing``: a `FakeGrid` over TLS, controlled by lines of JSON on standard input.
 
-Its first line of output is its address as JSON. It ends when its standard input ends.
+The first line of output is the address as JSON. The program ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--home", help="the folder of the user's home")
     parser.add_argument("--slots", type=int, default=2, help="how many jobs run at once")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--finish-after", type=float, help="end jobs after so many seconds without running them")
+    parser.add_argument("--finish-after", type=float, help="do not run jobs, but finish them after so many seconds")
     return parser.parse_args(arguments)
 
 
@@ -37,11 +37,11 @@ async def _main(options: argparse.Namespace) -> None:
         grid.script(lambda job: job.executing().finish(after=options.finish_after))
     async with grid, grid.serve(port=options.port) as address:
         paths = {name: str(getattr(address, name)) for name in ("ca", "certificate", "key")}
-        _say({"url": address.url, **paths})
-        await _obey(grid)
+        _write_line({"url": address.url, **paths})
+        await _execute_commands(grid)
 
 
-async def _obey(grid: FakeGrid) -> None:
+async def _execute_commands(grid: FakeGrid) -> None:
     pending = b""
     while True:
         await anyio.wait_readable(sys.stdin.fileno())
@@ -50,11 +50,11 @@ async def _obey(grid: FakeGrid) -> None:
             return
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            _say(_carry_out(grid, json.loads(line)))
+            _write_line(_execute(grid, json.loads(line)))
 
 
-def _carry_out(grid: FakeGrid, order: dict[str, Any]) -> dict[str, Any]:
-    match order:
+def _execute(grid: FakeGrid, command: dict[str, Any]) -> dict[str, Any]:
+    match command:
         case {"do": "counts"}:
             return {
                 "counts": grid.counts,
@@ -67,11 +67,11 @@ def _carry_out(grid: FakeGrid, order: dict[str, Any]) -> dict[str, Any]:
             except (TypeError, ValueError) as error:
                 return {"error": str(error)}
             return {}
-    return {"error": f"{order!r}: no such order; use counts or fault"}
+    return {"error": f"{command!r}: no such command; use counts or fault"}
 
 
-def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
+def _write_line(response: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(response) + "\n")
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""Certificates for a `FakeGrid` over TLS: an authority, the server's and the clients'."""
+"""Certificates for a `FakeGrid` over TLS: those of an authority, the server and its clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Authority:
     """Issues certificates, with trustme.
 
     Args:
-        folder: the folder for the files; made if it is missing.
+        folder: the folder for the files, created if it does not exist.
 
     Raises:
         ImportError: trustme is not installed.
@@ -60,7 +60,7 @@ class Authority:
         return context
 
     def public_context(self, host: str) -> ssl.SSLContext:
-        """Return a TLS context for a server that wants no certificate from its clients."""
+        """Return a TLS context for a server that requires no certificate from its clients."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._authority.issue_cert(host, "localhost", "127.0.0.1", "::1").configure_cert(context)
@@ -79,17 +79,17 @@ class Authority:
 
         Args:
             user: the distinguished name in the slash form.
-            name: of the files.
-            not_before: the beginning of its validity, default long ago.
-            not_after: the end of its validity, default far away.
-            intermediate: whether an authority below this one signs it, whose certificate then follows in the file.
+            name: the base name of the files.
+            not_before: the beginning of its validity; the default is long ago.
+            not_after: the end of its validity; the default is far in the future.
+            intermediate: whether an intermediate authority signs it; its certificate then follows in the file.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
 
         signer = self._authority.create_child_ca() if intermediate else self._authority
-        made: trustme.LeafCert = signer.issue_cert("client@example.org", not_before=not_before, not_after=not_after)
-        template = x509.load_pem_x509_certificate(made.cert_chain_pems[0].bytes())
+        leaf: trustme.LeafCert = signer.issue_cert("client@example.org", not_before=not_before, not_after=not_after)
+        template = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
         key = serialization.load_pem_private_key(signer.private_key_pem.bytes(), None)
         builder = (
             x509.CertificateBuilder()
@@ -104,9 +104,9 @@ class Authority:
             builder = builder.add_extension(extension.value, extension.critical)
         signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         files = ClientFiles(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        chain = (signed.public_bytes(serialization.Encoding.PEM), *(pem.bytes() for pem in made.cert_chain_pems[1:]))
+        chain = (signed.public_bytes(serialization.Encoding.PEM), *(pem.bytes() for pem in leaf.cert_chain_pems[1:]))
         files.certificate.write_bytes(b"".join(chain))
-        files.key.write_bytes(made.private_key_pem.bytes())
+        files.key.write_bytes(leaf.private_key_pem.bytes())
         files.key.chmod(0o600)
         return files
 

@@ -1,4 +1,4 @@
-"""`FakeGrid`: a MiG server for tests, and the ways to reach it."""
+"""`FakeGrid`: a MiG server for tests, reached in memory or over TLS."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SessionFields(TypedDict, total=False):
 
 
 class FakeGrid(Server):
-    r"""A MiG server in Python that answers as recordings of a real one do.
+    r"""A MiG server in Python that responds like the recordings of a real server.
 
-    It has one user with a home, offers the operations that aiomig sends, and refuses what a server refuses, in the same
-    words. It runs submitted jobs as real processes, as local mode does, unless the test decides their lives::
+    It has one user with a home, and supports the operations that aiomig uses. It refuses what a real server refuses,
+    with the same messages. It runs submitted jobs as processes, as local mode does, unless the test scripts them::
 
         async with FakeGrid() as grid:
             grid.hold()                                      # jobs wait for the test
@@ -48,14 +48,14 @@ class FakeGrid(Server):
 
     Its clock is that of the event loop (`anyio.current_time`), so two hours pass at once in a test with a virtual
     clock. With ``clock="virtual"`` the server has a clock of its own. That clock stands still, except in two cases:
-    `pass_time` moves it, and if a client asks for jobs or data transfers again and nothing has changed, it jumps to the
-    next event. So a client that waits for a job of two hours gets the result after a few requests, with the times of
-    two hours.
+    `pass_time` moves it, and it jumps to the next event if a client asks for jobs or data transfers again and nothing
+    has changed. So a client that waits for a job of two hours gets the result after a few requests, with timestamps two
+    hours apart.
 
-    Requests arrive in memory by `transport` (`session` makes a session with it), or over TLS by `serve`. `faults` makes
-    the server misbehave; `requests` and `count` show the requests so far.
+    Clients reach it in memory with `transport` or `session`, or over TLS with `serve`. `faults` makes the server
+    misbehave. `requests` and `count` show the requests so far.
 
-    A cancelled request is not undone: the server carries it out even if the client has left.
+    Cancelling a request does not undo it: the server carries it out even if the client has disconnected.
 
     Args:
         home: the folder of the user's home, created if it does not exist; the default is a temporary folder.
@@ -63,7 +63,7 @@ class FakeGrid(Server):
         slots: how many jobs run at once.
         user: the distinguished name of the user in the slash form.
         epoch: the server's clock at the beginning, in seconds since 1970; the default is now.
-        clock: the server's clock: that of the event ``"loop"``, or ``"virtual"``, see above.
+        clock: the clock of the server: ``"loop"`` for that of the event loop, or ``"virtual"``, see above.
 
     Raises:
         ValueError: ``slots`` or ``clock`` is out of range.

@@ -1,4 +1,4 @@
-"""The ways in which a `FakeGrid` misbehaves if a test wants it."""
+"""The faults that a test can add to a `FakeGrid`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EXTRA = b'{"object_type": "weather", "text": "rain"}, '
 
 
 class Dropped(Exception):
-    """The server closed the connection without an answer."""
+    """The server closed the connection without a response."""
 
 
 @dataclass(slots=True)
@@ -55,16 +55,16 @@ class Fault:
     location: str
     size: int
 
-    def answer(self, request: Request, operation: str, response: Response | None) -> Response | None:
+    def replacement(self, request: Request, operation: str, response: Response | None) -> Response | None:
         """Return the response to send instead, or ``None`` for the server's own response.
 
         Args:
-            request: what was asked.
-            operation: its name.
-            response: the server's own answer, where it has acted.
+            request: the request.
+            operation: the operation of the request.
+            response: the server's own response, or ``None`` if it has not acted yet.
 
         Raises:
-            Dropped: nothing is.
+            Dropped: the connection is closed without a response.
         """
         json = ("Content-Type", "application/json")
         match self.kind:
@@ -86,7 +86,7 @@ class Fault:
             case "login":
                 return page(302, ("Location", self.location or f"{request.host}/login"))
         if response is None:
-            raise ValueError(f"kind={self.kind!r}: changes an answer, so it comes after acting; leave out when=")
+            raise ValueError(f"kind={self.kind!r}: changes a response, so it comes after acting; leave out when=")
         return self._changed(response)
 
     def _changed(self, response: Response) -> Response:
@@ -124,20 +124,19 @@ class Faults:
 
         Args:
             operation: the operation, such as ``"submitfields"``; ``"cert_redirect"`` for downloads; ``"*"`` for any.
-            kind: ``"slow"``: waits for ``seconds`` and goes on; ``"drop"``: closes the connection without an answer, as
-                happens to a client that uses a connection which the server has closed; ``"truncate"``: closes it
-                after ``size`` bytes of the body; ``"error"``: HTTP 500; ``"unavailable"``: HTTP 503 with
-                ``retry_after``; ``"crash"``: HTTP 200 and the server's words on an internal error; ``"html"``: a page
-                that has nothing to do with MiG; ``"content-type"``: JSON that calls itself text; ``"login"``: a
-                redirect to ``location``; ``"extra"``: fields and objects that no client knows; ``"csrf"``: refuses
-                the token.
-            times: how often; ``None`` for ever.
-            skip: how many requests of that operation are left alone before.
-            when: ``"before"`` the server has acted, or ``"after"``. A job is submitted, or a file is moved, in the
-                second case only, and in both where it is ``"slow"``. The default is before, and after
-                for what changes an answer.
+            kind: ``"slow"``: wait for ``seconds`` and continue; ``"drop"``: close the connection without a response, as
+                if the client had used a connection that the server had closed; ``"truncate"``: close it after ``size``
+                bytes of the body; ``"error"``: HTTP 500; ``"unavailable"``: HTTP 503 with ``retry_after``; ``"crash"``:
+                HTTP 200 and the server's message about an internal error; ``"html"``: a page that has nothing to do
+                with MiG; ``"content-type"``: JSON that is labelled as text; ``"login"``: a redirect to ``location``;
+                ``"extra"``: fields and objects that no client knows; ``"csrf"``: refuse the token.
+            times: how many requests have the fault; ``None`` for all.
+            skip: how many requests of that operation to leave alone first.
+            when: ``"before"`` or ``"after"`` the server acts. If a fault other than ``"slow"`` comes before, the server
+                does not act: it submits no job and moves no file. The default is before, or after for faults that
+                change a response.
             seconds: for ``"slow"``.
-            retry_after: for ``"unavailable"``: seconds, or a date as HTTP writes them.
+            retry_after: for ``"unavailable"``: seconds, or an HTTP date.
             location: for ``"login"``.
             size: for ``"truncate"``, in bytes.
 
@@ -153,7 +152,7 @@ class Faults:
         changing = kind in ("truncate", "content-type", "extra")
         if changing and when == "before":
             raise ValueError(
-                f"when='before': {kind!r} changes an answer, which is there after acting only; leave it out"
+                f"when='before': {kind!r} changes a response, which exists only after acting; leave it out"
             )
         chosen = when or ("after" if changing else "before")
         self._faults.append(Fault(operation, kind, chosen, skip, times, seconds, retry, location, size))
@@ -163,8 +162,8 @@ class Faults:
         self._faults.clear()
 
     def take(self, operation: str) -> list[Fault]:
-        """Return the faults for one request of an operation; each is used once by that."""
-        taken: list[Fault] = []
+        """Return the faults for one request of an operation, and count them as used."""
+        faults: list[Fault] = []
         for fault in self._faults:
             if fault.operation not in (operation, "*") or fault.left == 0:
                 continue
@@ -173,5 +172,5 @@ class Faults:
                 continue
             if fault.left is not None:
                 fault.left -= 1
-            taken.append(fault)
-        return taken
+            faults.append(fault)
+        return faults

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HIDDEN = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash", ".aiomig"})
-"""Names that the server hides and protects (docs/protocol.md#hidden-names), and the state of the local engine."""
+"""Names that the server hides and protects (docs/protocol.md#hidden-names), and the folder of local mode's state."""
 
 _MAGIC = re.compile("[*?]")
 
@@ -28,7 +28,7 @@ class Home:
 
     Args:
         root: its folder.
-        name: how the server calls it.
+        name: its name on the server.
     """
 
     def __init__(self, root: Path, name: str) -> None:
@@ -37,7 +37,7 @@ class Home:
         self.services = Services()
 
     def place(self, path: str) -> Path | None:
-        """Return the place of a path; ``None`` if it leaves the home or is hidden."""
+        """Return the local path of a path of the home; ``None`` if it leaves the home or is hidden."""
         clean = posixpath.normpath(path.lstrip("/") or ".")
         parts = clean.split("/")
         if parts[0] == ".." or HIDDEN.intersection(parts) or "\0" in path:
@@ -45,11 +45,11 @@ class Home:
         real = Path(os.path.realpath(self.root / clean))
         if real != self.root and self.root not in real.parents:
             return None
-        # The last link is not followed: it is it that is moved and removed.
+        # Do not follow a link in the last component: operations move and remove the link itself.
         return self.root / clean
 
     def find(self, pattern: str) -> list[str]:
-        """Return the existing paths that match a pattern of ``*`` and ``?``, sorted, without links that lead out."""
+        """Return the existing paths that match a pattern of ``*`` and ``?``, sorted, without links out of the home."""
         clean = posixpath.normpath(pattern.lstrip("/") or ".")
         if not _MAGIC.search(clean):
             place = self.place(clean)

@@ -1,7 +1,7 @@
-"""The jobs of the server: their records, and their lives as time passes. No I/O, no tasks.
+"""The jobs of the server: their records, and what happens to them as time passes. No I/O, no tasks.
 
-What is to happen later is kept in a queue of events and carried out when somebody looks, with the time at which it
-was due. So a test with virtual time sees the same as one that waits.
+Future events are in a queue. `Jobs.advance` runs those that are due, each with the clock at its own time. So a test
+with virtual time sees the same as one that waits.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Job:
 
     Attributes:
         times: seconds since the epoch, by the first word of the field of ``jobstatus``.
-        word: what the server says for the state, where a test wants it to say something else.
-        scripted: whether the test decides what becomes of it; else the local engine runs it.
-        live: what it has written so far, where the test says so.
+        scripted: whether the test decides what happens to it; otherwise `Runner` runs it.
+        reported_state: the state that the server reports instead of ``state``, or ``None``.
+        live: the output so far of a scripted job, and the files sent to it.
+        live_asked: when ``liveio`` was last requested.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Job:
     times: dict[str, float]
     scripted: bool = True
     state: str = "PARSE"
-    word: str | None = None
+    reported_state: str | None = None
     verified: str = "NO"
     histories: list[History] = field(default_factory=list)
     live: dict[str, bytes] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Job:
         row: dict[str, Any] = {
             "object_type": "job",
             "job_id": self.id,
-            "status": self.word or self.state,
+            "status": self.reported_state or self.state,
         }
         if self.state == "FINISHED":
             row["verified"] = self.verified
@@ -123,20 +124,20 @@ class Jobs:
         self.site = site
         self.records: dict[str, Job] = {}
         self.now: float = 0.0
-        self.made: Callable[[Job], None] = lambda job: None
+        self.on_created: Callable[[Job], None] = lambda job: None
         """Called with each new job."""
-        self.changed: Callable[[Job], None] = lambda job: None
-        """Called after each change of a state."""
-        self.live: Callable[[Job, str], bytes] = lambda job, name: job.live.get(name, b"")
-        """What a running job has written to ``stdout`` or ``stderr``."""
-        self.pass_files: Callable[[Job, str, list[str], str], None] = lambda job, action, sources, folder: None
-        """Passes files between a running job and the home, by ``liveio``."""
+        self.on_changed: Callable[[Job], None] = lambda job: None
+        """Called after each change of state."""
+        self.read_live: Callable[[Job, str], bytes] = lambda job, name: job.live.get(name, b"")
+        """Returns what a running job has written to ``stdout`` or ``stderr``."""
+        self.copy_live_files: Callable[[Job, str, list[str], str], None] = lambda job, action, sources, folder: None
+        """Copies files between a running job and the home, for ``liveio``."""
         self._events: list[tuple[float, int, Callable[[], object], bool]] = []
         self._order = count()
         self._numbers = count()
 
     def number(self) -> int:
-        """Return the next number. Refused descriptions use one up too (docs/protocol.md#job-ids)."""
+        """Return the next number. Refused descriptions use up a number too (docs/protocol.md#job-ids)."""
         return next(self._numbers)
 
     def make(self, user: str, description: Description) -> Job:
@@ -147,30 +148,30 @@ class Jobs:
         job = Job(number, job_id, user, description, {"received": self.now})
         self.records[job_id] = job
         self.later(self.site.parse_time, lambda: self._parsed(job))
-        self.made(job)
+        self.on_created(job)
         return job
 
     def _parsed(self, job: Job) -> None:
         if job.state == "PARSE":
             self.queue(job)
 
-    def later(self, delay: float, act: Callable[[], object], *, is_news: bool = True) -> None:
-        """Call a function after some seconds; ``is_news`` says that somebody may be waiting for it."""
-        heapq.heappush(self._events, (self.now + delay, next(self._order), act, is_news))
+    def later(self, delay: float, act: Callable[[], object], *, is_change: bool = True) -> None:
+        """Call a function after some seconds; ``is_change`` says that a client may be waiting for it."""
+        heapq.heappush(self._events, (self.now + delay, next(self._order), act, is_change))
 
     def advance(self, now: float) -> None:
-        """Move the clock on, and call what is due."""
+        """Advance the clock, and run the events that are due."""
         while self._events and self._events[0][0] <= now:
             self.now, _, act, _ = heapq.heappop(self._events)
             act()
         self.now = max(now, self.now)
 
     def next_due(self) -> float | None:
-        """Return the seconds until something is due; ``None`` if nothing is."""
+        """Return the seconds until the next event; ``None`` if there is none."""
         return max(self._events[0][0] - self.now, 0.0) if self._events else None
 
-    def next_news(self) -> float | None:
-        """Return the seconds until the next event that somebody may be waiting for; ``None`` if there is none."""
+    def next_change(self) -> float | None:
+        """Return the seconds until the next event that a client may be waiting for; ``None`` if there is none."""
         due = min((event[0] for event in self._events if event[3]), default=None)
         return None if due is None else max(due - self.now, 0.0)
 
@@ -182,7 +183,7 @@ class Jobs:
         match = re.compile(fnmatch.translate(pattern)).match
         return [job for job in self.records.values() if job.user == user and match(job.id)]
 
-    # -- what may happen to a job
+    # -- changes of state
 
     def set(self, job: Job, state: str) -> None:
         """Set the state of a job, unless it has ended."""
@@ -192,7 +193,7 @@ class Jobs:
         name = {"CANCELED": "canceled", "FAILED": "failed", "FINISHED": "finished"}.get(state)
         if name is not None:
             job.times[name] = self.now
-        self.changed(job)
+        self.on_changed(job)
 
     def queue(self, job: Job) -> None:
         """Put a job into the queue."""
@@ -203,14 +204,14 @@ class Jobs:
         self.set(job, "QUEUED")
         if self.site.expire_after > 0:
             queued = self.now
-            self.later(self.site.expire_after, lambda: self._expire(job, queued), is_news=False)
+            self.later(self.site.expire_after, lambda: self._expire(job, queued), is_change=False)
 
     def _expire(self, job: Job, queued: float) -> None:
         if job.state in ("QUEUED", "FROZEN") and job.times["queued"] == queued:
             self.set(job, "EXPIRED")
 
     def execute(self, job: Job) -> None:
-        """Let a resource take a job."""
+        """Hand a job to a resource."""
         if job.state in FINAL or job.state == "FROZEN":
             return
         job.times.setdefault("queued", self.now)
@@ -231,7 +232,7 @@ class Jobs:
             self.set(job, "FAILED")
 
     def attempts_left(self, job: Job) -> bool:
-        """Return whether a failed job is tried again."""
+        """Return whether a failed job has attempts left."""
         retries = job.description.lines("RETRIES")
         return len(job.histories) < (int(retries[-1]) if retries else self.site.retries)
 
@@ -246,5 +247,5 @@ class Jobs:
             self.queue(job)
         else:
             self.set(job, TO[action])
-        # What it made of the job, which may run again by now.
+        # The state that the action set; the job may be in another state already.
         return {**row, "newstatus": TO[action]}

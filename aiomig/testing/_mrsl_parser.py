@@ -1,6 +1,6 @@
-"""Reads mRSL as the server does, with its messages on faults (docs/protocol.md#mrsl-syntax).
+"""Reads mRSL as the server does, with the same error messages (docs/protocol.md#mrsl-syntax).
 
-Written apart from `aiomig._spec.mrsl`, so that one checks the other.
+This code is independent of `aiomig._spec.mrsl`, so that tests can compare the two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from .._spec.mrsl import Description
-from ._operation import stray
+from ._operation import character_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -70,14 +70,14 @@ _JOB_NAME = re.compile(r"[A-Za-z0-9.\-_+@%]{1,255}")
 
 
 class Refused(Exception):
-    """The server refuses a description; the text is its message."""
+    """The server refuses a description, with this message."""
 
 
 def parse(text: str, site: Site) -> Description:
     """Read a description.
 
     Raises:
-        Refused: the server would not take it.
+        Refused: the description is wrong.
     """
     sections: dict[str, list[str]] = {}
     faults: list[str] = []
@@ -89,7 +89,7 @@ def parse(text: str, site: Site) -> Description:
         elif rule.shape == "lines":
             sections.setdefault(keyword, []).extend(lines)
         else:
-            sections[keyword] = lines  # where it comes again the last one counts
+            sections[keyword] = lines  # if it is repeated, the last block counts
     if not sections.get("EXECUTE"):
         faults.append("REQUIRED keyword EXECUTE was not found in your file!")
     for keyword, lines in sections.items():
@@ -111,7 +111,7 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
 def _problems(keyword: str, lines: Sequence[str], site: Site) -> Iterator[str]:
     rule = KEYWORDS[keyword]
     for line in lines:
-        if problem := stray(line, rule.characters):
+        if problem := character_error(line, rule.characters):
             yield f"invalid data value: {problem}"
         if rule.transfers and (len(items := line.split(" ")) > 2 or "" in items):
             yield f"{keyword} entries must contain 1 or 2 space-separated items"

@@ -1,4 +1,4 @@
-"""What all operations of the server have in common: parameters, objects, and the refusals that come first."""
+"""The common part of all operations of the server: parameters, objects, and the check of the parameters."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Parameter:
     limits: tuple[int, int] | None = None
 
 
-def stray(text: str, characters: Characters) -> str | None:
-    """Return the server's message on the first character that it refuses; ``None`` if it takes all."""
+def character_error(text: str, characters: Characters) -> str | None:
+    """Return the server's message about the first refused character; ``None`` if all are allowed."""
     if characters == "any":
         return None
     if characters == "text":
@@ -82,15 +82,15 @@ class Operation:
     """One operation of the server.
 
     Attributes:
-        name: as in its URL.
-        parameters: what it takes; anything else is refused.
-        act: what it does.
-        changes: whether it changes something and so wants POST and a token; or a test of the call.
-        title: the title of its page, default its name.
-        header: the header of its page, default the title.
-        refusal: how it says that it wants POST and a token.
-        lax: whether it takes any parameter.
-        strangers: what it says to those without an account; default what most say.
+        name: its name in the URL.
+        parameters: the parameters that it accepts.
+        act: carries it out.
+        changes: whether it changes something, and so requires POST and a token; or a function of the call.
+        title: the title of its page; the default is its name.
+        header: the header of its page; the default is the title.
+        refusal: the error message if POST or the token is missing.
+        accepts_all: whether it accepts any parameter.
+        stranger_message: the error message for clients without an account; the default is that of most operations.
     """
 
     name: str
@@ -100,13 +100,13 @@ class Operation:
     title: str = ""
     header: str | None = None
     refusal: str = REFUSED
-    lax: bool = False
-    strangers: str = ""
+    accepts_all: bool = False
+    stranger_message: str = ""
 
 
 @dataclass(slots=True)
 class Call:
-    """One call of an operation, and the answer as far as it is built."""
+    """One call of an operation, and the response so far."""
 
     operation: Operation
     site: Site
@@ -134,7 +134,7 @@ class Call:
         return values
 
     def last(self, name: str) -> str:
-        """Return the last value of a parameter, or empty text."""
+        """Return the last value of a parameter, or an empty string."""
         values = self.all(name)
         return values[-1] if values else ""
 
@@ -144,7 +144,7 @@ class Call:
         return "".join(self.all("flags"))
 
     def add(self, object_type: str, **values: object) -> dict[str, Any]:
-        """Add an object to the answer."""
+        """Add an object to the response."""
         self.objects.append({"object_type": object_type, **values})
         return self.objects[-1]
 
@@ -186,43 +186,43 @@ class Call:
             self.text(f"{self.operation.name} using flag: v")
 
     def check(self) -> bool:
-        """Return whether the parameters are right; else report what is wrong (docs/protocol.md#parameters)."""
+        """Return whether the parameters are valid; report problems as errors (docs/protocol.md#parameters)."""
         parameters = {parameter.name: parameter for parameter in self.operation.parameters}
-        complaints: list[str] = []
+        problems: list[str] = []
         for sent in self.fields:
             if sent.name in ("output_format", "_csrf", "_"):
-                complaint = stray(sent.text, "word") if sent.name == "output_format" else None
+                problem = character_error(sent.text, "word") if sent.name == "output_format" else None
             elif sent.name not in parameters:
-                complaint = None if self.operation.lax else f"unexpected field: {sent.name}"
+                problem = None if self.operation.accepts_all else f"unexpected field: {sent.name}"
             elif sent.filename is not None:
                 continue
             else:
-                complaint = self._complaint(parameters[sent.name], sent.text)
-            if complaint:
-                complaints.append(f"{sent.name}: {sent.text}: {complaint}")
+                problem = self._problem(parameters[sent.name], sent.text)
+            if problem:
+                problems.append(f"{sent.name}: {sent.text}: {problem}")
         names = {sent.name for sent in self.fields if sent.filename is None}
         for parameter in self.operation.parameters:
             if parameter.required and parameter.name not in names:
                 name = parameter.name
-                complaints += [f"{name}: {name[0]}: {name[1]}", f"{name}: is required but missing: "]
-        for complaint in complaints:
-            self.error(html.escape(f"input parsing error: {complaint}", quote=False))
-        if complaints:
+                problems += [f"{name}: {name[0]}: {name[1]}", f"{name}: is required but missing: "]
+        for problem in problems:
+            self.error(html.escape(f"input parsing error: {problem}", quote=False))
+        if problems:
             self.error("Input arguments were rejected - not allowed for this script!")
             self.add("link", text="Go back to try again", destination="javascript:history.back();")
-        return not complaints
+        return not problems
 
     @staticmethod
-    def _complaint(parameter: Parameter, text: str) -> str | None:
-        complaint = stray(text, parameter.characters)
-        if complaint is None and parameter.limits is not None:
+    def _problem(parameter: Parameter, text: str) -> str | None:
+        problem = character_error(text, parameter.characters)
+        if problem is None and parameter.limits is not None:
             low, high = parameter.limits
             if not low <= int(text) <= high:
                 return f"{parameter.name}: out of range"
-        return complaint
+        return problem
 
     def crash(self) -> None:
-        """Answer as an operation that crashed."""
+        """Respond like an operation that crashed."""
         self.objects.clear()
         self.title, self.header = "Runtime Error", "Internal Error"
         self.add(
@@ -236,7 +236,7 @@ class Call:
         )
 
     def response(self) -> Response:
-        """Return the answer as it is sent: JSON, or a page of HTML without the objects."""
+        """Return the HTTP response: JSON, or a page of HTML without the objects."""
         if not self.as_json:
             page = f"<!DOCTYPE html>\n<html>\n<head>\n<title>{self.title}</title>\n</head>\n<body></body>\n</html>\n"
             return Response(200, (("Content-Type", "text/html"),), page.encode())

@@ -47,7 +47,7 @@ def _pack(call: Call) -> None:
         if not paths:
             call.error(f"{call.operation.name}: cannot pack '{source}': no valid src paths")
         for path in paths:
-            # The archive is opened anew for each source: only the last survives (docs/protocol.md#archives).
+            # Each source replaces the archive: only the last one survives (docs/protocol.md#archives).
             place.write_bytes(_archive(call, mode or "", path))
             call.text(f"Added {path} to {target}")
     call.text(f"Packed archive of {' '.join(sources)} is now available in {target}")
@@ -92,7 +92,7 @@ def _unpack(call: Call) -> None:
 
 
 def unpack(place: Path, path: str, folder: Path) -> str:
-    """Unpack an archive; return what is wrong with it, or empty text."""
+    """Unpack an archive; return what is wrong with it, or an empty string."""
     mode = _mode(path)
     if mode is None:
         return f"Unknown/unsupported archive format: {path}"

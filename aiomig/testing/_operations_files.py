@@ -21,7 +21,7 @@ _OVERVIEW = {"destination": "ls.py", "text": "Return to files overview"}
 
 
 def _mkdir(call: Call) -> None:
-    made = False
+    has_created = False
     for path in call.all("path"):
         clean = posixpath.normpath(call.joined(path))
         place = call.home.place(clean)
@@ -35,8 +35,8 @@ def _mkdir(call: Call) -> None:
             place.mkdir(exist_ok=True)
             call.text(f"created directory {path}")
             call.add("link", destination=f"ls.py?current_dir={path}", text=f"Open {path}")
-            made = True
-    if made:
+            has_created = True
+    if has_created:
         call.text("")
     call.add("link", **_OVERVIEW)
 
@@ -120,10 +120,10 @@ def _truncate(call: Call) -> None:
             os.truncate(place, int(call.last("size")))
 
 
-def _destination(call: Call, words: str) -> Path | None:
+def _destination(call: Call, message: str) -> Path | None:
     dst = call.last("dst")
     if call.home.place(dst) is None:
-        call.error(words.format(dst))
+        call.error(message.format(dst))
         return None
     paths = call.home.find(dst)
     place = call.home.root / paths[0] if paths else call.home.place(dst)
@@ -190,7 +190,7 @@ OPERATIONS = (
         _mkdir,
         changes=True,
         title="Create User Directory",
-        strangers="Invalid client/sharelink id!",
+        stranger_message="Invalid client/sharelink id!",
     ),
     Operation(
         "rmdir",
@@ -198,7 +198,7 @@ OPERATIONS = (
         _rmdir,
         changes=True,
         title="Remove User Directory",
-        strangers="Invalid client/sharelink id!",
+        stranger_message="Invalid client/sharelink id!",
     ),
     Operation(
         "rm",
@@ -206,7 +206,7 @@ OPERATIONS = (
         _rm,
         changes=True,
         title="Remove User File",
-        strangers="Invalid client/sharelink id!",
+        stranger_message="Invalid client/sharelink id!",
     ),
     Operation("touch", (PATHS, FLAGS), _touch, changes=True),
     Operation("truncate", (PATHS, Parameter("size", "digits", default=("0",)), FLAGS), _truncate, changes=True),

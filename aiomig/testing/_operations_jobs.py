@@ -28,9 +28,8 @@ def _jobstatus(call: Call) -> None:
             call.text(f"jobstatus using flag: {letter}")
     jobs = _matching(call)
     if "s" in call.flags:
-        jobs.sort(
-            key=lambda job: job.times["received"]
-        )  # oldest first, against its documentation (docs/protocol.md#jobstatus)
+        # Oldest first, contrary to the documentation (docs/protocol.md#jobstatus).
+        jobs.sort(key=lambda job: job.times["received"])
     most = int(call.last("max_jobs"))
     if len(jobs) > most:
         call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")
@@ -48,7 +47,7 @@ def _jobstatus(call: Call) -> None:
 def _matching(call: Call) -> list[Job]:
     projects = set(call.all("project_name"))
     jobs = list(call.matching_jobs())
-    # It adds the jobs of a project to those asked for (docs/protocol.md#finding-a-submit).
+    # The server adds the jobs of the project to those of the ids (docs/protocol.md#finding-a-submit).
     own = {job.id for job in jobs}
     jobs += [
         job
@@ -142,7 +141,7 @@ def _liveio_one(call: Call, job: Job) -> None:
     call.text("Request for live io was successfully sent to the resource!")
     action = "send" if call.last("action") in _SEND else "get"
     sources, folder = call.all("src"), call.last("dst") or f"job_output/{job.id}"
-    call.jobs.later(call.site.liveio_time, lambda: _pass(call, job, action, sources, folder))
+    call.jobs.later(call.site.liveio_time, lambda: _copy_live_files(call, job, action, sources, folder))
     files, way = " ".join(sources), "uploaded from" if action == "send" else "downloaded to"
     if sources:
         call.text(
@@ -156,18 +155,18 @@ def _liveio_one(call: Call, job: Job) -> None:
         )
 
 
-def _pass(call: Call, job: Job, action: str, sources: list[str], folder: str) -> None:
+def _copy_live_files(call: Call, job: Job, action: str, sources: list[str], folder: str) -> None:
     if job.state != "EXECUTING":
         return
     if sources:
-        call.jobs.pass_files(job, action, sources, folder)
+        call.jobs.copy_live_files(job, action, sources, folder)
         return
     place = call.home.root / folder
     if (place / f"{job.id}.status").exists():
-        return  # the attempt has ended, and its results are here already
+        return  # the attempt has ended, and its results have arrived
     place.mkdir(parents=True, exist_ok=True)
     for name in ("stdout", "stderr"):
-        (place / f"{job.id}.{name}").write_bytes(call.jobs.live(job, name))
+        (place / f"{job.id}.{name}").write_bytes(call.jobs.read_live(job, name))
 
 
 OPERATIONS = (

@@ -1,4 +1,4 @@
-"""Operations that look at paths: ls, statpath and chksum."""
+"""Operations that read paths: ls, statpath and chksum."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _listing(call: Call, path: str) -> dict[str, Any]:
 
 
 def _above(path: str) -> dict[str, str]:
-    # The server calls the folder above by the empty text where there is none that may be seen.
+    # If the folder above is out of the home, the server names it by an empty string.
     above = posixpath.dirname(path)
     return {"rel_path": above, "rel_path_enc": above, "rel_dir_enc": above, "dirname_with_dir": above}
 
@@ -136,7 +136,7 @@ OPERATIONS = (
         (Parameter("path", "pattern", default=(".",)), FLAGS, HERE, SHARE),
         _ls,
         title="User Files",
-        strangers="No such user files!",
+        stranger_message="No such user files!",
     ),
     Operation("statpath", (PATHS, FLAGS), _statpath),
     Operation(

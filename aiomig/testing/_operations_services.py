@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._jobs import RESOURCE, stamp
 from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._operation import Call
 
 _COPY = re.compile(r"freeze_copy_\d+")
 _TIMES = re.compile(r"(?:(?:\*|\d+)\s+){5}\S.*")
 
 
-def _reads(*actions: str) -> Any:
+def _changes_unless(*actions: str) -> Callable[[Call], bool]:
     return lambda call: call.last("action") not in actions
 
 
@@ -72,8 +74,8 @@ def _createfreeze(call: Call) -> None:
             return
         for path in paths:
             place = call.home.root / path
-            inside = sorted(each for each in place.rglob("*") if each.is_file()) if place.is_dir() else [place]
-            files |= {str(each.relative_to(place.parent)): each.read_bytes() for each in inside}
+            inside = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+            files |= {str(file.relative_to(place.parent)): file.read_bytes() for file in inside}
     archive_id = f"archive-{secrets.token_hex(4)}"
     services.frozen[archive_id] = files
     services.archives[archive_id] = {
@@ -143,7 +145,7 @@ def _datatransfer(call: Call) -> None:
             "status": "NEW",
         }
         transfers[transfer_id] = row
-        # There are no other servers: those that are called so have none of the files.
+        # There are no other servers. A host named missing.* stands for one without the file.
         ended = "FAILED" if call.last("fqdn").startswith("missing.") else "DONE"
         call.jobs.later(call.site.transfer_time, lambda: row.update(status=ended))
     elif action == "deltransfer":
@@ -158,7 +160,7 @@ def _datatransfer(call: Call) -> None:
 def _crontab(call: Call) -> None:
     services = call.home.services
     if call.last("action") == "save":
-        # Lines that it cannot read vanish, and it does not say so.
+        # The server drops lines that it cannot read, without an error.
         lines = [line for line in call.last("crontab").splitlines() if _TIMES.fullmatch(line)]
         services.crontab = "".join(f"{line}\n" for line in lines)
         call.text(f"Saved {len(lines)} crontab entries")
@@ -178,8 +180,8 @@ def _addvgridtrigger(call: Call) -> None:
 
 
 def _lsvgridtriggers(call: Call) -> None:
-    found = [row for (vgrid, _), row in call.home.services.triggers.items() if vgrid == call.last("vgrid_name")]
-    call.add("list", list=found)
+    rows = [row for (vgrid, _), row in call.home.services.triggers.items() if vgrid == call.last("vgrid_name")]
+    call.add("list", list=rows)
 
 
 def _rmvgridtrigger(call: Call) -> None:
@@ -223,7 +225,7 @@ OPERATIONS = (
             Parameter("msg"),
         ),
         _sharelink,
-        changes=_reads("show", "edit"),
+        changes=_changes_unless("show", "edit"),
     ),
     Operation("freezedb", (Parameter("operation", "word", default=("showlist",)), Parameter("caching")), _freezedb),
     Operation(
@@ -257,13 +259,13 @@ OPERATIONS = (
             FLAGS,
         ),
         _datatransfer,
-        changes=_reads("show"),
+        changes=_changes_unless("show"),
     ),
     Operation(
         "crontab",
         (Parameter("action", "word", default=("show",)), Parameter("crontab", "any"), Parameter("atjobs", "any")),
         _crontab,
-        changes=_reads("show"),
+        changes=_changes_unless("show"),
     ),
     Operation("addvgridtrigger", _TRIGGER, _addvgridtrigger, changes=True),
     Operation("rmvgridtrigger", _TRIGGER, _rmvgridtrigger, changes=True),

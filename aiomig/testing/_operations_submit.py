@@ -1,4 +1,4 @@
-"""Operations that make jobs: submitfields, resubmit and description files (docs/protocol.md#submit-operations)."""
+"""Operations that create jobs: submitfields and resubmit (docs/protocol.md#submit-operations)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._operation import Operation, Parameter, stray
+from ._operation import Operation, Parameter, character_error
 from ._operations_archives import unpack
 from ._operations_listing import FLAGS, HERE, SHARE
 from ._operations_submit import submit_text
@@ -28,14 +28,14 @@ def _uploadchunked(call: Call) -> None:
     call.title = call.header = f"Upload to User Directory: {action}"
     listed: list[dict[str, Any]] = []
     call.add("uploadfiles", files=listed)
-    names, complaints = _names(call, listed)
+    names, problems = _names(call, listed)
     if action not in _ACTIONS:
         call.error(f"Invalid action: {action}!")
-    elif complaints:
-        call.error(f"Errors parsing upload files: {' '.join(complaints)}")
+    elif problems:
+        call.error(f"Errors parsing upload files: {' '.join(problems)}")
     elif not names:
         call.error("No files included to upload!")
-    for name, field in names if action in _ACTIONS and not complaints else ():
+    for name, field in names if action in _ACTIONS and not problems else ():
         _chunk(call, action, name, field, listed)
 
 
@@ -43,13 +43,13 @@ def _names(call: Call, listed: list[dict[str, Any]]) -> tuple[list[tuple[str, Fi
     filenames = call.all("files[]filename")
     fields = [field for field in call.fields if field.name == "files[]"]
     names: list[tuple[str, Field]] = []
-    complaints: list[str] = []
+    problems: list[str] = []
     for number, field in enumerate(fields):
         name = field.filename or (filenames[number] if number < len(filenames) else None)
         if name is None:
             continue
         base = posixpath.basename(name)
-        if problem := stray(base, "path"):
+        if problem := character_error(base, "path"):
             listed.append(
                 {
                     "object_type": "uploadfile",
@@ -58,10 +58,10 @@ def _names(call: Call, listed: list[dict[str, Any]]) -> tuple[list[tuple[str, Fi
                     "error": f"upload rejected: invalid filename: {base} ({problem})",
                 }
             )
-            complaints.append(f"{base} invalid filename: {base} ({problem})")
+            problems.append(f"{base} invalid filename: {base} ({problem})")
         elif len(field.value) <= call.site.largest_chunk:
             names.append((base, field))
-    return names, complaints
+    return names, problems
 
 
 def _chunk(call: Call, action: str, name: str, field: Field, listed: list[dict[str, Any]]) -> None:
@@ -89,7 +89,7 @@ def _put(call: Call, place: Path, path: str, field: Field, entry: dict[str, Any]
         call.error(f"failed to write chunk {(first, last)} at {first}")
         return
     place.parent.mkdir(exist_ok=True)
-    # Not truncated: what an earlier upload of that name left behind stays (docs/protocol.md#uploads).
+    # Do not truncate: the end of an earlier upload with that name remains (docs/protocol.md#uploads).
     with place.open("r+b" if place.exists() else "wb") as stream:
         stream.seek(first)
         stream.write(field.value)
@@ -151,7 +151,7 @@ def _textarea(call: Call) -> None:
 def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
     """Save one part; return ``None`` if the server gives up on the whole request."""
     name = call.last(f"remotefilename_{number}") or posixpath.basename(field.filename or "")
-    if problem := stray(name, "path"):
+    if problem := character_error(name, "path"):
         call.error(html.escape(f"Invalid path! ({name}: {problem})", quote=False))
         return None
     place = call.home.place(name)
@@ -162,7 +162,7 @@ def _save(call: Call, field: Field, number: str) -> dict[str, Any] | None:
     try:
         field.value.decode("utf-8")
     except UnicodeDecodeError:
-        place.write_bytes(b"")  # docs/protocol.md#uploads: an empty file is left behind
+        place.write_bytes(b"")  # leave an empty file (docs/protocol.md#uploads)
         call.error("Error writing file in memory to disk")
         return None
     place.write_bytes(field.value)
@@ -198,5 +198,5 @@ OPERATIONS = (
         refusal="Only accepting\n                CSRF-filtered POST requests to prevent unintended updates",
         header="",
     ),
-    Operation("textarea", (), _textarea, changes=True, lax=True, header="MiG file handling"),
+    Operation("textarea", (), _textarea, changes=True, accepts_all=True, header="MiG file handling"),
 )

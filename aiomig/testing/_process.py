@@ -28,9 +28,9 @@ class ServerProcess:
     """Runs ``python -m aiomig.testing`` while the context is open.
 
     Args:
-        home: the folder of the user's home; default is a temporary one.
+        home: the folder of the user's home; the default is a temporary folder.
         slots: how many jobs run at once.
-        finish_after: seconds after which jobs end well without being run; default is to run them.
+        finish_after: finish jobs after so many seconds without running them; the default is to run them.
     """
 
     def __init__(self, home: Path | None = None, *, slots: int = 2, finish_after: float | None = None) -> None:
@@ -40,7 +40,7 @@ class ServerProcess:
         if finish_after is not None:
             self._command += ["--finish-after", str(finish_after)]
         self._process: Process | None = None
-        self._answers: BufferedByteReceiveStream | None = None
+        self._output: BufferedByteReceiveStream | None = None
         self._lock = anyio.Lock()
         self.url: str = ""
         """The address, as ``https://host:port``."""
@@ -54,7 +54,7 @@ class ServerProcess:
         self._process = await anyio.open_process(self._command, stdin=PIPE, stdout=PIPE, stderr=None, env=environment)
         try:
             assert self._process.stdout is not None
-            self._answers = BufferedByteReceiveStream(self._process.stdout)
+            self._output = BufferedByteReceiveStream(self._process.stdout)
             address = await self._read()
         except BaseException:
             await self._stop()
@@ -79,7 +79,7 @@ class ServerProcess:
             return
         with anyio.CancelScope(shield=True):
             if process.stdin is not None:
-                await process.stdin.aclose()  # which tells it to end
+                await process.stdin.aclose()  # the end of standard input ends the program
             with anyio.move_on_after(10):
                 await process.wait()
             if process.returncode is None:
@@ -87,33 +87,33 @@ class ServerProcess:
                 await process.wait()
             await process.aclose()
 
-    async def _ask(self, **question: object) -> dict[str, Any]:
+    async def _send_command(self, **command: object) -> dict[str, Any]:
         if self._process is None or self._process.stdin is None:
             raise RuntimeError("the server is not running: use it as async with ServerProcess() as server")
         async with self._lock:
-            await self._process.stdin.send(json.dumps(question).encode() + b"\n")
+            await self._process.stdin.send(json.dumps(command).encode() + b"\n")
             return await self._read()
 
     async def _read(self) -> dict[str, Any]:
-        assert self._answers is not None
-        line = await self._answers.receive_until(b"\n", _LONGEST_LINE)
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer
+        assert self._output is not None
+        line = await self._output.receive_until(b"\n", _LONGEST_LINE)
+        response: dict[str, Any] = json.loads(line)
+        if "error" in response:
+            raise RuntimeError(response["error"])
+        return response
 
     async def counts(self) -> Counter[str]:
         """Return the number of requests by operation."""
-        return Counter((await self._ask(do="counts"))["counts"])
+        return Counter((await self._send_command(do="counts"))["counts"])
 
     async def connections(self) -> int:
         """Return the number of TLS connections so far."""
-        return int((await self._ask(do="counts"))["connections"])
+        return int((await self._send_command(do="counts"))["connections"])
 
     async def cpu_seconds(self) -> float:
-        """Return the processor time of the server, without its jobs."""
-        return float((await self._ask(do="counts"))["cpu_seconds"])
+        """Return the CPU time of the server, without its jobs."""
+        return float((await self._send_command(do="counts"))["cpu_seconds"])
 
     async def add_fault(self, operation: str, kind: FaultKind, **details: object) -> None:
         """Add a fault; see `Faults.add`."""
-        await self._ask(do="fault", operation=operation, kind=kind, details=details)
+        await self._send_command(do="fault", operation=operation, kind=kind, details=details)

@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 
 
 _REQUESTS_SECONDS = 0.1
-"""Seconds between two looks at whether a job asks for something."""
+"""Seconds between two checks for requests of a running job."""
 
 
 class Runner:
     """The one resource of the fake grid.
 
     Args:
-        tasks: runs the attempts.
+        tasks: the task group that runs the attempts.
         jobs: the jobs of the server.
-        look: makes the server read the clock.
-        home: the folder of a user's home.
-        slots: jobs run at once.
+        update_clock: makes the server read the clock.
+        home: returns the folder of a user's home.
+        slots: how many jobs run at once.
     """
 
     def __init__(
         self,
         tasks: TaskGroup,
         jobs: Jobs,
-        look: Callable[[], object],
+        update_clock: Callable[[], object],
         home: Callable[[str], Path],
         slots: int,
     ) -> None:
         self._tasks = tasks
         self._jobs = jobs
-        self._look = look
+        self._update_clock = update_clock
         self._home = home
         self._free = slots
         self._waiting: deque[Job] = deque()
@@ -67,27 +67,27 @@ class Runner:
         self._starts = count(1)
 
     def close(self) -> None:
-        """Close the rest, after the tasks have ended."""
+        """Close the null device, after the tasks have ended."""
         os.close(self._null)
 
     def add(self, job: Job) -> None:
-        """Take a new job."""
-        self._tasks.start_soon(self._enter, name=f"aiomig.testing {job.id}")
+        """Have the server queue a new job when it has parsed it."""
+        self._tasks.start_soon(self._queue_when_parsed, name=f"aiomig.testing {job.id}")
 
-    async def _enter(self) -> None:
+    async def _queue_when_parsed(self) -> None:
         await anyio.sleep(self._jobs.site.parse_time)
-        self._look()
+        self._update_clock()
 
-    def changed(self, job: Job) -> None:
+    def job_changed(self, job: Job) -> None:
         """React to a new state of a job."""
         if job.state == "QUEUED":
             if job.description.number("NODECOUNT") <= self._jobs.site.nodes:
                 self._waiting.append(job)
-                self._pump()
+                self._start_waiting()
         elif job.state == "CANCELED" and job.id in self._running:
             self._running[job.id].cancel()
 
-    def written(self, job: Job, name: str) -> bytes:
+    def read_live(self, job: Job, name: str) -> bytes:
         """Return what a running job has written so far."""
         attempt = self._attempts.get(job.id)
         try:
@@ -95,8 +95,8 @@ class Runner:
         except OSError:
             return b""
 
-    def pass_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
-        """Pass files between a running job and the home. A file that is missing is never heard of again."""
+    def copy_live_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
+        """Copy files between a running job and the home. Ignore missing files, as a resource does."""
         attempt = self._attempts.get(job.id)
         if attempt is None:
             return
@@ -113,14 +113,14 @@ class Runner:
         settings = self._machine(user).settings
         return LiveFiles(settings.home, LocalQueues(settings.home, settings.folder, anyio.lowlevel.checkpoint))
 
-    async def _answer(self, job: Job, attempt: Attempt) -> None:
-        """Do what a job asks for while it runs."""
+    async def _answer_requests(self, job: Job, attempt: Attempt) -> None:
+        """Answer the requests of a running job for files and messages."""
         live = self._live_files(job.user)
         while True:
             await anyio.sleep(_REQUESTS_SECONDS)
             await live.answer(attempt.directory, attempt.local_name)
 
-    def _pump(self) -> None:
+    def _start_waiting(self) -> None:
         while self._free > 0 and self._waiting:
             job = self._waiting.popleft()
             if job.state != "QUEUED" or job.id in self._running:
@@ -136,7 +136,7 @@ class Runner:
         try:
             with self._running[job.id]:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._answer, job, attempt)
+                    group.start_soon(self._answer_requests, job, attempt)
                     end = await attempt.run(lambda: None)
                     group.cancel_scope.cancel()
         finally:
@@ -146,12 +146,12 @@ class Runner:
                 await attempt.clean()
             del self._running[job.id], self._attempts[job.id]
             self._free += 1
-        self._look()
+        self._update_clock()
         if end is not None and job.state == "EXECUTING":
-            self._settle(job, end)
-        self._pump()
+            self._record_end(job, end)
+        self._start_waiting()
 
-    def _settle(self, job: Job, end: End) -> None:
+    def _record_end(self, job: Job, end: End) -> None:
         if end.verified is None:
             self._jobs.fail(job, end.reason, again=self._jobs.attempts_left(job))
             return

@@ -1,4 +1,4 @@
-"""A job as a test sees it: its description, and the methods that decide its life."""
+"""`GridJob`: a job for a test, with its description and the methods that change its state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _IO_STATUS = (
 class GridJob:
     """A job of a `FakeGrid`. Made by the grid; see `FakeGrid.job` and `FakeGrid.jobs`.
 
-    All times are seconds of the event loop's clock, counted from the call; with a virtual clock they pass at once. If
-    the job has ended meanwhile, for example by `cancel`, a later step has no effect, as on a server.
+    All times are seconds of the server's clock, counted from the call; with a virtual clock they pass at once. If the
+    job has ended meanwhile, for example because it was canceled, a later step has no effect, as on a server.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class GridJob:
         job: Job,
         jobs: Jobs,
         home: Path,
-        look: Callable[[], object],
-        change: Callable[[], Awaitable[object]],
+        update_clock: Callable[[], object],
+        wait_for_change: Callable[[], Awaitable[object]],
     ) -> None:
         self._job = job
         self._jobs = jobs
         self._home = home
-        self._look = look
-        self._change = change
+        self._update_clock = update_clock
+        self._wait_for_change = wait_for_change
 
     def __repr__(self) -> str:
         return f"<GridJob {self.id} {self._job.state}>"
@@ -67,7 +67,7 @@ class GridJob:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The ENVIRONMENT: names and values. A value that only a shell can read stays as it was written."""
+        """The ENVIRONMENT: names and values. A value that only a shell can interpret stays as it is written."""
         pairs = (line.partition("=") for line in self._job.description.lines("ENVIRONMENT"))
         return {name: value if (plain := unquote(value)) is None else plain for name, _, value in pairs}
 
@@ -89,7 +89,7 @@ class GridJob:
     @property
     def state(self) -> str:
         """The present state, as MiG writes it."""
-        self._look()
+        self._update_clock()
         return self._job.state
 
     @property
@@ -98,27 +98,27 @@ class GridJob:
         return self.state in FINAL
 
     async def reach(self, *states: str) -> str:
-        """Wait until it is in one of these states, at least for a moment; return that state.
+        """Wait until it reaches one of these states; return that state.
 
         Raises:
-            RuntimeError: it has ended in another state.
+            RuntimeError: it ended in another state.
         """
         while (state := self.state) not in states:
             if state in FINAL:
-                raise RuntimeError(f"job {self.id} is {state}, and can not be {' or '.join(states)} any more")
-            await self._change()
+                raise RuntimeError(f"job {self.id} is {state}, and cannot become {' or '.join(states)} any more")
+            await self._wait_for_change()
         return state
 
     def queued(self, *, after: float = 0) -> GridJob:
-        """Put it into the queue, which happens after `Site.parse_time` anyway."""
+        """Put it into the queue. The server does so after `Site.parse_time` in any case."""
         return self._later(after, lambda: self._jobs.queue(self._job))
 
     def executing(self, *, after: float = 0) -> GridJob:
-        """Let a resource take it."""
+        """Hand it to a resource."""
         return self._later(after, lambda: self._jobs.execute(self._job))
 
     def writes(self, stdout: bytes | str = b"", stderr: bytes | str = b"", *, after: float = 0) -> GridJob:
-        """Let it write something, which ``liveio`` shows while it executes."""
+        """Write output, which ``liveio`` shows while the job executes."""
 
         def write() -> None:
             for name, text in (("stdout", stdout), ("stderr", stderr)):
@@ -139,12 +139,12 @@ class GridJob:
         """End it as FINISHED, with results in the home.
 
         Args:
-            stdout: what the commands wrote, after what `writes` added.
-            stderr: likewise.
-            status: the exit codes of the commands, 0 for those that are missing here; or the content of the ``.status``
-                file, such as ``b""`` for results that never arrived.
+            stdout: standard output of the commands, added to that of `writes`.
+            stderr: standard error, likewise.
+            status: the exit codes of the commands; those left out are 0. Or the content of the ``.status`` file, such
+                as ``b""`` for results that never arrived.
             io_status: the content of the ``.io-status`` file.
-            outputs: content by the name in the job. Other outputs of the description are missing.
+            outputs: the content of output files, by their names in the job. Other outputs are missing.
             after: seconds from now.
         """
 
@@ -161,27 +161,27 @@ class GridJob:
         return self._later(after, end)
 
     def fail(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
-        """Let its attempt fail without another one: FAILED."""
+        """End it as FAILED, without another attempt."""
         return self._later(after, lambda: self._jobs.fail(self._job, reason, again=False))
 
     def requeue(self, reason: str = "JOB TIMEOUT", *, after: float = 0) -> GridJob:
-        """Let its attempt fail, and put it back into the queue."""
+        """Make its attempt fail, and put it back into the queue."""
         return self._later(after, lambda: self._jobs.fail(self._job, reason, again=True))
 
     def expire(self, *, after: float = 0) -> GridJob:
-        """End it as EXPIRED, as after waiting too long."""
+        """End it as EXPIRED, as if it had waited for too long."""
         return self._later(after, lambda: self._jobs.set(self._job, "EXPIRED"))
 
     def says(self, word: str | None, *, after: float = 0) -> GridJob:
-        """Let the server report another word as its state, such as one that no client knows; ``None`` undoes that."""
+        """Make the server report another state, such as one that no client knows; ``None`` undoes that."""
 
         def change() -> None:
-            self._job.word = word
+            self._job.reported_state = word
 
         return self._later(after, change)
 
     def forget(self) -> None:
-        """Remove it from the server, which then answers that there is no such job; `remember` brings it back."""
+        """Remove it from the server, which then reports that there is no such job; `remember` brings it back."""
         self._jobs.records.pop(self.id, None)
 
     def remember(self) -> None:
@@ -192,12 +192,10 @@ class GridJob:
         if after < 0:
             raise ValueError(f"after={after!r}: time does not go back; give seconds from now")
         if not self._job.scripted:
-            raise RuntimeError(
-                f"job {self.id} is run by the local engine; call grid.hold() or grid.script(…) before it is submitted"
-            )
-        self._look()
+            raise RuntimeError(f"job {self.id} really runs; call grid.hold() or grid.script(…) before it is submitted")
+        self._update_clock()
         self._jobs.later(after, act)
-        self._look()
+        self._update_clock()
         return self
 
     def _store(

@@ -1,4 +1,4 @@
-"""A `FakeGrid` over TLS: a small HTTP/1.1 server on anyio and h11 that behaves as Apache does.
+"""A `FakeGrid` over TLS: a small HTTP/1.1 server on anyio and h11 that behaves like Apache.
 
 See docs/protocol.md#connections.
 """
@@ -117,7 +117,7 @@ async def _connection(server: Server, context: ssl.SSLContext, url: str, raw: By
             with anyio.fail_after(_HANDSHAKE_TIME):
                 await stream.handshake()
             server.connections += 1
-            await _Conversation(server, stream, url).hold()
+            await _Conversation(server, stream, url).run()
             await stream.send_close_notify()
     except (
         ssl.SSLError,
@@ -127,11 +127,11 @@ async def _connection(server: Server, context: ssl.SSLContext, url: str, raw: By
         h11.LocalProtocolError,
         Dropped,
     ):
-        pass  # the client has left, or a fault broke the connection, or a file shrank while it was sent
+        pass  # the client has disconnected, a fault closed the connection, or a file shrank while it was sent
 
 
 class _TlsStream:
-    """The server's side of TLS. Unlike `anyio.streams.tls`, it sends the alert that says why a handshake failed."""
+    """The server's side of TLS. Unlike `anyio.streams.tls`, it sends the alert that explains a failed handshake."""
 
     def __init__(self, raw: ByteStream, context: ssl.SSLContext) -> None:
         self._raw = raw
@@ -182,7 +182,7 @@ class _TlsStream:
 
 
 class _Conversation:
-    """One connection, from request to request."""
+    """One connection, and the requests on it."""
 
     def __init__(self, server: Server, stream: _TlsStream, url: str) -> None:
         self._server = server
@@ -191,8 +191,8 @@ class _Conversation:
         self._client = slash_form(stream.peer_certificate)
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
 
-    async def hold(self) -> None:
-        """Answer requests until one side ends the connection."""
+    async def run(self) -> None:
+        """Answer requests until one side closes the connection."""
         for number in range(1, self._server.site.requests_per_connection + 1):
             head: object = None
             with anyio.move_on_after(self._server.site.keep_alive):

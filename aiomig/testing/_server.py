@@ -1,4 +1,4 @@
-"""The server behind `FakeGrid`: its users, its jobs, its clock, and its answer to a request."""
+"""The server behind `FakeGrid`: its users, its jobs, its clock, and the handling of requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from .._spec.mrsl import Description
-from ._answers import Answers, operation_of, refusal
+from ._dispatcher import Dispatcher, operation_of, refusal
 from ._faults import Faults
 from ._home import Home
 from ._jobs import Jobs
@@ -43,13 +43,13 @@ class RecordedRequest:
     """One request that reached the server.
 
     Attributes:
-        operation: such as ``"jobstatus"``; ``"cert_redirect"`` for downloads; else the path.
+        operation: the operation, such as ``"jobstatus"``; ``"cert_redirect"`` for downloads; otherwise the path.
         method: the HTTP method.
-        path: as sent, without the query.
-        parameters: all values by name, without the token; of files their names.
-        size: bytes of the body.
+        path: the path as sent, without the query.
+        parameters: all values by name, without the token; for files their names.
+        size: the size of the body in bytes.
         client: the distinguished name of the client.
-        at: seconds of the event loop's clock.
+        at: when it arrived, in seconds of the event loop's clock.
     """
 
     operation: str
@@ -62,7 +62,7 @@ class RecordedRequest:
 
 
 class Server:
-    """A MiG server without a way to reach it; `FakeGrid` adds the ways. The arguments are those of `FakeGrid`."""
+    """A MiG server without its transports, which `FakeGrid` adds. The arguments are those of `FakeGrid`."""
 
     def __init__(
         self,
@@ -81,19 +81,19 @@ class Server:
         self.site: Site = site or Site()
         self.user = user
         self.faults: Faults = Faults()
-        """How it misbehaves; see `Faults.add`."""
+        """The faults of the server; see `Faults.add`."""
         self.requests: list[RecordedRequest] = []
-        """All requests that reached it, in order."""
+        """All requests that reached the server, in order."""
         self.connections = 0
-        """The number of TLS connections that clients made."""
+        """The number of TLS connections of clients."""
         self.public_url = ""
-        """The URL over TLS of the host that wants no certificate, for share links."""
+        """The URL of the host that requires no certificate, for share links."""
         self.tasks: TaskGroup = anyio.create_task_group()
         """The background tasks of the server."""
         self._slots = slots
         self._epoch = epoch
         self._is_virtual = clock == "virtual"
-        self._has_news = True
+        self._has_changed = True
         self._began = 0.0
         self._passed = 0.0
         self._salt = secrets.token_hex(16)
@@ -101,28 +101,30 @@ class Server:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._homes: dict[str, Home] = {}
         self._jobs = Jobs(self.site)
-        self._answers = Answers(self.site, self._jobs, self._homes, self.token)
+        self._dispatcher = Dispatcher(self.site, self._jobs, self._homes, self.token)
         self._script: Script | None = None
         self._runner: Runner | None = None
-        self._news: anyio.Event
+        self._state_changed: anyio.Event
         self._opened = False
 
     async def __aenter__(self) -> Self:
         if self._opened:
-            raise RuntimeError("a FakeGrid can be opened once only; make another")
+            raise RuntimeError("a FakeGrid can be opened only once; create another one")
         self._opened = True
         self._began = anyio.current_time()
-        self._news = anyio.Event()
+        self._state_changed = anyio.Event()
         if self._epoch is None:
             self._epoch = time.time()
         self._jobs.now = self._epoch
         self.add_user(self.user, self._home_argument)
         await self.tasks.__aenter__()
-        self._runner = Runner(self.tasks, self._jobs, self._look, lambda user: self._homes[user].root, self._slots)
-        self._jobs.made = self._made
-        self._jobs.changed = self._changed
-        self._jobs.live = self._live
-        self._jobs.pass_files = self._pass_files
+        self._runner = Runner(
+            self.tasks, self._jobs, self._update_clock, lambda user: self._homes[user].root, self._slots
+        )
+        self._jobs.on_created = self._job_created
+        self._jobs.on_changed = self._job_changed
+        self._jobs.read_live = self._read_live
+        self._jobs.copy_live_files = self._copy_live_files
         return self
 
     async def __aexit__(
@@ -133,7 +135,7 @@ class Server:
     ) -> None:
         self.tasks.cancel_scope.cancel()
         try:
-            # The group does not get the error: it would wrap it in an ExceptionGroup.
+            # Do not pass the error to the task group, which would wrap it in an ExceptionGroup.
             await self.tasks.__aexit__(None, None, None)
         finally:
             if self._runner is not None:
@@ -146,7 +148,7 @@ class Server:
 
     @property
     def home(self) -> Path:
-        """The folder of the user's home, to look into and to put files in."""
+        """The folder of the user's home. A test may read and write files there."""
         if self.user not in self._homes:
             self._refuse_closed()
         return self._homes[self.user].root
@@ -155,7 +157,7 @@ class Server:
         raise RuntimeError("the FakeGrid is not open: use it as async with FakeGrid() as grid")
 
     def add_user(self, user: str, home: str | PathLike[str] | None = None) -> Path:
-        """Create an account, or give an account another home. `Address.config` does so with a certificate.
+        """Create an account, or give an account another home. `Address.config` also creates a certificate.
 
         Args:
             user: the distinguished name in the slash form.
@@ -177,7 +179,7 @@ class Server:
         return user in self._homes
 
     def token(self, operation: str, client: str | None = None) -> str:
-        """Return the CSRF token that an operation wants from a client. See docs/protocol.md#csrf-tokens.
+        """Return the CSRF token of an operation for a client. See docs/protocol.md#csrf-tokens.
 
         Args:
             operation: its name.
@@ -186,17 +188,17 @@ class Server:
         return hashlib.sha256(f"{self._salt} {operation} {client or self.user}".encode()).hexdigest()
 
     def renew_tokens(self) -> None:
-        """Make all tokens invalid, as a site does when it changes its salt."""
+        """Invalidate all tokens, as a site does when it changes its salt."""
         self._salt = secrets.token_hex(16)
 
     # -- jobs
 
     def hold(self) -> None:
-        """Let jobs that are submitted from now on wait for the test; see `job`."""
+        """Make jobs submitted from now on wait for the test; see `job`."""
         self._script = lambda job: None
 
     def script(self, script: Script) -> None:
-        r"""Call a function with each job that is submitted from now on, which decides the life of the job.
+        r"""Call a function with each job submitted from now on, to script what happens to the job.
 
         ::
 
@@ -205,7 +207,7 @@ class Server:
         self._script = script
 
     def run(self) -> None:
-        """Run jobs that are submitted from now on as processes, as at the beginning."""
+        """Really run jobs submitted from now on. This is the default."""
         self._script = None
 
     def add_jobs(self, count: int, commands: Sequence[str] = ("true",)) -> list[GridJob]:
@@ -213,9 +215,9 @@ class Server:
 
         Args:
             count: how many.
-            commands: the EXECUTE lines of each.
+            commands: the EXECUTE lines of each job.
         """
-        self._look()
+        self._update_clock()
         description = Description({"EXECUTE": tuple(commands)})
         return [self._scripted(self._jobs.make(self.user, description)) for _ in range(count)]
 
@@ -228,7 +230,7 @@ class Server:
         record = self._jobs.records.get(job_id)
         if record is None:
             ids = ", ".join(self._jobs.records) or "none"
-            raise LookupError(f"{job_id!r}: no such job was submitted; there are: {ids}")
+            raise LookupError(f"{job_id!r}: no such job was submitted; the jobs are: {ids}")
         return self._scripted(record)
 
     @property
@@ -238,40 +240,40 @@ class Server:
 
     def _scripted(self, record: Job) -> GridJob:
         home = self._homes[record.user].root
-        return GridJob(record, self._jobs, home, self._look, self._change)
+        return GridJob(record, self._jobs, home, self._update_clock, self._wait_for_change)
 
-    def _made(self, job: Job) -> None:
+    def _job_created(self, job: Job) -> None:
         job.scripted = self._script is not None
         if self._script is not None:
             self._script(self._scripted(job))
         elif self._runner is not None:
             self._runner.add(job)
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         """Wait until the state of a job changes."""
-        if self._is_virtual and (seconds := self._jobs.next_news()) is not None:
+        if self._is_virtual and (seconds := self._jobs.next_change()) is not None:
             self.pass_time(seconds)
             await anyio.lowlevel.checkpoint()
             return
-        if self._news.is_set():
-            self._news = anyio.Event()
+        if self._state_changed.is_set():
+            self._state_changed = anyio.Event()
         with anyio.move_on_after(None if self._is_virtual else self._jobs.next_due()):
-            await self._news.wait()
+            await self._state_changed.wait()
 
-    def _changed(self, job: Job) -> None:
-        self._has_news = True
-        self._news.set()
+    def _job_changed(self, job: Job) -> None:
+        self._has_changed = True
+        self._state_changed.set()
         if not job.scripted and self._runner is not None:
-            self._runner.changed(job)
+            self._runner.job_changed(job)
 
-    def _live(self, job: Job, name: str) -> bytes:
+    def _read_live(self, job: Job, name: str) -> bytes:
         if job.scripted or self._runner is None:
             return job.live.get(name, b"")
-        return self._runner.written(job, name)
+        return self._runner.read_live(job, name)
 
-    def _pass_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
+    def _copy_live_files(self, job: Job, action: str, sources: list[str], folder: str) -> None:
         if not job.scripted and self._runner is not None:
-            self._runner.pass_files(job, action, sources, folder)
+            self._runner.copy_live_files(job, action, sources, folder)
             return
         root = self._homes[job.user].root
         for source in sources:
@@ -288,8 +290,8 @@ class Server:
         """Return the number of requests so far.
 
         Args:
-            operation: count requests of this operation only.
-            **parameters: count requests with these values only, such as ``action="move"``.
+            operation: count only requests of this operation.
+            **parameters: count only requests with these values, such as ``action="move"``.
         """
         return sum(
             (operation is None or request.operation == operation)
@@ -303,14 +305,14 @@ class Server:
         return Counter(request.operation for request in self.requests)
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request.
+        """Respond to one request.
 
         Raises:
-            Dropped: a fault closes the connection without an answer.
+            Dropped: a fault closes the connection without a response.
         """
         if not self._opened or self._runner is None:
             self._refuse_closed()
-        self._look()
+        self._update_clock()
         operation = operation_of(request.path)
         self._record(operation, request)
         if self._is_virtual and (operation == "jobstatus" or self._asks_for_transfers()):
@@ -321,18 +323,18 @@ class Server:
         response: Response | None = None
         early = [fault for fault in faults if fault.when == "before"]
         for fault in early:
-            response = response or fault.answer(request, operation, None)
+            response = response or fault.replacement(request, operation, None)
         if response is None:
             try:
                 await anyio.sleep(sum(fault.seconds for fault in early))
             finally:
-                # Even if the client has left meanwhile, as a server does.
-                self._look()
-                response = self._answers.act(operation, request)
+                # Even if the client has disconnected meanwhile, as a real server does.
+                self._update_clock()
+                response = self._dispatcher.respond(operation, request)
         for fault in faults:
             if fault.when == "after":
                 await anyio.sleep(fault.seconds)
-                response = fault.answer(request, operation, response) or response
+                response = fault.replacement(request, operation, response) or response
         return response
 
     def _asks_for_transfers(self) -> bool:
@@ -362,11 +364,11 @@ class Server:
     @property
     def now(self) -> float:
         """The server's clock, in seconds since 1970."""
-        self._look()
+        self._update_clock()
         return self._jobs.now
 
     def pass_time(self, seconds: float) -> None:
-        """Move the server's clock on; what is due by then happens.
+        """Advance the server's clock, and run all events until then.
 
         Raises:
             ValueError: ``seconds`` is negative.
@@ -374,14 +376,14 @@ class Server:
         if seconds < 0:
             raise ValueError(f"seconds={seconds!r}: time does not go back; give 0 or more")
         self._passed += seconds
-        self._look()
+        self._update_clock()
 
-    def _look(self) -> None:
+    def _update_clock(self) -> None:
         loop = 0.0 if self._is_virtual else anyio.current_time() - self._began
         self._jobs.advance((self._epoch or 0.0) + self._passed + loop)
 
     def _jump(self) -> None:
-        """Move a virtual clock to the next event if a client asks again and nothing has changed."""
-        if not self._has_news and (seconds := self._jobs.next_news()) is not None:
+        """Advance a virtual clock to the next event if a client asks again and nothing has changed."""
+        if not self._has_changed and (seconds := self._jobs.next_change()) is not None:
             self.pass_time(seconds)
-        self._has_news = False
+        self._has_changed = False

@@ -1,4 +1,4 @@
-"""What a user has at the server beside jobs and files: share links, archives, transfers, a crontab, triggers."""
+"""The services of a user: share links, archives, transfers, a crontab, triggers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Services:
         shares: the rows of share links by id.
         archives: the rows of archives by id.
         frozen: the bytes of each archive's files by id and path.
-        has_cache: whether ``freezedb`` was called, without which ``createfreeze`` fails.
+        has_cache: whether ``freezedb`` was called; before that, ``createfreeze`` fails.
         transfers: the rows of transfers by id.
         crontab: the text.
         triggers: the rows by VGrid and id.

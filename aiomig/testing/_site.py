@@ -1,4 +1,4 @@
-"""The settings of the site that a test can choose."""
+"""The settings of the site, which a test can choose."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ class Site:
     """How a `FakeGrid` is set up. The defaults are those of the recorded server (docs/protocol.md#recorded-runs).
 
     Attributes:
-        csrf: how strictly state changers want a token (docs/protocol.md#csrf-tokens).
+        csrf: which operations require a token (docs/protocol.md#csrf-tokens).
         server_id: the end of the job ids.
-        parse_time: seconds that a job is in the state PARSE after it was submitted.
-        retries: extra attempts of a job that does not say.
-        architectures: what ARCHITECTURE may say.
-        job_types: what JOBTYPE may say.
-        vgrids: what VGRID may say, beside ANY.
-        runtime_environments: what RUNTIMEENVIRONMENT may say, with the variables that each sets.
-        nodes: what the one resource has; a job with more in NODECOUNT stays in the queue (docs/protocol.md#matching).
-        expire_after: seconds that a job may wait; 0 for ever.
-        jobs_enabled: whether the site runs jobs at all; else job operations say so and ``jobman`` too.
-        resubmit_works: whether ``resubmit`` answers, as on a patched server, or crashes, as on Python 3.
-        empty_results: whether the result files arrive empty while the job is FINISHED, as on an unpatched
-            Python 3 server (docs/protocol.md#python-3-servers).
-        wsgi: whether ``wsgi-bin`` works; else it answers HTTP 500 (docs/protocol.md#endpoints).
-        cgi: whether ``cgi-bin`` is there.
-        liveio_interval: the least seconds between two ``liveio`` requests for one job.
-        liveio_time: seconds until what was asked for by ``liveio`` has arrived.
-        transfer_time: seconds until a data transfer has ended.
-        largest_chunk: bytes that ``uploadchunked`` takes at once.
-        keep_alive: seconds after which an idle connection is closed.
-        requests_per_connection: after so many the server closes the connection.
+        parse_time: seconds that a new job stays in the state PARSE.
+        retries: extra attempts of a job without RETRIES.
+        architectures: the values of ARCHITECTURE.
+        job_types: the values of JOBTYPE.
+        vgrids: the values of VGRID, in addition to ANY.
+        runtime_environments: the values of RUNTIMEENVIRONMENT, with the variables that each sets.
+        nodes: the nodes of the one resource; a job with a higher NODECOUNT stays in the queue
+            (docs/protocol.md#matching).
+        expire_after: seconds that a job may wait in the queue; 0 for no limit.
+        jobs_enabled: whether the site runs jobs; otherwise ``jobman`` and job operations report an error.
+        resubmit_works: whether ``resubmit`` works, as on a fixed server, or crashes, as on Python 3.
+        empty_results: whether the result files arrive empty although the job is FINISHED, as on a Python 3 server
+            without fixes (docs/protocol.md#python-3-servers).
+        wsgi: whether ``wsgi-bin`` works; otherwise it responds with HTTP 500 (docs/protocol.md#endpoints).
+        cgi: whether ``cgi-bin`` exists.
+        liveio_interval: the minimum of seconds between two ``liveio`` requests for one job.
+        liveio_time: seconds until ``liveio`` has copied the files.
+        transfer_time: seconds that a data transfer takes.
+        largest_chunk: the most bytes that ``uploadchunked`` accepts at once.
+        keep_alive: seconds after which the server closes an idle connection.
+        requests_per_connection: the number of requests after which the server closes a connection.
     """
 
     csrf: Literal["MINIMAL", "WARN", "MEDIUM", "FULL"] = "MEDIUM"

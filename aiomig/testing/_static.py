@@ -40,9 +40,9 @@ def get(request: Request, home: Home | None, path: str) -> Response:
     """Answer GET and HEAD for a file.
 
     Args:
-        request: what is asked.
-        home: whose, or ``None`` for someone without an account.
-        path: below the home, percent-encoded.
+        request: the request.
+        home: the home of the file, or ``None`` if the client may not read it.
+        path: the path in the home, percent-encoded.
     """
     if home is None:
         return page(403)

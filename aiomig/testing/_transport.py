@@ -50,7 +50,7 @@ class FakeTransport(httpx.AsyncBaseTransport):
         """Return the response of the server.
 
         Raises:
-            httpx.ReadTimeout: the answer takes longer than the request allows.
+            httpx.ReadTimeout: the response takes longer than the timeout of the request.
             httpx.RemoteProtocolError: the server closes the connection.
         """
         url = request.url
@@ -66,15 +66,15 @@ class FakeTransport(httpx.AsyncBaseTransport):
         limit = request.extensions.get("timeout", {}).get("read")
         try:
             with anyio.fail_after(limit):
-                answer = await self._server.handle(asked)
+                response = await self._server.handle(asked)
         except TimeoutError as error:
             raise httpx.ReadTimeout("", request=request) from error
         except Dropped as error:
-            words = "Server disconnected without sending a response."
-            raise httpx.RemoteProtocolError(words, request=request) from error
+            message = "Server disconnected without sending a response."
+            raise httpx.RemoteProtocolError(message, request=request) from error
         headers = [
-            (name.encode("ascii"), value.encode("latin-1")) for name, value in answer.all_headers(self._server.now)
+            (name.encode("ascii"), value.encode("latin-1")) for name, value in response.all_headers(self._server.now)
         ]
-        if request.method == "HEAD" or answer.status == 304:
-            return httpx.Response(answer.status, headers=headers, stream=httpx.ByteStream(b""))
-        return httpx.Response(answer.status, headers=headers, stream=_Body(answer, request))
+        if request.method == "HEAD" or response.status == 304:
+            return httpx.Response(response.status, headers=headers, stream=httpx.ByteStream(b""))
+        return httpx.Response(response.status, headers=headers, stream=_Body(response, request))

@@ -24,7 +24,7 @@ _PAGE = """<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN" "http://www.w3.org/
 {text}
 </body></html>
 """
-_WORDS = {
+_PAGES = {
     301: ("Moved Permanently", ""),
     302: ("Found", ""),
     400: (
@@ -73,14 +73,14 @@ class Request:
     """One HTTP request.
 
     Attributes:
-        method: in upper case.
-        path: as sent, percent-encoded, without the query.
-        query: without the ``?``.
-        headers: by lower-case name.
+        method: the HTTP method in upper case.
+        path: the path as sent, percent-encoded, without the query.
+        query: the query without the ``?``.
+        headers: the headers by lower-case name.
         body: the whole body.
-        client: the distinguished name in the client's certificate in the old slash form, or nothing.
-        host: the ``https://host:port`` that the client asked.
-        public_host: the same of the host that wants no certificate; the default is ``host``.
+        client: the distinguished name in the client's certificate in the slash form, or an empty string.
+        host: the server as ``https://host:port``.
+        public_host: the host that requires no certificate, in the same form; the default is ``host``.
     """
 
     method: str
@@ -95,7 +95,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """A stretch of a file, read while it is sent."""
+    """A part of a file, read while it is sent."""
 
     path: Path
     start: int
@@ -112,8 +112,8 @@ class Response:
     Attributes:
         status: the HTTP status.
         headers: names and values, without those of the connection.
-        body: what is sent.
-        cut: after so many bytes of the body the connection breaks; ``None`` where it does not.
+        body: the body.
+        cut: the number of bytes of the body after which the connection breaks, or ``None``.
         close: whether the server closes the connection afterwards.
     """
 
@@ -124,7 +124,7 @@ class Response:
     close: bool = False
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body in pieces, as far as it is sent."""
+        """Yield the body in pieces, up to the cut."""
         left = len(self.body) if self.cut is None else min(self.cut, len(self.body))
         if isinstance(self.body, bytes):
             yield self.body[:left]
@@ -140,7 +140,7 @@ class Response:
 
         Args:
             now: seconds since the epoch.
-            with_length: whether to say how long the body is.
+            with_length: whether to include ``Content-Length``.
         """
         headers = [
             ("Date", formatdate(now, usegmt=True)),
@@ -154,15 +154,15 @@ class Response:
 
 
 def page(status: int, *headers: tuple[str, str], close: bool = False, text: str = "") -> Response:
-    """Return a page of Apache itself."""
-    reason, words = _WORDS[status]
-    body = _PAGE.format(status=status, reason=reason, text=text or words)
+    """Return an error page of Apache."""
+    reason, default_text = _PAGES[status]
+    body = _PAGE.format(status=status, reason=reason, text=text or default_text)
     return Response(status, (*headers, ("Content-Type", "text/html; charset=iso-8859-1")), body.encode(), close=close)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a form: a text, or a file if it has a file name."""
+    """One field of a form: a string, or a file if it has a file name."""
 
     name: str
     value: bytes
@@ -175,7 +175,7 @@ class Field:
 
 
 def form(request: Request) -> tuple[Field, ...]:
-    """Return the fields of a request: those of the query, then those of the body, without empty texts.
+    """Return the fields of a request: those of the query, then those of the body, without empty strings.
 
     The separator is ``&`` only, and empty values are dropped (docs/protocol.md#parameters).
     """

@@ -434,5 +434,5 @@ async def test_jobs_expire(tmp_path: Path, autojump_clock: None) -> None:
         jobs[1].executing(after=99)
         assert await jobs[0].reach("EXPIRED") == "EXPIRED"
         assert jobs[1].state == "EXECUTING"
-        with pytest.raises(RuntimeError, match="is EXPIRED, and can not be FINISHED any more"):
+        with pytest.raises(RuntimeError, match="is EXPIRED, and cannot become FINISHED any more"):
             await jobs[0].reach("FINISHED")

@@ -1,4 +1,4 @@
-"""Finds the operation of a request, checks what it must fulfil, and answers it."""
+"""Responds to requests: finds the operation, checks the user, the parameters and the token, and runs it."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ _JOB_OPERATIONS = frozenset(
 _EXEMPT = ("curl", "xmlrpc", "python-xmlrpc", "jsonrpc")  # docs/protocol.md#csrf-tokens
 
 
-class Answers:
-    """Answers requests, without waiting.
+class Dispatcher:
+    """Responds to requests, without waiting.
 
     Args:
         site: how the server is set up.
         jobs: its jobs.
         homes: the homes of its users.
-        token: the token of an operation for a client.
+        token: returns the token of an operation for a client.
     """
 
     def __init__(self, site: Site, jobs: Jobs, homes: Mapping[str, Home], token: Callable[[str, str], str]) -> None:
@@ -70,17 +70,19 @@ class Answers:
         self._homes = homes
         self._token = token
 
-    def act(self, name: str, request: Request) -> Response:
-        """Carry out a request at once."""
-        home = self._homes.get(request.client) or self._shared(request)
+    def respond(self, name: str, request: Request) -> Response:
+        """Carry out a request at once, and return the response."""
+        home = self._homes.get(request.client) or self._writable_share(request)
         program, _, script = request.path.lstrip("/").partition("/")
         if program in _PROGRAMS and script.endswith(".py"):
-            return self._operate(_PROGRAMS[program], name, request, home)
+            return self._run_operation(_PROGRAMS[program], name, request, home)
         if request.path.startswith(_static.PREFIX):
             return _static.get(request, home, request.path.removeprefix(_static.PREFIX))
         if request.path.startswith(_SHARED):
             share_id, _, path = request.path.removeprefix(_SHARED).partition("/")
-            return _static.get(request, self._share(share_id, "read"), path) if self._has(share_id) else page(404)
+            if not self._has_share(share_id):
+                return page(404)
+            return _static.get(request, self._share_home(share_id, "read"), path)
         if request.path == "/":
             return _static.root()
         for user, user_home in self._homes.items():
@@ -89,23 +91,23 @@ class Answers:
                 return _static.get(request, owner, request.path.removeprefix(f"/{user_home.name}/"))
         return page(404)
 
-    def _has(self, share_id: str) -> bool:
+    def _has_share(self, share_id: str) -> bool:
         return any(share_id in home.services.shares for home in self._homes.values())
 
-    def _shared(self, request: Request) -> Home | None:
-        """Return the shared folder into which somebody without a certificate uploads."""
+    def _writable_share(self, request: Request) -> Home | None:
+        """Return the shared folder that a request without a certificate writes to."""
         share_id = next((field.text for field in form(request) if field.name == "share_id"), "")
-        return self._share(share_id, "write") if not request.client and share_id else None
+        return self._share_home(share_id, "write") if not request.client and share_id else None
 
-    def _share(self, share_id: str, right: str) -> Home | None:
-        """Return a shared directory as a home, or the one that holds a shared file; ``None`` without the right."""
+    def _share_home(self, share_id: str, right: str) -> Home | None:
+        """Return the shared file or directory as a home; ``None`` if the share link does not give this right."""
         for home in self._homes.values():
             row = home.services.shares.get(share_id)
             if row is not None and right in row["access"]:
                 return Home(home.root / row["path"], "")
         return None
 
-    def _operate(self, program: str, name: str, request: Request, home: Home | None) -> Response:
+    def _run_operation(self, program: str, name: str, request: Request, home: Home | None) -> Response:
         operation = OPERATIONS.get(name)
         if program == "wsgi-bin" and not self._site.wsgi:
             return Response(500, (("Content-Type", "text/plain"),), b"500 ERROR", close=True)
@@ -128,22 +130,22 @@ class Answers:
             as_json=any(field.name == "output_format" and field.text == "json" for field in fields),
             token=lambda operation: self._token(operation, request.client or "anonymous"),
         )
-        self._answer(call, operation, home)
+        self._run(call, operation, home)
         return call.response()
 
-    def _answer(self, call: Call, operation: Operation | None, home: Home | None) -> None:
+    def _run(self, call: Call, operation: Operation | None, home: Home | None) -> None:
         if operation is None:
             call.title, call.header = "Runtime Error", "Internal Error"
             call.error(f"Could not load backend: {call.operation.name}")
             return
         call.title = operation.name
-        # Those with a title of their own set it late, and are without a header until then.
+        # Operations with their own title set it late, so an early refusal has no header.
         call.header = operation.name if not operation.title and operation.header is None else None
         if not call.client:
             call.error("Authentication is missing!")
         elif home is None:
-            _turn_away(call)
-        elif call.check() and self._admits(call):
+            _refuse_stranger(call)
+        elif call.check() and self._is_allowed(call):
             call.title = operation.title or operation.name
             call.header = call.title if operation.header is None else operation.header
             try:
@@ -151,17 +153,17 @@ class Answers:
             except OSError:
                 call.crash()
 
-    def _admits(self, call: Call) -> bool:
+    def _is_allowed(self, call: Call) -> bool:
         if call.operation.name in _JOB_OPERATIONS and not self._site.jobs_enabled:
             call.error("Job execution is not enabled on this system")
             return False
         changes = call.operation.changes
-        if not (changes if isinstance(changes, bool) else changes(call)) or self._token_fits(call):
+        if not (changes if isinstance(changes, bool) else changes(call)) or self._has_token(call):
             return True
         call.error(call.operation.refusal)
         return False
 
-    def _token_fits(self, call: Call) -> bool:
+    def _has_token(self, call: Call) -> bool:
         if call.method != "POST":
             return False
         if self._site.csrf in ("MINIMAL", "WARN"):
@@ -189,11 +191,11 @@ def refusal(request: Request) -> Response | None:
     return page(414, close=True) if len(line) > LONGEST_REQUEST_LINE else None
 
 
-def _turn_away(call: Call) -> None:
-    if call.operation.strangers:
+def _refuse_stranger(call: Call) -> None:
+    if call.operation.stranger_message:
         if call.operation.changes:
             call.title = call.header = call.operation.title
-        call.error(call.operation.strangers)
+        call.error(call.operation.stranger_message)
         return
     call.title = call.header = "Account Error"
     call.error(f"No such user ({call.client})")
