@@ -1,8 +1,10 @@
-r"""Fixtures for tests of programs that use aiomig: `mig_local`, `fake_grid` and `mig_session`.
+r"""Pytest fixtures for testing programs that use aiomig: `mig_local`, `fake_grid` and `mig_session`.
 
-pytest imports this plugin in every run if aiomig is installed. So the plugin imports aiomig, and with it httpx, only
-for a test that uses a fixture. The fixtures are for async tests by anyio's plugin, pytest-asyncio or pytest-trio. A
-fixture is closed after the test. Its session is the current session of the test, so ``aiomig.submit`` finds it.
+The fixtures work in async tests run by anyio's plugin, pytest-asyncio or pytest-trio, and are closed after the test.
+The session becomes the current session of the test, so functions such as ``aiomig.submit`` use it.
+
+If aiomig is installed, pytest imports this plugin in every run. To keep that fast, aiomig and httpx are imported only
+when a test uses a fixture.
 
 ::
 
@@ -30,24 +32,24 @@ _OTHERS = "_aiomig_{name}_by_others"
 
 @pytest.fixture
 def mig_local(request: pytest.FixtureRequest) -> Any:
-    """Provide an open `aiomig.Session` in local mode, with a home of its own. Unfinished jobs are cancelled."""
-    return _opened(request, "mig_local")
+    """Provide an open `aiomig.Session` in local mode with its own home. Unfinished jobs are cancelled at the end."""
+    return _async_fixture(request, "mig_local")
 
 
 @pytest.fixture
 def fake_grid(request: pytest.FixtureRequest) -> Any:
-    """Provide an open `aiomig.testing.FakeGrid` with a virtual clock. Jobs really run, unless the test scripts them."""
-    return _opened(request, "fake_grid")
+    """Provide an open `aiomig.testing.FakeGrid` with a virtual clock. It executes jobs unless the test scripts them."""
+    return _async_fixture(request, "fake_grid")
 
 
 @pytest.fixture
 def mig_session(request: pytest.FixtureRequest) -> Any:
     """Provide an open `aiomig.Session` on `fake_grid`."""
-    return _opened(request, "mig_session")
+    return _async_fixture(request, "mig_session")
 
 
-def _opened(request: pytest.FixtureRequest, name: str) -> Any:
-    """Return the value of the async fixture behind a fixture, for the plugin that runs the test."""
+def _async_fixture(request: pytest.FixtureRequest, name: str) -> Any:
+    """Return the value of the async fixture for the plugin that runs the test."""
     node = request.node
     if "anyio_backend" in request.fixturenames or node.get_closest_marker("trio") is not None:
         return request.getfixturevalue(_OTHERS.format(name=name))
@@ -62,9 +64,10 @@ def _opened(request: pytest.FixtureRequest, name: str) -> Any:
 
 
 def _async_fixtures() -> dict[str, Callable[..., Any]]:
-    """Return new functions behind the fixtures. Each plugin gets its own, because pytest-asyncio marks its functions.
+    """Return new functions for the async fixtures, by name.
 
-    They open sessions by `Session.open` and not by ``async with``, because pytest-asyncio closes them in another task.
+    Each plugin needs its own functions, because pytest-asyncio marks them. They use `Session.open` instead of
+    ``async with``, because pytest-asyncio closes fixtures in another task.
     """
 
     async def mig_local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Session]:
@@ -91,16 +94,17 @@ def _async_fixtures() -> dict[str, Callable[..., Any]]:
     return {"mig_local": mig_local, "fake_grid": fake_grid, "mig_session": mig_session}
 
 
-globals().update({_OTHERS.format(name=name): pytest.fixture(each) for name, each in _async_fixtures().items()})
+globals().update({_OTHERS.format(name=name): pytest.fixture(function) for name, function in _async_fixtures().items()})
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the fixtures in the form of pytest-asyncio, if that plugin is active."""
+    """Register the fixtures with pytest-asyncio, if that plugin is active."""
     if config.pluginmanager.has_plugin("asyncio"):
         import pytest_asyncio
 
         plugin = ModuleType("pytest_aiomig for pytest-asyncio")
-        for scope in ("function", "class", "module", "package", "session"):  # of the event loop that runs the test
-            for name, each in _async_fixtures().items():
-                setattr(plugin, _ASYNCIO.format(name=name, scope=scope), pytest_asyncio.fixture(each, loop_scope=scope))
+        for scope in ("function", "class", "module", "package", "session"):  # scopes of the event loop
+            for name, function in _async_fixtures().items():
+                fixture = pytest_asyncio.fixture(function, loop_scope=scope)
+                setattr(plugin, _ASYNCIO.format(name=name, scope=scope), fixture)
         config.pluginmanager.register(plugin, plugin.__name__)

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: a line on the machine, figures compared with their aims, and a meter of costs."""
+"""Helpers of the benchmarks: a description of the machine, figures compared with their targets, a cost meter."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def machine() -> str:
-    """Return one line about the machine and its load. Other work on the machine affects every figure."""
+    """Describe the machine and its load in one line. Other programs on the machine affect every figure."""
     load = "/".join(f"{average:.1f}" for average in os.getloadavg())
     return (
-        f"machine: {os.cpu_count()} cores shared by client, server and all other programs (load {load}), "
+        f"machine: {os.cpu_count()} cores shared by the client, server and other programs (load {load}), "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"anyio {version('anyio')}, httpx {version('httpx')}; times are noisy, counts are not"
     )
 
 
 class Verdicts:
-    """Prints figures and compares them with their aims.
+    """Prints figures and compares them with their targets.
 
     Attributes:
-        failed: whether a figure missed its aim.
+        failed: whether a figure missed its target.
     """
 
     def __init__(self) -> None:
@@ -42,15 +42,15 @@ class Verdicts:
     def judge(
         self, name: str, value: float, unit: str, most: float | None = None, *, least: float | None = None
     ) -> None:
-        """Print a figure, and whether it reaches its aim: at most, or at least, so much."""
-        good = (most is None or value <= most) and (least is None or value >= least)
-        self.failed |= not good
-        aim = f"<= {most:g}" if most is not None else f">= {least:g}"
-        print(f"{'PASS' if good else 'FAIL'}  {name:<44}{_number(value):>9} {unit:<9} ({aim})")
+        """Print a figure, and whether it reaches its target: at most ``most``, or at least ``least``."""
+        passed = (most is None or value <= most) and (least is None or value >= least)
+        self.failed |= not passed
+        target = f"<= {most:g}" if most is not None else f">= {least:g}"
+        print(f"{'PASS' if passed else 'FAIL'}  {name:<44}{_number(value):>9} {unit:<9} ({target})")
 
     @staticmethod
     def note(name: str, value: float, unit: str) -> None:
-        """Print a figure that has no aim."""
+        """Print a figure without a target."""
         print(f"      {name:<44}{_number(value):>9} {unit}")
 
 
@@ -64,7 +64,7 @@ class Cost:
 
     Attributes:
         seconds: wall time.
-        cpu: seconds of processor time of this process.
+        cpu: CPU time of this process in seconds.
         counts: requests by operation.
         connections: new TLS connections.
     """
@@ -80,7 +80,7 @@ class Cost:
         return self.counts.total()
 
     def row(self, name: str) -> str:
-        """Return a row of the table under `HEAD`."""
+        """Return a row of the table with the heading `HEAD`."""
         milliseconds = self.cpu / max(self.requests, 1) * 1e3
         return (
             f"{name:<28}{self.requests:>9}{self.connections:>13}{self.seconds:>10.2f}{self.cpu:>10.2f}"
@@ -88,7 +88,7 @@ class Cost:
         )
 
     def detail(self) -> str:
-        """Return the number of requests of each operation, as text."""
+        """Return the number of requests for each operation as text."""
         return ", ".join(f"{operation} {count}" for operation, count in self.counts.most_common())
 
 
@@ -96,18 +96,18 @@ HEAD = f"{'':<28}{'requests':>9}{'connections':>13}{'seconds':>10}{'CPU s':>10}{
 
 
 class Meter:
-    """Holds the cost of a block of `metered`, after its end."""
+    """The cost of a `metered` block, available after its end."""
 
     cost: Cost
 
 
 @asynccontextmanager
 async def metered(server: ServerProcess) -> AsyncIterator[Meter]:
-    """Measure the requests that a client in this process sends to a server in another process."""
+    """Measure the requests that a client in this process sends to a server process."""
     meter = Meter()
     counts, connections = await server.counts(), await server.connections()
-    began, cpu = time.perf_counter(), time.process_time()
+    began, began_cpu = time.perf_counter(), time.process_time()
     yield meter
-    seconds, used = time.perf_counter() - began, time.process_time() - cpu
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     with anyio.CancelScope(shield=True):
-        meter.cost = Cost(seconds, used, await server.counts() - counts, await server.connections() - connections)
+        meter.cost = Cost(seconds, cpu, await server.counts() - counts, await server.connections() - connections)

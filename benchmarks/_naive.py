@@ -1,9 +1,9 @@
-"""A client that works as `miginterface` did: one request for each call, and a new TLS connection for each request.
+"""A client that works like `miginterface`: one request for each call, and a new TLS connection for each request.
 
 `miginterface` ran curl for each call. This client is cheaper: it starts no process and reads the certificates once.
-`miginterface` sent an archive with the description and the inputs by CERTPUT, which servers no longer accept
-(docs/protocol.md#put-and-certput). This client sends them in one request to ``textarea``, which takes text only. It
-calls itself curl, because servers want no token from curl (docs/protocol.md#csrf-tokens).
+`miginterface` uploaded an archive with the description and the inputs by CERTPUT, which servers no longer accept
+(docs/protocol.md#put-and-certput). This client sends them in one request to ``textarea``, which accepts only text. Its
+User-Agent is curl, because servers require no token from curl (docs/protocol.md#csrf-tokens).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AGENT = "curl/8.0 (the naive client of aiomig's benchmarks)"
 
 
 class NaiveClient:
-    """Blocks in every call, as `miginterface` did."""
+    """A blocking client, like `miginterface`."""
 
     def __init__(self, server: ServerProcess) -> None:
         address = urlsplit(server.url)
@@ -64,8 +64,8 @@ class NaiveClient:
             fields.append((f"remotefilename_{index}", f"{folder}/{name}"))
             files.append((f"fileupload_{index}_0_0", name, text.encode()))
         fields.append((f"submitmrsl_{len(contents) - 1}", "on"))
-        pieces, media_type = multipart(fields, files)
-        for item in self._objects("textarea", b"".join(pieces), media_type):
+        chunks, media_type = multipart(fields, files)
+        for item in self._objects("textarea", b"".join(chunks), media_type):
             if item["object_type"] == "submitstatuslist" and item["submitstatuslist"][0]["status"]:
                 return str(item["submitstatuslist"][0]["job_id"])
         raise RuntimeError(f"job {number} was not submitted")
@@ -79,12 +79,12 @@ class NaiveClient:
         raise RuntimeError(f"the server does not know {job_id}")
 
     def wait(self, job_ids: Sequence[str], interval: float) -> None:
-        """Ask for one job after the other, and sleep between two rounds, until all have ended."""
-        left = list(job_ids)
-        while left := [job_id for job_id in left if not self.is_final(job_id)]:
+        """Poll the jobs one by one, and sleep between rounds, until all have ended."""
+        unfinished = list(job_ids)
+        while unfinished := [job_id for job_id in unfinished if not self.is_final(job_id)]:
             time.sleep(interval)
 
     def output(self, job_id: str) -> bytes:
-        """Return the standard error and the standard output of a job, in one."""
+        """Return the standard error of a job followed by its standard output."""
         paths = (f"/cert_redirect/job_output/{quote(job_id)}/{quote(job_id)}.{name}" for name in ("stderr", "stdout"))
         return b"".join(self._request("GET", path) for path in paths)

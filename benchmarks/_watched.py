@@ -1,6 +1,7 @@
-"""A `FakeGrid` over TLS in a process of its own, with many waiting jobs that change on command.
+"""A `FakeGrid` over TLS in its own process, with many waiting jobs that change on command.
 
-Run as a program, this module is the server and obeys lines of JSON on its standard input. `WatchedServer` starts it.
+Run as a program, this module is the server, which reads commands as JSON lines from standard input. `WatchedServer`
+starts it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _READ = 1 << 16
 class WatchedServer:
     """Runs the server while its context is open.
 
-    Times are those of `time.monotonic`, which all processes of a machine share. The benchmark counts threads, and
-    asyncio uses a thread to wait for a process and to look up a name. So this class reads the pipe itself, and the
-    server has a numeric address.
+    All times come from `time.monotonic`, which all processes of a machine share. The benchmarks count threads, and
+    asyncio uses threads to wait for a process and to resolve host names. Therefore this class reads the pipe directly,
+    and the server has a numeric address.
 
     Args:
         count: the number of jobs.
@@ -71,25 +72,25 @@ class WatchedServer:
         self._received.clear()
         return json.loads(line)
 
-    async def _call(self, **order: object) -> Any:
+    async def _call(self, **command: object) -> Any:
         async with self._lock:
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
             self._process.stdin.flush()
             return await self._read()
 
     async def polls(self) -> dict[str, float]:
-        """Return the number of ``requests`` for statuses since the last call, of ``ids`` in them, and the ``interval``.
+        """Return the numbers of status ``requests`` and of ``ids`` in them since the last call, and the ``interval``.
 
-        The interval is the median time between two requests for a job, in seconds, or 0 if no job was asked for twice.
+        The interval is the median time between two requests for the same job in seconds, or 0 if there were none.
         """
         figures: dict[str, float] = await self._call(do="polls")
         return figures
 
     async def change(self, count: int, seconds: float) -> dict[str, float]:
-        """Let jobs begin to execute, at random moments of so many seconds. Return the moment of each."""
-        moments: dict[str, float] = await self._call(do="change", count=count, seconds=seconds)
-        return moments
+        """Start jobs at random times within some seconds. Return the time of each start by job id."""
+        times: dict[str, float] = await self._call(do="change", count=count, seconds=seconds)
+        return times
 
 
 # -- the server
@@ -112,11 +113,11 @@ async def _serve(count: int) -> None:
                 return
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                order = json.loads(line)
-                if order["do"] == "polls":
+                command = json.loads(line)
+                if command["do"] == "polls":
                     _print(_polls(grid))
                 else:
-                    _print(await _change(grid, waiting, order["count"], order["seconds"]))
+                    _print(await _change(grid, waiting, command["count"], command["seconds"]))
 
 
 def _print(reply: object) -> None:
@@ -131,7 +132,7 @@ def _polls(grid: FakeGrid) -> dict[str, float]:
     for request in requests:
         for job_id in request.parameters.get("job_id", ()):
             times.setdefault(job_id, []).append(request.at)
-    gaps = [later - sooner for moments in times.values() for sooner, later in pairwise(moments)]
+    gaps = [later - sooner for job_times in times.values() for sooner, later in pairwise(job_times)]
     return {
         "requests": len(requests),
         "ids": sum(map(len, times.values())),
@@ -141,10 +142,10 @@ def _polls(grid: FakeGrid) -> dict[str, float]:
 
 async def _change(grid: FakeGrid, waiting: list[str], count: int, seconds: float) -> dict[str, float]:
     began = time.monotonic()
-    moments = sorted(began + random.uniform(0, seconds) for _ in range(min(count, len(waiting))))
+    start_times = sorted(began + random.uniform(0, seconds) for _ in range(min(count, len(waiting))))
     changed: dict[str, float] = {}
-    for moment in moments:
-        await anyio.sleep(max(0.0, moment - time.monotonic()))
+    for start_time in start_times:
+        await anyio.sleep(max(0.0, start_time - time.monotonic()))
         job_id = waiting.pop()
         changed[job_id] = time.monotonic()
         grid.job(job_id).executing()

@@ -1,7 +1,7 @@
-"""Submits many jobs that share an input: all at once, one at a time, and by a naive client.
+"""Submits many jobs that share an input: all at once, one at a time, and with a naive client.
 
-The grid is a `FakeGrid` over TLS in another process. It runs none of the jobs. The naive client works as `miginterface`
-did. Exits with 1 if `submit_many` needs more requests than the aim.
+The grid is a `FakeGrid` over TLS in another process that runs no jobs. The naive client works like `miginterface`.
+Exits with 1 if `submit_many` needs more requests than its target.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
+import httpx  # noqa: F401  (aiomig imports it on first use; exclude that from the cost)
 from _figures import HEAD, Cost, Verdicts, machine, metered
 from _naive import NaiveClient
 
@@ -36,7 +36,7 @@ def connected(server: ServerProcess) -> aiomig.Session:
 
 
 def specs(options: argparse.Namespace) -> list[aiomig.JobSpec]:
-    """Return the jobs, which differ in their environment."""
+    """Return the job descriptions, which differ in their environment."""
     content = script(options.size).encode()
     return [
         aiomig.JobSpec(COMMAND, inputs=[(content, "fit.sh")], environment={"SEED": str(seed)})
@@ -45,19 +45,19 @@ def specs(options: argparse.Namespace) -> list[aiomig.JobSpec]:
 
 
 async def at_once(server: ServerProcess, options: argparse.Namespace) -> int:
-    """Submit by `Session.submit_many`."""
+    """Submit with `Session.submit_many`."""
     async with connected(server) as mig:
         return len({job.id for job in await mig.submit_many(specs(options))})
 
 
 async def one_at_a_time(server: ServerProcess, options: argparse.Namespace) -> int:
-    """Submit by `Session.submit`, one after the other."""
+    """Submit with `Session.submit`, one job after the other."""
     async with connected(server) as mig:
         return len({(await mig.submit(spec)).id for spec in specs(options)})
 
 
 async def by_naive(server: ServerProcess, options: argparse.Namespace) -> int:
-    """Submit by one call after the other, each on a connection of its own."""
+    """Submit with one call after the other, each on a new connection."""
     client = NaiveClient(server)
     content = script(options.size)
     return len({client.submit(seed, [f"SEED={seed} {COMMAND}"], {"fit.sh": content}) for seed in range(options.jobs)})
@@ -66,11 +66,11 @@ async def by_naive(server: ServerProcess, options: argparse.Namespace) -> int:
 async def cost_of(
     way: Callable[[ServerProcess, argparse.Namespace], Awaitable[int]], options: argparse.Namespace
 ) -> Cost:
-    """Return the cost of a way, on a server of its own."""
+    """Return the cost of a way to submit, measured with a new server."""
     async with ServerProcess(finish_after=FOREVER) as server, metered(server) as meter:
-        made = await way(server, options)
-    if made != options.jobs:
-        raise RuntimeError(f"{made} of {options.jobs} jobs were made")
+        count = await way(server, options)
+    if count != options.jobs:
+        raise RuntimeError(f"{count} of {options.jobs} jobs were submitted")
     return meter.cost
 
 
@@ -102,7 +102,9 @@ def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1000, help="jobs (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1000, help="number of jobs (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=65_536, help="size of the shared input in bytes (default: %(default)s)"
+    )
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
     sys.exit(main(parser.parse_args()))

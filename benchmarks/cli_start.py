@@ -1,6 +1,6 @@
-"""Measures how long ``import aiomig`` and ``aiomig --help`` take from the start of the interpreter, as medians.
+"""Measures the median time of ``import aiomig`` and ``aiomig --help`` from the start of the interpreter.
 
-Exits with 1 if a figure misses its aim. Run it on an idle machine.
+Exits with 1 if a figure misses its target. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMANDS = {
 
 
 def seconds(command: list[str], runs: int) -> list[float]:
-    """Return the wall time of each run. A run before them fills the disk's cache and writes byte code."""
+    """Return the wall time of each run. An additional first run fills the disk cache and writes the bytecode."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     times = []
     for number in range(runs + 1):

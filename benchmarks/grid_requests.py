@@ -1,7 +1,8 @@
-"""Counts the requests from submit to result, by aiomig and by a naive client, of jobs with a shared and an own input.
+"""Counts the requests from submit to result with aiomig and with a naive client.
 
-The grid is a `FakeGrid` over TLS in another process. It ends jobs after some seconds without running them, so that
-only the clients are compared. The naive client works as `miginterface` did.
+Each job has an input of its own and an input that all jobs share. The grid is a `FakeGrid` over TLS in another
+process. It ends jobs after some seconds without running them, so that only the clients are compared. The naive client
+works like `miginterface`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
+import httpx  # noqa: F401  (aiomig imports it on first use; exclude that from the cost)
 from _figures import HEAD, Cost, machine, metered
 from _naive import NaiveClient
 
@@ -29,7 +30,7 @@ def shared(size: int) -> str:
 
 
 async def by_aiomig(server: ServerProcess, options: argparse.Namespace) -> None:
-    """Submit by `Session.submit_many`, then await each job in a task of its own."""
+    """Submit with `Session.submit_many`, then await each job in its own task."""
     content = shared(options.size).encode()
     specs = [
         aiomig.JobSpec(COMMAND, inputs=[(content, "shared.txt"), (f"job {number}\n".encode(), "own.txt")])
@@ -42,7 +43,7 @@ async def by_aiomig(server: ServerProcess, options: argparse.Namespace) -> None:
 
 
 async def by_naive(server: ServerProcess, options: argparse.Namespace) -> None:
-    """Submit, wait and download by one call after the other."""
+    """Submit, wait and download with one call after the other."""
     client = NaiveClient(server)
     content = shared(options.size)
     job_ids = [
@@ -57,7 +58,7 @@ async def by_naive(server: ServerProcess, options: argparse.Namespace) -> None:
 async def cost_of(
     way: Callable[[ServerProcess, argparse.Namespace], Awaitable[None]], options: argparse.Namespace
 ) -> Cost:
-    """Return the cost of a way, on a server of its own."""
+    """Return the cost of a client, measured with a new server."""
     async with ServerProcess(finish_after=options.run_time) as server, metered(server) as meter:
         await way(server, options)
     return meter.cost
@@ -81,11 +82,13 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=200, help="jobs (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=200, help="number of jobs (default: %(default)s)")
     parser.add_argument("--run-time", type=float, default=15.0, help="seconds that a job takes (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=65_536, help="bytes of the shared input (default: %(default)s)")
     parser.add_argument(
-        "--interval", type=float, default=1.0, help="seconds that the naive client sleeps (default: %(default)s)"
+        "--size", type=int, default=65_536, help="size of the shared input in bytes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--interval", type=float, default=1.0, help="polling interval of the naive client (default: %(default)s s)"
     )
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
     main(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Measures what local mode costs a program: memory, threads, stalls of the event loop, latency."""
+"""Measures the cost of local mode for a program: memory, threads, stalls of the event loop, latency."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BEAT = 0.002
 
 @dataclass
 class Heartbeat:
-    """A task that sleeps for a moment again and again, and records how late it woke up at worst.
+    """Sleeps repeatedly for a short time, and records the longest delay of a wake-up.
 
-    If all cores are busy with jobs, a part of the delay is the kernel's: the program was ready to run but had no core.
-    Linux counts that time, so that it can be subtracted.
+    If all cores are busy with jobs, the program may be ready to run but wait for a core. Linux counts that time, so it
+    can be subtracted.
 
     Attributes:
-        worst: the longest delay, in seconds.
-        worst_without_core: the same without the time of waiting for a core.
+        worst: the longest delay in seconds.
+        worst_without_core: the longest delay without the time spent waiting for a core.
         threads: the largest number of threads.
     """
 
@@ -44,7 +44,7 @@ class Heartbeat:
 
 
 def core_wait() -> float:
-    """Return the seconds that this thread was ready to run and waited for a core."""
+    """Return the seconds that this thread has been ready to run but waiting for a core."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, IndexError):
@@ -52,7 +52,7 @@ def core_wait() -> float:
 
 
 def thread_count() -> int:
-    """Return the number of threads of this program."""
+    """Return the number of threads of this process."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -60,9 +60,9 @@ def thread_count() -> int:
 
 
 def memory(field: str) -> int:
-    """Return a field of ``/proc/self/status`` about memory, in KiB.
+    """Return a memory field of ``/proc/self/status`` in KiB.
 
-    VmHWM is the peak. getrusage does not help: a child inherits the peak of the program that started it.
+    VmHWM is the peak. getrusage is not usable, because a child process inherits the peak of its parent.
     """
     for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
         if line.startswith(f"{field}:"):
@@ -88,7 +88,7 @@ async def health(count: int) -> dict[str, float]:
 
 
 async def latency(count: int) -> dict[str, float]:
-    """Time one job from submit to result, and the same script alone, in turns. Return medians in milliseconds."""
+    """Time a job from submit to result, and the same script alone, alternately. Return medians in milliseconds."""
     jobs, bare = [], []
     null = os.open(os.devnull, os.O_RDWR)
     with fresh_folder() as base:

@@ -1,7 +1,7 @@
-"""Measures a long queue in local mode: the rate of submitting, memory for each waiting job, listing, opening again.
+"""Measures a long queue in local mode: submit rate, memory per waiting job, listing, reopening.
 
-A sleeping job takes the only slot, so all others wait. Each figure comes from a process of its own that does nothing
-else. Exits with 1 if a figure misses its aim.
+A sleeping job takes the only slot, so all other jobs wait. Each measurement runs in its own process. Exits with 1 if a
+figure misses its target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import aiomig
 
 
 async def fill(home: str, count: int, *, keep: bool) -> dict[str, float]:
-    """Submit jobs one by one, and leave them waiting; keep the `Job` objects, or drop them."""
+    """Submit jobs one by one and leave them waiting. Keep the `Job` objects, or drop them."""
     async with aiomig.local(home, slots=1, on_exit="leave") as mig:
         kept = [await mig.submit("sleep 86400")]
         gc.collect()
@@ -33,14 +33,14 @@ async def fill(home: str, count: int, *, keep: bool) -> dict[str, float]:
             job = await mig.submit("true")
             if keep:
                 kept.append(job)
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - began
         gc.collect()
-        grown = health.memory("VmRSS") - before
-    return {"jobs/s": count / took, "KiB a job": grown / count}
+        growth = health.memory("VmRSS") - before
+    return {"jobs/s": count / seconds, "KiB a job": growth / count}
 
 
 async def reopen(home: str) -> dict[str, float]:
-    """Open a home with a full queue, list all jobs and the newest, and cancel them all."""
+    """Open a home with a full queue, list all jobs and the newest jobs, and cancel all jobs."""
     began = time.perf_counter()
     async with aiomig.local(home, slots=1, on_exit="leave") as mig:
         opened = time.perf_counter()
@@ -62,7 +62,7 @@ async def reopen(home: str) -> dict[str, float]:
 
 
 def measured(*arguments: str) -> Any:
-    """Run one measurement in a process of its own, and return its result."""
+    """Run a measurement in a new process, and return its result."""
     command = [sys.executable, __file__, "--measure", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -71,7 +71,7 @@ def measured(*arguments: str) -> Any:
 
 
 def measure(what: str, home: str, backend: str, count: str) -> dict[str, float]:
-    """Run one measurement in this process."""
+    """Run a measurement in this process."""
     if what == "reopen":
         return anyio.run(reopen, home, backend=backend)
 
@@ -103,7 +103,7 @@ def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000, help="waiting jobs (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=100_000, help="number of waiting jobs (default: %(default)s)")
     parser.add_argument("--backends", nargs="+", default=["asyncio"], choices=["asyncio", "trio"])
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()

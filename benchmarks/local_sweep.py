@@ -1,4 +1,4 @@
-"""Measures the memory of a long sweep in local mode. Exits with 1 if it grows."""
+"""Measures the memory of a long sweep in local mode. Exits with 1 if the memory grows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLES = 10
 
 
 async def sweep(count: int, in_flight: int) -> list[tuple[int, float, float]]:
-    """Run a sweep. Return ended jobs, MiB of this process and seconds, sampled ten times on the way."""
+    """Run a sweep. Return ten samples of the number of ended jobs, the memory in MiB and the elapsed seconds."""
     samples: list[tuple[int, float, float]] = []
     with fresh_folder() as folder:
         async with aiomig.local(folder / "home", slots=SLOTS) as mig:
@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=10_000, help="(default: %(default)s)")
-    parser.add_argument("--in-flight", type=int, default=100, help="(default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="number of jobs (default: %(default)s)")
+    parser.add_argument("--in-flight", type=int, default=100, help="jobs at once (default: %(default)s)")
     parser.add_argument("--backend", default="asyncio", choices=["asyncio", "trio"])
     sys.exit(main(parser.parse_args()))

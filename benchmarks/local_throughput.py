@@ -1,7 +1,7 @@
 """Measures how fast local mode runs 1,000 jobs of `true`, compared with a bare loop that runs the same scripts.
 
-Rounds are interleaved, each measurement is a process of its own, and medians are compared, so other programs on the
-machine disturb all ways alike. Exits with 1 if a figure misses its aim.
+Rounds are interleaved, each measurement runs in its own process, and medians are compared. So other programs on the
+machine affect all ways equally. Exits with 1 if a figure misses its target.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTIONAL = ("parsl", "psij")
 
 
 def measured(*arguments: str) -> Any:
-    """Run one measurement in a process of its own, and return its result."""
+    """Run a measurement in a new process, and return its result."""
     command = [sys.executable, __file__, "--measure", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -35,7 +35,7 @@ def measured(*arguments: str) -> Any:
 
 
 def measure(name: str, backend: str, count: int) -> Any:
-    """Run one measurement in this process."""
+    """Run a measurement in this process."""
     if name == "health":
         return anyio.run(health.health, count, backend=backend)
     if name == "latency":
@@ -44,7 +44,7 @@ def measure(name: str, backend: str, count: int) -> Any:
 
 
 def throughput(options: argparse.Namespace) -> dict[str, list[float]]:
-    """Return the seconds of each way and backend, one for each round."""
+    """Return the seconds of each way and backend in each round."""
     ways = [
         (way, backend)
         for way in WAYS
@@ -69,10 +69,10 @@ def main(options: argparse.Namespace) -> int:
     print(f"{'':<24}{'seconds':>9}{'jobs/s':>9}{'of the floor':>14}")
     ratios = {}
     for name, seconds in times.items():
-        # Compared with the floor of the same round, because the load of the machine changes between rounds.
-        ratios[name] = statistics.median(bare / own for bare, own in zip(base, seconds, strict=True))
-        middle = statistics.median(seconds)
-        print(f"{name:<24}{middle:>9.3f}{options.jobs / middle:>9.0f}{ratios[name]:>14.2f}")
+        # Compare with the floor of the same round, because the load of the machine changes between rounds.
+        ratios[name] = statistics.median(floor / way for floor, way in zip(base, seconds, strict=True))
+        median = statistics.median(seconds)
+        print(f"{name:<24}{median:>9.3f}{options.jobs / median:>9.0f}{ratios[name]:>14.2f}")
     print()
     verdicts = Verdicts()
     for backend in options.backends:
@@ -90,9 +90,9 @@ def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=1000, help="jobs a run (default: %(default)s)")
-    parser.add_argument("--single", type=int, default=200, help="jobs one by one (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1000, help="jobs per run (default: %(default)s)")
+    parser.add_argument("--single", type=int, default=200, help="jobs for the latency (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: %(default)s)")
     parser.add_argument("--backends", nargs="+", default=["asyncio", "trio"], choices=["asyncio", "trio"])
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

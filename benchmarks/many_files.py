@@ -1,7 +1,7 @@
-"""Carries a directory of many small files to a grid and back: as archives, and one by one.
+"""Transfers a directory of many small files to a grid and back: as archives, and one by one.
 
-The grid is a `FakeGrid` over TLS in another process. Exits with 1 if the archives need more requests than the aim,
-or if what comes back is not what went.
+The grid is a `FakeGrid` over TLS in another process. Exits with 1 if the archives need more requests than their
+target, or if a file changes on the way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx  # noqa: F401  (aiomig imports it at its first use; that is not part of the cost of a request)
+import httpx  # noqa: F401  (aiomig imports it on first use; exclude that from the cost)
 from _figures import HEAD, Cost, Verdicts, machine, metered
 
 import aiomig
@@ -22,21 +22,21 @@ from aiomig.testing import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-MOST_REQUESTS = 12
+MAX_REQUESTS = 12
 DIRECTORIES = 10
-ALL = 1 << 40
+NEVER = 1 << 40
 
 
 def connected(server: ServerProcess, *, archives: bool) -> aiomig.Session:
     """Return a session on the server, with or without archives."""
-    limits = aiomig.RequestLimits() if archives else aiomig.RequestLimits(archive_from=ALL)
+    limits = aiomig.RequestLimits() if archives else aiomig.RequestLimits(archive_from=NEVER)
     return aiomig.grid(
         url=server.url, certificate=server.certificate, key=server.key, ca=server.ca, request_limits=limits
     )
 
 
 def make_files(folder: Path, options: argparse.Namespace) -> None:
-    """Make the files, in ``DIRECTORIES`` directories."""
+    """Create the files in ``DIRECTORIES`` directories."""
     for number in range(options.files):
         path = folder / f"d{number % DIRECTORIES}" / f"{number}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +44,12 @@ def make_files(folder: Path, options: argparse.Namespace) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Return the files below a folder."""
+    """Return the content of all files in a directory, by relative path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 async def costs_of(options: argparse.Namespace, folder: Path, *, archives: bool) -> dict[str, Cost]:
-    """Return the costs of the ways there and back, and of the inputs of a job."""
+    """Return the costs of the upload, the download and the inputs of a job."""
     costs: dict[str, Cost] = {}
 
     async def measure(name: str, server: ServerProcess, action: Callable[[], Awaitable[object]]) -> None:
@@ -64,7 +64,7 @@ async def costs_of(options: argparse.Namespace, folder: Path, *, archives: bool)
         await measure("get", server, lambda: mig.files.get("files", back))
         await measure("submit", server, lambda: mig.submit("true", inputs=[folder / "files"]))
     if content(back) != content(folder / "files"):
-        raise RuntimeError("what came back is not what went")
+        raise RuntimeError("the downloaded files differ from the uploaded ones")
     return costs
 
 
@@ -82,16 +82,16 @@ def main(options: argparse.Namespace) -> int:
                 for step, cost in costs.items():
                     print(cost.row(f"{step}, {'archive' if archives else 'one by one'} ({backend})"), flush=True)
                     if archives:
-                        most = MOST_REQUESTS * max(1.0, options.files / 1000)
+                        target = MAX_REQUESTS * max(1.0, options.files / 1000)
                         # Each file is replaced atomically, and one ``mv`` moves files into one directory.
-                        most += DIRECTORIES if step == "put, replacing" else 0
-                        verdicts.judge(f"requests of {step} ({backend})", cost.requests, "", most)
+                        target += DIRECTORIES if step == "put, replacing" else 0
+                        verdicts.judge(f"requests of {step} ({backend})", cost.requests, "", target)
     return int(verdicts.failed)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=1000, help="files (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=1024, help="bytes of each file (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=1000, help="number of files (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=1024, help="size of each file in bytes (default: %(default)s)")
     parser.add_argument("--backends", nargs="+", default=["asyncio", "trio"], choices=["asyncio", "trio"])
     sys.exit(main(parser.parse_args()))

@@ -1,7 +1,7 @@
-"""Ways to run many jobs of one command on this machine, two at once. Each returns the seconds that it took.
+"""Ways to run a command many times on this machine, two at once. Each function returns the elapsed seconds.
 
-All ways but Parsl and PSI/J run the script that aiomig's local mode makes for the job, in a fresh directory, with the
-same output files. The floor does nothing else: no queue, no records, no results in a home.
+All ways except Parsl and PSI/J run the script that local mode generates for the job, in a new directory, with the same
+output files. The floor does nothing else: no queue, no records, no results in a home.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ DESCRIPTION = Description({"EXECUTE": ("true",)})
 
 
 KEPT = "AIOMIG_BENCHMARK_FOLDER"
-"""The variable that names the folder of a whole benchmark. It is removed at the end.
+"""The environment variable with the directory for all runs of a benchmark. It is removed after the last run.
 
-An ext4 file system without a journal does not reuse a freed inode for minutes, and skips all of them for each new file.
-If a run removed its thousands of files, the following runs would be up to five times slower.
+An ext4 file system without a journal does not reuse freed inodes for minutes, and skips them for each new file. If
+each run removed its thousands of files, the following runs would be up to five times slower.
 """
 
 
 @contextmanager
 def fresh_folder() -> Iterator[Path]:
-    """Provide a folder for one run, on the file system of the temporary files."""
+    """Provide a new directory for a run, on the file system for temporary files."""
     if KEPT in os.environ:
         yield Path(tempfile.mkdtemp(dir=os.environ[KEPT]))
         return
@@ -49,7 +49,7 @@ def fresh_folder() -> Iterator[Path]:
 
 
 class Script:
-    """A job directory with its script, as local mode makes them."""
+    """A job directory with its script, as local mode creates them."""
 
     def __init__(self, base: Path, number: int) -> None:
         self.folder = base / f"job-dir_{number}"
@@ -61,7 +61,7 @@ class Script:
         (self.folder / f"{number}.job").write_text(text, "utf-8")
 
     def spawn(self, null: int) -> int:
-        """Start the script and return the process id. Changes the working directory, because posix_spawn takes none."""
+        """Start the script and return the process id. Changes the working directory, which posix_spawn cannot set."""
         os.chdir(self.folder)
         actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
         return os.posix_spawn(BASH, self.command, self.environment, file_actions=actions)
@@ -85,20 +85,20 @@ def floor(count: int) -> float:
             scripts[-1].spawn(null)
         for _ in range(min(count, SLOTS)):
             os.waitpid(-1, 0)
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - began
         for job in scripts:
             job.check()
         os.chdir("/")
     os.close(null)
-    return took
+    return seconds
 
 
 async def run_process(count: int) -> float:
-    """Run the scripts by anyio.run_process under a limiter, as a program without a library would."""
+    """Run the scripts with anyio.run_process and a limiter, as a program without a library would."""
     limiter = anyio.CapacityLimiter(SLOTS)
     scripts: list[Script] = []
 
-    async def one(number: int) -> None:
+    async def run_script(number: int) -> None:
         async with limiter:
             job = Script(base, number)
             await anyio.run_process(job.command, cwd=job.folder, env=job.environment)
@@ -108,11 +108,11 @@ async def run_process(count: int) -> float:
         began = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             for number in range(count):
-                tasks.start_soon(one, number)
-        took = time.perf_counter() - began
+                tasks.start_soon(run_script, number)
+        seconds = time.perf_counter() - began
         for job in scripts:
             job.check()
-    return took
+    return seconds
 
 
 async def aiomig_local(count: int) -> float:
@@ -122,15 +122,15 @@ async def aiomig_local(count: int) -> float:
             began = time.perf_counter()
             jobs = [await mig.submit("true") for _ in range(count)]
             await mig.wait(jobs)
-            took = time.perf_counter() - began
+            seconds = time.perf_counter() - began
             for job in jobs:
                 if not (await job).ok:
                     raise RuntimeError(f"{job} failed")
-    return took
+    return seconds
 
 
 def parsl(count: int) -> float:
-    """Run the command by Parsl's bash app on its thread executor."""
+    """Run the command with Parsl's bash app on its thread executor."""
     parsl = importlib.import_module("parsl")
     importlib.import_module("parsl.executors")
 
@@ -151,7 +151,7 @@ def parsl(count: int) -> float:
 
 
 def psij(count: int) -> float:
-    """Run the command by PSI/J's local executor, two in flight."""
+    """Run the command with PSI/J's local executor, two at once."""
     psij = importlib.import_module("psij")
 
     executor = psij.JobExecutor.get_instance("local")
@@ -181,7 +181,7 @@ ASYNCHRONOUS = {"aiomig": aiomig_local, "run_process": run_process}
 
 
 def run(name: str, backend: str, count: int) -> float:
-    """Run a way by its name. Return the seconds that it took."""
+    """Run a way by its name, and return the elapsed seconds."""
     if name in SYNCHRONOUS:
         return SYNCHRONOUS[name](count)
     return anyio.run(ASYNCHRONOUS[name], count, backend=backend)

@@ -1,7 +1,7 @@
-"""Uses one session at random for a long time. Its memory, descriptors, tasks and processes must not grow.
+"""Uses a session randomly for a long time. Memory, file descriptors, tasks and processes must not grow.
 
-The grid is a `FakeGrid` over TLS in a process of its own, with faults from time to time. Figures are taken while all
-users rest; the first third is a warm-up. Exits with 1 if something grew.
+The grid is a `FakeGrid` over TLS in its own process, with occasional faults. Figures are measured while all users
+pause; the first third of the time is a warm-up. Exits with 1 if a figure grew.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 USERS = 6
 MEMORY_SHARE = 0.04
-"""The growth of memory that counts as noise: the interpreter's heap is never quite full."""
+"""The relative growth of memory that counts as noise, because the interpreter's heap is never completely full."""
 
 CONNECTIONS = 8
 """The number of idle connections that a session may keep."""
@@ -42,7 +42,7 @@ FAULTS = ("jobstatus", "submitfields", "textarea", "jobaction", "uploadchunked",
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The resources in use at one moment of rest."""
+    """The resources in use during a pause."""
 
     memory_kib: int
     descriptors: int
@@ -59,29 +59,29 @@ class Figures:
 
 
 class Users:
-    """Tasks that do one thing after another, and rest on command."""
+    """Tasks that perform random actions and pause on command."""
 
     def __init__(self, mig: aiomig.Session, folder: Path, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self._mig = mig
         self._folder = folder
-        self._dice = random.Random(seed)
+        self._rng = random.Random(seed)
         self._busy = 0
-        self._may_go = anyio.Event()
-        self._resting = anyio.Event()
+        self._resumed = anyio.Event()
+        self._idle = anyio.Event()
         self._numbers = 0
 
     async def work(self) -> None:
-        """Do random actions for ever."""
+        """Perform random actions forever."""
         actions: list[Callable[[], Coroutine[Any, Any, object]]] = [
             self.run, self.bulk, self.sweep, self.left_sweep, self.scope, self.given_up, self.transfer,
             self.abandoned_watch, self.follow, self.again, self.look,
         ]  # fmt: skip
         while True:
-            await self._may_go.wait()
+            await self._resumed.wait()
             self._busy += 1
-            action = self._dice.choice(actions)
+            action = self._rng.choice(actions)
             try:
                 await action()
                 self.done[action.__name__] += 1
@@ -90,18 +90,18 @@ class Users:
             finally:
                 self._busy -= 1
                 if not self._busy:
-                    self._resting.set()
-            await anyio.sleep(self._dice.expovariate(20))
+                    self._idle.set()
+            await anyio.sleep(self._rng.expovariate(20))
 
-    async def rest_after(self, seconds: float) -> None:
-        """Let the users work for a while. Return when all have finished their last action."""
-        self._may_go.set()
+    async def work_for(self, seconds: float) -> None:
+        """Let the users work for some seconds, then pause. Return when all have finished their last action."""
+        self._resumed.set()
         await anyio.sleep(seconds)
-        self._may_go = anyio.Event()
+        self._resumed = anyio.Event()
         while self._busy:
-            self._resting = anyio.Event()
-            await self._resting.wait()
-        await anyio.sleep(0.5)  # until cancellations in the background are done
+            self._idle = anyio.Event()
+            await self._idle.wait()
+        await anyio.sleep(0.5)  # let background cancellations finish
 
     def _command(self) -> str:
         self._numbers += 1
@@ -129,20 +129,20 @@ class Users:
                 break
 
     async def scope(self) -> None:
-        with anyio.move_on_after(self._dice.uniform(0, 0.1)):
+        with anyio.move_on_after(self._rng.uniform(0, 0.1)):
             async with self._mig.scope() as jobs:
                 for _ in range(3):
                     await jobs.submit(self._command())
 
     async def given_up(self) -> None:
-        with anyio.move_on_after(self._dice.uniform(0, 0.03)):
+        with anyio.move_on_after(self._rng.uniform(0, 0.03)):
             await self._mig.submit(self._command(), inputs=[(b"data", "in.txt")], project="mine")
         self._mig.confirm(*await self._mig.unconfirmed())
 
     async def transfer(self) -> None:
         self._numbers += 1
         name = f"f{self._numbers}"
-        content = self._dice.randbytes(self._dice.randrange(1 << 18))
+        content = self._rng.randbytes(self._rng.randrange(1 << 18))
         await self._mig.files.write_bytes(name, content)
         await self._mig.files.get(name, self._folder / name)
         if (self._folder / name).read_bytes() != content:
@@ -153,7 +153,7 @@ class Users:
 
     async def abandoned_watch(self) -> None:
         jobs = [await self._mig.submit(self._command()) for _ in range(2)]
-        with anyio.move_on_after(self._dice.uniform(0, 0.1)):
+        with anyio.move_on_after(self._rng.uniform(0, 0.1)):
             async for _ in self._mig.watch(jobs):
                 pass
 
@@ -172,7 +172,7 @@ class Users:
 
     async def look(self) -> None:
         jobs = await self._mig.submit_many([self._command() for _ in range(3)])
-        # By id and not by a pattern, because the number of jobs on the server grows.
+        # By id, not by pattern, because the number of jobs on the server grows.
         for job in await self._mig.jobs(jobs[0].id):
             await job.status()
             await job.plan()
@@ -180,9 +180,9 @@ class Users:
 
 
 async def soak(mode: str, minutes: float, seed: int) -> tuple[list[Figures], Users]:
-    """Run the users. Return the figures of each rest."""
+    """Run the users. Return the figures of each pause."""
     figures: list[Figures] = []
-    rests = max(12, round(minutes * 3))
+    pauses = max(12, round(minutes * 3))
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiomig-soak-")))
         server: ServerProcess | None = None
@@ -191,30 +191,30 @@ async def soak(mode: str, minutes: float, seed: int) -> tuple[list[Figures], Use
             session = aiomig.grid(
                 url=server.url, certificate=server.certificate, key=server.key, ca=server.ca,
                 journal=folder / "journal",
-                # 10,000 remembered ends would take an hour to collect, and look like growth.
+                # Filling the default memory of 10,000 ended jobs takes an hour and would look like growth.
                 polling=aiomig.Polling(floor=0.1, ceiling=0.5, requests_a_minute=6000, remembered=100),
             )  # fmt: skip
         else:
             session = aiomig.local(folder / "home", slots=2)
         mig = await stack.enter_async_context(session)
         users = Users(mig, folder, seed)
-        dice = random.Random(seed)
+        rng = random.Random(seed)
         async with anyio.create_task_group() as group:
             for _ in range(USERS):
                 group.start_soon(users.work)
-            for number in range(rests):
+            for number in range(pauses):
                 if server is not None:
-                    kind = dice.choice(["drop", "error", "truncate", "crash", "html"])
-                    await server.add_fault(dice.choice(FAULTS), kind, times=2)  # type: ignore[arg-type]
-                await users.rest_after(minutes * 60 / rests)
+                    kind = rng.choice(["drop", "error", "truncate", "crash", "html"])
+                    await server.add_fault(rng.choice(FAULTS), kind, times=2)  # type: ignore[arg-type]
+                await users.work_for(minutes * 60 / pauses)
                 figures.append(Figures.now())
-                print(f"{number + 1:>4}/{rests}  {figures[-1]}", file=sys.stderr, flush=True)
+                print(f"{number + 1:>4}/{pauses}  {figures[-1]}", file=sys.stderr, flush=True)
             group.cancel_scope.cancel()
     return figures, users
 
 
 def judge(mode: str, figures: list[Figures], verdicts: Verdicts) -> None:
-    """Compare the medians of the last third with those of the second."""
+    """Compare the medians of the last third with the medians of the second."""
     third = len(figures) // 3
     before, after = figures[third : 2 * third], figures[2 * third :]
     slack = {
@@ -231,12 +231,12 @@ def judge(mode: str, figures: list[Figures], verdicts: Verdicts) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0, help="of each mode")
+    parser.add_argument("--minutes", type=float, default=20.0, help="minutes for each mode (default: %(default)s)")
     parser.add_argument("--mode", choices=("grid", "local", "both"), default="both")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    logging.getLogger("aiomig").setLevel(logging.CRITICAL)  # the faults are on purpose
+    logging.getLogger("aiomig").setLevel(logging.CRITICAL)  # faults are expected
     print(machine())
     verdicts = Verdicts()
     for mode in ("grid", "local") if options.mode == "both" else (options.mode,):

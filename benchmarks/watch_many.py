@@ -1,9 +1,9 @@
-"""Measures what it costs to watch many jobs of a grid at the default pace.
+"""Measures the cost of watching many jobs of a grid at the default polling rate.
 
-The grid is a `FakeGrid` over TLS in another process. Each figure comes from a process of its own. The way ``watch`` is
-one loop over ``session.watch(jobs)``; ``tasks`` is a task for each job with a loop of its own. Exits with 1 if a figure
-of ``watch`` misses its aim. The share of a core is client CPU seconds by seconds of watching. Stalls are judged without
-the time in which the program waited for a core, because the server takes one of them.
+The grid is a `FakeGrid` over TLS in another process, and each measurement runs in its own process. The way ``watch`` is
+one loop over ``session.watch(jobs)``; ``tasks`` is a task with its own loop for each job. Exits with 1 if a figure of
+``watch`` misses its target. The share of a core is the client's CPU time divided by the time of watching. Stalls are
+judged without the time spent waiting for a core, because the server occupies one.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ WAYS = ("watch", "tasks")
 
 
 @dataclass
-class Seen:
+class Received:
     """The statuses that the watchers received.
 
     Attributes:
         jobs: the ids of all jobs with a status.
-        executing: when a job was first reported as EXECUTING.
+        executing: the time at which each job was first reported as EXECUTING.
     """
 
     jobs: set[str] = field(default_factory=set)
@@ -55,14 +55,14 @@ class Seen:
                 self.executing.setdefault(status.job_id, time.monotonic())
 
 
-async def follow(mig: aiomig.Session, way: str, ids: Sequence[str], seen: Seen) -> None:
+async def follow(mig: aiomig.Session, way: str, ids: Sequence[str], received: Received) -> None:
     if way == "watch":
-        await seen.record(mig.watch(ids))
+        await received.record(mig.watch(ids))
         return
     async with anyio.create_task_group() as tasks:
         for job_id in ids:
-            tasks.start_soon(seen.record, mig.watch(job_id))
-            await anyio.lowlevel.checkpoint()  # they arrive one by one, as requests to a service do
+            tasks.start_soon(received.record, mig.watch(job_id))
+            await anyio.lowlevel.checkpoint()  # the tasks start one by one, like requests to a service
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -81,51 +81,51 @@ async def heartbeat() -> AsyncIterator[health.Heartbeat]:
 
 
 def memory() -> int:
-    """Return the KiB of this process, without garbage."""
+    """Return the memory of this process in KiB after a garbage collection."""
     gc.collect()
     return health.memory("VmRSS")
 
 
 async def measure(way: str, count: int, seconds: float) -> dict[str, float]:
-    """Run one measurement in this process."""
+    """Run a measurement in this process."""
     async with (
         WatchedServer(count) as server,
         aiomig.grid(url=server.url, certificate=server.certificate, key=server.key, ca=server.ca) as mig,
     ):
-        async with anyio.create_task_group() as tasks:  # what is paid once is not counted for each job
-            warm, ids = Seen(), server.ids[:WARM]
-            tasks.start_soon(follow, mig, way, ids, warm)
-            await until(lambda: len(warm.jobs) == len(ids))
+        async with anyio.create_task_group() as tasks:  # a warm-up excludes one-time costs
+            warmup, ids = Received(), server.ids[:WARM]
+            tasks.start_soon(follow, mig, way, ids, warmup)
+            await until(lambda: len(warmup.jobs) == len(ids))
             tasks.cancel_scope.cancel()
         return await watched(server, mig, way, seconds)
 
 
 async def watched(server: WatchedServer, mig: aiomig.Session, way: str, seconds: float) -> dict[str, float]:
-    count, seen = len(server.ids), Seen()
+    count, received = len(server.ids), Received()
     await server.polls()
     before = memory()
     async with anyio.create_task_group() as tasks:
         async with heartbeat() as start:
-            tasks.start_soon(follow, mig, way, server.ids, seen)
-            await until(lambda: len(seen.jobs) == count)
+            tasks.start_soon(follow, mig, way, server.ids, received)
+            await until(lambda: len(received.jobs) == count)
         first = await server.polls()
         cpu, began = time.process_time(), time.monotonic()
         await anyio.sleep(seconds)
         share = (time.process_time() - cpu) / (time.monotonic() - began)
         polls = await server.polls()
-        grown = memory() - before
+        growth = memory() - before
         async with heartbeat() as heart:
             changed = await server.change(CHANGES, CHANGING)
-            await until(lambda: seen.executing.keys() >= changed.keys())
+            await until(lambda: received.executing.keys() >= changed.keys())
         tasks.cancel_scope.cancel()
     later = await server.polls()
-    delays = [seen.executing[job_id] - moment for job_id, moment in changed.items()]
+    delays = [received.executing[job_id] - changed_at for job_id, changed_at in changed.items()]
     return {
         "first": first["requests"],
         "requests": polls["requests"] * count / polls["ids"],
         "interval": polls["interval"],
         "share": share * 100,
-        "memory": grown / count,
+        "memory": growth / count,
         "threads": max(start.threads, heart.threads),
         "start": start.worst * 1e3,
         "own start": start.worst_without_core * 1e3,
@@ -157,7 +157,7 @@ ROWS = (
 
 
 def measured(way: str, backend: str, count: int, seconds: float) -> dict[str, float]:
-    """Run one measurement in a process of its own, and return its result."""
+    """Run a measurement in a new process, and return its result."""
     arguments = [way, backend, str(count), str(seconds)]
     done = subprocess.run([sys.executable, __file__, "--measure", *arguments], stdout=subprocess.PIPE, check=False)
     if done.returncode:

@@ -1,9 +1,9 @@
-"""Measures what the event streams of `aiomig.web` cost: 500 clients follow 200 jobs of a grid in one process.
+"""Measures the cost of the event streams of `aiomig.web`: 500 clients follow 200 jobs of a grid in one process.
 
-The grid is a `FakeGrid` over TLS in another process, and so are the clients. Jobs begin to run at random moments; every
-client must get every change once. The same is measured with one client, so that the requests to the grid can be
-compared. Stalls are judged without the time in which the program waited for a core. Exits with 1 if a figure misses
-its aim.
+The grid is a `FakeGrid` over TLS in another process, and the clients run in a third one. Jobs start at random times;
+every client must receive every change once. A measurement with one client shows whether more clients cause more
+requests to the grid. Stalls are judged without the time spent waiting for a core. Exits with 1 if a figure misses its
+target.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def served(app: FastAPI) -> AsyncIterator[int]:
 
 
 async def measure(clients: int, seconds: float) -> dict[str, float]:
-    """Return the figures of one process with so many clients."""
+    """Run the service in this process with a number of clients, and return the figures."""
     heart = health.Heartbeat()
     async with WatchedServer(JOBS) as grid:
         session = aiomig.grid(url=grid.url, certificate=grid.certificate, key=grid.key, ca=grid.ca)
@@ -71,10 +71,10 @@ async def measure(clients: int, seconds: float) -> dict[str, float]:
                 added = health.memory("VmRSS") - memory
                 await grid.polls()
                 group.start_soon(heart.beat)
-                began, used = time.monotonic(), time.process_time()
+                began, began_cpu = time.monotonic(), time.process_time()
                 changes = await grid.change(JOBS, seconds)
-                events = await received(first, len(changes)) + await received(others, len(changes))
-                took, used = time.monotonic() - began, time.process_time() - used
+                events = await count_events(first, len(changes)) + await count_events(others, len(changes))
+                duration, cpu = time.monotonic() - began, time.process_time() - began_cpu
                 polls = await grid.polls()
                 group.cancel_scope.cancel()
             await until(lambda: len(app.state.streams) == 1)
@@ -85,24 +85,24 @@ async def measure(clients: int, seconds: float) -> dict[str, float]:
         "whole stall": heart.worst * 1e3,
         "threads": heart.threads,
         "requests": polls["requests"],
-        "seconds": took,
-        "cpu": used,
+        "seconds": duration,
+        "cpu": cpu,
         "missed": len(changes) * clients - events,
     }
 
 
 @asynccontextmanager
 async def follow(port: int, clients: int) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """Run clients in another process. At the end they vanish without a word."""
-    # Not anyio's: asyncio uses a thread to wait for a process.
+    """Run clients in another process. At the end the process is killed, without closing its connections."""
+    # Not anyio.open_process, because asyncio uses a thread to wait for a process.
     command = [sys.executable, __file__, "--follow", str(port), "--clients", str(clients)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield process
         process.kill()
 
 
-async def received(process: subprocess.Popen[bytes], changes: int) -> int:
-    """Return how many events the clients of a process have, once each has so many."""
+async def count_events(process: subprocess.Popen[bytes], changes: int) -> int:
+    """Wait until each client of a process has received an event for every change. Return the sum of their events."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(f"{changes}\n".encode())
@@ -129,8 +129,8 @@ async def read_events(port: int, clients: int) -> None:
         for number in range(clients):
             group.start_soon(read, number)
         await anyio.wait_readable(sys.stdin.fileno())
-        wanted = int(sys.stdin.readline())
-        await until(lambda: all(count >= wanted for count in counts))
+        changes = int(sys.stdin.readline())
+        await until(lambda: all(count >= changes for count in counts))
         print(sum(counts), flush=True)
         await anyio.sleep_forever()
 
@@ -144,7 +144,9 @@ def figures(clients: int, seconds: float) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=20.0, help="in which all jobs change")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="seconds in which all jobs change (default: %(default)s)"
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--follow", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Runs a script of its own on the grid, and fetches the file that it writes."""
+"""Runs a shell script as a job and downloads the file that it writes."""
 
 import argparse
 import tempfile
@@ -8,7 +8,7 @@ import anyio
 import aiomig
 
 SCRIPT = b"""#!/bin/sh
-# Reads words from standard input and writes how often each occurs into the named file.
+# Counts the words on standard input and writes the counts to the given file.
 tr -cs '[:alpha:]' '[\\n*]' | tr '[:upper:]' '[:lower:]' | sort | uniq -c | sort -k1,1nr -k2 >"$1"
 echo "counted on $(uname -s)"
 """

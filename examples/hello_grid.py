@@ -1,4 +1,4 @@
-"""Says hello from the grid, or with --local from this machine."""
+"""Runs a job that says hello, on the grid or with --local on this machine."""
 
 import argparse
 

@@ -1,6 +1,6 @@
-"""Hands out numbers to worker jobs by a message queue, and collects what they send back.
+"""Distributes numbers to worker jobs through a message queue, and collects their answers from another queue.
 
-A job asks for a message by a file, as on a grid. Grids on Python 3 deliver what jobs send, but send empty messages.
+A job requests a message by writing a file. Grids on Python 3 deliver messages from jobs, but jobs receive them empty.
 """
 
 import argparse
@@ -16,7 +16,7 @@ ask() {  # ask send FILE QUEUE, or ask get QUEUE DIRECTORY
     until [ -e "${request}done" ]; do sleep 0.1; done
     rm "${request}done"
 }
-while ask get workertasks inbox; [ -s inbox/workertasks ]; do  # an empty file: the queue is empty
+while ask get workertasks inbox; [ -s inbox/workertasks ]; do  # an empty file means that the queue is empty
     number=$(cat inbox/workertasks)
     echo "$number squared is $((number * number))" > answer
     ask send answer workeranswers
@@ -28,17 +28,17 @@ async def main(options: argparse.Namespace) -> None:
     async with aiomig.connect("grid" if options.config else options.mode, config=options.config) as mig:
         tasks, answers = mig.queue("workertasks"), mig.queue("workeranswers")
         for queue in (tasks, answers):
-            await queue.remove(missing_ok=True)  # from an interrupted run
+            await queue.remove(missing_ok=True)  # may remain from an interrupted run
             await queue.create()
         for number in range(options.tasks):
             await tasks.send(str(number))
         script = [(WORKER, "worker.sh")]
         workers = [await mig.submit("bash worker.sh", inputs=script) for _ in range(options.workers)]
         await mig.results(workers)
-        found = []
+        lines = []
         while (answer := await answers.receive()) is not None:
-            found.append(answer.strip())
-        print(*sorted(found), f"{len(found)} of {options.tasks} numbers by {len(workers)} workers", sep="\n")
+            lines.append(answer.strip())
+        print(*sorted(lines), f"{len(lines)} of {options.tasks} numbers by {len(workers)} workers", sep="\n")
         for worker in workers:
             await worker.clean()
         await tasks.remove()
@@ -50,6 +50,6 @@ if __name__ == "__main__":
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--local", dest="mode", action="store_const", const="local", help="on this machine")
     place.add_argument("--grid", dest="config", metavar="CONFIG", help="on the grid of this miguser.conf")
-    parser.add_argument("--tasks", type=int, default=6, help="how many numbers (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="how many jobs (default: %(default)s)")
+    parser.add_argument("--tasks", type=int, default=6, help="number of tasks (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="number of jobs (default: %(default)s)")
     anyio.run(main, parser.parse_args())

@@ -1,4 +1,4 @@
-"""Compiles and runs an MPI program, if the machine of the job has an MPI."""
+"""Compiles and runs an MPI program, if MPI is installed on the machine that runs the job."""
 
 import argparse
 
@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
 }
 """
 COMMANDS = [
-    # `exit 0` ends the job with success, before the commands that need an MPI.
+    # `exit 0` ends the job successfully before the commands that need MPI.
     'command -v mpicc && command -v mpirun || { echo "no MPI (mpicc, mpirun) on this machine"; exit 0; }',
     "mpicc hello.c -o hello",
     'mpirun -n "$MIG_JOBCPUCOUNT" ./hello',
@@ -33,7 +33,7 @@ async def main(options: argparse.Namespace) -> None:
             COMMANDS,
             inputs=[(HELLO, "hello.c")],
             resources=aiomig.Resources(cores=2),
-            # Without these, Open MPI refuses to run as root, and to start more processes than it counts cores.
+            # By default, Open MPI refuses to run as root and to start more processes than it detects cores.
             environment={
                 "OMPI_ALLOW_RUN_AS_ROOT": "1",
                 "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

@@ -80,7 +80,7 @@ def test_parameter_sweep(tmp_path: Path) -> None:
     assert summary == "pi is about 3.142, by 5 jobs"
 
 
-PIPELINE = re.compile(r"mean (99|100|101), between \d+\.\d and \d+\.\d\n(\d+) jobs, (\d+) of them well\n")
+PIPELINE = re.compile(r"mean (99|100|101), between \d+\.\d and \d+\.\d\n(\d+) jobs, (\d+) successful\n")
 
 
 async def jobs_in(home: Path) -> dict[str, aiomig.JobStatus]:
@@ -117,7 +117,7 @@ def test_a_pipeline_that_is_killed_continues(tmp_path: Path, fits: int, lines: i
 
 def test_reference_matching(tmp_path: Path) -> None:
     found = output("reference_matching", tmp_path, "--local")
-    assert found == "240 references, compared by 6 jobs, mean 60 works\n"
+    assert found == "6 jobs compared 240 references to 60 works\n"
 
 
 def test_master_and_workers(tmp_path: Path) -> None:

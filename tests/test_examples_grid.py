@@ -117,17 +117,17 @@ async def test_parameter_sweep(grid: Grid) -> None:
 async def test_pipeline(grid: Grid) -> None:
     *names, _, summary = (await grid.output("pipeline", "--fits", "3")).splitlines()
     assert sorted(names) == ["fit-0", "fit-1", "fit-2", "preprocess"]
-    assert summary == "5 jobs, 5 of them well"
+    assert summary == "5 jobs, 5 successful"
     counts = await grid.server.counts()
     *again, _, summary = (await grid.output("pipeline", "--fits", "3")).splitlines()
-    assert (sorted(again), summary) == (sorted(names), "5 jobs, 5 of them well")
+    assert (sorted(again), summary) == (sorted(names), "5 jobs, 5 successful")
     now = await grid.server.counts()
     assert all(now[operation] == counts[operation] for operation in ("submitfields", "textarea", "uploadchunked"))
 
 
 async def test_reference_matching(grid: Grid) -> None:
     found = await grid.output("reference_matching")
-    assert found == "240 references, compared by 6 jobs, mean 60 works\n"
+    assert found == "6 jobs compared 240 references to 60 works\n"
     assert not (grid.home / "reference_matching").exists()
 
 

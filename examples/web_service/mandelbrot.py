@@ -12,8 +12,8 @@ def colour(point: complex) -> bytes:
     for step in range(DEPTH):
         value = value * value + point
         if abs(value) > 2:
-            share = step / DEPTH
-            return bytes((int(255 * share**0.4), int(255 * share**0.8), int(90 + 165 * share)))
+            fraction = step / DEPTH
+            return bytes((int(255 * fraction**0.4), int(255 * fraction**0.8), int(90 + 165 * fraction)))
     return b"\0\0\0"
 
 

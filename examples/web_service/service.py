@@ -1,7 +1,7 @@
-"""A web service that draws the Mandelbrot set by jobs. Each user has a session, jobs and files of their own.
+"""A web service that draws the Mandelbrot set with jobs. Each user has their own session, jobs and files.
 
-POST /pictures takes a place and makes a job, GET /pictures/ID waits for the picture, and /jobs/ is aiomig's own page
-and API for the rest. As a demonstration, the service is its own client; --serve PORT serves it, and prints an address
+POST /pictures submits a job for a part of the plane, GET /pictures/ID waits for the picture, and /jobs/ is aiomig's
+page and API. By default the program calls its own service as a demonstration; --serve PORT serves it and prints a URL
 for each user.
 """
 
@@ -25,19 +25,19 @@ from aiomig.web import create_app
 PROGRAM = Path(__file__).with_name("mandelbrot.py")
 
 
-class Place(BaseModel):  # the part of the plane that is drawn: its middle and its width
+class Place(BaseModel):  # the center and width of the part of the plane to draw
     x: float = -0.6
     y: float = 0.0
     width: float = 3.0
 
 
 def make_service(pool: aiomig.SessionPool[str], keys: dict[str, str]) -> FastAPI:
-    """Return the application. `keys` are the users' secrets; a real service asks its own user database."""
+    """Return the application. `keys` are the users' secrets; a real service would use its own user database."""
 
     def user_of(request: Request) -> str | None:
-        """Return whose key a request has: programs send it in a header, browsers in a cookie."""
-        given = request.headers.get("authorization", "").partition("Bearer ")[2] or request.cookies.get("key", "")
-        return next((user for user in keys if secrets.compare_digest(keys[user].encode(), given.encode())), None)
+        """Return the user whose key is in the request. Programs send the key in a header, browsers in a cookie."""
+        key = request.headers.get("authorization", "").partition("Bearer ")[2] or request.cookies.get("key", "")
+        return next((user for user in keys if secrets.compare_digest(keys[user].encode(), key.encode())), None)
 
     async def session_of(request: Request) -> AsyncIterator[aiomig.Session]:
         if (user := user_of(request)) is None:
@@ -72,10 +72,10 @@ def make_service(pool: aiomig.SessionPool[str], keys: dict[str, str]) -> FastAPI
     @app.get("/pictures/{job_id}")
     async def picture(job_id: str, mig: aiomig.Session = session) -> StreamingResponse:
         job = mig.job(job_id)
-        with anyio.move_on_after(60):  # gives up waiting, not the job: ask again
+        with anyio.move_on_after(60):  # stops waiting, but does not cancel the job
             await job.wait()
         if not (files := await job.outputs()):
-            raise HTTPException(404, "no picture yet, or none at all: /jobs/ says why")
+            raise HTTPException(404, "there is no picture yet, or the job failed; see /jobs/")
         return StreamingResponse(mig.files.stream(files[0].path), media_type="image/png")
 
     app.mount("/jobs", create_app(pool, authenticate=user_of))
@@ -99,8 +99,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--local", action="store_true", help="on this machine, for the users ada and bob")
-    modes.add_argument("--grid", metavar="FOLDER", help="on a grid, for the users whose USER.conf are in a folder")
-    parser.add_argument("--serve", type=int, metavar="PORT", help="serve it on this machine")
+    modes.add_argument("--grid", metavar="FOLDER", help="on a grid, for each user with a USER.conf in a directory")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="serve the service on this machine")
     options = parser.parse_args()
     configs = {path.stem: path for path in sorted(Path(options.grid).glob("*.conf"))} if options.grid else {}
     homes = Path(os.environ.get("AIOMIG_HOME") or Path.home() / "pictures")

@@ -1,20 +1,20 @@
-"""Compares each reference of a block with all: python3 match_references.py BLOCK ALL LIMIT > PAIRS.
+"""Compares each reference of a block with all references: python3 match_references.py BLOCK ALL LIMIT > PAIRS.
 
-Runs on the machine that the grid chooses: plain Python 3, nothing but the standard library.
+The grid chooses the machine, so this program needs only Python 3 and its standard library.
 """
 
 import sys
 
 
 def distance(one, other, limit):
-    """The edit distance of two texts as a share of the longer one; 1 where it must be over the limit."""
+    """Return the edit distance of two strings relative to the longer one, or 1 if it exceeds the limit."""
     longest = max(len(one), len(other), 1)
     row = list(range(len(other) + 1))
-    for above, letter in enumerate(one):
-        corner, row[0] = above, above + 1
-        for column, against in enumerate(other, 1):
-            cheapest = min(corner + (letter != against), row[column] + 1, row[column - 1] + 1)
-            corner, row[column] = row[column], cheapest
+    for number, letter in enumerate(one):
+        diagonal, row[0] = number, number + 1
+        for column, other_letter in enumerate(other, 1):
+            cost = min(diagonal + (letter != other_letter), row[column] + 1, row[column - 1] + 1)
+            diagonal, row[column] = row[column], cost
         if min(row) > limit * longest:
             return 1.0
     return row[-1] / longest
@@ -27,7 +27,7 @@ def main(block_file, references_file, limit):
         references = stream.read().splitlines()
     for one in block:
         for other in references:
-            # Each pair is met twice, in two jobs or in one: only one of them looks at it.
+            # Each pair occurs in both orders, maybe in different jobs. Compare it only once.
             if other < one and distance(one, other, limit) <= limit:
                 print(one, other, sep="\t")
 
