@@ -157,7 +157,7 @@ def main() -> int:
         print(json.dumps(anyio.run(measure, options.clients, options.seconds)))
         return 0
     print(machine())
-    one, many = (figures(clients, options.seconds) for clients in (1, options.clients))
+    single, many = (figures(clients, options.seconds) for clients in (1, options.clients))
     verdicts = Verdicts()
     verdicts.judge("events that a client missed", many["missed"], "", 0)
     verdicts.judge("memory of a client", many["KiB"], "KiB", 100)
@@ -165,9 +165,9 @@ def main() -> int:
     verdicts.note("the same with the time of waiting for a core", many["whole stall"], "ms")
     verdicts.judge("threads", many["threads"], "", 1)
     verdicts.judge(
-        "requests to the grid", many["requests"], "", one["requests"] * (many["seconds"] / one["seconds"]) + 1
+        "requests to the grid", many["requests"], "", single["requests"] * (many["seconds"] / single["seconds"]) + 1
     )
-    verdicts.note("requests with one client", one["requests"], "")
+    verdicts.note("requests with one client", single["requests"], "")
     verdicts.note("seconds until all had all changes", many["seconds"], "s")
     verdicts.note("CPU", many["cpu"] / many["seconds"] * 100, "% of one core")
     return verdicts.failed

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _open_closed_streams() -> None:
     """Open /dev/null for closed standard streams. Otherwise a file opened later would get their descriptors.
 
-    It cannot be read, because a command that needs standard input must not take it for empty.
+    Standard input is opened for writing, so that a command that reads it fails instead of reading an empty input.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -54,7 +54,7 @@ def parse_megabytes(text: str) -> int:
     raise click.BadParameter(f"{text!r} is not a size; give megabytes, or 512M, 4G")
 
 
-_FILE_OR_RENAME = "SOURCE[:NAME]"
+_SOURCE = "SOURCE[:NAME]"
 _DESCRIBING = (
     click.option(
         "--command", "-c", multiple=True, metavar="LINE", help="A command line to run before COMMAND; repeatable."
@@ -64,7 +64,7 @@ _DESCRIBING = (
         "-i",
         "inputs",
         multiple=True,
-        metavar=_FILE_OR_RENAME,
+        metavar=_SOURCE,
         shell_complete=local_files,
         help="A file, directory, glob or URL for the job, or mig:PATH in the MiG home.",
     ),
@@ -73,7 +73,7 @@ _DESCRIBING = (
         "-x",
         "executables",
         multiple=True,
-        metavar=_FILE_OR_RENAME,
+        metavar=_SOURCE,
         shell_complete=local_files,
         help="Like --input, and made executable.",
     ),
@@ -122,9 +122,7 @@ _DESCRIBING = (
     click.option("--nodes", type=int, help="Number of nodes."),
     click.option("--architecture", help="The processor, such as AMD64."),
     click.option("--platform", help="The platform that a resource must have."),
-    click.option(
-        "--fill", multiple=True, metavar="WHAT", help="Use all that a resource has of: ALL, MEMORY, CPUCOUNT, …"
-    ),
+    click.option("--fill", multiple=True, metavar="WHAT", help="Use a resource completely: ALL, MEMORY, CPUCOUNT, …"),
     click.option(
         "--host", "hosts", multiple=True, metavar="ID", help="A resource that may run the job; * and ? are wildcards."
     ),
@@ -165,7 +163,7 @@ def describing_options(function: _F) -> _F:
     return click.argument("words", nargs=-1, metavar="[COMMAND]...", type=click.UNPROCESSED)(function)
 
 
-def commands_of(words: Sequence[str], lines: Sequence[str]) -> list[str]:
+def _commands(words: Sequence[str], lines: Sequence[str]) -> list[str]:
     """Return the command lines: the lines of ``-c``, then COMMAND.
 
     A single word is a command line for the job's shell. Several words are a command with arguments and are quoted.
@@ -178,7 +176,7 @@ def commands_of(words: Sequence[str], lines: Sequence[str]) -> list[str]:
 
 
 def job_spec(words: Sequence[str], command: Sequence[str], **options: Any) -> JobSpec:
-    """Return the job description for the options.
+    """Return the job description for COMMAND, the lines of ``-c``, and the other options.
 
     Raises:
         SpecError: the description is invalid; lists all faults.
@@ -187,7 +185,7 @@ def job_spec(words: Sequence[str], command: Sequence[str], **options: Any) -> Jo
     resources = {name: options[name] for name in _RESOURCES if options[name] not in (None, ())}
     fields = {name: options[name] for name in _FIELDS if options[name] not in (None, ())}
     return JobSpec(
-        commands_of(words, command),
+        _commands(words, command),
         inputs=[_input(text) for text in options["inputs"]],
         executables=[_input(text) for text in options["executables"]],
         outputs=[_output(text) for text in options["outputs"]],

@@ -176,8 +176,8 @@ def _ensure_used(parameters: list[Parameter], names: list[str], used: set[str]) 
             )
         columns = row.keys() - set(names)
         if columns and not used & columns:
-            unused = " ".join(f"{{{name}}}" for name in row if name in columns and is_name(name))
-            remedy = f"write {unused} where the values belong" if unused else "rename them: ASCII letters, digits and _"
+            valid = " ".join(f"{{{name}}}" for name in row if name in columns and is_name(name))
+            remedy = f"write {valid} where the values belong" if valid else "rename them: ASCII letters, digits and _"
             raise click.UsageError(f"no column of the file is used; {remedy}")
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .. import JobStatus, Session
 
 _SLACK = 5.0
-"""The most seconds by which the clocks of a server and of this machine may differ."""
+"""The largest expected difference between the clocks of a server and of this machine, in seconds."""
 
-_GROUP = 50
+_GROUP_SIZE = 50
 """The number of readers that are woken at once."""
 
 
@@ -130,8 +130,8 @@ class JobBoard:
     def _wake(self) -> None:
         groups = [group for group in self._groups if group.readers]
         self._groups = [_Group()]
-        for group, following in pairwise(groups):
-            group.next = following
+        for group, next_group in pairwise(groups):
+            group.next = next_group
         if groups:
             groups[0].event.set()
 
@@ -183,7 +183,7 @@ class JobBoard:
     async def wait(self, revision: int) -> None:
         """Wait until there is a change after a revision, or an error."""
         if self._revision <= revision:
-            if self._groups[-1].readers >= _GROUP:
+            if self._groups[-1].readers >= _GROUP_SIZE:
                 self._groups.append(_Group())
             await self._groups[-1].wait()
 

@@ -150,9 +150,9 @@ class Guard:
     def _check_origin(self, request: Request) -> None:
         """Refuse requests that come from a page of another site."""
         origin = request.headers.get("origin")
-        own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+        own_origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
         if origin is not None:
-            if origin.lower() != own.lower() and origin not in self._rules.origins:
+            if origin.lower() != own_origin.lower() and origin not in self._rules.origins:
                 raise Problem(403, "pages of other sites may not send requests to this service")
         elif request.headers.get("sec-fetch-site") in ("cross-site", "same-site") and (
             request.method not in _SAFE_METHODS or request.headers.get("sec-fetch-mode") != "navigate"

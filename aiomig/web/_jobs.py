@@ -68,8 +68,8 @@ _MAX_JSON_BYTES = 8 << 20
 )
 async def submit(request: Request, mig: Mig) -> Response:
     """Submit a job, described by JSON or by a form. Files in the form become inputs under their own names."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
         # The files go to the disk first: an incomplete form submits no job.
         with tempfile.TemporaryDirectory(prefix="aiomig-upload-") as directory:
             form = await read_form(request, Path(directory))
@@ -77,7 +77,7 @@ async def submit(request: Request, mig: Mig) -> Response:
             arguments["inputs"] += [(path, name) for key, name, path in form.files if key != "executables"]
             arguments["executables"] += [(path, name) for key, name, path in form.files if key == "executables"]
             job = await mig.submit(**arguments)
-    elif kind == "application/json":
+    elif content_type == "application/json":
         job = await mig.submit(**_parse(await _json_body(request)).submit_arguments())
     else:
         raise Problem(415, "send application/json or multipart/form-data")
@@ -158,6 +158,7 @@ async def jobs(
     if offset + limit < len(matching):
         query = [(key, value) for key, value in request.query_params.multi_items() if key != "offset"]
         next_page = f"{request.url.path}?{urlencode([*query, ('offset', str(offset + limit))])}"
+    # The jobs are JSON already, so only the other members are encoded here.
     rest = json.dumps({"total": len(matching), "next": next_page, "mark": board.event_id()})
     return Response(f'{{"jobs":[{",".join(page)}],{rest[1:]}', media_type="application/json")
 

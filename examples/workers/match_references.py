@@ -6,11 +6,11 @@ The grid chooses the machine, so this program needs only Python 3 and its standa
 import sys
 
 
-def distance(one, other, limit):
+def distance(text, other, limit):
     """Return the edit distance of two strings relative to the longer one, or 1 if it exceeds the limit."""
-    longest = max(len(one), len(other), 1)
+    longest = max(len(text), len(other), 1)
     row = list(range(len(other) + 1))
-    for number, letter in enumerate(one):
+    for number, letter in enumerate(text):
         diagonal, row[0] = number, number + 1
         for column, other_letter in enumerate(other, 1):
             cost = min(diagonal + (letter != other_letter), row[column] + 1, row[column - 1] + 1)
@@ -25,11 +25,11 @@ def main(block_file, references_file, limit):
         block = stream.read().splitlines()
     with open(references_file, encoding="utf-8") as stream:
         references = stream.read().splitlines()
-    for one in block:
+    for reference in block:
         for other in references:
             # Each pair occurs in both orders, maybe in different jobs. Compare it only once.
-            if other < one and distance(one, other, limit) <= limit:
-                print(one, other, sep="\t")
+            if other < reference and distance(reference, other, limit) <= limit:
+                print(reference, other, sep="\t")
 
 
 if __name__ == "__main__":
