@@ -49,7 +49,7 @@ def test_it_says_what_to_do(call: Cli, work: object, arguments: list[str]) -> No
     others = {"doctor": ExitCode.NOT_WELL, "--home": ExitCode.DESCRIPTION}
     assert done.code in codes | {code for word, code in others.items() if word in arguments}
     assert "HOME" in words
-    assert "fault in aiomig" not in words
+    assert "bug in aiomig" not in words
 
 
 def test_a_home_of_aiomig_is_enough(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_a_job_is_submitted_all_the_same(work: Path, redirection: str) -> None:
     assert (work / "mark").read_text() == "here\n"
     job_id = shell("aiomig jobs --ids").stdout.strip()
     assert ("2>" in redirection or ">&-" in redirection) or f"the jobs are not affected: {job_id}" in done.stderr
-    assert "fault in aiomig" not in done.stderr
+    assert "bug in aiomig" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run 'echo hi'", "jobs", "--help", "run --json 'echo hi'", "run -f 'echo hi'"])
@@ -72,7 +72,7 @@ def test_full_standard_output_is_told(work: Path, command: str) -> None:
     done = shell(f"aiomig {command} >/dev/full")
     assert done.returncode == ExitCode.INPUT_OUTPUT
     assert "No space left on device" in done.stderr
-    assert "fault in aiomig" not in done.stderr
+    assert "bug in aiomig" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
@@ -81,7 +81,7 @@ def test_a_reader_that_is_gone_ends_it(work: Path, command: str) -> None:
     done = shell(f"aiomig {command} | exec 0<&-; exit ${{PIPESTATUS[0]}}")
     # The reader may be gone late; then all was written.
     assert done.returncode in (ExitCode.BROKEN_PIPE, 0)
-    assert "fault in aiomig" not in done.stderr
+    assert "bug in aiomig" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 
@@ -99,7 +99,7 @@ def test_a_pipe_that_does_not_block(work: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "code", "words"),
     [
-        ("<<< $'\xff'", ExitCode.USAGE, "standard input is not UTF-8 text"),
+        ("<<< $'\\xff'", ExitCode.USAGE, "standard input is not UTF-8 text"),
         ("<&-", ExitCode.INPUT_OUTPUT, "standard input cannot be read: Bad file descriptor"),
     ],
 )
@@ -108,4 +108,4 @@ def test_standard_input_that_holds_no_text(work: Path, command: str, source: str
     done = shell(f"aiomig {command} {source}")
     assert done.returncode in (code, ExitCode.DESCRIPTION)
     assert words in done.stderr
-    assert "fault in aiomig" not in done.stderr
+    assert "bug in aiomig" not in done.stderr
