@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Counted:
-    """Awaits something; when it waits for the nth time, and the times after that, calls something else first."""
+    """Awaits an awaitable. Calls a function before the n-th wait, and before each later one."""
 
     def __init__(self, inner: Awaitable[Any], number: int, act: Callable[[], object], times: int) -> None:
         self._inner = inner
@@ -46,17 +46,17 @@ class _Counted:
 
 
 async def waits_of(action: Callable[[], Coroutine[Any, Any, Any]]) -> int:
-    """Do something; return how often it waited."""
+    """Run an action; return the number of its waits."""
     counted = _Counted(action(), -1, lambda: None, 0)
     await counted
     return counted.waits
 
 
 async def cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """Do something, and cancel it by a scope of anyio when it waits for the nth time.
+    """Run an action, and cancel it with an anyio cancel scope at its n-th wait.
 
     Returns:
-        Whether it waited so often, and what it returned: ``None`` if it was cancelled.
+        Whether it reached that wait, and its result: ``None`` if it was cancelled.
     """
     result = None
     with anyio.CancelScope() as scope:
@@ -68,12 +68,12 @@ async def cancelled_at(number: int, action: Callable[[], Coroutine[Any, Any, Any
 async def task_cancelled_at(
     number: int, action: Callable[[], Coroutine[Any, Any, Any]], *, times: int = 1
 ) -> tuple[bool, Any]:
-    """Do the same by ``Task.cancel`` of asyncio, which no scope shields from; on trio by a scope.
+    """Do the same with asyncio's ``Task.cancel``, which ignores shields; on trio with a cancel scope.
 
     Args:
-        number: at which wait.
-        action: what to do.
-        times: how many waits in a row are cancelled.
+        number: the wait to cancel.
+        action: the action.
+        times: how many waits in a row to cancel.
     """
     if sniffio.current_async_library() != "asyncio":
         return await cancelled_at(number, action)

@@ -1,4 +1,4 @@
-"""Random programs of file and job operations give the same answers and errors in local mode and on a `FakeGrid`.
+"""Random programs of file and job operations give the same results and errors in local mode and on a `FakeGrid`.
 
 ``AIOMIG_PROGRAMS`` is the number of programs, of all tests of this module together.
 """
@@ -36,7 +36,7 @@ Log = list[Any]
 
 @dataclass
 class World:
-    """A session in one mode, with one slot, which a job that waits at a gate keeps.
+    """A session in one mode. A job that waits at a gate occupies its only slot.
 
     Attributes:
         mig: the session.
@@ -60,7 +60,7 @@ class World:
                     break
 
     async def release(self) -> None:
-        """Let all jobs run that are not frozen, and keep the slot again."""
+        """Let all jobs that are not frozen run, and occupy the slot again."""
         assert self.keeper is not None
         self.gate.open()
         statuses = await self.mig.statuses(self.jobs)
@@ -74,12 +74,12 @@ class World:
 
 
 def plain(value: Any) -> Any:
-    """A value of an answer without what must differ: ids, times, folders, and words of a server."""
+    """A result without what must differ: ids, times, folders, and messages of a server."""
     match value:
         case aiomig.Job():
             return "a job"
         case FileInfo():
-            has_size = not value.is_dir and "p." not in value.name  # archives are made by different programs
+            has_size = not value.is_dir and "p." not in value.name  # different programs create archives
             return value.path.partition("/")[2], value.is_dir, value.size if has_size else None
         case aiomig.Outcome():
             return "outcome", value.before, value.after, value.changed
@@ -91,7 +91,7 @@ def plain(value: Any) -> Any:
             codes = [(command.command, command.exit_code) for command in value.commands]
             return plain(value.status), value.stdout, plain(value.stderr), value.exit_code, value.ok, codes
         case str():
-            return re.sub(r"\./\S+\.job: line", "SCRIPT: line", value)  # the name that bash gives itself
+            return re.sub(r"\./\S+\.job: line", "SCRIPT: line", value)  # the name by which bash calls itself
         case list() | tuple():
             return [plain(each) for each in value]
         case dict():
@@ -140,7 +140,7 @@ PATHS = {"grep": (1,), "find": (1,), "copy": (0, 1), "move": (0, 1), "cat": (0, 
 
 
 async def run_files(world: World, folder: str, program: list[Step]) -> Log:
-    """Run a program in a folder of the home, in which some files are."""
+    """Run a program in a folder of the home with some files."""
     for name, text in (("a", "one\ntwo"), ("d/a", "three\n"), ("d/e/b", "")):
         await world.mig.files.write_text(f"{folder}/{name}", text)
     log: Log = []
@@ -247,7 +247,7 @@ async def take_output(world: World) -> Any:
 async def do_on_job(world: World, name: str, job: aiomig.Job) -> Any:
     if name in AT_THE_END and not (await job.status()).state.is_final:
         return "not yet"
-    handle = world.mig.job(job.id)  # knows only the id; a grid does not tell it the destinations of outputs
+    handle = world.mig.job(job.id)  # knows only the id; a grid does not report the destinations of outputs
     match name:
         case "resubmit":
             return await enter(world, [await job.resubmit()])

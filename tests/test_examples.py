@@ -84,7 +84,7 @@ PIPELINE = re.compile(r"mean (99|100|101), between \d+\.\d and \d+\.\d\n(\d+) jo
 
 
 async def jobs_in(home: Path) -> dict[str, aiomig.JobStatus]:
-    """The statuses of the jobs of a pipeline by id, without an attempt to run those that wait."""
+    """The statuses of the jobs of a pipeline by id. This runs no queued jobs."""
     async with aiomig.local(home, on_exit="leave") as mig:
         return await mig.statuses(await mig.jobs(labels={"pipeline": "1"}))
 

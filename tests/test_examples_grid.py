@@ -27,7 +27,7 @@ LONGEST = 300.0
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """These tests wait for the server and for programs only."""
+    """These tests wait only for the server and for programs, so one event loop is enough."""
     return "asyncio"
 
 

@@ -13,7 +13,7 @@ OUTSIDE = sorted(str(path) for path in PATHS if path.parts[0] not in ("unit", "d
 
 
 def private_names(source: str) -> list[str]:
-    """Return the private modules of aiomig that a source imports, or names in a text as monkeypatch takes it."""
+    """Return the private modules of aiomig that a source imports, or names in strings for monkeypatch."""
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The cells of the example notebook run as in Jupyter, and show what the notebook holds."""
+"""The cells of the example notebook run as in Jupyter, and give the output in the notebook."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def html_of(value: Any) -> str:
 
 
 def texts(cell: dict[str, Any], kind: str) -> str:
-    """Return what a cell printed, or its value, as the notebook holds it."""
+    """Return the output of a cell, or its value, in the form of the notebook."""
     if kind == "stdout":
         return "".join("".join(each["text"]) for each in cell["outputs"] if each["output_type"] == "stream")
     values = [each["data"] for each in cell["outputs"] if each["output_type"] == "execute_result"]

@@ -1,4 +1,4 @@
-"""What the package promises as a whole: its names, their documentation, its weight, its errors."""
+"""The package as a whole: its names, their documentation, its imports, its errors."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_all_is_true_and_sorted() -> None:
 
 
 def test_nothing_else_is_visible() -> None:
-    # A module of the package that some test imported is an attribute, too; only these four have a public name.
-    # pytest rewrites the asserts of packages that bring a plugin, and leaves names that begin with an @.
+    # Modules that some test has imported are attributes, too. Only these four have a public name.
+    # pytest rewrites the asserts of packages with a plugin, and adds names that begin with @.
     seen = {name for name in vars(aiomig) if not name.startswith(("_", "@"))} - {"testing", "cli", "notebook", "web"}
     assert seen == set(aiomig.__all__)
 
@@ -92,7 +92,7 @@ def test_is_typed() -> None:
 
 
 def documented_things() -> Iterator[tuple[str, Any]]:
-    """All public functions, classes, methods and properties of our own."""
+    """Yield all public functions, classes, methods and properties of aiomig."""
     for name, each in PUBLIC.items():
         yield name, each
         for attribute, value in vars(each).items() if inspect.isclass(each) else ():

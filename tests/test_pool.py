@@ -1,4 +1,4 @@
-"""`SessionPool`: a session for each user, opened at first use, closed when idle, bounded, never mixed."""
+"""`SessionPool`: a session for each user, opened at first use, closed when idle, limited in number, never mixed up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def on_grid(grid: FakeGrid, opened: list[str], key: str) -> aiomig.Session:
 
 
 async def closed(mig: aiomig.Session) -> None:
-    """Wait until a session is closed: whoever waits in it is told."""
+    """Wait until a session is closed: a task that waits in it gets an error."""
     with anyio.fail_after(10), pytest.raises(aiomig.NoSession):
         await anext(mig.events())
 

@@ -1,4 +1,4 @@
-"""The README and docs/ tell the truth: their programs and commands run, and print what the text shows."""
+"""The programs and commands in the README and in docs/ run, and print the output shown there."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def commands(session: Block) -> Iterator[Command]:
         yield Command(command, output)
 
 
-# The same command with the same output may stand on several pages. Benchmarks have no output there.
+# Several pages may contain the same command with the same output. Commands of benchmarks have no output.
 COMMANDS = sorted({each for block in BLOCKS if block.language == "console" for each in commands(block) if each.output})
 
 FIT = """
@@ -75,7 +75,7 @@ print(os.environ.get("SEED"), pathlib.Path(sys.argv[1]).read_text())
 """
 VARIABLE = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*"), "TIME"),
-    # How many states show before the end of a job depends on how busy the machine is.
+    # The number of states before the end of a job depends on the load of the machine.
     (re.compile(r"^(PARSE|QUEUED|EXECUTING) (TIME|None)\n", re.MULTILINE), ""),
     (re.compile(r"127\.0\.0\.1:\d+/\?token=[\w-]+"), "ADDRESS"),
     (re.compile(r"\b\d+_\d+_\d+_\d+__\d+_\d+_\d+_\w+\.0\b"), "JOB"),
@@ -94,7 +94,7 @@ def block_id(block: Block) -> str:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a user with a home and the files that the pages name."""
+    """The working directory of a user, with the files that the pages name."""
     folder = tmp_path / "work"
     (folder / "runs").mkdir(parents=True)
     for name in ("data.csv", "runs/7.csv"):
@@ -109,7 +109,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """Undoes the logging configuration of a program."""
+    """Undo the logging configuration of a program."""
     loggers = [logging.getLogger(name) for name in (None, "aiomig")]
     before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
     yield
@@ -122,7 +122,7 @@ def logging_restored() -> Iterator[None]:
 
 
 def run_program(block: Block) -> None:
-    """Runs a program, or lines that stand inside an open session called ``mig``."""
+    """Run a program, or lines inside an open session named ``mig``."""
     code = compile(block.text, f"{block.page}.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if not code.co_flags & inspect.CO_COROUTINE:
         exec(code, {"__name__": "__main__"})  # noqa: S102
@@ -159,12 +159,12 @@ def test_module_of_tests(block: Block, pytester: pytest.Pytester, monkeypatch: p
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """These tests wait for the server and for commands only."""
+    """These tests wait only for the server and for commands, so one event loop is enough."""
     return "asyncio"
 
 
 def install(folder: Path) -> None:
-    """Does what the README's first command does, with the Python of the tests and the checkout."""
+    """Do what the README's first command does, with the Python of the tests and the checkout."""
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name, start in (("python", ""), ("aiomig", " -m aiomig")):
@@ -174,7 +174,7 @@ def install(folder: Path) -> None:
 
 
 def configure(home: Path, server: ServerProcess) -> None:
-    """Writes the ``~/.mig`` that users of MiG have."""
+    """Write the ``~/.mig`` of a MiG user."""
     (home / ".mig").mkdir(parents=True)
     lines = {
         "migserver": server.url,
@@ -189,7 +189,7 @@ def configure(home: Path, server: ServerProcess) -> None:
 async def run(command: str, folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
     del environment["AIOMIG_MODE"]
-    if command.startswith("aiomig serve"):  # until it is ended
+    if command.startswith("aiomig serve"):  # runs until it is terminated
         async with await anyio.open_process(command.split(), cwd=folder, env=environment) as process:
             assert process.stdout is not None
             line = await process.stdout.receive()
@@ -221,7 +221,7 @@ def test_every_block_is_run() -> None:
     assert {block.language for block in BLOCKS} <= {"python", "py", "sh", "console", "text"}
     assert len(PROGRAMS) >= 8
     assert len(COMMANDS) >= 2
-    # Those that are not run need what the tests do not have, or show the old module for comparison.
+    # The other blocks need packages that the tests do not have, or show miginterface for comparison.
     assert all(re.search(r"opentelemetry|mig\.create_job", block.text) for block in BLOCKS if block.language == "py")
 
 

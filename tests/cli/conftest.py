@@ -1,4 +1,4 @@
-"""What tests of the command line share: a way to run it in this process or in one of its own, and a grid over TLS."""
+"""Fixtures for tests of the command line: run it in this process or in another one, and a grid over TLS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROGRAM = (sys.executable, "-W", "error", "-m", "aiomig")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: bytes
@@ -51,7 +51,7 @@ Cli = "Callable[..., Done]"
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands run; nothing of the user's own is seen there."""
+    """The folder in which commands run, isolated from the files of the user."""
     for name in ("AIOMIG_MODE", "AIOMIG_CONFIG", "AIOMIG_HOME", "XDG_STATE_HOME", "NO_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
@@ -89,7 +89,7 @@ def local(call: Callable[..., Done], tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def spawn(work: Path) -> Callable[..., Done]:
-    """Runs a command line in a process of its own, where a warning is an error."""
+    """Runs a command line in another process, where a warning is an error."""
 
     def do(*arguments: object, stdin: bytes = b"") -> Done:
         done = subprocess.run(
@@ -119,7 +119,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home, config = folder / "home", folder / "miguser.conf"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "aiomig.testing", "--home", str(home)]
-    # It ends when its standard input does.
+    # It ends when its standard input is closed.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         address = json.loads(process.stdout.readline())

@@ -1,4 +1,4 @@
-"""A terminal for tests: a program runs in it, and its screen is read as text."""
+"""A terminal for tests: it runs a program, and gives its screen as text."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 LONGEST = 60.0
 
 LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-"""Makes standard input the controlling terminal; a function between fork and exec would not do beside threads."""
+"""Makes standard input the controlling terminal. A function between fork and exec would be unsafe beside threads."""
 
 
 class Screen:
-    """A process in a pseudo-terminal, which is its controlling one.
+    """A process whose controlling terminal is a pseudo-terminal.
 
     Args:
         command: the program and its arguments.
@@ -70,7 +70,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """What is on the screen, without blanks at the ends of lines and below."""
+        """The text on the screen, without trailing blanks and blank lines."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     def colors(self, word: str) -> set[str]:
@@ -83,11 +83,11 @@ class Screen:
         return found
 
     def type(self, text: str) -> None:
-        """Types."""
+        """Type text."""
         os.write(self._master, text.encode())
 
     def until(self, condition: Callable[[str], object]) -> str:
-        """Reads until the screen is as wanted; what is on it then."""
+        """Read until a condition holds for the screen; return its text."""
         deadline = time.monotonic() + LONGEST
         while not condition(self.text):
             if not self._read(deadline):
@@ -95,7 +95,7 @@ class Screen:
         return self.text
 
     def end(self) -> int:
-        """Reads to the end; the exit code."""
+        """Read to the end; return the exit code."""
         deadline = time.monotonic() + LONGEST
         while self._read(deadline):
             pass
@@ -104,7 +104,7 @@ class Screen:
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(deadline - time.monotonic(), 0))
         data = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+        with contextlib.suppress(OSError):  # EIO: no process has the terminal open any more
             data = os.read(self._master, 1 << 16) if ready else b""
         self.written += data
         self._stream.feed(data)

@@ -1,4 +1,4 @@
-"""The file commands, in local mode and on a grid over TLS: they are alike."""
+"""The file commands give the same results in local mode and on a grid over TLS."""
 
 from __future__ import annotations
 

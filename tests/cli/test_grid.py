@@ -1,4 +1,4 @@
-"""Commands against a `FakeGrid` over TLS: jobs, and what is told when the grid says no."""
+"""Commands on a `FakeGrid` over TLS: jobs, and messages about refusals."""
 
 from __future__ import annotations
 

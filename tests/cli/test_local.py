@@ -1,4 +1,4 @@
-"""Commands in local mode: jobs, their output, sweeps; in this process but where a process matters."""
+"""Commands in local mode: jobs, their output, sweeps. In this process, unless a test needs another one."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     Cli = Callable[..., Done]
 
 BYTES = rb"printf '\377\000\n'; printf 'bad\376' >&2"
-"""Writes bytes that are no text."""
+"""Writes bytes that are not text."""
 
 
 def submitted(local: Cli, *arguments: str) -> str:
-    """Submits a job; its id."""
+    """Submit a job; return its id."""
     done = local("submit", *arguments)
     assert done.code == 0, done.stderr
     return done.out.strip()
@@ -139,7 +139,7 @@ def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_pa
     assert f"{waiting} waits for a core; to run it: aiomig --home {tmp_path / 'home'} wait {waiting}" in second.stderr
     status = spawn(*home, "jobs", "--json")
     assert {each["job_id"]: each["state"] for each in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
-    gate.write_text("it\n")  # which waits for the job: it runs although no program of ours does
+    gate.write_text("it\n")  # which waits for the job: the job runs although no program of aiomig does
     done = spawn(*home, "output", job, waiting)
     assert (done.code, done.out) == (0, "got it\nsecond\n")
 
@@ -223,7 +223,7 @@ def test_missing_outputs_are_told_once(local: Cli) -> None:
         f"aiomig: job {job} did not create these outputs: out",
     ]
     assert local("fetch", job).stderr.splitlines() == done.stderr.splitlines()[-2:]
-    # Without a download, nothing else tells it.
+    # Without a download, nothing else reports the failure.
     assert local("run", "--no-fetch", "-o", "out", "true").stderr.count("staging: output out did not arrive") == 1
 
 
@@ -476,7 +476,7 @@ def test_a_reader_that_goes_away(local: Cli, work: Path, tmp_path: Path) -> None
 
 
 def interrupted(home: Path, number: signal.Signals, *arguments: str) -> tuple[int, str]:
-    """Runs a command, sends it a signal once it tells that its job runs; exit code and standard error."""
+    """Run a command, and send it a signal once it reports that its job runs; return exit code and standard error."""
     command = [*PROGRAM, "--home", str(home), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""What a person sees: commands in a pseudo-terminal, their screens compared as text."""
+"""The output of commands on a terminal: screens of a pseudo-terminal, compared as text."""
 
 from __future__ import annotations
 

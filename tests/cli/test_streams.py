@@ -79,7 +79,7 @@ def test_full_standard_output_is_told(work: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["--help", "run 'echo hi'", "submit 'echo hi'"])
 def test_a_reader_that_is_gone_ends_it(work: Path, command: str) -> None:
     done = shell(f"aiomig {command} | exec 0<&-; exit ${{PIPESTATUS[0]}}")
-    # The reader may be gone late; then all was written.
+    # The reader may end late; then the command has written everything.
     assert done.returncode in (ExitCode.BROKEN_PIPE, 0)
     assert "bug in aiomig" not in done.stderr
     assert "Exception ignored" not in done.stderr

@@ -1,4 +1,4 @@
-"""How the commands of a job run, and what is known of them afterwards."""
+"""How the commands of a job run, and what its result says about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions: made once and submitted, or written by hand."""
+"""Descriptions: `JobSpec` values and hand-written mRSL."""
 
 from __future__ import annotations
 

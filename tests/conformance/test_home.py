@@ -53,7 +53,7 @@ async def test_put_and_get_many_small_files(files: aiomig.Files, top: str, tmp_p
     for name, data in expected.items():
         (tmp_path / "tree" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "tree" / name).write_bytes(data)
-    for _ in range(2):  # to a new directory, and to one that is there
+    for _ in range(2):  # to a new directory, and to an existing one
         await files.put(tmp_path / "tree", f"{top}/into/")
     assert (await files.stat(f"{top}/into/tree/nothing")).is_dir
     await files.get(f"{top}/into/tree", tmp_path / "back")

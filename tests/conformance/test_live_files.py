@@ -24,7 +24,7 @@ ASK = (
 
 
 async def arrived(mig: aiomig.Session, path: str, text: str) -> None:
-    """Wait until a file of the home has some text; a grid tells nobody when it arrives."""
+    """Wait until a file of the home has some text. A grid does not report its arrival."""
     with anyio.fail_after(LONGEST):
         while not await mig.files.exists(path) or await mig.files.read_text(path) != text:  # noqa: ASYNC110
             await anyio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The live mode itself, rehearsed on a `FakeGrid` in another process: the account is left as it was found."""
+"""The live mode of this suite, on a `FakeGrid` in another process: it leaves the account unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOME = "test_bytes_and_text or test_exit_code or test_cancel_twice or test_old_j
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
-    """That of the server; the suite chooses its own."""
+    """The backend of the server; the suite run chooses its own."""
     return "asyncio"
 
 
@@ -38,7 +38,7 @@ class Account:
         self._config = config
 
     async def rehearse(self, some: str) -> str:
-        """Runs a part of the suite; what it said. No test may fail."""
+        """Run a part of the suite, in which no test may fail; return its output."""
         environment = {**os.environ, "AIOMIG_LIVE_CONFIG": str(self._config)}
         folder = Path(__file__).parent
         command = [sys.executable, "-m", "pytest", str(folder), "-q", "-p", "no:cacheprovider", "-k", some]
@@ -48,7 +48,7 @@ class Account:
         return said
 
     def files(self) -> set[str]:
-        """The files of the home; the server's own records left out."""
+        """The files of the home, without the server's own records."""
         paths = (path.relative_to(self.grid.home) for path in self.grid.home.rglob("*") if path.is_file())
         return {str(path) for path in paths if path.parts[0] != ".aiomig"}
 

@@ -1,4 +1,4 @@
-"""Which job is which, and which failed: names and exit codes in statuses."""
+"""Names and exit codes in statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Message queues, and what a site says of itself."""
+"""Message queues, and the documentation of a site."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXTS = ["plain", "NO MESSAGES", "two\nlines\n", " blanks ", "a=1&b=%41+;#?'\"\\
 
 @pytest.fixture
 async def queue(mig: aiomig.Session) -> AsyncIterator[Queue]:
-    """A queue of the test's own; there at first."""
+    """A new queue for the test."""
     queue = mig.queue(f"conformance{secrets.token_hex(6)}")
     await queue.create()
     yield queue

@@ -1,4 +1,4 @@
-"""What a grid offers beside jobs and files. Local mode has none of it, and says so by name."""
+"""Services of a grid other than jobs and files. In local mode, an error names each as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening and leaving sessions, and which one is meant."""
+"""Opening and leaving sessions, and which one is the current session."""
 
 from __future__ import annotations
 

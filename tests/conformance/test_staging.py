@@ -240,7 +240,7 @@ async def test_an_output_that_is_a_relative_link_is_told(
 ) -> None:
     with caplog.at_level("WARNING", "aiomig"):
         result = await job
-    words, *_details = result.staging  # local mode adds which file, and why
+    words, *_details = result.staging  # local mode also names the file and the reason
     assert "latest" in words
     assert "symbolic link" in words
     assert words in [record.getMessage().partition(": ")[2] for record in caplog.records]
@@ -299,7 +299,7 @@ async def test_an_output_is_the_next_jobs_input(mig: aiomig.Session) -> None:
 
 
 async def private_folders(mig: aiomig.Session) -> set[str]:
-    """What aiomig keeps in the home for jobs."""
+    """The files that aiomig keeps in the home for jobs."""
     if not await mig.files.exists("aiomig_jobs"):
         return set()
     return {info.path for info in await mig.files.ls("aiomig_jobs")}

@@ -1,4 +1,4 @@
-"""Jobs that there are not."""
+"""Jobs that do not exist."""
 
 from __future__ import annotations
 

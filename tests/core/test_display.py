@@ -1,4 +1,4 @@
-"""What a notebook shows of jobs and statuses."""
+"""How notebooks show jobs and statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NASTY = "<script>alert(1)</script>&amp;'\""
 
 
 class Tables(HTMLParser):
-    """The cells of the tables in a page, and all tags there are."""
+    """The cells of the tables in a page, and all of its tags."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Tables(HTMLParser):
 
 
 def shown(value: Any) -> Tables:
-    """What a notebook makes of a value, which can hold nothing but tables and text."""
+    """The HTML of a value in a notebook. It may contain only tables and text."""
     tables = Tables(value._repr_html_())
     assert tables.tags <= {"table", "thead", "tbody", "tr", "th", "td", "div", "pre", "em"}
     return tables
@@ -121,7 +121,7 @@ async def test_what_wait_returns() -> None:
 
 
 class Shell:
-    """What the extension uses of IPython."""
+    """The part of IPython that the extension uses."""
 
     def __init__(self) -> None:
         self.printers: dict[type, Any] = {}

@@ -1,4 +1,4 @@
-"""What is logged: one line for each event of a job, one for each request, and never what files and answers hold."""
+"""The log: one line for each event of a job and each request, and never the content of files or responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def extra(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def events(records: Iterable[logging.LogRecord], job: aiomig.Job) -> list[Event]:
-    """What INFO tells of a job."""
+    """The lines at INFO about a job."""
     found = [extra(record) for record in records if record.levelno == logging.INFO]
     return [(each["event_name"], each["state"]) for each in found if each.get("job_id") == job.id]
 
@@ -120,7 +120,7 @@ async def test_a_job_of_another_program_is_told_as_it_is_learned(tmp_path: Path,
         async with aiomig.local(tmp_path / "home") as mine:
             await mine.job(job.id).wait()
         ends = [record for record in log.records if extra(record).get("event_name") == "job_ended"]
-        assert 1 <= len(ends) <= 2  # each session tells what it learned, once
+        assert 1 <= len(ends) <= 2  # each session logs each change once
 
 
 async def test_nothing_is_done_where_nobody_listens() -> None:

@@ -1,4 +1,4 @@
-"""No key and no password in what is shown of a session, of its configuration, and of what goes wrong with them."""
+"""No key and no password appears in a session, its configuration, its errors and its log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fields(tmp_path: Path, authority: Authority) -> dict[str, Any]:
 
 
 def reached(start: object) -> Iterator[object]:
-    """Everything of aiomig that can be got at from an object."""
+    """All objects of aiomig that can be reached from an object."""
     seen: set[int] = set()
     left = [start]
     while left:

@@ -1,4 +1,4 @@
-"""Jobs of a grid beyond submitting: many at once, found again, acted on, read, cleaned up after; and ids that lie."""
+"""Jobs of a grid after the submit: many at once, lookups, actions, results, tidying; and false ids."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_live_files_wait_for_their_turn() -> None:
         assert grid.requests[-1].path == "/cgi-bin/liveio.py"
         await job.get_live("in.txt", "new")
         assert anyio.current_time() - began == pytest.approx(60)
-        async with session_on(grid) as other:  # which does not know of the other request, and is refused at first
+        async with session_on(grid) as other:  # its first request is refused: it does not know of the other one
             out, _ = await other.job(job.id).send_live()
         assert anyio.current_time() - began == pytest.approx(120)
         assert grid.count("liveio") == 4

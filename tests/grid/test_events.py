@@ -1,4 +1,4 @@
-"""What reading all changes costs a grid, and what happens if the grid does not answer."""
+"""The cost of `Session.events` for a grid, and what happens if the grid does not respond."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_a_job_that_came_and_went_between_two_listings_is_an_event() -> No
 async def test_a_first_listing_that_fails_is_raised_and_can_be_repeated() -> None:
     async with world() as (grid, session):
         events = session.events()
-        grid.faults.add("jobstatus", "error", times=5)  # tried five times
+        grid.faults.add("jobstatus", "error", times=5)  # five tries
         with pytest.raises(aiomig.GridError):
             await anext(events)
         async with events:

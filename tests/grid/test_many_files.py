@@ -1,4 +1,4 @@
-"""Many small files go to a grid and back as one archive; what cannot, goes one by one."""
+"""Many small files travel to and from a grid as one archive, and otherwise one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One poll for all: when, how often and for what a grid is asked, to the request, in virtual time."""
+"""The exact requests of the poller, and their times, in virtual time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTES = 60.0
 
 
 def times(until: float, jobs: int = 1, polling: aiomig.Polling | None = None, changed: float = BEGIN) -> list[float]:
-    """When the rule of `Polling` has jobs asked for that are watched from 0 on, and change at ``changed`` last."""
+    """Return poll times by the rule of `Polling`, for jobs watched from 0 on that last change at ``changed``."""
     rule = polling or aiomig.Polling(jitter=0.0)
     least = math.ceil(jobs / rule.jobs_a_request) * 60 / rule.requests_a_minute
     found: list[float] = []
@@ -39,7 +39,7 @@ def approximately(values: list[float]) -> Any:
 
 
 async def wait_for(jobs: list[aiomig.Job], seconds: float) -> None:
-    """One task for each job waits for it, for so long."""
+    """Wait for each job in a task of its own, for so many seconds."""
     with anyio.move_on_after(seconds):
         async with anyio.create_task_group() as group:
             for job in jobs:
@@ -162,7 +162,7 @@ async def test_slow_answers_stretch_the_pauses() -> None:
         grid.faults.add("jobstatus", "slow", seconds=20, skip=2, times=1)
         await wait_for(jobs, 100)
         found = [at - start for at, _ in asked(grid)]
-        # Four times the length of the answer, but not above the ceiling.
+        # Four times the duration of the response, but at most the ceiling.
         assert found[:4] == approximately([BEGIN, BEGIN + 10, BEGIN + 20, BEGIN + 70])
 
 
@@ -180,7 +180,7 @@ async def test_a_few_failed_rounds_are_borne() -> None:
     async with world() as (grid, session):
         (job,) = await settled(session, "true")
         grid.requests.clear()
-        grid.faults.add("jobstatus", "error", times=4 * 5)  # each round is tried five times
+        grid.faults.add("jobstatus", "error", times=4 * 5)  # five tries for each round
         grid.job(job.id).finish(after=3)
         assert (await job.wait()).state is JobState.FINISHED
         assert len(asked(grid)) == 4 * 5 + 1
@@ -302,7 +302,7 @@ async def test_an_answer_from_before_the_end_undoes_no_end() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(session.cancel, job)
             await anyio.sleep(5)
-        # The round that began meanwhile brings EXECUTING, or nothing new; the end stays.
+        # The round that began meanwhile reports EXECUTING, or nothing new. The final state must stay.
         await anyio.sleep(30)
         assert (await anext(watch)).state is JobState.CANCELED
         with pytest.raises(StopAsyncIteration):

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, from httpx's own instrumentation: nothing in aiomig is made for it."""
+"""Spans of OpenTelemetry from httpx's own instrumentation, without any code in aiomig."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def spans_in(text: str) -> Iterator[dict[str, Any]]:
-    """What `ConsoleSpanExporter` wrote: one object after the other."""
+    """The output of `ConsoleSpanExporter`: a sequence of JSON objects."""
     while text := text.strip():
         span, end = json.JSONDecoder().raw_decode(text)
         text = text[end:]

@@ -1,4 +1,4 @@
-"""Many jobs at once: few requests, one outcome each, and no job made twice or lost."""
+"""Many jobs at once: few requests, one outcome each, no job submitted twice or lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_thousand_jobs_with_a_shared_file_and_files_of_their_own(tmp_pat
     async with world() as (grid, session):
         jobs = await session.submit_many(specs)
         assert len({job.id for job in jobs}) == 1000
-        # Of the shared file: is it there; folder, bytes, name. Of each other the last three.
+        # For the shared file: a check, the folder, the bytes, the name. For each other file the last three.
         assert grid.counts == {
             "jobman": 1,
             "statpath": 1,

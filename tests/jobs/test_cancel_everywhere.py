@@ -1,6 +1,6 @@
-"""Every public coroutine is cancelled at each of its checkpoints, once and twice: nothing is lost or stays behind.
+"""Cancel every public coroutine at each of its checkpoints, once and twice: nothing is lost or left behind.
 
-``AIOMIG_CANCEL_POINTS`` is the number of checkpoints of each coroutine that are tried, spread evenly over all it has.
+``AIOMIG_CANCEL_POINTS`` is the number of checkpoints to try for each coroutine, spread evenly over all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUICK = Site(parse_time=0.01)
 
 @dataclass
 class World:
-    """An open session, and what a test may look at beside it.
+    """An open session, and what a test may inspect.
 
     Attributes:
         mig: the session.
@@ -309,7 +309,7 @@ async def ended(processes: list[int]) -> None:
 
 
 async def descriptors(at_most: int | None = None) -> int:
-    """How many descriptors are open, once there are no more than before."""
+    """Return the number of open descriptors, once it is no higher than before."""
     with anyio.move_on_after(LONGEST):
         while True:
             gc.collect()

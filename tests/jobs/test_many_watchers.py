@@ -1,4 +1,4 @@
-"""Watching: any number of watchers of any number of jobs, and nothing left of those that go."""
+"""Any number of watchers of any number of jobs; nothing remains of a watcher that ends."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ async def test_a_bulk_cancel_of_thousands_goes_in_chunks() -> None:
 
 
 class Gates:
-    """Jobs that end when they are let."""
+    """Jobs that wait for the test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -342,7 +342,7 @@ async def test_local_a_hundred_handlers_watch_one_job(tmp_path: Path) -> None:
             watch.close()
             gates.open()
         assert len(seen) == 100
-        for each in seen:  # one that begins late, or is slow, sees less of it, but nothing twice
+        for each in seen:  # a late or slow reader sees fewer lines, but none twice
             assert each[-1] is FINISHED
             assert len(set(each)) == len(each)
         assert left_in(session) == 0

@@ -1,4 +1,4 @@
-"""Progress bars of sweeps and of `submit_many`, and what became of the jobs of one parameter."""
+"""Progress bars of sweeps and `submit_many`, and the attempts for one parameter."""
 
 from __future__ import annotations
 

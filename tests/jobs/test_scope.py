@@ -1,4 +1,4 @@
-"""Scopes: jobs that end with the block that made them."""
+"""Scopes: jobs that end with their block."""
 
 from __future__ import annotations
 

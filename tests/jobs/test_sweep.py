@@ -1,4 +1,4 @@
-"""Sweeps: any number of jobs with back pressure, and nothing left of one that is left early."""
+"""Sweeps: any number of jobs with back pressure; leaving a sweep early leaves no job behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["anyio_backend"]
 
 
 def number_of(job: GridJob) -> int:
-    """The parameter that a job was made for."""
+    """The parameter of a job."""
     return int(job.commands[0].split()[-1])
 
 
@@ -35,7 +35,7 @@ def spec(number: int) -> JobSpec:
 
 
 def lasting(seconds: Callable[[int], float] = lambda number: 10.0) -> Callable[[GridJob], object]:
-    """A script: each job says its number and ends after so long."""
+    """A script for jobs: print the number, and finish after so many seconds."""
     return lambda job: job.finish(stdout=f"{number_of(job)}\n", after=seconds(number_of(job)))
 
 
@@ -405,7 +405,7 @@ async def test_memory_does_not_grow_with_the_number_of_parameters() -> None:
         async for _ in session.sweep(spec, range(1500), in_flight=150):
             done += 1
             if done % 300 == 150:
-                # What the server keeps of its jobs is not ours.
+                # The server's own records of its jobs do not count.
                 for job in grid.jobs:
                     if job.is_final:
                         job.forget()
@@ -413,7 +413,7 @@ async def test_memory_does_not_grow_with_the_number_of_parameters() -> None:
                 counted.append(objects())
         assert done == 1500
         assert len(counted) == 5
-        # As many as before of each kind, but for what is in flight at the moment.
+        # As many objects of each kind as before, except those of the jobs in flight.
         assert all(later.total() < counted[0].total() + 1000 for later in counted), counted
 
 

@@ -1,4 +1,4 @@
-"""Homes in bad places and bad shape: a clear error that names path and remedy, or it works; nothing is lost."""
+"""Homes in bad places and in bad condition: they work, or an error names path and remedy. Nothing is lost."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _as_stranger(backend: str, home: Path) -> str:
 
 @pytest.fixture
 def common() -> Iterator[Path]:
-    """A folder that every user can enter; pytest's own are closed."""
+    """A folder that every user can enter, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -258,7 +258,7 @@ async def test_a_truncated_log_of_the_database(tmp_path: Path, anyio_backend: st
                 last = await other.ask("submit", "echo last", {})
                 other.kill()
                 log = _database(home).with_name("jobs.sqlite-wal")
-                os.truncate(log, log.stat().st_size - 100)  # as a power cut leaves it
+                os.truncate(log, log.stat().st_size - 100)  # as after a power failure
                 gate.send()
                 await shell.gone()
     async with aiomig.local(home) as mig:
@@ -322,7 +322,7 @@ async def test_records_locked_by_another_program(tmp_path: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own that is soon full."""
+    """A small file system, which is soon full."""
     folder.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "aiomig-test", str(folder)], capture_output=True, check=False
@@ -336,7 +336,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 async def _all_end(home: Path) -> dict[str, tuple[JobState, str]]:
-    """Lets everything end that a home has; state and output by id."""
+    """Run all jobs of a home to their end; return state and output by id."""
     endings: dict[str, tuple[JobState, str]] = {}
     async with aiomig.local(home, slots=2) as mig:
         jobs = await mig.jobs()
@@ -348,7 +348,7 @@ async def _all_end(home: Path) -> dict[str, tuple[JobState, str]]:
 
 
 def _fill_up(backend: str, home: Path, limit: int) -> tuple[list[str], str]:
-    """The ids of the jobs that there was room for, and the error."""
+    """Return the ids of the jobs that fitted on the disk, and the error."""
     home.mkdir()
     os.mkfifo(home / "gate")
     ended = run("full", backend, home, limit)
@@ -361,7 +361,7 @@ def _fill_up(backend: str, home: Path, limit: int) -> tuple[list[str], str]:
 
 
 def _let_go(home: Path) -> None:
-    """From now on no job waits at the gate: it is a file."""
+    """Replace the gate by a file, so that jobs no longer wait at it."""
     descriptor = os.open(home / "gate", os.O_RDWR | os.O_NONBLOCK)
     (home / "gate").unlink()
     (home / "gate").touch()

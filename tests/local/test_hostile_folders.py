@@ -1,4 +1,4 @@
-"""Whatever a job leaves in its folder: nothing hangs, nothing outside is touched, and the other jobs go on."""
+"""Hostile files in the folder of a job: nothing hangs, nothing outside is touched, other jobs continue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLACES = (
     "out",
     "folder/out",
 )
-"""What aiomig reads or writes in the folder of a job, or might."""
+"""The files that aiomig reads or writes in the folder of a job, and similar names."""
 
 SOCKET = shlex.quote(f"{sys.executable} -c \"import socket; socket.socket(socket.AF_UNIX).bind('s')\"")
 KINDS = {
@@ -66,7 +66,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def picture(folder: Path) -> dict[str, tuple[int, int, str]]:
-    """All that a folder holds: the mode, number of names and content of each file."""
+    """The content of a folder: the mode, link count and content of each file."""
     paths = sorted(folder.rglob("*"))
     return {
         str(path.relative_to(folder)): (
@@ -91,7 +91,7 @@ async def test_anything_in_the_place_of_a_file(tmp_path: Path, outside: Path, ki
         mig.check_commands = False
         jobs = await mig.submit_many(
             [
-                # A script that writes to a pipe runs into its wall time.
+                # A script that writes to a pipe exceeds its wall time.
                 aiomig.JobSpec(
                     commands(place, kind, end, outside),
                     outputs=["out", "folder/out"],
@@ -117,7 +117,7 @@ async def test_anything_in_the_place_of_a_file(tmp_path: Path, outside: Path, ki
             await mig.files.ls(recursive=True, hidden=True)
             assert await mig.statuses(jobs)
     after = picture(outside)
-    if kind in {"hard link", "link out"}:  # the shell of the job writes its accounts through them
+    if kind in {"hard link", "link out"}:  # the shell of the job writes its status files through them
         assert before["precious"][0] == after["precious"][0] or kind == "hard link"
         del before["precious"], after["precious"]
     assert after == before
@@ -189,7 +189,7 @@ async def test_another_folder_in_its_place_stays_after_a_crash(
         assert {name: entry for name, entry in after.items() if name in before} == before
         assert "Another directory has its name" in caplog.text
         caplog.clear()
-        async with aiomig.local(home) as mig:  # looks for what is left behind
+        async with aiomig.local(home) as mig:  # looks for leftovers
             await (await mig.submit("true"))
 
 
@@ -264,7 +264,7 @@ async def test_results_are_not_changed_by_what_a_job_leaves_running(tmp_path: Pa
         try:
             os.close(os.open(tmp_path / "gate", os.O_WRONLY | os.O_NONBLOCK))
         except OSError:
-            pass  # what was left running has been ended, or has not come that far
+            pass  # the leftover processes were killed before they got that far, or have not started
         else:
             with anyio.fail_after(300):
                 await anyio.run_process(["cat", tmp_path / "gate"])

@@ -1,4 +1,4 @@
-"""Whatever stands in the place of a file of local mode itself: nothing hangs, nothing outside is touched."""
+"""Hostile files in the place of local mode's own files: nothing hangs, nothing outside is touched."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_anything_in_the_place_of_a_file_of_a_home(
     elsewhere.mkdir(mode=0o755)
     for place in PLACES:
         shutil.copytree(template[0], home, symlinks=True)
-        if place.endswith("99"):  # the job is that of a session which may be open
+        if place.endswith("99"):  # the job belongs to a session that may be open
             database = sqlite3.connect(home / ".aiomig" / "jobs.sqlite")
             with database:
                 database.execute(OWNER)

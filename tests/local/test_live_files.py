@@ -1,4 +1,4 @@
-"""Files and messages of running local jobs: what a job may put in their place, and requests that cannot be done."""
+"""Files and messages of running local jobs: hostile files in their place, and impossible requests."""
 
 from __future__ import annotations
 

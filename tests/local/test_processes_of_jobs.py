@@ -1,4 +1,4 @@
-"""What a job starts ends with it, runs once, and does not inherit what the program does with signals."""
+"""The processes of a job end with it, run once, and do not inherit the program's signal handling."""
 
 from __future__ import annotations
 

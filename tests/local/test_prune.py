@@ -1,4 +1,4 @@
-"""Tidying a home: everything that a job left goes, and nothing else, whatever links jobs have put there."""
+"""Tidying a home removes everything that a job left, and nothing else, whatever links jobs have put there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several sessions on one home: one ends and another goes on with its jobs; slots that all share; locks; damage."""
+"""Several sessions on one home: takeover of jobs, shared slots, locks, damage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_an_open_session_goes_on_with_the_jobs_of_one_that_ended(
                     assert await other.ask("close") == "closed"
                 gate.send()
                 await shell.gone()
-            assert await news.line() == "up"  # nobody has watched or asked
+            assert await news.line() == "up"  # no task has watched or asked
             assert (await mig.job(ids[0]).status()).state is JobState.FINISHED
             later.send()
             assert [await mig.job(job_id).stdout() for job_id in ids] == ["one\n", "two\n"]
@@ -104,7 +104,7 @@ async def test_a_locked_database_is_waited_for_and_the_event_loop_goes_on(tmp_pa
                 assert await program.line() == "locked"
                 gate.send()
                 tasks.start_soon(act)
-                for _ in range(30):  # whatever blocked the loop for longer would be seen by `beats`
+                for _ in range(30):  # `beats` would notice a longer block of the event loop
                     await anyio.sleep(0.01)
                 assert not ended.is_set()
                 assert (await running.status()).state is JobState.EXECUTING
@@ -159,6 +159,6 @@ async def test_a_damaged_record_is_a_fault_of_one_job(tmp_path: Path, column: st
         except LocalError as error:
             assert bad.id in str(error) or "job number 1" in str(error)
         except aiomig.JobNotFound:
-            assert column == "received"  # the id is made of it
+            assert column == "received"  # the id contains it
         await mig.cancel([bad.id, good.id])
         assert (await (await mig.submit("echo new"))).stdout == "new\n"

@@ -111,7 +111,7 @@ async def test_a_server_that_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp
         assert result.staging[0].endswith("; name its CA in SSL_CERT_FILE")
         monkeypatch.setenv("SSL_CERT_FILE", str(address.ca))
         result = await (await mig.submit(spec)).result(check=False)
-        assert "certificate" in result.staging[0]  # the server wants one of ours
+        assert "certificate" in result.staging[0]  # the server requires a client certificate
         assert "not trusted" not in result.staging[0]
 
 

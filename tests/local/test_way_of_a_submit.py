@@ -16,7 +16,7 @@ MOST_MOVES = 25
 
 
 class Moves:
-    """The modules of aiomig in which functions are called, one after the other, until a process is started."""
+    """Return the modules of aiomig whose functions are called until a process starts, one after the other."""
 
     def __init__(self) -> None:
         self.modules: list[str] = []
@@ -31,7 +31,7 @@ class Moves:
 
 async def test_a_submit_goes_through_few_modules(tmp_path: Path) -> None:
     async with aiomig.local(tmp_path / "home") as mig:
-        assert (await (await mig.submit("echo first"))).ok  # what is imported late is imported by now
+        assert (await (await mig.submit("echo first"))).ok  # late imports have happened by now
         moves = Moves()
         sys.setprofile(moves)
         try:

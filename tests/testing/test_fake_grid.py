@@ -1,4 +1,4 @@
-"""`FakeGrid` beyond the recordings: jobs, time, faults, accounts, tokens, and the wire itself."""
+"""`FakeGrid` beyond the recordings: jobs, time, faults, accounts, tokens, and HTTP."""
 
 from __future__ import annotations
 

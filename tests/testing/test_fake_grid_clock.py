@@ -1,4 +1,4 @@
-"""`FakeGrid` with a clock of its own, and what a test can say and see of its jobs: on any event loop, in no time."""
+"""`FakeGrid` with a clock of its own, and its jobs as tests script and inspect them, on any event loop."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_jobs_run_for_real(grid: FakeGrid) -> None:
 
 async def test_patience_is_short(grid: FakeGrid) -> None:
     async with grid.session() as mig:
-        grid.faults.add("jobstatus", "error", times=4)  # by its own rule a session would wait for seconds
+        grid.faults.add("jobstatus", "error", times=4)  # with its default polling, a session would wait for seconds
         assert await mig.jobs() == []
     assert grid.count("jobstatus") == 6
 

@@ -46,7 +46,7 @@ async def test_tls(grid: FakeGrid) -> None:
         assert grid.connections == 1
         assert {each.client for each in grid.requests} == {USER}
         async with secure(address, certificate=False) as http:
-            # httpx lets ssl's own error through on asyncio, and hides it behind its own on trio.
+            # On asyncio, httpx raises the error of ssl; on trio, it raises its own error.
             with pytest.raises((httpx.TransportError, ssl.SSLError)) as caught:
                 await http.get("/")
     error: BaseException | None = caught.value
@@ -75,7 +75,7 @@ async def test_an_address_gives_configurations(grid: FakeGrid, host: str) -> Non
         async with aiomig.grid(address.config(), journal=None) as mig:
             assert mig.credential is not None
             assert mig.credential.user == USER
-        for _ in range(2):  # the second time the account is there
+        for _ in range(2):  # the second time, the account exists
             async with aiomig.grid(address.config(other, timeout=50), journal=None) as mig:
                 await mig.files.write_text("mine", "Ada's")
     assert grid.home not in grid.add_user(other).parents

@@ -89,7 +89,7 @@ DIFFERENT: Mapping[str, tuple[str, str]] = {
 _LISTED = r"(?m)^(-\S{9}) .* ((?:LOCALJOBNAME|JOBID|ls-start-in|run)\.(?!control)\S*)$"
 _VARIABLES = r"(?m)^MIG_(?:JOB(?:ID|CPU|DISK|MEMORY|NODE|SECONDS)\w*=.*|\w+)"
 PROMISED: Mapping[str, str] = {
-    # Of a stdout that shows the host: what is the same on every host.
+    # The part of a stdout that is the same on every host.
     "env": _VARIABLES,
     "env-mig": _VARIABLES,
     "exe-leadslash": _LISTED,
@@ -100,7 +100,7 @@ PROMISED: Mapping[str, str] = {
 }
 
 SUBSTITUTIONS: Mapping[str, Mapping[str, str]] = {
-    # Long sleeps are shortened, and what was in /tmp is in the folder of the test (TMP).
+    # Shorten long sleeps, and move files from /tmp to the folder of the test (TMP).
     "background-late": {"seq 60": "seq 1", "/tmp/gold-bg.txt": "TMP/bg.txt"},
     "background-wait": {"sleep 2;": "sleep 0.2;"},
     "cancel-background2": {"sleep 1004": "echo >TMP/gate; sleep 1004"},
@@ -116,11 +116,11 @@ SUBSTITUTIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 SERVED = {"/url.txt": b"from url\n", "/sub/u2.txt": b"u2\n", "/s.sh": b"#!/bin/bash\necho url script\n"}
-"""What the recorder's web server had."""
+"""The files of the recorder's web server."""
 
 RECORDINGS = recordings()
 TOGETHER = ("cpu-child", "cpu-self")
-"""Each uses up ten seconds of CPU time."""
+"""These runs use ten seconds of CPU time each."""
 NAMES = [name for name in RECORDINGS if name not in TOGETHER and DIFFERENT.get(name, ("",))[0] != "all"]
 
 
@@ -133,7 +133,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(content or b"")
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def port() -> Iterator[str]:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[int]:
-    """A pipe that jobs wait at or write to, TMP/gate, open for both."""
+    """The pipe TMP/gate, which jobs wait at or write to, opened for both."""
     os.mkfifo(tmp_path / "gate")
     descriptor = os.open(tmp_path / "gate", os.O_RDWR | os.O_NONBLOCK)
     yield descriptor
@@ -162,7 +162,7 @@ def _home_of_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder for homes; what jobs in them left running is ended."""
+    """A folder for homes. At the end, kill the processes that their jobs left running."""
     yield tmp_path
     for pid in processes(tmp_path):
         with suppress(ProcessLookupError):
@@ -170,7 +170,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def processes(home: Path) -> dict[int, str]:
-    """Process id and command line of what jobs of a home run, whatever group it is in."""
+    """The process ids and command lines of the jobs of a home, in any process group."""
     found: dict[int, str] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -189,7 +189,7 @@ def run_named(name: str, port: str, folder: Path) -> Run:
 
 
 def session(home: Path, name: str) -> aiomig.Session:
-    """Local mode as that grid was: two retries by default; its limits where a run is about them."""
+    """Local mode with the settings of that grid: two retries by default, and limits for the runs that test them."""
     limits = name.startswith(("cpu-", "file-limit", "mem-", "ulimit", "maxfill"))
     return aiomig.local(home, slots=2, default_retries=2, limits=limits)
 
@@ -201,7 +201,7 @@ async def until(job: aiomig.Job, state: str) -> None:
 
 
 def first_state(run: Run) -> str:
-    """The state in which something was first done to the job; empty where nothing was."""
+    """The state of the job at the first action on it; empty if there was none."""
     for action in run.actions:
         if "home" in action:
             return JobState.QUEUED
@@ -212,7 +212,7 @@ def first_state(run: Run) -> str:
 
 
 async def act(mig: aiomig.Session, job: aiomig.Job, run: Run, action: Mapping[str, Any]) -> None:
-    """Does to the job what was done to it on the grid, and compares the answers."""
+    """Repeat the recorded actions on the job, and compare the responses."""
     job_ids = [job.id if job_id == run.job_id else job_id for job_id in action["job_id"]]
     expected: dict[str, tuple[str | None, str | None, str]] = {}
     for each in action["answer"]:
@@ -238,7 +238,7 @@ async def outcomes_of(
 
 
 async def repeat(run: Run, folder: Path, gate: int | None = None, *, check_commands: bool = True) -> Ending:
-    """Runs a recorded job, and does to it what was done on the grid in the same state."""
+    """Run a recorded job, and repeat the recorded actions in the same states."""
     home = folder / "home"
     put_before(run, home)
     description = folder / "job.mRSL"
@@ -278,7 +278,7 @@ def promised(name: str, ending: Ending) -> list[Any]:
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Every other run on trio."""
+    """Alternate between asyncio and trio."""
     name = request.node.callspec.params.get("name") if hasattr(request.node, "callspec") else None
     return ("asyncio", "trio")[NAMES.index(name) % 2] if name in NAMES else "asyncio"
 
@@ -305,7 +305,7 @@ async def test_run(name: str, port: str, place: Path, gate: int) -> None:
 
 
 async def refused(run: Run, field: str, folder: Path) -> None:
-    """The description is refused for the reason that a grid gives, and there is no job."""
+    """The description is refused for the same reason as on a grid, and there is no job."""
     description = folder / "job.mRSL"
     description.write_bytes(run.mrsl.encode())
     async with session(folder / "home", run.name) as mig:

@@ -14,7 +14,7 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 STRICT = ("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:cacheprovider")
 
-# Collected first of all: what the plugin has brought along by then is what it costs those who do not use it.
+# Collected first: the modules imported by then are the cost of the plugin for tests that do not use it.
 UNUSED = """
 import sys
 
@@ -109,7 +109,7 @@ def test_side_by_side(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     # anyio's plugin runs each test on asyncio and on trio.
     done.assert_outcomes(passed=2 + 4 * PASSED, failed=4 * FAILED, errors=1)
     done.stdout.fnmatch_lines(["*test_0.py::test_only_for_async_tests: mig_local is for async tests; mark it with *"])
-    # A test fails by its own error, and leaves neither warnings nor errors of its sessions behind.
+    # A test fails with its own error, without warnings or errors from its sessions.
     told = re.findall(
         r"^FAILED \S+::test_fails\S* - AssertionError\W+assert \[\] == \['no", str(done.stdout), re.MULTILINE
     )

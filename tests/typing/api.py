@@ -1,4 +1,4 @@
-"""The public API as users write it. Checked by mypy, never run: a name or type that changes by mistake shows here."""
+"""The public API as users write it. Checked by mypy, never run: an accidental change of a name or type fails here."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def finished(steps: Generator[object, None, T]) -> T:
 
 
 def objects(*arguments: Any, **named: Any) -> list[Object]:
-    """Return the objects of a response, read in one go; see `read_objects`."""
+    """Return the objects of a response, read in one step; see `read_objects`."""
     return finished(read_objects(*arguments, **named))
 
 

@@ -1,4 +1,4 @@
-"""Whatever a server, a file or a certificate holds: only errors of aiomig come out, in bounded time and memory.
+"""Random data from servers, files and certificates: only errors of aiomig, in bounded time and memory.
 
 `test_protocol` mutates single answers for single parsers; here whole sessions are answered nonsense, and what else is
 read from outside is mutated, too.
@@ -66,7 +66,7 @@ JSON_VALUES = st.recursive(
 
 @st.composite
 def mutants(draw: st.DrawFn, value: Any) -> Any:
-    """A copy in which something is another thing, is there many times, or is not there."""
+    """Return a copy in which one value is replaced, repeated or missing."""
     if not isinstance(value, dict | list) or not value or draw(st.integers(0, 4)) == 0:
         return draw(JSON_VALUES)
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
@@ -84,7 +84,7 @@ def mutants(draw: st.DrawFn, value: Any) -> Any:
 
 @st.composite
 def broken(draw: st.DrawFn, data: bytes) -> bytes:
-    """Bytes cut off, or with others in between."""
+    """Return bytes that are truncated, or have other bytes inserted."""
     at = draw(st.integers(0, len(data)))
     match draw(st.integers(0, 3)):
         case 0:
@@ -104,7 +104,7 @@ PAGES = [b"", b"<html><title>502</title></html>", b"\xff\xfe\0", b"null", b"[{}]
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """The body of an answer: a recording, mutated, cut, or something else altogether."""
+    """The body of a response: a recording, mutated or truncated, or unrelated bytes."""
     match draw(st.integers(0, 9)):
         case 0:
             return draw(st.sampled_from(PAGES) | st.binary(max_size=60))
@@ -263,7 +263,7 @@ def test_a_hundred_thousand_entries_are_a_listing() -> None:
 
 
 async def use(session: Session, folder: Path) -> None:
-    """A bit of everything; each part may end in an error of aiomig."""
+    """Use most operations; each may end in an error of aiomig."""
     job = session.job(JOB)
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""No module of aiomig imports itself through others, imports for type checkers counted."""
+"""No module of aiomig imports itself through others. Imports for type checkers count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODULES = {module_name(path): path for path in ROOT.rglob("*.py")}
 
 
 def imports_of(name: str) -> set[str]:
-    """The modules of aiomig that a module imports by name, anywhere in its text."""
+    """Return the modules of aiomig that a module imports, anywhere in its text."""
     path = MODULES[name]
     package = name.split(".") if path.stem == "__init__" else name.split(".")[:-1]
     found: set[str] = set()
@@ -30,7 +30,7 @@ def imports_of(name: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *(node.module or "").split(".")]).strip(".")
-            # `from .room import module` imports the module; `from .module import name` imports the module `module`.
+            # `from .package import module` imports the module; `from .module import name` imports the module `module`.
             found |= {inner if (inner := f"{base}.{alias.name}") in MODULES else base for alias in node.names}
     return found & MODULES.keys()
 

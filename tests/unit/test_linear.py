@@ -48,7 +48,7 @@ def assert_linear(work: Callable[..., object], make: Callable[[int], Any], count
             work(given)
 
     once, twice = make(count), make(2 * count)
-    quietly(copy.deepcopy(once))  # what is imported late is imported by now
+    quietly(copy.deepcopy(once))  # late imports have happened by now
     few, many = steps(quietly, once), steps(quietly, twice)
     assert few <= many <= 2.5 * few
 
@@ -59,7 +59,7 @@ NAMES = ("job_id", "keyword", "name", "new_job_id", "path", "rel_path", "text")
 
 
 def lists_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The places of all lists, but of each kind only the first."""
+    """Return the places of all lists, but only the first of each kind."""
     if isinstance(value, list) and value:
         yield path
         value = value[:1]
@@ -68,7 +68,7 @@ def lists_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def grown(value: Any, path: tuple[Any, ...], count: int) -> Any:
-    """A copy in which the list at a place has so many elements, with names of their own."""
+    """Return a copy in which the list at a place has so many elements, with different names."""
     value = copy.deepcopy(value)
     target = value
     for key in path:

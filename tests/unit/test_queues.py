@@ -1,4 +1,4 @@
-"""Message queues where something fails: lost answers of a grid, recorded answers, several processes in one home."""
+"""Failures of message queues: lost and recorded responses of a grid, several processes in one home."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_making_and_removing_are_repeated_where_that_does_no_harm(grid: Fa
 
 
 class Recorded:
-    """A `OperationClient` that gives recorded answers, and says that these queues are there."""
+    """An `OperationClient` that gives recorded responses, and reports these queues."""
 
     def __init__(self, name: str, *queues: str) -> None:
         recorded = EXCHANGES[f"mqueue--{name}--json"]
@@ -125,7 +125,7 @@ async def test_recorded_answers() -> None:
 
 
 async def test_a_list_of_nothing() -> None:
-    # What the recorded server sends for a queue without messages is not known: an empty list, or none.
+    # The response of the recorded server for a queue without messages is unknown: an empty list, or no list.
     assert await recorded("create").list() == []
     with pytest.raises(ServerError):
         await recorded("bogus", "qjson").list()
@@ -304,7 +304,7 @@ async def test_what_local_mode_offers(tmp_path: Path) -> None:
 
 
 def test_documentation_with_headings_and_line_breaks() -> None:
-    # As the recorded refusal of an architecture has it: submit--bad-bad-arch.
+    # The format of the recorded refusal of an architecture: submit--bad-bad-arch.
     example = "Example: ::ARCHITECTURE::<br/>X86<br/><br/>This particular server supports the following values:<br/>"
     page: list[dict[str, object]] = [
         {"object_type": "sectionheader", "text": "ARCHITECTURE"},

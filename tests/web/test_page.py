@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's Chromium, driven by Playwright. Skipped by name if there is none."""
+"""The page in a real browser: Debian's Chromium, driven by Playwright. Skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_submit_with_a_file_watch_to_the_end_and_download(
         page.get_by_role("button", name="Submit", exact=True).click()
         panel = page.get_by_role("complementary")
         panel.get_by_text("EXECUTING").wait_for()
-        panel.get_by_text("before the gate", exact=True).wait_for()  # live, for the job cannot go on yet
+        panel.get_by_text("before the gate", exact=True).wait_for()  # live, because the job cannot continue yet
         assert panel.get_by_text("after", exact=True).count() == 0
         gate.write_text("go\n")
         panel.get_by_text("FINISHED").wait_for()
@@ -252,7 +252,7 @@ def test_nothing_that_is_shown_is_run(browser: Browser, running: tuple[Path, htt
             "name": "hostile",
         },
     )
-    if made.status_code == 422:  # a name that MiG does not take is refused, and its words are shown in the form
+    if made.status_code == 422:  # a name that MiG does not accept is refused, with its message in the form
         assert "output" in made.text
         made = client.post(
             "/api/jobs",

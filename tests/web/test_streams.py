@@ -1,4 +1,4 @@
-"""Server-sent events: of all jobs, of one, of its output; and readers that come back."""
+"""Server-sent events of all jobs, of one job, and of its output; and clients that reconnect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress bar of what jobs leave."""
+"""The progress bar of downloads of outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = ("-o", "a", "-o", "b", "printf 12345 > a; printf 678 > b")
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is drawn on standard error, which for progress bars is a terminal."""
+    """The output on standard error, which progress bars take for a terminal."""
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)
     monkeypatch.setattr("aiomig.cli._progress.terminal", lambda *, stderr: console)

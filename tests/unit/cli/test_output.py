@@ -1,4 +1,4 @@
-"""Nothing that a server, a job or a file holds reaches a terminal as a command; pipes get every byte."""
+"""Control characters from a server, a job or a file never reach a terminal; pipes get every byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text that a terminal cannot obey."""
+"""Text without control characters for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions: what they say, carry, show and chain; and that no secret is in anything that a program may keep."""
+"""Exceptions: their messages, attributes, HTML and causes; and no secrets in logs, reprs or errors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_every_error_of_the_package_is_here() -> None:
 
 
 def same(first: object, second: object) -> bool:
-    """Errors have no equality: their class, words and attributes have."""
+    """Errors cannot be compared, but their class, message and attributes can."""
     if isinstance(first, MigError):
         assert isinstance(second, MigError)
         kept, given = first.__dict__, second.__dict__
@@ -421,7 +421,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def locked(tmp_path: Path, authority: Authority) -> Path:
-    """A configuration with an encrypted key; in one file with the certificate, as some have it."""
+    """A configuration with an encrypted key, in the same file as the certificate or in another one."""
     files = authority.client(USER)
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     encrypted = key.private_bytes(
@@ -436,7 +436,7 @@ def locked(tmp_path: Path, authority: Authority) -> Path:
 
 
 class Kept:
-    """Everything that a program may write somewhere: log lines, reprs, exceptions, and what other users see."""
+    """Everything that a program may write or show: log lines, reprs, exceptions, command lines."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -470,7 +470,7 @@ class Kept:
                 if me in (place.name, parent):
                     self.texts.append(place.joinpath("cmdline").read_bytes().decode("utf-8", "replace"))
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # the process has ended meanwhile
 
 
 def secrets_in(folder: Path) -> Iterator[str]:

@@ -107,7 +107,7 @@ async def test_the_head_of_an_answer_is_bounded(head: bytes) -> None:
     start = [] if head.startswith(b"\r\n") else [b"HTTP/1.1 200 OK\r\n"]
     with pytest.raises(ConnectionFailed):
         await ask([*start, *pieces])
-    # What comes before the answer does not count as it either.
+    # Bytes before the response are not taken for the response either.
     with pytest.raises(ConnectionFailed):
         await ask([b"HTTP/1.1 103 Early Hints\r\n", *pieces])
 

@@ -32,7 +32,7 @@ def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
         (JobState.EXECUTING, 2),
         (JobState.EXECUTING, 2),
         (JobState.FINISHED, 1),
-        (JobState.EXECUTING, 2),  # an answer from before
+        (JobState.EXECUTING, 2),  # an older response
         (JobState.FINISHED, 1),
     ):
         jobs.state("7", state, attempt)
@@ -45,7 +45,7 @@ def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
     monkeypatch.setattr("aiomig._core.job_log._TOLD", 3)
     for number in range(10):
         jobs.state(str(number), JobState.FINISHED)
-    assert list(jobs._told) == ["7", "8", "9"]  # memory has a bound
+    assert list(jobs._told) == ["7", "8", "9"]  # the number of remembered jobs is limited
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
         (0.0, 0.0, None),
         (59.0, 0.0, None),
         (-59.0, 0.0, None),
-        (200.0, 300.0, None),  # it may have been set at any time in between
+        (200.0, 300.0, None),  # the server may have set it at any time in between
         (61.0, 0.0, "0:01:01 ahead of"),
         (-62.0, 0.0, "0:01:01 behind"),
         (7384.0, 1.0, "2:03:03 ahead of"),
@@ -67,7 +67,7 @@ def test_clock_skew(caplog: pytest.LogCaptureFixture, ahead: float, took: float,
     skew = ClockSkew()
     for _ in range(3):
         skew.note(formatdate(EPOCH + ahead, usegmt=True), EPOCH, EPOCH + took)
-    assert len(caplog.records) == (words is not None)  # once
+    assert len(caplog.records) == (words is not None)  # logged once
     if words is not None:
         (record,) = caplog.records
         assert record.levelname == "WARNING"

@@ -1,4 +1,4 @@
-"""Paths of the MiG home: what is taken, what is refused, and with which words."""
+"""Paths of the MiG home: which are accepted, which are refused, and the messages."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_what_comes_out_is_inside_and_stays_as_it_is(text: str) -> None:
 
 def test_characters_that_mig_carries() -> None:
     check_characters("azAZ09 /.,_-+=:;@'%()~!&¤$€£¢¥₣₤±×÷½¾§‰¶æøåÆØÅñЖλ")
-    check_characters("e\u0301")  # is é after normalisation
+    check_characters("e\u0301")  # becomes é by normalisation
 
 
 @pytest.mark.parametrize("character", [*'"*?[]{}|\\^`<>#', "\t", "漢", "😀", "\u0301", "\udc80"])

@@ -1,4 +1,4 @@
-"""Publish/subscribe: who is told what, once, in order, and without a trace of those who went."""
+"""Publish/subscribe: each change reaches each subscriber once, in order, and ended subscriptions leave no trace."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_a_cancelled_next_loses_nothing() -> None:
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         subscriptions.publish(status("a", EXECUTING))
-        tasks.cancel_scope.cancel()  # it is woken and cancelled at once: which of the two wins is open
+        tasks.cancel_scope.cancel()  # it is woken and cancelled at the same time, so either may win
     told.append(subscription.ready())
     assert [each for each in told if each is not None] == [status("a", EXECUTING)]
 

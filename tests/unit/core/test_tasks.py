@@ -16,7 +16,7 @@ __all__ = ["anyio_backend"]
 
 
 async def interrupted(function: Any, backend: str, times: int, pause: float = 1.0) -> BaseException | None:
-    """Run a function in a task that is cancelled after a second, so many times: on asyncio by `Task.cancel`."""
+    """Run a function in a task that is cancelled after a second, so many times; on asyncio with `Task.cancel`."""
     if backend == "asyncio":
         task = asyncio.ensure_future(function())
         for _ in range(times):
@@ -105,7 +105,7 @@ async def test_shielded_work_has_a_time_limit() -> None:
 
 
 class Context:
-    """Says what becomes of it."""
+    """Records whether it was closed normally or cancelled."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -150,5 +150,5 @@ def test_a_context_that_is_open_at_the_end_hides_no_error(loop: str, anyio_backe
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_sorting_in_steps_gives_what_sorting_gives(count: int, reverse: bool) -> None:
     items = [(number * 7919 % 503, number) for number in range(count)]
-    expected = sorted(items, key=lambda item: item[0], reverse=reverse)  # equal ones in their order
+    expected = sorted(items, key=lambda item: item[0], reverse=reverse)  # equal ones keep their order
     assert await give_way(sort_steps(iter(items), lambda item: item[0], reverse=reverse)) == expected

@@ -1,4 +1,4 @@
-"""A TCP proxy that does one mischief at one byte: what lies between a client and a server on a bad day."""
+"""A TCP proxy between client and server that causes one fault at one byte."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _DELAY = 0.002
 
 
 @dataclass(frozen=True, slots=True)
-class Mischief:
-    """What is done, once.
+class Fault:
+    """A fault, which happens once.
 
     Attributes:
-        kind: ``"delay"``: the byte comes a little late; ``"stall"``: it and all after it come when the session is
-            over, and so what was asked may be done when nobody waits any more; ``"cut"``: the connection is closed
-            in order; ``"reset"``: it is broken; ``"corrupt"``: the byte is another.
-        direction: to the server, or to the client.
-        at: the number of the byte, counted from when the mischief was set, over all connections.
+        kind: ``"delay"``: the byte arrives a little late; ``"stall"``: it and all later bytes arrive after the end of
+            the session, so the server may act when no client waits any more; ``"cut"``: the connection is closed
+            normally; ``"reset"``: the connection is reset; ``"corrupt"``: the byte is replaced by another one.
+        direction: ``"up"`` to the server, or ``"down"`` to the client.
+        at: the number of the byte, counted over all connections since the fault was set.
     """
 
     kind: Kind
@@ -42,19 +42,19 @@ class Mischief:
     at: int
 
     @classmethod
-    def drawn(cls, dice: random.Random, totals: dict[Direction, int]) -> Mischief:
-        """One at any byte of so many in each direction."""
+    def drawn(cls, dice: random.Random, totals: dict[Direction, int]) -> Fault:
+        """Return a random fault, at one of so many bytes in each direction."""
         direction = dice.choice(get_args(Direction))
         return cls(dice.choice(get_args(Kind)), direction, dice.randrange(max(totals[direction], 1)))
 
 
 class FaultProxy:
-    """Hands on what is sent to a port, but for the mischief.
+    """Forwards connections to a port, with one fault.
 
     Attributes:
-        url: where it listens.
-        passed: how many bytes went by in each direction since the mischief was set.
-        done: whether it was done.
+        url: the address of the proxy.
+        passed: the number of bytes in each direction since the fault was set.
+        done: whether the fault has happened.
     """
 
     def __init__(self, url: str, port: int) -> None:
@@ -62,40 +62,40 @@ class FaultProxy:
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         self.done = False
         self._port = port
-        self._mischief: Mischief | None = None
+        self._fault: Fault | None = None
         self._late = 0
         self._quiet = anyio.Event()
         self.released = anyio.Event()
 
-    def set(self, mischief: Mischief | None) -> None:
-        """Sets what is to be done; ``None`` for nothing."""
-        self._mischief = mischief
+    def set(self, fault: Fault | None) -> None:
+        """Set the next fault; ``None`` for no fault."""
+        self._fault = fault
         self.passed = {"up": 0, "down": 0}
         self.done = False
         self.released = anyio.Event()
 
     async def quiet(self) -> None:
-        """Lets come what is late, and waits until that was dealt with."""
+        """Release the held bytes, and wait until they have been forwarded."""
         self.released.set()
         while self._late:
             self._quiet = anyio.Event()
             await self._quiet.wait()
 
     async def connection(self, client: SocketStream) -> None:
-        """Carries one connection."""
+        """Forward one connection."""
         async with client:
             with suppress(OSError):
                 async with await anyio.connect_tcp("127.0.0.1", self._port) as server:
                     await _Connection(self, client, server).run()
 
-    def take(self, direction: Direction, size: int) -> tuple[Mischief, int] | None:
-        """The mischief, and its place among the next bytes, where it lies there."""
-        passed, mischief = self.passed[direction], self._mischief
+    def take(self, direction: Direction, size: int) -> tuple[Fault, int] | None:
+        """Return the fault and its position in the next bytes; ``None`` if it is not in them."""
+        passed, fault = self.passed[direction], self._fault
         self.passed[direction] += size
-        if mischief is None or self.done or mischief.direction != direction or mischief.at >= passed + size:
+        if fault is None or self.done or fault.direction != direction or fault.at >= passed + size:
             return None
         self.done = True
-        return mischief, max(mischief.at - passed, 0)
+        return fault, max(fault.at - passed, 0)
 
     def begin_late(self) -> None:
         self._late += 1
@@ -117,13 +117,13 @@ class _Connection:
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._carry, "up", self._client, self._server)
-                    group.start_soon(self._carry, "down", self._server, self._client)
+                    group.start_soon(self._forward, "up", self._client, self._server)
+                    group.start_soon(self._forward, "down", self._server, self._client)
         finally:
             if self._is_late:
                 self._proxy.end_late()
 
-    async def _carry(self, direction: Direction, source: SocketStream, target: SocketStream) -> None:
+    async def _forward(self, direction: Direction, source: SocketStream, target: SocketStream) -> None:
         try:
             while True:
                 data = await source.receive(_READ)
@@ -131,16 +131,14 @@ class _Connection:
                 if taken is None:
                     await target.send(data)
                 else:
-                    await self._misbehave(*taken, data, source, target)
+                    await self._cause(*taken, data, source, target)
         except _GONE:
             pass
         with suppress(*_GONE):
             await target.send_eof()
 
-    async def _misbehave(
-        self, mischief: Mischief, at: int, data: bytes, source: SocketStream, target: SocketStream
-    ) -> None:
-        match mischief.kind:
+    async def _cause(self, fault: Fault, at: int, data: bytes, source: SocketStream, target: SocketStream) -> None:
+        match fault.kind:
             case "corrupt":
                 await target.send(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
                 return
@@ -149,10 +147,10 @@ class _Connection:
                 await anyio.sleep(_DELAY)
             case "stall":
                 await target.send(data[:at])
-                data = data[:at] + await self._held(mischief.direction, data[at:], source)
+                data = data[:at] + await self._held(fault.direction, data[at:], source)
             case _:
                 await target.send(data[:at])
-                if mischief.kind == "reset":
+                if fault.kind == "reset":
                     for stream in (self._client, self._server):
                         raw: socket.socket = stream.extra(SocketAttribute.raw_socket)
                         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -161,7 +159,7 @@ class _Connection:
         await target.send(data[at:])
 
     async def _held(self, direction: Direction, data: bytes, source: SocketStream) -> bytes:
-        """What the client sends, or would have got, until the session is over."""
+        """Hold bytes back until the end of the session; return them with those that follow."""
         self._is_late = True
         self._proxy.begin_late()
         if direction == "up":
@@ -174,7 +172,7 @@ class _Connection:
 
 @asynccontextmanager
 async def proxied(url: str, group: TaskGroup) -> AsyncIterator[FaultProxy]:
-    """A proxy before a server on this machine; its connections are tasks of the group."""
+    """Run a proxy in front of a server on this machine, with its connections as tasks of the group."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     name, _, port = url.rpartition(":")
     proxy = FaultProxy(f"{name}:{listener.extra(SocketAttribute.local_port)}", int(port))

@@ -1,4 +1,4 @@
-"""Which statuses of a response to ``jobstatus`` changed: what a full reading says, whatever its form."""
+"""The changed statuses in a response to ``jobstatus``: the same as from parsing all of it, in any format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN = {"object_type": "error_text", "text": "c: You do not have any matching
 
 
 def body_of(rows: list[dict[str, Any]], *more: dict[str, Any], seconds: str = "0.012", compact: bool = False) -> bytes:
-    """A response as a server writes it, or without blanks."""
+    """A response in the format of a server, or without blanks."""
     document = [
         {"object_type": "title", "text": "jobstatus"},
         *more,

@@ -1,4 +1,4 @@
-"""`Config`, the `miguser.conf` that users have, and what becomes of certificates and keys."""
+"""`Config`, the `miguser.conf` of users, and the checks of certificates and keys."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_values_keep_what_they_may_hold(load: Callable[[str], Config], folder: P
     ],
 )
 def test_a_comment_behind_a_value(load: Callable[[str], Config], folder: Path, line: str, field: str) -> None:
-    """As the documentation of grid.dk showed it: shell scripts took the first word only."""
+    """An example from the documentation of grid.dk, whose shell scripts read only the first word."""
     (folder / "key.pem").write_bytes(encrypted((folder / "key.pem").read_bytes(), "PASSWORD"))
     with pytest.raises(ConfigError, match="a comment needs a line of its own") as caught:
         load(f"{USUAL}{line}\n")
@@ -172,7 +172,7 @@ def test_a_home_that_cannot_be_searched(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that runs as a user without an entry in passwd."""
+    """A container may run as a user without an entry in passwd."""
 
     def missing(uid: int) -> None:
         raise KeyError(uid)
@@ -437,7 +437,7 @@ def test_wrong_files(folder: Path, name: str, content: bytes | None, field: str,
 
 
 def weak_certificate(*, bits: int, sha1: bool) -> tuple[bytes, bytes]:
-    """What old authorities signed; the signature itself is not valid."""
+    """A certificate in the style of old authorities; its signature is not valid."""
     key = rsa.generate_private_key(65537, bits)
     name, issuer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Jens", "Authority"))
     builder = x509.CertificateBuilder(issuer, name, key.public_key(), 7, NOW - DAY, NOW + DAY)

@@ -75,7 +75,7 @@ class Peer:
 
 
 class Server:
-    """Where a test's server listens, and how often it was connected to, and left."""
+    """A test server, which counts its connections and those that clients closed."""
 
     def __init__(self, port: int) -> None:
         self.url = f"https://127.0.0.1:{port}"
@@ -120,7 +120,7 @@ async def connected(server: Server, context: ssl.SSLContext) -> AsyncIterator[Ch
 
 
 def connections(channel: Channel) -> list[Any]:
-    """What httpcore's pool holds."""
+    """The connections in httpcore's pool."""
     pool: Any = channel._transport._pool  # type: ignore[attr-defined]
     return list(pool.connections)
 
@@ -202,7 +202,7 @@ async def test_bodies_of_any_size_arrive(authority: Authority, context: ssl.SSLC
 
 
 async def test_an_answer_before_the_request_was_heard_is_read(authority: Authority, context: ssl.SSLContext) -> None:
-    """As Apache does to an upload that is too long: it answers and closes, whatever is still sent."""
+    """Respond and close while the client still sends, as Apache does to an upload that is too long."""
 
     async def talk(peer: Peer) -> None:
         await peer.stream.receive()
@@ -460,7 +460,7 @@ async def test_the_certificate_is_given_when_the_server_asks_for_it_later(
         else:
             await peer.heard()
             tls.verify_client_post_handshake()
-            # Tells the client to go on reading, and TLS to write.
+            # Makes the client continue to read, and TLS write.
             await peer.stream.send(b"HTTP/1.1 102 Processing\r\n\r\n")
             while not tls.getpeercert():
                 peer.stream._incoming.write(await peer.raw.receive())

@@ -1,4 +1,4 @@
-"""The user's certificate: what is told of it, when a session warns of it, and how its successor is taken up."""
+"""The user's certificate: its fields, the warnings about it, and its renewal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Made:
 
 
 def write(folder: Path, made: Made, *others: Made, key: bytes | None = None) -> Config:
-    """Puts files in place as a careful user does: whole ones, under their names at once."""
+    """Replace files atomically, as a careful user does."""
     contents = {"cert.pem": b"".join(each.pem for each in (made, *others)), "key.pem": key or made.key_pem()}
     for name, content in contents.items():
         new = folder / f"{name}.new"
@@ -123,7 +123,7 @@ def test_facts(tmp_path: Path) -> None:
 def test_whether_the_key_is_encrypted(tmp_path: Path, kind: Any, encryption: Any, expected: bool) -> None:
     made = Made("Alice")
     config = write(tmp_path, made, key=made.key_pem(kind, encryption))
-    found = config.credential()  # asks nobody for the password
+    found = config.credential()  # does not ask for the password
     assert found.key_encrypted is expected
     body = made.key_pem(kind, encryption).splitlines()[-2].decode()
     assert body not in repr(found)
@@ -164,7 +164,7 @@ def test_whose_it_is(tmp_path: Path, chain: list[Made], is_proxy: bool, user: st
 
 
 def altered(made: Made, *replacements: tuple[bytes, bytes]) -> Made:
-    """A certificate with other bytes of the same length, signed anew: what old authorities made."""
+    """A certificate with some bytes replaced and a new signature, in the style of old authorities."""
     der = x509.load_pem_x509_certificate(made.pem).public_bytes(serialization.Encoding.DER)
     signed = x509.load_pem_x509_certificate(made.pem).tbs_certificate_bytes
     rest = der[der.index(signed) + len(signed) :]
@@ -204,7 +204,7 @@ async def test_what_old_authorities_signed_is_used(
     credential = reloader.credential
     if subject is not None:
         assert (credential.subject, credential.user, credential.issuer) == (subject, subject, subject)
-    else:  # cryptography cannot read it, and OpenSSL does
+    else:  # cryptography cannot read it, but OpenSSL can
         assert credential.user.startswith("/SHA256=")
         assert config.credential() == credential
     assert credential.days_left > 90
@@ -213,7 +213,7 @@ async def test_what_old_authorities_signed_is_used(
 
 def test_a_certificate_in_the_form_of_openssl_for_trusted_ones(tmp_path: Path) -> None:
     made = copy.copy(ALICE)
-    usage = bytes.fromhex("300c300a06082b06010505070302")  # that it is for clients
+    usage = bytes.fromhex("300c300a06082b06010505070302")  # the purpose: for clients
     body = base64.encodebytes(ssl.PEM_cert_to_DER_cert(made.pem.decode()) + usage)
     made.pem = b"-----BEGIN TRUSTED CERTIFICATE-----\n" + body + b"-----END TRUSTED CERTIFICATE-----\n"
     config = write(tmp_path, made)
@@ -284,7 +284,7 @@ async def test_a_warning_before_the_end(
     reloader.load()
     await anyio.sleep(LOOK_SECONDS)
     assert reloader.reload_if_changed() is None
-    assert warnings_in(caplog) == ["certificate_expires"] * expected  # once
+    assert warnings_in(caplog) == ["certificate_expires"] * expected  # logged once
     if expected:
         (record,) = caplog.records
         assert f"cert.pem expires at {NOW + left}, in " in record.getMessage()
@@ -320,7 +320,7 @@ async def test_a_renewed_certificate_is_taken_up(tmp_path: Path, caplog: pytest.
     reloader = CertificateReloader(write(tmp_path, Made("Alice", serial=1)))
     first = reloader.load()
     write(tmp_path, Made("Alice", serial=2))
-    assert reloader.reload_if_changed() is None  # not looked at so soon
+    assert reloader.reload_if_changed() is None  # the files are not checked again so soon
     await anyio.sleep(LOOK_SECONDS)
     second = reloader.reload_if_changed()
     assert second not in (None, first)
@@ -414,7 +414,7 @@ async def test_one_that_expires_in_an_open_session(tmp_path: Path, monkeypatch: 
     with pytest.raises(AuthenticationFailed, match="expired at .*; renew it on the pages of the site"):
         reloader.reload_if_changed()
     write(tmp_path, Made("Alice", serial=2))
-    assert reloader.reload_if_changed() is not None  # looked for at once
+    assert reloader.reload_if_changed() is not None  # checked at once
     assert reloader.credential.serial == 2
 
 

@@ -1,6 +1,6 @@
 """A workload over real TLS through a proxy that delays, cuts, resets or corrupts at a random byte of a random request.
 
-120 rounds on each event loop; ``AIOMIG_FAULT_ROUNDS`` says another number.
+30 rounds on each event loop; ``AIOMIG_FAULT_ROUNDS`` sets another number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 import aiomig
 from aiomig import JobSpec, JobState, MigError
 from aiomig.testing import FakeGrid, Site
-from tests.unit.grid.fault_proxy import Mischief, proxied
+from tests.unit.grid.fault_proxy import Fault, proxied
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +38,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class World:
-    """A server, a client, and what each round must leave as it should be."""
+    """A server and a client, and the checks after each round."""
 
     def __init__(self, grid: FakeGrid, address: Address, proxy: FaultProxy, folder: Path) -> None:
         self.grid = grid
@@ -47,7 +47,7 @@ class World:
         self.told: Counter[str] = Counter()
         self.totals: dict[str, dict[Direction, int]] = {}
         """Bytes of each step."""
-        self.mischiefs = 0
+        self.faults = 0
         self._options: dict[str, Any] = {
             "url": proxy.url,
             "certificate": address.certificate,
@@ -64,12 +64,12 @@ class World:
         self._uploaded: set[bytes | None] = {None}
 
     async def round(self, seed: str, dice: random.Random) -> None:
-        """One session with all its work, and then everything is looked at."""
+        """Run one session with all its work, and then check everything."""
         work = _Work(self, seed, dice)
         try:
             work.begin("open")
-            # Only a stalled connection is waited for in vain, so only then a busy machine may be too slow for the test.
-            stalls = work.mischief is not None and work.mischief.kind == "stall"
+            # Short timeouts only if a connection stalls: otherwise a busy machine could exceed them.
+            stalls = work.fault is not None and work.fault.kind == "stall"
             patience: Any = {"connect_timeout": 0.2, "timeout": 0.1} if stalls else {}
             async with aiomig.grid(**self._options, **patience) as mig:
                 work.end("open")
@@ -77,7 +77,7 @@ class World:
         except MigError as error:
             self.told[type(error).__name__] += 1
         await self.proxy.quiet()
-        self.mischiefs += self.proxy.done
+        self.faults += self.proxy.done
         self.proxy.set(None)
         async with aiomig.grid(**self._options) as mig:
             lost = await mig.unconfirmed()
@@ -104,7 +104,7 @@ class World:
 
 
 class _Work:
-    """What a user does: submit, watch, upload, download, cancel; and go on where something fails."""
+    """The work of a user: submit, watch, upload, download, cancel; each step may fail."""
 
     def __init__(self, world: World, seed: str, dice: random.Random) -> None:
         self.seed = seed
@@ -114,11 +114,11 @@ class _Work:
         self._world = world
         self._dice = dice
         self._spoilt = dice.choice(["open", *sorted(STEPS)]) if world.totals else ""
-        self.mischief = Mischief.drawn(dice, world.totals[self._spoilt]) if self._spoilt else None
+        self.fault = Fault.drawn(dice, world.totals[self._spoilt]) if self._spoilt else None
 
     def begin(self, step: str) -> None:
         if step == self._spoilt:
-            self._world.proxy.set(self.mischief)
+            self._world.proxy.set(self.fault)
         elif not self._spoilt:
             self._world.proxy.set(None)
 
@@ -209,10 +209,10 @@ async def test_whatever_happens_to_a_connection_nothing_is_lost_doubled_or_wrong
             except BaseException as error:
                 error.add_note(f"{anyio_backend_name}, seed {seed}")
                 raise
-        told = f"{ROUNDS} rounds, {world.mischiefs} mischiefs, {len(grid.jobs)} jobs, {dict(world.told)}"
+        told = f"{ROUNDS} rounds, {world.faults} faults, {len(grid.jobs)} jobs, {dict(world.told)}"
         logging.getLogger("tests").info("%s: %s", anyio_backend_name, told)
-        # A retry may have ended early what another run would have sent.
-        assert world.mischiefs > ROUNDS * 0.7
+        # A retry may have ended early, so that later bytes were never sent.
+        assert world.faults > ROUNDS * 0.7
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
@@ -230,11 +230,11 @@ async def test_a_flipped_byte_ends_the_connection(tmp_path: Path, direction: Dir
         operations = cast("GridBackend", mig._backend)._operations  # one request each
         await operations.execute("rm", [("path", "first")])
         before = grid.connections
-        proxy.set(Mischief("corrupt", direction, 50))
+        proxy.set(Fault("corrupt", direction, 50))
         with pytest.raises(aiomig.ConnectionFailed) as caught:
             await operations.execute("rm", [("path", "second")])
         assert caught.value.sent
-        # What was changed on its way there was never read.
+        # The server never read the corrupted request.
         assert (grid.home / "second").exists() == (direction == "up")
         assert grid.count("rm") == (1 if direction == "up" else 2)
         assert await mig.files.exists("second") == (direction == "up")

@@ -1,4 +1,4 @@
-"""A session on a server that misbehaves: reads recover, changes are done once, and what is lost is told."""
+"""A session on a server with faults: reads recover, changes happen once, and losses are reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PASSING: list[tuple[str, dict[str, Any]]] = [
     ("content-type", {}),
     ("extra", {}),
 ]
-"""What goes by: every misbehaviour but a redirect and a refused token."""
+"""The temporary faults: all but a redirect and a refused token."""
 
 passing = pytest.mark.parametrize(
     ("kind", "details"), PASSING, ids=[f"{kind}{at}" for at, (kind, _) in enumerate(PASSING)]
@@ -147,7 +147,7 @@ async def test_no_truncated_file_ever_has_the_final_name(grid: FakeGrid, mig: Se
         grid.faults.add(operation, kind, times=None, skip=2 if operation == "uploadchunked" else 0)
         with pytest.raises(GridError):
             await mig.files.write_bytes("f", BYTES)
-        # Where the server has acted and every answer is lost, the whole file may be there.
+        # If the server has acted and every response is lost, the complete file may exist.
         assert not (grid.home / "f").exists() or (grid.home / "f").read_bytes() == BYTES
         grid.faults.clear()
 
@@ -302,7 +302,7 @@ async def test_finished_with_no_files_at_all(grid: FakeGrid, mig: Session) -> No
 
 
 class Editing(httpx.AsyncBaseTransport):
-    """Changes the answers of one operation, by number."""
+    """Changes the responses of one operation, by number."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, operation: str, edit: Callable[[int, Any], Any]) -> None:
         self._inner = inner

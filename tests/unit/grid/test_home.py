@@ -1,4 +1,4 @@
-"""The home behind a server: every method does and raises what the local one does; what only a grid can do wrong."""
+"""The home on a server: every method behaves like the local one; and faults that only a grid has."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_stat(home: HomeBackend, root: Path) -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_stat_many(home: HomeBackend, root: Path, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not named:  # as a server would that does not repeat the names
+    if not named:  # as by a server that does not repeat the names
         whole = _operations_listing._stat
         monkeypatch.setattr(_operations_listing, "_stat", lambda *given: {**whole(*given), "name": ""})
     (root / "d").mkdir()
@@ -384,7 +384,7 @@ async def test_paths_that_lead_astray_are_refused_before_anything_is_sent(
         with pytest.raises(PathRefused):
             await attempt
     assert (root / "keep").read_text() == "keep"
-    assert {request.operation for request in grid.requests} <= {"statpath"}  # of the other path of a move
+    assert {request.operation for request in grid.requests} <= {"statpath"}  # that of the other path of a move
 
 
 @pytest.mark.parametrize("name", ['a"b', "a#b", "a|b", "日本", "☃"])
@@ -434,7 +434,7 @@ async def test_a_file_that_changes_while_it_is_read_is_noticed(
 
 
 class Files206:
-    """A server of one file that says of it what it is told to."""
+    """A server of one file, with responses that a test chooses."""
 
     def __init__(self, content: bytes, **headers: str) -> None:
         self.content = content

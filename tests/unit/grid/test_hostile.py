@@ -1,4 +1,4 @@
-"""A server, a home and archives that mean harm: refused, or bounded, with the right error and nothing done."""
+"""Hostile servers, homes and archives: refused or limited, with the right error and without effects."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TOKENS = httpx.Response(200, content=EXCHANGES["csrf--tokens-from-jobman"].body)
 
 
 class Server:
-    """Answers operations as it is told, and keeps what it was asked."""
+    """Gives the responses that a test sets, and records the requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
@@ -207,7 +207,7 @@ async def test_fetching_a_job_that_a_server_describes_stays_in_the_folder(
 
 
 class Endless(httpx.AsyncByteStream):
-    """Bytes for ever; counts how many were taken."""
+    """Endless bytes; counts how many were read."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -222,7 +222,7 @@ class Endless(httpx.AsyncByteStream):
         self.closed = True
 
 
-# Until _http._body closes what it does not read to its end, trio warns of a generator that is dropped.
+# trio warns of a dropped generator if the client does not close a body that it has not read to its end.
 LEFT_OPEN = pytest.mark.filterwarnings(
     "ignore:Async generator 'httpx", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -244,7 +244,7 @@ async def test_an_answer_without_end_is_left(
 
 
 class Dripping(httpx.AsyncByteStream):
-    """A byte a minute, for ever."""
+    """An endless body, with one byte a minute."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -482,7 +482,7 @@ PART = b"0123456789"
 
 
 def parts(**headers: str) -> Callable[[httpx.Request], httpx.Response]:
-    """Answer requests for ten bytes of a file of twenty, or say something else in the headers."""
+    """Respond to requests for ten bytes of a file of twenty, or with false headers."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         first = int(request.headers["Range"].removeprefix("bytes=").partition("-")[0])

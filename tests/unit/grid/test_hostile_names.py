@@ -1,4 +1,4 @@
-"""Names that a server, or an archive, gives: whatever they are, nothing hangs and nothing outside is touched."""
+"""Hostile names from a server or an archive: nothing hangs, and nothing outside is touched."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ NAMES = {
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory of the program. Beside it there is something to harm."""
+    """The working directory of the program. A file next to it must stay unchanged."""
     (tmp_path / "x").write_text("precious")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

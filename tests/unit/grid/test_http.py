@@ -44,7 +44,7 @@ def session(address: Address, **fields: Any) -> Session:
 
 
 class Steps:
-    """Counts the moments at which a client waits for the network, and cancels a scope at one of them."""
+    """Counts the waits of a client for the network, and cancels a scope at one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -75,7 +75,7 @@ class Steps:
             step()
             return stream
 
-        monkeypatch.setattr(anyio, "connect_tcp", stepping)  # of the client alone: the server listens
+        monkeypatch.setattr(anyio, "connect_tcp", stepping)  # those of the client alone: the server listens
 
     def _step(self) -> None:
         self.count += 1
@@ -92,16 +92,16 @@ async def burst(mig: Session, count: int) -> None:
 async def test_requests_cancelled_at_every_moment_cost_no_connection(
     grid: FakeGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """encode/httpcore#961: each of them would take a place in a pool with limits for good, and leave a socket."""
+    """encode/httpcore#961: each cancelled request would occupy a place in a limited pool, and leave a socket."""
     (grid.home / "f").write_text("there")
     steps = Steps(monkeypatch)
     async with grid.serve() as address, session(address) as mig:
         steps.count = 0
         await burst(mig, BURST)
         whole = steps.count
-        assert whole > BURST * 6  # as many moments at least
+        assert whole > BURST * 6  # at least as many waits
         for number in range(ROUNDS):
-            # Spread over a whole burst, the very beginning included; the end of the last rounds may be missed.
+            # Spread over a whole burst, including its beginning. The last rounds may not reach their wait.
             steps.count, steps.at = 0, 1 + number * whole // ROUNDS
             with anyio.CancelScope() as scope:
                 steps.cancel = scope.cancel
@@ -120,7 +120,7 @@ async def test_requests_cancelled_at_every_moment_cost_no_connection(
 async def test_tasks_of_asyncio_cancelled_at_every_moment_cost_no_connection(
     grid: FakeGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`Task.cancel` reaches what a cancel scope shields."""
+    """`Task.cancel` also cancels shielded code."""
     (grid.home / "f").write_text("there")
     steps = Steps(monkeypatch)
     async with grid.serve() as address, session(address) as mig:
@@ -152,7 +152,7 @@ async def test_cancelling_before_a_connection_is_there(grid: FakeGrid) -> None:
 
 
 async def test_full_concurrency_is_left_after_cancelled_bursts(grid: FakeGrid) -> None:
-    """Requests that hang on the server until eight are there: they would wait for ever with fewer places."""
+    """Requests that wait on the server until eight have arrived. With fewer connections, they would wait forever."""
     (grid.home / "f").write_text("there")
     async with grid.serve() as address, session(address) as mig:
         for _ in range(10):
@@ -186,7 +186,7 @@ async def test_bursts_do_not_pile_up_connections(grid: FakeGrid) -> None:
 
 
 async def test_connections_that_expire_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)  # pauses without length
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)  # pauses of zero length
     site = Site(keep_alive=0.001)
     async with FakeGrid(tmp_path / "home", site=site) as grid, grid.serve() as address:
         (grid.home / "f").write_text("there")
@@ -207,7 +207,7 @@ async def test_connections_that_serve_few_requests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["drop", "truncate", "error", "html"])
 async def test_reads_recover_over_tls(grid: FakeGrid, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)  # pauses without length
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)  # pauses of zero length
     (grid.home / "f").write_bytes(bytes(1000))
     async with grid.serve() as address, session(address) as mig:
         for operation in ("statpath", "ls", "cert_redirect"):
@@ -270,7 +270,7 @@ async def test_what_each_request_says() -> None:
         "user-agent": agent,
     }
     assert dict(post.headers) == {**said, "content-type": "x/y", "content-length": "3"}
-    assert dict(get.headers) == said  # no cookie: the certificate says who we are
+    assert dict(get.headers) == said  # no cookie: the certificate identifies the user
     assert get.url.raw_path == b"/cert_redirect/a%20b%3F"
 
 

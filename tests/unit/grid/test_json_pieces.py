@@ -1,4 +1,4 @@
-"""Large JSON is parsed in pieces: to the same values, with the same errors, in bounded steps and memory."""
+"""Large JSON, parsed in pieces: the same values and errors, in bounded steps and memory."""
 
 from __future__ import annotations
 

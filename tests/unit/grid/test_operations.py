@@ -1,4 +1,4 @@
-"""Operations over a scripted server: folders, tokens, repetitions, redirects, answers that make no sense, the log."""
+"""Operations on a scripted server: programs, tokens, retries, redirects, nonsensical responses, the log."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FINE = {"object_type": "text", "text": "fine"}
 
 
 class Server:
-    """Gives the answers of a script, by operation; the last one for ever. Notes what it was asked, and when."""
+    """Gives the responses of a script, by operation, and repeats the last one. Records requests and their times."""
 
     def __init__(self, **script: list[httpx.Response | Exception]) -> None:
         self.script: dict[str, list[httpx.Response | Exception]] = {"jobman": [page()], **script}
@@ -153,7 +153,7 @@ async def test_tokens_are_fetched_once_for_many_changes_and_always_sent() -> Non
     server = Server(mkdir=[answer(FINE)])
     async with linked(server) as operations:
         await operations.query("mkdir")
-        assert server.paths == ["/wsgi-bin/mkdir.py"]  # reading needs none
+        assert server.paths == ["/wsgi-bin/mkdir.py"]  # reading needs no token
         async with anyio.create_task_group() as group:
             for _ in range(20):
                 group.start_soon(operations.execute, "mkdir")
@@ -442,7 +442,7 @@ async def test_an_answer_that_says_that_it_is_too_long_is_not_read() -> None:
             await operations.fetch("file", first=0, last=9)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators inside httpx, on trio
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators in httpx, on trio
 async def test_an_answer_without_end_is_not_read() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -471,7 +471,7 @@ async def test_log_lines_share_an_id_and_hold_no_secret(caplog: pytest.LogCaptur
             await operations.query("ls")
     records = [record for record in caplog.records if record.name.startswith("aiomig")]
     marks = [record.__dict__["correlation_id"] for record in records]
-    # tokens, the failure, the pause, the repetition; then the other operation
+    # tokens, the failure, the pause, the retry; then the other operation
     assert len(records) == 5
     assert len(set(marks[:4])) == 1
     assert marks[4] != marks[0]

@@ -1,4 +1,4 @@
-"""The poller of a grid, where a test must reach into it."""
+"""The poller of a grid, with tests that need its private attributes."""
 
 from __future__ import annotations
 

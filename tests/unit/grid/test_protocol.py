@@ -1,4 +1,4 @@
-"""Every recorded answer of a real server through the parser of its operation."""
+"""Every recorded response of a real server, parsed by the parser of its operation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def nothing(answer: Answer, operation: str) -> None:
-    """For operations whose success is that they say nothing bad."""
+    """For operations whose response has no errors and nothing else to parse."""
     protocol.raise_for_errors(operation, answer)
 
 
@@ -83,17 +83,17 @@ NOT_JSON = {
     "head--*--file, tail--*--file, mqueue--*--file": "raw bytes, or nothing; aiomig asks for JSON",
     "cert_redirect": "raw bytes of Apache's own file access; the transport judges by the HTTP status",
     "put-patched, put-stock, rangefileaccess, rpc, upload": "interfaces that aiomig does not use",
-    "*--txt, *--format--*": "aiomig asks for JSON; what comes instead must be a clear error",
+    "*--txt, *--format--*": "aiomig asks for JSON; other formats must give a clear error",
     "csrf--matrix, csrf--modes, measure, timeline, tls": "tables, not exchanges: not copied",
 }
-"""What of the recordings is no answer for these parsers, and why. All of it but the last is replayed too:
-whatever a server sends must end in the right error."""
+"""Recordings that are not responses for these parsers, with the reason. All but those of the last row are replayed too:
+any response must end in the right error."""
 
 EXPECTED: dict[str, list[str]] = json.loads((FOLDER / "expected.json").read_text("utf-8"))
-"""What each exchange ends in: the exception and its words, or ``value`` and the beginning of its repr."""
+"""The outcome of each exchange: the exception and its message, or ``value`` and the beginning of its repr."""
 
 EXIT_CODES: dict[str, int] = json.loads((FOLDER / "exit-codes.json").read_text("utf-8"))
-"""The exit code that the server gave when it was asked for the same in txt, which JSON leaves out."""
+"""The exit code of the server for the same request in txt format. JSON omits it."""
 
 DISAGREE = {
     "auth--mkdir-cert-otheruser": "asked twice: the second time the directory existed",
@@ -131,7 +131,7 @@ DISAGREE = {
     "uploadchunked--move-outside": "0 for every error of uploadchunked",
     "uploadchunked--put-range-wrong": "0 for every error of uploadchunked",
 }
-"""Where the exit code and what is right differ (EXITCODE-VS-JSON.txt), and why."""
+"""Exchanges whose exit code differs from the correct outcome (EXITCODE-VS-JSON.txt), with the reason."""
 
 
 def ending(exchange: Exchange) -> list[str]:
@@ -481,7 +481,7 @@ ANSWERS = sorted(
 
 
 def mutate(value: Any, data: st.DataObject) -> Any:
-    """A copy in which something is another thing, or is not there."""
+    """Return a copy in which one value is replaced or missing."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     if not keys or data.draw(st.integers(0, 3)) == 0:
         return data.draw(ODD)

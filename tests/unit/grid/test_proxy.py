@@ -1,4 +1,4 @@
-"""Proxies that the environment names: real tunnels, and variables that make no sense."""
+"""Proxies from the environment: real tunnels, and nonsensical variables."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
             Proxy("http", "proxy.example.org", 1, (b"me", b"p@ss")),
         ),
         ({"HTTPS_PROXY": "http://a:1", "ALL_PROXY": "socks5://b:2"}, Proxy("http", "a", 1)),
-        ({"HTTP_PROXY": "http://a:1"}, None),  # it is for http:// only
+        ({"HTTP_PROXY": "http://a:1"}, None),  # only for http://
         ({"HTTPS_PROXY": ""}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "example.org"}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "*"}, None),
@@ -178,7 +178,7 @@ async def tunnels(answer: bytes = ESTABLISHED, context: ssl.SSLContext | None = 
             if context is None:
                 await proxy.serve(raw)
             else:
-                with suppress(ssl.SSLError, anyio.EndOfStream):  # of a client that does not trust it
+                with suppress(ssl.SSLError, anyio.EndOfStream):  # the error of a client that does not trust the proxy
                     stream = _TlsStream(raw, context)
                     await stream.handshake()
                     await proxy.serve(stream)

@@ -1,4 +1,4 @@
-"""What a client records of its jobs beside what the server says."""
+"""The records of a client about its jobs, in addition to the reports of the server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_without_a_folder_they_last_as_long_as_the_session(opened: Callable[[Pat
 def test_sessions_share_a_folder(tmp_path: Path, opened: Callable[[Path | None], JobRecords]) -> None:
     one, other = opened(tmp_path), opened(tmp_path)
     assert other.complete(FINISHED) == FINISHED
-    assert list(tmp_path.iterdir()) == []  # nothing is made before there is something to note
+    assert list(tmp_path.iterdir()) == []  # no file is created before the first record
     one.note_exit_code("7", 0)
     one.note_descriptions([("7", None, {}), ("8", "fit", {})])
     assert other.complete(FINISHED).exit_code == 0

@@ -1,4 +1,4 @@
-"""How long to wait before a read is tried again."""
+"""The pauses before the retry of a read."""
 
 from __future__ import annotations
 

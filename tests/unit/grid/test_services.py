@@ -1,4 +1,4 @@
-"""The services of a grid beyond what the conformance suite sees: what is sent, odd responses, and crontab lines."""
+"""The services of a grid beyond the conformance suite: requests, odd responses, and crontab lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORLD = Site(csrf="FULL", transfer_time=600.0)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, **answers: list[dict[str, Any]]) -> None:
-    """Let operations answer something else than the fake grid does."""
+    """Replace the responses of operations of the fake grid."""
 
     async def call(self: Service, operation: str, /, **fields: object) -> list[dict[str, Any]]:
         return answers[operation]
@@ -80,7 +80,7 @@ async def test_a_link_without_the_wanted_end_is_deleted(ends: str | None, monkey
 
     monkeypatch.setattr(Service, "_call", call)
     async with world(WORLD) as (_, mig):
-        if ends and ends.endswith("2099"):  # any form of the right time will do
+        if ends and ends.endswith("2099"):  # any format of the right time is accepted
             assert (await mig.shares.create("a", expires=date(2099, 1, 1))).id == "s"
             return
         with pytest.raises(ServerError, match="did not take the expiry 2099-01-01"):
@@ -136,7 +136,7 @@ async def test_a_single_file_is_shared(caplog: pytest.LogCaptureFixture) -> None
         await mig.shares.delete(share)
         with pytest.raises(FileNotFound, match="the link has ended"):
             await folder.read_bytes()
-        assert share.id not in caplog.text  # whoever knows it has the rights
+        assert share.id not in caplog.text  # anyone who knows it has the rights
 
 
 async def test_a_missing_local_file_and_authority_are_errors_of_aiomig(tmp_path: Any) -> None:

@@ -1,4 +1,4 @@
-"""`Session.check`: what is found out of a job without submitting it."""
+"""`Session.check`: the check of a job without submitting it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_verdict_without_a_reason_is_one(grid: FakeGrid, mig: aiomig.Ses
 
 async def test_feasibility_of_a_job(grid: FakeGrid, mig: aiomig.Session) -> None:
     fits, large = await mig.submit_many(["true", JobSpec("true", resources=Resources(nodes=5))])
-    await anyio.sleep(5)  # virtual time, for the server to queue them
+    await anyio.sleep(5)  # virtual time, until the server has queued them
     assert await mig.check(fits) == CheckReport()
     report = await mig.check(large)
     assert fields(report) == [("RESOURCE", large.id)]

@@ -1,4 +1,4 @@
-"""Streams to and from a server: what is in memory, repeated requests, and failures that cannot be mended."""
+"""Streams to and from a server: memory, repeated requests, and permanent failures."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def files(wire: Wire) -> AsyncIterator[aiomig.Files]:
 
 
 class Source:
-    """Gives bytes, and knows how far it is ahead of the wire."""
+    """Yields bytes, and records how many of them have not been sent yet."""
 
     def __init__(self, wire: Wire, piece: int) -> None:
         self._wire = wire

@@ -1,4 +1,4 @@
-"""Submitting to a grid once and only once: answers that are lost, servers that fail, tasks that are cancelled."""
+"""Submitting to a grid exactly once: lost responses, failing servers, cancelled tasks."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_job_that_was_not_made_is_not_sent_again(
     assert anyio.current_time() - began == pytest.approx(7.7)
     assert grid.jobs == []
     assert grid.count("submitfields") == 1
-    # Where the job may yet be there, it may want its inputs.
+    # If the job may still exist, it may need its inputs.
     assert bool(files(grid)) == (error is SubmitUnknown)
 
 

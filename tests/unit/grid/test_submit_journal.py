@@ -1,4 +1,4 @@
-"""The journal of submits: whatever happens to the program, no job that a grid made is forgotten."""
+"""The journal of submits: whatever happens to the program, no job of the grid is forgotten."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def send(records: SubmitJournal, *markers: str, settled: Iterable[str] = ()) -> 
 
 
 def die(records: SubmitJournal) -> None:
-    """What becomes of the file of a program that is killed."""
+    """What happens to the file if the program is killed."""
     assert records._log is not None
     records._log.close()
     records._log = None
@@ -88,7 +88,7 @@ def test_what_is_sent_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.
     with records.sending([plan("m1", JOBNAME="fit-7", PROJECT="mine"), plan("m2")]):
         assert b'"m1"' in synced[0]
         assert b'"m2"' in synced[0]
-        assert records.unconfirmed() == []  # it is under way
+        assert records.unconfirmed() == []  # the submit is in progress
     first, second = records.unconfirmed()
     assert (first.marker, first.name, first.project, first.job_ids) == ("m1", "fit-7", "mine", ())
     assert (second.marker, second.name, second.project) == ("m2", "", "")
@@ -329,7 +329,7 @@ def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Spying(httpx.AsyncBaseTransport):
-    """Calls something before and after each request reaches the server."""
+    """Calls a function before and after each request reaches the server."""
 
     def __init__(self, grid: FakeGrid, act: Callable[[str, str], object]) -> None:
         self._inner = grid.transport()
@@ -470,7 +470,7 @@ async def test_local_mode_has_no_doubts(tmp_path: Path) -> None:
 
 
 async def known_or_canceled(grid: FakeGrid, mig: Session, jobs: list[aiomig.Job] | None) -> None:
-    """Each job that was made was returned, or is canceled, or is reported."""
+    """Each submitted job was returned, is canceled, or is reported."""
     returned = {job.id for job in jobs or ()}
     reported = {job_id for each in await mig.unconfirmed() for job_id in each.job_ids}
     for job in grid.jobs:
@@ -509,7 +509,7 @@ async def test_a_submit_that_is_cancelled_wherever_it_waits(
             async with session(grid, tmp_path / "journal", jobs_a_submit=2) as mig:
                 reached, jobs = await cancel(number, act(mig, many))
                 await known_or_canceled(grid, mig, jobs)
-                unknown = await mig.unconfirmed()  # of what was refused, where the answer is lost, and nothing else
+                unknown = await mig.unconfirmed()  # only refused descriptions whose response was lost
                 assert [each.job_ids for each in unknown] in ([], [()])
                 mig.confirm(*unknown)
                 await mig.cancel([job.id for job in grid.jobs])
@@ -551,7 +551,7 @@ async def test_a_submit_that_is_cancelled_at_each_request(tmp_path: Path, many: 
                     jobs = await act(mig, many)()
                 reached = left < 0
                 await known_or_canceled(grid, mig, jobs)
-                unknown = await mig.unconfirmed()  # of what was refused, where the answer is lost, and nothing else
+                unknown = await mig.unconfirmed()  # only refused descriptions whose response was lost
                 assert [each.job_ids for each in unknown] in ([], [()])
                 mig.confirm(*unknown)
                 await mig.cancel([job.id for job in grid.jobs])

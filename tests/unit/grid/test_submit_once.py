@@ -1,4 +1,4 @@
-"""Submits to a grid under keys: whatever is lost or cut off, a key makes one job."""
+"""Submits to a grid with keys: whatever is lost or interrupted, a key gives one job."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def alive(grid: FakeGrid) -> list[str]:
 
 
 async def cut_off(grid: FakeGrid, mig: Session, when: Any, **fields: Any) -> str:
-    """Lose the response to a submit under a key, and the answers to the search for its job. Return the marker."""
+    """Lose the response to a submit with a key, and those to the search for its job. Return the marker."""
     grid.faults.add("submitfields", "drop", when=when)
     grid.faults.add("jobstatus", "drop", skip=1, times=None)  # the first asks whether the key has a job
     with pytest.raises(SubmitUnknown) as error:
@@ -180,7 +180,7 @@ async def test_a_program_that_was_killed_before_it_sent_anything(tmp_path: Path)
     (record,) = (tmp_path / "journal").rglob("key*.jsonl")
     first, _ = record.read_text().splitlines()
     record.write_text(f'{first}\n{{"job": "torn')
-    async with opened(tmp_path / "other") as grid:  # which has no such job
+    async with opened(tmp_path / "other") as grid:  # a grid without such a job
         async with session(grid, tmp_path / "journal", resubmit_after=0.0) as mig:
             job = await mig.submit("echo x", key="report-7")
         assert [each.id for each in grid.jobs] == [job.id]

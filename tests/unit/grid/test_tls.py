@@ -1,4 +1,4 @@
-"""Real TLS on real sockets: who is refused, by whom, and what the error says to do about it."""
+"""Real TLS on real sockets: the refusals of both sides, and the remedies in their errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DAY = timedelta(days=1)
 
 
 class Other(Authority):
-    """One whose servers have a name or a version of their own."""
+    """An authority whose servers have another name or TLS version."""
 
     def __init__(self, folder: Path, name: str = "localhost", version: ssl.TLSVersion | None = None) -> None:
         super().__init__(folder)
@@ -159,7 +159,7 @@ async def refuse(mig: Session) -> None:
 async def test_what_the_server_refuses(
     tmp_path: Path, stranger: Authority, monkeypatch: pytest.MonkeyPatch, which: str, version: ssl.TLSVersion
 ) -> None:
-    """TLS 1.3 tells a client after its handshake, at the first answer; and clocks may differ."""
+    """With TLS 1.3, a client learns of a refusal at the first response; and clocks may differ."""
     authority = Other(tmp_path / "ca", version=version)
     monkeypatch.setattr(Credential, "check", lambda self: None)
     files = {
@@ -225,7 +225,7 @@ async def test_the_key_of_another_certificate(authority: Authority, client: Clie
 
 
 class Lenient(Authority):
-    """Takes proxies, as Apache does that runs with OPENSSL_ALLOW_PROXY_CERTS."""
+    """Accepts proxy certificates, as Apache does with OPENSSL_ALLOW_PROXY_CERTS."""
 
     def server_context(self, host: str) -> ssl.SSLContext:
         context = super().server_context(host)
@@ -241,7 +241,7 @@ def proxy_of(files: ClientFiles, folder: Path) -> ClientFiles:
     name = x509.Name([*user.subject, x509.NameAttribute(NameOID.COMMON_NAME, "17")])
     builder = x509.CertificateBuilder(user.subject, name, new.public_key(), 17, NOW - DAY, NOW + DAY)
     kind = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")
-    rights = bytes.fromhex("300c300a06082b06010505071501")  # all of the user's
+    rights = bytes.fromhex("300c300a06082b06010505071501")  # all are those of the user
     builder = builder.add_extension(x509.UnrecognizedExtension(kind, rights), critical=True)
     signed = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -410,7 +410,7 @@ async def test_a_server_of_another_name(tmp_path: Path) -> None:
 
 
 class Expired(Authority):
-    """One whose servers did not renew their certificate."""
+    """An authority whose servers have an expired certificate."""
 
     def server_context(self, host: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

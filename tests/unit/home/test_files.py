@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiomig._backend import HomeBackend
 
-BIG = bytes(range(256)) * (14 * 1024) + b"tail"  # three and a half pieces, and an odd end
+BIG = bytes(range(256)) * (14 * 1024) + b"tail"  # three and a half pieces and some more bytes
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """All below a folder but aiomig's own, by relative path; ``None`` for directories."""
+    """Return all files below a folder except aiomig's own, by relative path; ``None`` for directories."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -659,7 +659,7 @@ async def test_get_of_patterns_and_several(files: Files, here: Path) -> None:
 
 
 class Server(LocalHome):
-    """A home whose listing and content are not what they should be."""
+    """A home with a false listing and false content."""
 
     entry: FileInfo | None = None
     cut = 0

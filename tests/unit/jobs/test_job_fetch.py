@@ -1,4 +1,4 @@
-"""What `Job.fetch` tells of its progress."""
+"""The progress of `Job.fetch`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`.status` and `.io-status` files, as a real grid wrote them and as nobody should write them."""
+"""`.status` and `.io-status` files: those of a real grid, and malformed ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pairs(data: bytes, commands: list[str], **ours: int) -> list[tuple[str, int 
     return [(each.command, each.exit_code) for each in parse_status(data, commands, **ours).commands]
 
 
-# `out-own-files` writes into its own .status: the table shows the raw lines, a reader knows better.
+# `out-own-files` writes into its own .status. The table shows the raw lines; the parser leaves them out.
 RAW_IN_TABLE: dict[str, list[int | None]] = {"out-own-files": [0, 1, 0, 0, 0, 0]}
 
 
@@ -49,7 +49,7 @@ def test_golden_status(case: str) -> None:
     expected = RAW_IN_TABLE.get(case, codes)
     assert report.reported
     assert [each.exit_code for each in report.commands][: len(expected)] == expected
-    # Every text is the user's own, not the one with backticks, and none is lost.
+    # Each command is the user's own text, not the one with backticks, and none is lost.
     assert {each.command for each in report.commands} == set(golden["commands"])
     assert all(each.exit_code is None for each in report.commands[len(expected) :])
 

@@ -1,4 +1,4 @@
-"""The journal of a sweep: whenever the program dies, the same call goes on; nothing is made twice, nothing is lost."""
+"""The journal of a sweep: the same call continues after a crash at any moment, without duplicates or losses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNT = 4
 
 
 class PowerCut(BaseException):
-    """The program dies."""
+    """Stands for a crash of the program."""
 
 
 def number_of(job: GridJob) -> int:
@@ -45,7 +45,7 @@ def script(job: GridJob) -> object:
 
 
 def made(grid: FakeGrid) -> Counter[int]:
-    """How many jobs were made for each parameter and not canceled."""
+    """Return the number of jobs for each parameter, without canceled ones."""
     return Counter(number_of(job) for job in grid.jobs if job.state != "CANCELED")
 
 
@@ -54,7 +54,7 @@ async def collect(sweep: aiomig.Sweep) -> list[Any]:
 
 
 def cut_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """Let the program die when so many bytes of the journal are written."""
+    """Let the program crash when it has written so many bytes of the journal."""
     left = size
     append = JsonLinesLog.append
 
@@ -72,13 +72,13 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 def die(sweep: aiomig.Sweep) -> None:
-    """Do nothing more with a sweep, as a dead program does."""
+    """Stop a sweep without any clean-up, as after a crash."""
     sweep._closed = True
     sweep._journal.close()
 
 
 def cuts(text: str) -> list[int]:
-    """Before, in the middle of and just before the end of every line, and after it."""
+    """Return positions before, in the middle of, just before the end of, and after every line."""
     found: set[int] = set()
     start = 0
     for line in text.splitlines(keepends=True):
@@ -88,7 +88,7 @@ def cuts(text: str) -> list[int]:
 
 
 async def died_and_resumed(path: Path, size: int, options: Any) -> bool:
-    """Runs a sweep until its journal has so many bytes, and again; checks both. Whether it died."""
+    """Run a sweep until its journal has so many bytes, run it again, and check both; return whether it crashed."""
     path.unlink(missing_ok=True)
     first: list[Any] = []
     async with world() as (grid, session):
@@ -114,7 +114,7 @@ async def died_and_resumed(path: Path, size: int, options: Any) -> bool:
         assert made(grid) == dict.fromkeys(range(COUNT), 1)
         assert len(grid.jobs) == COUNT
         assert set(first) | set(seen) == set(range(COUNT))
-        # The last one that was handed out comes again, unless its successor was asked for.
+        # The last job is yielded again, unless the next one was requested.
         assert set(first) & set(seen) <= set(first[-1:])
     return died
 
@@ -262,7 +262,7 @@ async def test_a_submit_whose_fate_is_unknown_is_looked_for_again(tmp_path: Path
     async with world() as (grid, session):
         grid.script(script)
         grid.faults.add("textarea", "drop", when=when)
-        grid.faults.add("jobstatus", "error", times=30)  # nor can it be looked for
+        grid.faults.add("jobstatus", "error", times=30)  # nor can aiomig look for it
         sweep = session.sweep(spec, range(3), journal=path)
         first = await collect(sweep)
         grid.faults.clear()
@@ -298,7 +298,7 @@ async def test_what_is_no_journal_is_refused_and_kept(tmp_path: Path, content: s
     path = tmp_path / "results.csv"
     path.write_text(content)
     async with world() as (grid, session):
-        if content == "{":  # the beginning of a first line: a program died there
+        if content == "{":  # the beginning of a first line, after a crash
             assert await collect(session.sweep(spec, [], journal=path)) == []
             return
         with pytest.raises(aiomig.SpecError) as caught:
@@ -471,7 +471,7 @@ async def test_jobs_of_the_journal_that_are_gone_are_submitted_anew(
         sweep = session.sweep(spec, range(3), journal=path)
         await sweep._fill()
         die(sweep)
-    async with world() as (grid, session):  # another grid, which does not know them
+    async with world() as (grid, session):  # another grid, which does not have the jobs
         grid.script(script)
         assert sorted(await collect(session.sweep(spec, range(3), journal=path))) == [0, 1, 2]
         assert caplog.text.count("is not known any more and is submitted anew") == 3

@@ -1,4 +1,4 @@
-"""Inputs of many jobs: what they share is carried once, what is their own each, and what fails is removed."""
+"""Inputs of many jobs: shared ones are uploaded once, others for each job, and failed uploads are removed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["anyio_backend"]
 
 
 def folders(home: Path) -> list[str]:
-    """What lies in the private folder of the home."""
+    """Return the files in the private folder of the home."""
     return sorted(path.name for path in (home / PRIVATE_FOLDER).glob("*"))
 
 
 def carried(grid: FakeGrid) -> int:
-    """How many files were carried."""
+    """Return the number of uploaded files."""
     return grid.count("uploadchunked")
 
 
@@ -54,7 +54,7 @@ async def test_what_was_shared_before_is_not_carried_again(tmp_path: Path) -> No
         await session.submit_many([JobSpec("true", inputs=[data])] * 3)
         assert carried(grid) == 1
         await session.submit_many([JobSpec("true", inputs=[data])] * 3)
-        await session.submit_many([JobSpec("true", inputs=[data])])  # one alone, as a sweep does
+        await session.submit_many([JobSpec("true", inputs=[data])])  # a single job, as in a sweep
         assert carried(grid) == 1
         async with session_on(grid) as another:
             await another.submit_many([JobSpec("true", inputs=[data])] * 3)
@@ -139,7 +139,7 @@ async def test_refused_jobs_leave_no_inputs() -> None:
 async def test_cancelled_in_the_middle_nothing_is_left(seconds: float) -> None:
     specs = [JobSpec("true", inputs=[(b"shared", "s"), (b"%d" % n, "own")]) for n in range(10)]
     async with world() as (grid, session):
-        await session.submit_many([JobSpec("true")])  # tokens are there
+        await session.submit_many([JobSpec("true")])  # tokens have been fetched
         before = len(grid.jobs)
         for operation in ("uploadchunked", "mv", "textarea", "statpath"):
             grid.faults.add(operation, "slow", seconds=1, times=None)

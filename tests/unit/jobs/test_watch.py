@@ -1,4 +1,4 @@
-"""`aiomig.watch` in local mode: the present status, each change once and in order, and an end."""
+"""`aiomig.watch` in local mode: the present status, each change once and in order, and the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The points of local mode at which tests kill or interrupt a program, by name."""
+"""The functions of local mode at which tests kill or interrupt a program, by name."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ POINTS: Mapping[str, tuple[Any, str]] = {
     "spawn": (attempt, "spawn"),
     "verify": (attempt, "verify"),
 }
-"""The function of each point: what holds it, and its name there."""
+"""The function of each point: its owner, and its name there."""

@@ -1,4 +1,4 @@
-"""Zip and tar archives as local mode reads them: large, odd, damaged; in time that is linear, with turns for others."""
+"""Zip and tar archives in local mode: large, odd, damaged; in linear time, while other tasks run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_other_tasks_run_while_a_zip_of_many_members_is_read(files: Files)
             turns += 1
             await anyio.lowlevel.checkpoint()
 
-    data = zip_of(5000).replace(b"d1/f4999", b"../f4999")  # refused when all members but this one were read
+    data = zip_of(5000).replace(b"d1/f4999", b"../f4999")  # refused after all other members were read
     await files.write_bytes("a.zip", data)
     async with anyio.create_task_group() as group:
         group.start_soon(count_turns)
@@ -108,7 +108,7 @@ ARCHIVES: dict[str, tuple[Callable[[int], bytes], int]] = {"zip": (zip_of, 300),
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_twice_the_members_are_twice_the_work(kind: str) -> None:
     make, count = ARCHIVES[kind]
-    _unpack(kind, make(count))  # what is imported late is imported by now
+    _unpack(kind, make(count))  # late imports have happened by now
     once, twice = (steps(_unpack, kind, make(number)) for number in (count, 2 * count))
     assert once < twice <= 2.5 * once
 

@@ -1,4 +1,4 @@
-"""Programs that are killed: whatever the moment, each job ends exactly once, with its right output."""
+"""Programs that are killed at any moment: each job ends exactly once, with the right output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKENDS = ("asyncio", "trio")
 
 
 async def _endings(home: Path) -> dict[str, tuple[aiomig.JobResult, str]]:
-    """Lets a new session end everything; results and outputs by job id."""
+    """Finish all jobs in a new session; return results and outputs by job id."""
     endings: dict[str, tuple[aiomig.JobResult, str]] = {}
     async with aiomig.local(home, slots=3) as mig:
         jobs = await mig.jobs()
@@ -35,7 +35,7 @@ async def _endings(home: Path) -> dict[str, tuple[aiomig.JobResult, str]]:
 
 
 def _left_behind(home: Path) -> list[str]:
-    """What is still there, except claims: one stays until the shell that it stops has read it and ended."""
+    """Return the remaining files, except claims: a claim stays until the shell that it stops has read it and ended."""
     left = (home / ".aiomig" / "run").iterdir()
     return sorted(path.name for path in left if path.is_dir() or path.read_text() != "recovered\n")
 
@@ -45,7 +45,7 @@ def _logged(logs: Path) -> dict[str, str]:
 
 
 def _killed(tmp_path: Path, backend: str, jobs: int, moment: str) -> list[str]:
-    """Runs the program until it is killed; the ids that it printed."""
+    """Run the program until it is killed; return the ids that it printed."""
     (tmp_path / "logs").mkdir(exist_ok=True)
     ended = run("crash", tmp_path / "home", tmp_path / "logs", backend, jobs, moment)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -53,7 +53,7 @@ def _killed(tmp_path: Path, backend: str, jobs: int, moment: str) -> list[str]:
 
 
 def _check(tmp_path: Path, backend: str, printed: list[str]) -> None:
-    """The promise of local mode, after whatever happened."""
+    """Check the guarantees of local mode."""
     endings = anyio.run(_endings, tmp_path / "home", backend=backend)
     assert set(printed) <= set(endings), "a job was lost"
     numbers = []
@@ -181,7 +181,7 @@ async def test_jobs_run_on_without_the_program_and_are_taken_up(tmp_path: Path, 
 async def test_a_shell_that_has_written_its_code_and_still_ends_is_waited_for(
     tmp_path: Path, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It writes its code a second time when it ends, and left a file behind where that was removed by then."""
+    """The shell writes its exit code again when it ends, and must not create a file that was removed meanwhile."""
     steps: list[str] = []
     stepped = anyio.Event()
 

@@ -1,4 +1,4 @@
-"""The local home: what lies outside it, hostile archives, copying, and what the system says."""
+"""The local home: paths out of it, hostile archives, copying, and errors of the system."""
 
 from __future__ import annotations
 

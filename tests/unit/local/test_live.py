@@ -1,4 +1,4 @@
-"""What a running job asks for by its files: nothing hangs, nothing outside of its directory and the home is touched."""
+"""Requests of running jobs by files: nothing hangs, nothing outside of the directory and the home is touched."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINES = st.one_of(
 
 @contextmanager
 def place() -> Iterator[tuple[LiveFiles, JobFolder]]:
-    """A home and a job directory, with links that lead out, and something outside to harm."""
+    """A home and a job directory with links that lead out, and a file outside that must stay unchanged."""
     with tempfile.TemporaryDirectory() as top:
         base = Path(top)
         (base / "outside").mkdir()

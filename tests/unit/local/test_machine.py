@@ -1,4 +1,4 @@
-"""What a session finds out about the machine: CPU quotas, and where another session ran."""
+"""The machine as a session sees it: CPU quotas, and the place of another session."""
 
 from __future__ import annotations
 

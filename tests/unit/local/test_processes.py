@@ -51,12 +51,12 @@ class Terminal:
         return (await self._lines.next()).strip("\r").removeprefix("^C")
 
     async def rest(self) -> list[str]:
-        """What it prints until it ends."""
+        """Return its output until it ends."""
         printed = []
         while True:
             try:
                 printed.append(await self.line())
-            except (EOFError, OSError):  # Linux says EIO when the last one has closed the other side
+            except (EOFError, OSError):  # Linux reports EIO after the last process has closed the other side
                 self.process.wait(PATIENCE)
                 return printed
 
@@ -85,7 +85,7 @@ async def test_control_c_ends_the_program_which_cancels_its_job(tmp_path: Path, 
         ):
             program.press_control_c()
             printed = await program.rest()
-            assert program.process.returncode == -2, printed  # Python ends itself by SIGINT after a KeyboardInterrupt
+            assert program.process.returncode == -2, printed  # Python kills itself after a KeyboardInterrupt
             assert "KeyboardInterrupt" in printed[-1]  # in colours, from Python 3.13 on
             assert not any("ExceptionGroup" in line for line in printed)
             await running.gone()
@@ -125,7 +125,7 @@ async def test_control_c_reaches_the_program_and_not_the_job(tmp_path: Path, any
     ],
 )
 def test_an_interrupt_at_any_moment_is_the_users(tmp_path: Path, anyio_backend: str, moment: str) -> None:
-    # asyncio takes an interrupt to the user's task; trio raises it in whatever task runs.
+    # asyncio raises an interrupt in the user's task, trio in any running task.
     home, logs = tmp_path / "home", tmp_path / "logs"
     logs.mkdir()
     ended = run("interrupted", anyio_backend, home, logs, moment)
@@ -147,7 +147,7 @@ async def _nothing_is_open(home: Path, logs: Path) -> None:
             if status.state is JobState.FINISHED:
                 assert log.read_text() == "run\n"
             else:
-                # Killed at any moment, also between the making of the file and the writing.
+                # Killed at any moment, also between creating the file and writing to it.
                 assert not log.exists() or log.read_text() in ("", "run\n")
     assert not list((home / ".aiomig" / "run").iterdir())
 

@@ -53,7 +53,7 @@ async def test_cores_take_slots(tmp_path: Path) -> None:
             last = await mig.submit([news.write("last"), gate.wait])
             jobs = [two, other, one, huge, last]
             assert await news.line() == "two"
-            # First in, first out: a small job does not slip past a bigger one that waits.
+            # First in, first out: a small job does not overtake a larger one.
             queued = JobState.QUEUED
             assert await _states(jobs) == [JobState.EXECUTING, queued, queued, queued, queued]
             gate.send()

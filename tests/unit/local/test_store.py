@@ -1,4 +1,4 @@
-"""The records of local mode: whole transitions, ids, and what is written comes back."""
+"""The records of local mode: atomic transitions, ids, and values that are read back unchanged."""
 
 from __future__ import annotations
 
@@ -344,7 +344,7 @@ def test_a_home_of_an_older_version_is_read_and_written(tmp_path: Path, opened: 
     assert [(status.name, status.exit_code) for status in statuses] == [("fit-7", None), (None, None)]
     (number,) = store.insert([JOB], NOW)
     assert number == 3
-    older.execute(OLDER_JOB, (texts[0], NOW, NOW, NOW))  # a program of the older version goes on with the home
+    older.execute(OLDER_JOB, (texts[0], NOW, NOW, NOW))  # a program of the older version continues with the home
     older.commit()
     older.close()
     assert [record.number for record in store.newest(None)] == [4, 3, 2, 1]

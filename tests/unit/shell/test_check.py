@@ -1,4 +1,4 @@
-"""What is found in the commands of a job before it is submitted: by their text, and by ``bash -n``."""
+"""The checks of commands before a submit: of their text, and with ``bash -n``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.testing.test_golden import DIFFERENT, RECORDINGS
 
 
 async def test_commands_are_refused_where_bash_cannot_read_them() -> None:
-    """And nowhere else, however odd they are. What ends the shell is warned of: these lost all, or were lucky."""
+    """No other run gives a fault. Warnings are about runs that lost their results or could have lost them."""
     found: dict[str, Verdict] = {}
     for name, recording in RECORDINGS.items():
         with suppress(aiomig.SpecError):

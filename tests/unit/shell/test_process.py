@@ -36,7 +36,7 @@ class StuckProcess(_Session):
 
 
 class ReapedProcess(StuckProcess):
-    """One whose leader cannot be waited for, although nothing of it is left."""
+    """A process session whose leader cannot be waited for, although no process of it is left."""
 
     def _members(self) -> list[int]:
         return []

@@ -23,7 +23,7 @@ NAME = "010126-000000.1"
 
 @dataclass(frozen=True)
 class Run:
-    """What a script left."""
+    """The files that a script left."""
 
     code: int
     status: str

@@ -1,4 +1,4 @@
-"""Whatever a description, a name or a path holds: only errors of aiomig come out, in linear time."""
+"""Random descriptions, names and paths: only errors of aiomig, in linear time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIECES = [
     "[ ! -e ./a ] || command -p mv -f -- ./a aiomig-out-1", "'\"'\"'",
 ]  # fmt: skip
 TEXT = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=20).map("".join)
-NAMES = TEXT.map(lambda text: text.replace("/", "-"))  # inputs are looked at on the disk, in an empty folder
+NAMES = TEXT.map(lambda text: text.replace("/", "-"))  # inputs are checked on the disk, in an empty folder
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**5000), 10**5000) | st.floats() | NAMES | st.binary(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(TEXT, inner, max_size=3),

@@ -1,4 +1,4 @@
-"""JobSpec: what it takes, how it is normalised, and every fault with its field and remedy."""
+"""JobSpec: accepted values, normalisation, and every fault with its field and remedy."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_render_refuses_an_unknown_keyword() -> None:
 
 
 PARSED = [
-    # Texts of real submits, and what the server ran.
+    # Texts of real submits, and the description that the server ran.
     (
         "echo",
         "::EXECUTE::\necho HELLO GRID\n\n::MEMORY::\n512\n\n::RETRIES::\n0\n",
@@ -205,7 +205,7 @@ PARSED = [
         "::EXECUTE::\ntrue\n\n::INPUTFILES::\n\n::SANDBOX::\n\n::JOBNAME::\n",
         {"EXECUTE": ("true",)},
     ),
-    # Kinder than the server.
+    # aiomig accepts what the server refuses.
     ("comment block", "# a\n# b\n\n::EXECUTE::\ntrue\n", {"EXECUTE": ("true",)}),
     (
         "comment before a keyword",

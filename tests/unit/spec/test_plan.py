@@ -1,4 +1,4 @@
-"""From a spec to what the server is told: aliases, our own lines, uploads, the environment."""
+"""From a spec to its description for the server: aliases, aiomig's own lines, uploads, the environment."""
 
 from __future__ import annotations
 

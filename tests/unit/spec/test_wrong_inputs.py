@@ -80,7 +80,7 @@ def work(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 class World:
-    """What the rows work with; only what a row names is made."""
+    """The objects that rows use; only those that a row names are created."""
 
     def __init__(self, work: Path, stack: AsyncExitStack) -> None:
         self.work = work
@@ -142,7 +142,7 @@ async def carry_out(row: Wrong, work: Path) -> None:
         world = World(work, stack)
         given = {name: await world.get(name) for name in inspect.signature(row.act).parameters}
         done = row.act(**given)
-        while inspect.isawaitable(done):  # a job is one, too
+        while inspect.isawaitable(done):  # a job has an id, too
             done = await done
 
 

@@ -1,13 +1,13 @@
-"""What users, files, servers and jobs can do wrong, and what a user is then told: the table.
+"""The table of mistakes and faults of users, files, servers and jobs, and the errors that report them.
 
-One row is one mistake or fault: what is done, the exact class of the error, the words that the user needs in its
-message (field, value, remedy), and attributes that programs need. ``act`` takes what it works with by name:
+Each row has an action, the exact class of its error, the parts of the message that the user needs (field, value,
+remedy), and attributes that programs need. ``act`` takes these objects by name:
 
 - ``work``: a `Path`, the working directory, with the files that `test_wrong_inputs.prepare` makes;
 - ``files``: the `Files` of a local home; ``root`` is its folder;
 - ``grid``: a `FakeGrid` whose jobs wait for the test, and ``mig``, a session on it;
 - ``local``: a session in local mode;
-- ``answered``: opens a session on a server that then answers everything with the bytes that it is given.
+- ``answered``: opens a session on a server that then responds to everything with the given bytes.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Wrong:
     """One row.
 
     Attributes:
-        what: the mistake, in words.
-        act: makes it; may be a coroutine function.
-        error: the exact class of what is raised.
-        words: what the message must hold.
+        what: a description of the mistake.
+        act: makes the mistake; may be a coroutine function.
+        error: the exact class of the error.
+        words: parts of the message.
         attributes: attributes of the error and their values.
-        fault: the field of the first of its faults, where it has faults.
+        fault: the field of the first of its faults, or ``None``.
     """
 
     what: str
@@ -141,12 +141,12 @@ def option(what: str, fault: str, act: Callable[..., Any], *words: str) -> Wrong
 
 
 def says(*objects: dict[str, Any]) -> bytes:
-    """The answer of a server."""
+    """A response of a server."""
     return json.dumps(objects).encode()
 
 
 def answer(what: str, body: bytes, error: type[MigError], *words: str, status: int = 200, **headers: str) -> Wrong:
-    """An answer to a question about a job that makes no sense, or tells of trouble."""
+    """A nonsensical response about a job, or one that reports a problem."""
 
     async def act(answered: Callable[..., Any]) -> Any:
         session: Session = await answered(body, status, **headers)

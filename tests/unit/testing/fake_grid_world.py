@@ -47,7 +47,7 @@ _FILES = {
     "message_queues/qjson/1795410448": "hello æ".encode(),
     "message_queues/default/none": b"",
 }
-"""What lay in the home, more or less, when most requests were made."""
+"""The approximate content of the home at the time of most requests."""
 
 _ABSENT = {
     "mqueue--create--json": "message_queues/qjson",
@@ -62,7 +62,7 @@ _FOLDERS = {
 
 
 def arrange_files(grid: FakeGrid, name: str, expected: list[dict[str, Any]]) -> None:
-    """Puts into the home what the recorded answer shows to have been there."""
+    """Create the files of the home that appear in the recorded response."""
     home = grid.home
     for path, content in _FILES.items():
         put(home, path, content)
@@ -148,7 +148,7 @@ def _only(home: Path, expected: list[dict[str, Any]]) -> None:
 
 
 def arrange_jobs(grid: FakeGrid, expected: list[dict[str, Any]], asked: str) -> list[str]:
-    """Makes the jobs that the answer shows, under their ids and in the states it shows; their ids."""
+    """Create the jobs in the response, with their ids and states; return the ids."""
     ids: list[str] = []
     for row in [*_jobs_in(expected, asked), *_unshown(expected)]:
         if row["job_id"] in ids:
@@ -164,7 +164,7 @@ def arrange_jobs(grid: FakeGrid, expected: list[dict[str, Any]], asked: str) -> 
 
 
 def _unshown(expected: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Those of which the server says only that they are there."""
+    """Jobs that appear in the response only by their ids."""
     found = re.search(r"Only showing first (\d+) of the (\d+) matching jobs", json.dumps(expected))
     for number in range(int(found[2]) - int(found[1]) if found else 0):
         yield {"job_id": f"{9000 + number}_1_1_2026__1_1_1_localhost.0", "status": "QUEUED"}

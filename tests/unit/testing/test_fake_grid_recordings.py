@@ -39,7 +39,7 @@ NOT_COVERED = {
     "textarea--urlencoded-freetext": "the web form for people",
     "cert_redirect--root": "the page at the top, which is the site's own",
 }
-"""Beginnings of the names of recordings that are not compared, and why."""
+"""Prefixes of the names of recordings that are not compared, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _alike(value: Any, ids: list[str]) -> Any:
         ]
         listed = all(isinstance(each, dict) and "object_type" in each for each in found)
         kinds = {each["object_type"] for each in found} if listed else set()
-        # The order of the file system, and that of jobs found by a pattern.
+        # The order of the file system, and of jobs that match a pattern.
         if kinds and kinds <= {"direntry", "dir_listing", "filewc", "filedu"}:
             found.sort(key=lambda each: json.dumps(each, sort_keys=True))
         return found
@@ -211,7 +211,7 @@ def _compare(name: str, exchange: Exchange, response: Response, expected: list[d
 
 
 def _shortened(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As the recordings are: of hundreds of jobs the first 60."""
+    """Return the first 60 jobs, as the recordings do."""
     names = ("jobs", "changedstatusjobs")
     return [{key: each[:60] if key in names else each for key, each in found.items()} for found in objects]
 
