@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 RESOURCE = "ee6f88c5f68e506ce379ef437c530fc0_exe1"
 FINAL = frozenset({"FINISHED", "FAILED", "CANCELED", "EXPIRED"})
-FROM = {
+ALLOWED_STATES = {
     "cancel": ("PARSE", "QUEUED", "RETRY", "EXECUTING", "FROZEN"),
     "freeze": ("QUEUED", "RETRY"),
     "thaw": ("FROZEN",),
 }
-TO = {"cancel": "CANCELED", "freeze": "FROZEN", "thaw": "QUEUED"}
+_NEW_STATES = {"cancel": "CANCELED", "freeze": "FROZEN", "thaw": "QUEUED"}
 _TIMES = ("received", "queued", "schedule", "executing", "finished", "failed", "canceled")
 
 
@@ -240,12 +240,12 @@ class Jobs:
         """Cancel, freeze or thaw a job; return the object of ``jobaction``."""
         before = job.state
         row = {"object_type": "changedstatusjob", "job_id": job.id, "oldstatus": before}
-        if before not in FROM[action]:
-            states = " or ".join(FROM[action])
+        if before not in ALLOWED_STATES[action]:
+            states = " or ".join(ALLOWED_STATES[action])
             return {**row, "message": f"You can only {action} jobs with status: {states}."}
         if action == "thaw":
             self.queue(job)
         else:
-            self.set(job, TO[action])
+            self.set(job, _NEW_STATES[action])
         # The state that the action set; the job may be in another state already.
-        return {**row, "newstatus": TO[action]}
+        return {**row, "newstatus": _NEW_STATES[action]}

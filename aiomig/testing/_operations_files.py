@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._operation import Call
 
 _TRASH = ".trash"
+_UNKNOWN_CLIENT = "Invalid client/sharelink id!"
 _OVERVIEW = {"destination": "ls.py", "text": "Return to files overview"}
 
 
@@ -190,7 +191,7 @@ OPERATIONS = (
         _mkdir,
         changes=True,
         title="Create User Directory",
-        stranger_message="Invalid client/sharelink id!",
+        stranger_message=_UNKNOWN_CLIENT,
     ),
     Operation(
         "rmdir",
@@ -198,7 +199,7 @@ OPERATIONS = (
         _rmdir,
         changes=True,
         title="Remove User Directory",
-        stranger_message="Invalid client/sharelink id!",
+        stranger_message=_UNKNOWN_CLIENT,
     ),
     Operation(
         "rm",
@@ -206,7 +207,7 @@ OPERATIONS = (
         _rm,
         changes=True,
         title="Remove User File",
-        stranger_message="Invalid client/sharelink id!",
+        stranger_message=_UNKNOWN_CLIENT,
     ),
     Operation("touch", (PATHS, FLAGS), _touch, changes=True),
     Operation("truncate", (PATHS, Parameter("size", "digits", default=("0",)), FLAGS), _truncate, changes=True),

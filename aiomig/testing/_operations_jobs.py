@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._jobs import FROM
+from ._jobs import ALLOWED_STATES
 from ._mrsl_parser import view_lines
 from ._operation import Operation, Parameter
 from ._operations_listing import FLAGS
@@ -59,8 +59,8 @@ def _matching(call: Call) -> list[Job]:
 
 def _jobaction(call: Call) -> None:
     action = call.last("action")
-    if action not in FROM:
-        call.error(f'Invalid job action "{action}" (only {", ".join(FROM)} supported)')
+    if action not in ALLOWED_STATES:
+        call.error(f'Invalid job action "{action}" (only {", ".join(ALLOWED_STATES)} supported)')
         return
     jobs = list(call.matching_jobs())
     if len(jobs) > _MOST:
