@@ -37,7 +37,10 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     Raises:
         ValueError: it cannot name a file; the message says why and what to do.
     """
-    text = plain_text(os.fspath(path))
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise ValueError("is bytes; give text or a Path")  # noqa: TRY004 - callers handle it like other bad paths
+    text = plain_text(text)
     if "\0" in text or any("\ud800" <= character < "\udc80" for character in text):
         raise ValueError("holds a NUL or half a character, which no file name can; give another path")
     try:

@@ -369,7 +369,7 @@ CONFIGURATION = [
         ("no.conf", "no such file", "AIOMIG_CONFIG"),
     ),
     Wrong("no configuration", lambda work: Config.load(), ConfigError, ("~/.mig/miguser.conf", "Config(url=", "local")),
-    Wrong("a folder for a file", lambda work: Config.load(work), ConfigError, ("cannot be read", "permissions")),
+    Wrong("a folder for a file", lambda work: Config.load(work), ConfigError, ("cannot be read", "give the path")),
     config(
         "a URL with a path", "url", "'https://host/wsgi-bin'", "knows the paths of MiG", url="https://host/wsgi-bin"
     ),
