@@ -2,7 +2,8 @@
 
 export const address = (path) => new URL(path, document.baseURI.split("#")[0]).href;
 export const jobPath = (id, rest = "") => `api/jobs/${encodeURIComponent(id)}${rest}`;
-export const filePath = (path) => "api/files/" + path.split("/").map(encodeURIComponent).join("/");
+export const encodePath = (path) => path.split("/").map(encodeURIComponent).join("/");
+export const filePath = (path) => `api/files/${encodePath(path)}`;
 
 export class Failure extends Error {}
 
@@ -10,7 +11,8 @@ async function failure(response) {
   let message = `${response.status} ${response.statusText}`;
   try {
     const problem = await response.json();
-    message = problem.faults ? problem.faults.map((fault) => `${fault.field}: ${fault.problem}; ${fault.remedy}`).join("\n") : problem.detail;
+    const faults = problem.faults?.map((fault) => `${fault.field}: ${fault.problem}; ${fault.remedy}`);
+    message = faults ? faults.join("\n") : problem.detail;
   } catch { /* not a problem document */ }
   return new Failure(message);
 }
@@ -56,7 +58,8 @@ export function follow(path, { message, end = null, open = null, lost = null }) 
       lost && lost(source.readyState === EventSource.CLOSED);
       // The service refused the request, maybe because it is shutting down. Retry; for a single job, give up after
       // five refusals, because the service does not know the job.
-      if (source.readyState === EventSource.CLOSED && !closed && (lost || ++refusals < 5)) timer = setTimeout(connect, 2000);
+      const refused = source.readyState === EventSource.CLOSED;
+      if (refused && !closed && (lost || ++refusals < 5)) timer = setTimeout(connect, 2000);
     };
   };
   const close = () => { closed = true; clearTimeout(timer); source.close(); };

@@ -9,6 +9,10 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+export function button(label, onclick, attributes = {}) {
+  return h("button", { type: "button", onclick, ...attributes }, label);
+}
+
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -29,6 +33,11 @@ export function toast(text, bad = false) {
   const note = h("div", { class: bad ? "bad" : "" }, text);
   $("toasts").append(note);
   setTimeout(() => note.remove(), bad ? 9000 : 4000);
+}
+
+/** Run an action, and show its error as a toast. */
+export async function orToast(action) {
+  try { await action(); } catch (error) { toast(error.message, true); }
 }
 
 /** Ask for a confirmation, or with a label for a text. Resolve to true or the text, or to null if refused. */
@@ -55,7 +64,11 @@ export function dropTarget(element, receive) {
   const over = (on) => element.classList.toggle("over", on);
   element.addEventListener("dragover", (event) => { event.preventDefault(); over(true); });
   element.addEventListener("dragleave", () => over(false));
-  element.addEventListener("drop", (event) => { event.preventDefault(); over(false); receive([...event.dataTransfer.files]); });
+  element.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    receive([...event.dataTransfer.files]);
+  });
 }
 
 // -- formatting

@@ -3,7 +3,9 @@
 import { request } from "./api.js";
 import { h } from "./dom.js";
 
-const PICTURES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", bmp: "image/bmp" };
+const PICTURES = {
+  png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", bmp: "image/bmp",
+};
 const MAX_PICTURE_BYTES = 20e6;
 const MAX_TEXT_BYTES = 64 * 1024;
 

@@ -35,15 +35,20 @@ export function setJob(job) {
 export const hasFailed = (job) => job.state === "FAILED" || job.state === "EXPIRED" || Boolean(job.exit_code);
 export const stateClass = (job) => `state ${job.state}${hasFailed(job) ? " bad" : ""}`;
 
-export const runSeconds = (job, now = Date.now()) =>
-  job.began === null || job.began === undefined || (FINAL.has(job.state) && !job.ended) ? null : ((job.ended ?? (job.state === "EXECUTING" ? now : NaN)) - job.began) / 1000;
+/** Return how long a job ran or has been running, or null if that is unknown. */
+export function runSeconds(job, now = Date.now()) {
+  const end = job.ended ?? (job.state === "EXECUTING" ? now : null);
+  return job.began && end ? (end - job.began) / 1000 : null;
+}
 
 export async function load() {
   let next = "api/jobs?limit=200";
   while (next) {
     const page = await get(next);
     page.jobs.forEach(setJob);
-    next = page.next === null ? null : "api/jobs" + page.next.slice(page.next.indexOf("?")).replace(/limit=\d+/, "limit=5000");
+    // The first page is small, so that it appears quickly; the others are large. URLs must be relative.
+    const query = page.next?.slice(page.next.indexOf("?")).replace(/limit=\d+/, "limit=5000");
+    next = query && `api/jobs${query}`;
   }
   notify();
 }
@@ -52,7 +57,14 @@ export async function load() {
 export function start(connection) {
   follow("api/events", {
     message: (data) => setJob(JSON.parse(data)),
-    open: async () => { try { await load(); connection("live"); } catch (error) { connection("lost", error.message); } },
+    open: async () => {
+      try {
+        await load();
+        connection("live");
+      } catch (error) {
+        connection("lost", error.message);
+      }
+    },
     lost: (refused) => connection(refused ? "lost" : "reconnecting"),
   });
 }

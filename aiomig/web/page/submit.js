@@ -1,7 +1,7 @@
 // The form that submits a job.
 
 import { send } from "./api.js";
-import { $, dropTarget, h, size, toast } from "./dom.js";
+import { $, button, dropTarget, h, size, toast } from "./dom.js";
 
 let inputs = [];  // each a File to upload, or {name, home} for a file in the MiG home
 let onSubmitted = () => {};
@@ -10,7 +10,10 @@ const lines = (id) => $(id).value.split("\n").map((line) => line.trim()).filter(
 export function start(callback) {
   onSubmitted = callback;
   $("submit-close").addEventListener("click", () => $("submit").close());
-  $("submit-files").addEventListener("change", () => { add([...$("submit-files").files]); $("submit-files").value = ""; });
+  $("submit-files").addEventListener("change", () => {
+    add([...$("submit-files").files]);
+    $("submit-files").value = "";
+  });
   dropTarget($("submit-drop"), add);
   $("submit-form").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
 }
@@ -23,8 +26,14 @@ function add(files) {
 
 function list() {
   $("submit-inputs").replaceChildren(...inputs.map((input) => h("li", {},
-    h("span", { class: "name mono" }, input.name), h("span", { class: "size" }, input.home ? "in the home" : size(input.size)),
-    h("button", { type: "button", class: "plain", "aria-label": `Remove ${input.name}`, onclick: () => { inputs = inputs.filter((other) => other !== input); list(); } }, "✕"))));
+    h("span", { class: "name mono" }, input.name),
+    h("span", { class: "size" }, input.home ? "in the home" : size(input.size)),
+    button("✕", () => remove(input), { class: "plain", "aria-label": `Remove ${input.name}` }))));
+}
+
+function remove(input) {
+  inputs = inputs.filter((other) => other !== input);
+  list();
 }
 
 /** Open the form, empty or filled in with the description of a job. */
@@ -38,7 +47,8 @@ export function open(job = null) {
   $("submit-memory").value = old.resources?.memory_mb ?? "";
   $("submit-cores").value = old.resources?.cores ?? "";
   $("submit-retries").value = "";
-  $("submit-environment").value = Object.entries(old.environment ?? {}).map(([name, value]) => `${name}=${value}`).join("\n");
+  const variables = Object.entries(old.environment ?? {}).map(([name, value]) => `${name}=${value}`);
+  $("submit-environment").value = variables.join("\n");
   inputs = (old.inputs ?? []).filter((input) => input.home);
   list();
   $("submit-error").hidden = $("submit-progress").hidden = true;
@@ -46,14 +56,20 @@ export function open(job = null) {
   $("submit-commands").focus();
 }
 
+function showError(message) {
+  $("submit-error").textContent = message;
+  $("submit-error").hidden = false;
+}
+
 async function submit() {
   const number = (id) => ($(id).value === "" ? undefined : Number($(id).value));
-  const environment = Object.fromEntries(lines("submit-environment").map((line) => [line.split("=")[0], line.slice(line.indexOf("=") + 1)]));
+  const variables = lines("submit-environment").map((line) => line.split(/=(.*)/, 2));
+  if (variables.some((pair) => pair.length < 2)) return showError("Environment: write each line as NAME=value.");
   const job = {
     commands: $("submit-commands").value,
     inputs: inputs.filter((input) => input.home),
     outputs: lines("submit-outputs"),
-    environment,
+    environment: Object.fromEntries(variables),
     resources: { wall_time: number("submit-wall"), memory_mb: number("submit-memory"), cores: number("submit-cores") },
     retries: number("submit-retries"),
   };
@@ -73,8 +89,7 @@ async function submit() {
     toast(`Submitted ${submitted.name ?? submitted.id}.`);
     onSubmitted(submitted);
   } catch (error) {
-    $("submit-error").textContent = error.message;
-    $("submit-error").hidden = false;
+    showError(error.message);
   } finally {
     $("submit-send").disabled = false;
     progress.hidden = true;

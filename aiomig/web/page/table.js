@@ -1,6 +1,6 @@
 // The table of jobs. The document contains only the visible rows.
 
-import { $, age, duration, h } from "./dom.js";
+import { $, age, button, duration, h } from "./dom.js";
 import { FINAL, hasFailed, jobs, onChange, runSeconds, stateClass } from "./store.js";
 
 const ROW = 37;
@@ -12,7 +12,9 @@ const COLUMNS = [
   { key: "duration", title: "Duration", number: true, value: (job) => runSeconds(job) ?? -1 },
   { key: "resource", title: "Resource", value: (job) => job.resource ?? "" },
 ];
-const TITLES = { all: "All", waiting: "Waiting", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled" };
+const TITLES = {
+  all: "All", waiting: "Waiting", running: "Running", finished: "Finished", failed: "Failed", canceled: "Canceled",
+};
 
 let sort = { key: "age", down: false };
 let group = "all";
@@ -20,7 +22,7 @@ let view = [];
 let active = null;  // the id of the row that the Tab key reaches
 let selected = null;  // the id of the job in the panel
 let open = () => {};
-const groupOf = (job) => hasFailed(job) ? "failed" : job.state === "EXECUTING" ? "running" : FINAL.has(job.state) ? job.state.toLowerCase() : "waiting";
+const cellClass = (column) => `c-${column.key} ${column.number ? "number" : ""}`;
 const scroll = $("jobs-scroll");
 const body = $("jobs").tBodies[0];
 
@@ -28,18 +30,25 @@ export function start(onOpen) {
   open = onOpen;
   const head = $("jobs").tHead.rows[0];
   for (const column of COLUMNS) {
-    head.append(h("th", { scope: "col", class: `c-${column.key} ${column.number ? "number" : ""}`, "data-key": column.key },
-      h("button", { type: "button", onclick: () => sortBy(column.key) }, column.title)));
+    const title = button(column.title, () => sortBy(column.key));
+    head.append(h("th", { scope: "col", class: cellClass(column), "data-key": column.key }, title));
   }
   for (const key of Object.keys(TITLES)) {
-    $("states").append(h("button", { type: "button", "data-group": key, "aria-pressed": String(key === group), onclick: () => choose(key) },
-      TITLES[key] + " ", h("b", {}, "0")));
+    const attributes = { "data-group": key, "aria-pressed": String(key === group) };
+    const chip = button(`${TITLES[key]} `, () => choose(key), attributes);
+    chip.append(h("b", {}, "0"));
+    $("states").append(chip);
   }
   $("filter").addEventListener("input", update);
   scroll.addEventListener("scroll", render, { passive: true });
   new ResizeObserver(render).observe(scroll);
   body.addEventListener("keydown", onKey);
-  body.addEventListener("click", (event) => { const id = event.target.closest("tr")?.dataset.id; if (id) { active = id; open(id); } });
+  body.addEventListener("click", (event) => {
+    const id = event.target.closest("tr")?.dataset.id;
+    if (!id) return;
+    active = id;
+    open(id);
+  });
   onChange(update);
   setInterval(() => { if (!document.hidden) render(); }, 1000);
   update();
@@ -69,11 +78,12 @@ function update() {
     counts[groupOf(job)] += 1;
     if (group === "all" || group === groupOf(job)) matches.push(job);
   }
-  const column = COLUMNS.find(({ key }) => key === sort.key);
-  const keyed = matches.map((job) => [column.value(job), job]);
+  const { value } = COLUMNS.find(({ key }) => key === sort.key);
   const sign = sort.down ? -1 : 1;
-  keyed.sort(([key, job], [otherKey, other]) => (key < otherKey ? -sign : key > otherKey ? sign : (other.received ?? 0) - (job.received ?? 0) || parseInt(other.id) - parseInt(job.id) || (other.id > job.id ? 1 : -1)));
-  view = keyed.map(([, job]) => job);
+  view = matches
+    .map((job) => [value(job), job])
+    .sort(([a, job], [b, other]) => (a < b ? -sign : a > b ? sign : newestFirst(job, other)))
+    .map(([, job]) => job);
   for (const button of $("states").children) button.lastElementChild.textContent = counts[button.dataset.group];
   for (const cell of $("jobs").tHead.rows[0].cells) {
     if (cell.dataset.key === sort.key) cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
@@ -85,6 +95,18 @@ function update() {
   scroll.hidden = view.length === 0;
   $("jobs-empty").textContent = jobs.size ? "No job matches." : "No jobs yet. “New job” submits one.";
   render();
+}
+
+function groupOf(job) {
+  if (hasFailed(job)) return "failed";
+  if (job.state === "EXECUTING") return "running";
+  return FINAL.has(job.state) ? job.state.toLowerCase() : "waiting";
+}
+
+/** Compare two jobs by time, then by the counter that begins an id, then by id. */
+function newestFirst(job, other) {
+  const order = (other.received ?? 0) - (job.received ?? 0) || parseInt(other.id) - parseInt(job.id);
+  return order || (other.id > job.id ? 1 : -1);
 }
 
 function render() {
@@ -126,7 +148,7 @@ function spacer(height) {
 }
 
 function newRow(job) {
-  const row = h("tr", { "data-id": job.id }, ...COLUMNS.map((column) => h("td", { class: `c-${column.key} ${column.number ? "number" : ""}` })));
+  const row = h("tr", { "data-id": job.id }, ...COLUMNS.map((column) => h("td", { class: cellClass(column) })));
   row.cells[1].append(h("span", { class: "state" }));
   return row;
 }
@@ -162,7 +184,10 @@ function onKey(event) {
   if (!id || event.altKey || event.ctrlKey || event.metaKey) return;
   const at = view.findIndex((job) => job.id === id);
   const page = Math.max(1, Math.floor(scroll.clientHeight / ROW) - 2);
-  const target = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: view.length - 1 }[event.key];
+  const targets = {
+    ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: view.length - 1,
+  };
+  const target = targets[event.key];
   if (event.key === "Enter" || event.key === " ") {
     event.preventDefault();
     open(id);
