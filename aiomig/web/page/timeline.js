@@ -23,7 +23,7 @@ export function draw() {
   if ($("view-timeline").hidden || !box.clientWidth) return;
   const jobs = matching().filter((job) => job.received).slice(0, MAX_JOBS).sort((a, b) => a.received - b.received);
   $("timeline-note").textContent = jobs.length
-    ? `The newest ${jobs.length} jobs of the filtered list: grey while they wait, in colour while they run.`
+    ? `Matching jobs, at most the newest ${MAX_JOBS}: grey while they wait, in colour while they run.`
     : "No jobs to draw.";
   if (!jobs.length) return box.replaceChildren();
   const focused = document.activeElement?.getAttribute?.("data-job");
@@ -35,7 +35,7 @@ export function draw() {
   const x = (time) => left + ((time - from) / (to - from)) * (width - left - 12);
   const picture = svg("svg", {
     viewBox: `0 0 ${width} ${height}`, height, role: "group",
-    "aria-label": `Timeline of ${jobs.length} jobs over ${duration((to - from) / 1000)}`,
+    "aria-label": `Timeline of ${jobs.length} job${jobs.length === 1 ? "" : "s"} over ${duration((to - from) / 1000)}`,
   });
   picture.append(...gridLines(from, to, x, width - left, height));
   jobs.forEach((job, index) => picture.append(row(job, TOP + index * ROW_HEIGHT, x, left, now)));
