@@ -274,7 +274,8 @@ class ChangedStatuses:
         self._forget_digests(job_ids)
         for row in job_rows(answer):
             name = row.get("job_id")
-            fields = tuple([row.get(field) for field in _STATUS_FIELDS])
+            # Python's garbage collector passes over tuples of texts, but not if each held an empty list.
+            fields = tuple([row.get(field) or None for field in _STATUS_FIELDS])
             if not isinstance(name, str) or (name in job_ids and self._rows.get(name) != fields):
                 status = status_of(row)
                 if not status.state.is_final:  # nobody asks for an ended job again
