@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-import anyio
-import anyio.lowlevel
+from anyio.lowlevel import checkpoint
 
 from .._backend import cancel_shielded, not_running
 from .._core.errors import (
@@ -20,27 +18,25 @@ from .._core.errors import (
     NoSession,
     ProtocolError,
     ServerError,
-    SpecError,
 )
 from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, give_way, run_all, run_shielded, sort_steps
-from .._spec import mrsl
-from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
+from .._core.tasks import SessionTasks, give_way, run_all, run_shielded
 from .bundles import BundlingHome
 from .calls import call
 from .credential import warn_of_long_jobs
+from .job_finder import NO_JOB, JobFinder
 from .lister import JobLister
 from .poller import Poller
 from .protocol import jobs
-from .protocol.answer import missing_jobs
 from .queues import GridQueues
 from .records import JobRecords
 from .results import ResultReader
 from .site import describe, feasibility, review
-from .submit import NO_JOB, MarkedJobs, Submitter
+from .statuses import StatusReader
+from .submit import Submitter
 from .submit_keys import SubmitKeys
 from .submit_once import OnceSubmitter
 
@@ -51,6 +47,7 @@ if TYPE_CHECKING:
     from .._core.models import CheckReport, JobStatus
     from .._core.site import Site
     from .._spec.mrsl import Description
+    from .._spec.plan import Plan
     from .._spec.submit_key import SubmitKey
     from .config import RequestLimits
     from .http import HttpClient
@@ -60,10 +57,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomig.grid")
 
-_PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
 _REMOVED_AT_ONCE = 8
-_OWN_INPUT = re.compile(rf"{PRIVATE_FOLDER}/[^/]+/in/")
-_LEADING = re.compile(r"command -p (?:mkdir|mv) .*\baiomig-in-\d+ ")
 
 
 class GridBackend:
@@ -97,20 +91,16 @@ class GridBackend:
         self.queues: QueueBackend = GridQueues(operations)
         self.subscriptions = Subscriptions()
         self.tasks = SessionTasks()
-        self._marked = MarkedJobs(
-            operations, lambda count: self.find(JobFilter(newest=count)), limits.descriptions_a_request
-        )
-        self._submitter = Submitter(operations, self._marked, self._cancel, journal, limits)
+        self._records = JobRecords()
+        self._finder = JobFinder(operations, self._records, limits)
+        self._submitter = Submitter(operations, self._finder, self._cancel, journal, limits)
         self._results = ResultReader(self.home, operations, limits)
         self._poller: Poller
         self._lister: JobLister
-        self._records = JobRecords()
         self._keys = SubmitKeys()
-        self._once = OnceSubmitter(
-            self._submitter, self._marked, self._keys, journal, limits, self._cancel, self._made, self.plan_of
-        )
+        self._once = OnceSubmitter(self._submitter, self._finder, self._keys, journal, limits, self._cancel, self._made)
         self._log = JobLog("grid")
-        self._changed = jobs.ChangedStatuses()
+        self._statuses = StatusReader(operations, limits.ids_a_request)
         self._own: dict[str, Unconfirmed] = {}  # the unfinished jobs of this session
         self._is_open = False
 
@@ -125,12 +115,11 @@ class GridBackend:
         await self._client.open()
         try:
             await self._introduce()
-            own, forget = self._own.__contains__, self._changed.forget
-            self._poller = Poller(self.subscriptions, self._ask, self._polling, own, forget)
-            self.subscriptions.on_subscribe = self._poller.wake
-            self._lister = JobLister(
-                self.subscriptions, self._poller, lambda: self.find(JobFilter()), self._polling, self.tasks
-            )
+            subscriptions, polling = self.subscriptions, self._polling
+            own, forget = self._own.__contains__, self._statuses.forget
+            self._poller = Poller(subscriptions, self._ask, polling, own, forget)
+            self._lister = JobLister(subscriptions, self._poller, lambda: self.find(JobFilter()), polling, self.tasks)
+            subscriptions.on_subscribe = self._poller.wake
             self._journal.open()
             self._records.open(self._journal.folder)
             self._keys.open(self._journal.folder)
@@ -191,9 +180,7 @@ class GridBackend:
         self._made([plan], [job_id])
         return job_id
 
-    async def submit_many(
-        self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
-    ) -> list[str | MigError]:
+    async def submit_many(self, plans: Sequence[Plan], report: Callable[[int], object]) -> list[str | MigError]:
         """Submit many jobs in few requests, otherwise like `submit`."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
         keyed = [plan for plan in plans if plan.key is not None]
@@ -213,17 +200,8 @@ class GridBackend:
 
     async def find_keys(self, keys: Sequence[SubmitKey]) -> dict[str, str | MigError]:
         """Return what this machine has recorded. The server is asked when a job is submitted."""
-        await anyio.lowlevel.checkpoint()
-        known: dict[str, str | MigError] = {}
-        for key in keys:
-            record = self._keys.known(key)
-            if record.job_id is not None:
-                try:
-                    key.ensure_same(record.digests, record.job_id)
-                    known[key.text] = record.job_id
-                except SpecError as error:
-                    known[key.text] = error
-        return known
+        await checkpoint()
+        return self._keys.known(keys)
 
     def _made(self, plans: Sequence[Plan], outcomes: Sequence[str | MigError]) -> None:
         made = [(job_id, plan) for plan, job_id in zip(plans, outcomes, strict=True) if isinstance(job_id, str)]
@@ -269,37 +247,15 @@ class GridBackend:
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
         """Ask by ``jobstatus``, many ids a request. Return the statuses of the jobs that exist."""
-        statuses: dict[str, JobStatus] = {}
-        for some in self._chunks(job_ids):
-            fields = [("flags", "v"), *(("job_id", job_id) for job_id in some)]
-            answer = await self._operations.query("jobstatus", fields)
-            statuses |= await give_way(jobs.read_statuses(answer, frozenset(some)))
+        statuses = await self._statuses.statuses(job_ids)
         self._log.learned(statuses.values())
         known = [statuses[job_id] for job_id in job_ids if job_id in statuses]
         return {status.job_id: status for status in await give_way(self._records.completed(known))}
 
-    def _chunks(self, job_ids: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the ids that a server can have, as many as a request may carry."""
-        valid = [job_id for job_id in job_ids if is_job_id(job_id)]
-        size = self._limits.ids_a_request
-        return (valid[start : start + size] for start in range(0, len(valid), size))
-
     async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus | None], Sequence[str]]:
-        """Send one request for the poller. Return the changed statuses and the ids that the server does not know."""
-        valid = [job_id for job_id in job_ids if is_job_id(job_id)]
-        asked, unknown = frozenset(valid), [job_id for job_id in job_ids if not is_job_id(job_id)]
-        if not valid:
-            return [], unknown
-        fields = [("flags", "v"), *(("job_id", job_id) for job_id in valid)]
-
-        async def send() -> tuple[Iterable[JobStatus | None], Sequence[str]]:
-            reply = await self._operations.post("jobstatus", fields)
-            if reply.status == 200 and self._changed.is_repeated(asked, reply.body):
-                return [], unknown
-            answer = await self._operations.parse("jobstatus", reply)
-            return self._taken_in(self._changed.read(asked, reply.body, answer)), [*missing_jobs(answer), *unknown]
-
-        return await self._operations.retrying(send)
+        """Send one request for the poller."""
+        statuses, unknown = await self._statuses.changed(job_ids)
+        return self._taken_in(statuses), unknown
 
     def _taken_in(self, statuses: Iterable[JobStatus | None]) -> Iterator[JobStatus | None]:
         for status in statuses:
@@ -313,24 +269,25 @@ class GridBackend:
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """Return what the poller knows, and what is recorded."""
-        await anyio.lowlevel.checkpoint()
-        if not self._is_open:
-            raise NoSession("this session is closed; use its jobs inside its block, or open another")
+        await self._checkpoint()
         present = self._poller.present(job_ids).values()
         return {status.job_id: status for status in await give_way(self._records.completed(present))}
 
     async def follow_all(self) -> None:
         """List the jobs from time to time, and let the poller follow them."""
-        await anyio.lowlevel.checkpoint()
-        if not self._is_open:
-            raise NoSession("this session is closed; open another")
+        await self._checkpoint()
         await self._lister.follow()
+
+    async def _checkpoint(self) -> None:
+        await checkpoint()
+        if not self._is_open:
+            raise NoSession("this session is closed; use its jobs inside its block, or open another")
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
         """Act by ``jobaction``. Repeat it if the response is lost; jobs that it changed by then count as changed."""
         outcomes: dict[str, Outcome] = {}
         target = TRANSITIONS[action].target
-        for some in self._chunks(job_ids):
+        for some in self._statuses.chunks(job_ids):
             fields = [("action", action), *(("job_id", job_id) for job_id in some)]
             try:
                 outcomes |= jobs.changed(await self._operations.execute("jobaction", fields))
@@ -353,48 +310,16 @@ class GridBackend:
                 self._own.pop(job_id, None)
         if watched := [job_id for job_id in changed if job_id in self.subscriptions]:
             for status in (await self.statuses(watched)).values():
-                self._changed.forget([status.job_id])  # so that the next response is not taken for a repetition
+                self._statuses.forget([status.job_id])  # so that the next response is not taken for a repetition
                 self._poller.note(status)
 
     async def find(self, wanted: JobFilter) -> list[JobStatus]:
-        """Ask by ``jobstatus`` with a pattern. Servers sort oldest first (docs/protocol.md#jobstatus), so sort here."""
-        if not _PATTERN.fullmatch(wanted.pattern):
-            return []
-        fields = [("flags", "v"), ("job_id", wanted.pattern)]
-        statuses = await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields)))
-        some = [status for status in statuses.values() if wanted.matches_status(status)]
-        newest_first = await give_way(sort_steps(some, _counter, reverse=True))
-        if wanted.needs_descriptions:
-            return await self._described(newest_first, wanted)
-        return await give_way(self._records.completed(newest_first[: wanted.newest]))
-
-    async def _described(self, statuses: Sequence[JobStatus], wanted: JobFilter) -> list[JobStatus]:
-        """Return the jobs with matching names and labels. Read the descriptions that this client does not know."""
-        matches: list[JobStatus] = []
-        size = self._limits.descriptions_a_request
-        for start in range(0, len(statuses), size):
-            some = statuses[start : start + size]
-            job_ids = self._records.undescribed([status.job_id for status in some])
-            texts = await self._marked.texts(job_ids) if job_ids else []
-            self._records.note_descriptions(
-                (job_id, *jobs.name_and_labels(text)) for job_id, text in zip(job_ids, texts, strict=True) if text
-            )
-            matches += filter(wanted.matches_description, await give_way(self._records.completed(some)))
-            if wanted.newest is not None and len(matches) >= wanted.newest:
-                break
-        return matches[: wanted.newest]
+        """Return the jobs that a filter describes, newest first."""
+        return await self._finder.find(wanted)
 
     async def plan_of(self, job_id: str) -> Plan:
-        """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
-        if not is_job_id(job_id):
-            raise JobNotFound(job_id)
-        texts = jobs.mrsl_texts(await self._operations.query("mrslview", [("job_id", job_id)]))
-        if len(texts) != 1:
-            raise JobNotFound(job_id)
-        text = "\n".join(mrsl.escape(line) for line in texts[0].splitlines())
-        plan = _plan_from(mrsl.parse(text))
-        self._records.note_descriptions([(job_id, plan.name, plan.labels)])
-        return plan
+        """Return the plan of a job, as far as the server shows it."""
+        return await self._finder.plan_of(job_id)
 
     # -- results
 
@@ -447,11 +372,8 @@ class GridBackend:
         """Ask by ``liveio``, at most once a minute (docs/protocol.md#live-output)."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
-        fields = [("action", action), *(("src", source) for source in sources)]
-        if destination is not None:
-            fields.append(("dst", destination))
         try:
-            await self._results.pass_files(job_id, fields)
+            await self._results.pass_files(job_id, action, sources, destination)
         except ServerError as error:
             status = (await self.statuses([job_id])).get(job_id)
             if status is None or status.state is JobState.EXECUTING:
@@ -475,36 +397,3 @@ def _unconfirmed(job_id: str) -> Unconfirmed:
 
 def _done_before(outcome: Outcome, target: JobState) -> Outcome:
     return outcome if outcome.changed or outcome.before is not target else Outcome(outcome.job_id, target, target)
-
-
-def _counter(status: JobStatus) -> tuple[float, int]:
-    counter = status.job_id.partition("_")[0]
-    at = status.received_at.timestamp() if status.received_at is not None else 0.0
-    return at, int(counter) if counter.isdigit() else 0
-
-
-def _plan_from(description: Description) -> Plan:
-    """Return what a description tells of the plan that it was made from."""
-    outputs: list[PlannedOutput] = []
-    folder: str | None = None
-    commands = description.lines("EXECUTE")
-    names = output_names(commands[-1]) if commands else {}
-    for each in description.transfers("OUTPUTFILES"):
-        name, destination = names.get(each.source, each.source), None
-        if each.destination.startswith(PRIVATE_FOLDER + "/"):
-            folder = "/".join(each.destination.split("/")[:2])
-            destination = each.destination.removeprefix(f"{folder}/out/")
-            destination = name if destination == each.source else destination
-        outputs.append(PlannedOutput(name, each.destination, destination))
-    for keyword in ("INPUTFILES", "EXECUTABLES"):
-        for each in description.transfers(keyword):
-            # Inputs that jobs share, and outputs of other jobs, lie below PRIVATE_FOLDER too.
-            if _OWN_INPUT.match(each.source):
-                folder = "/".join(each.source.split("/")[:2])
-    return Plan(
-        description,
-        outputs=tuple(outputs),
-        folder=folder,
-        prologue_lines=int(bool(commands) and _LEADING.match(commands[0]) is not None),
-        epilogue_lines=int(bool(names)),
-    )

@@ -83,13 +83,18 @@ class ResultReader:
         except ServerError as error:
             logger.debug("no live output of %s: %s", job_id, error)
 
-    async def pass_files(self, job_id: str, fields: Sequence[tuple[str, str]]) -> None:
+    async def pass_files(self, job_id: str, action: str, sources: Sequence[str], destination: str | None) -> None:
         """Ask a running job by ``liveio`` for files, or send it some. Wait until the server takes the request.
+
+        The arguments are those of `Backend.live`.
 
         Raises:
             JobNotFound: there is no such job.
             ServerError: the server refuses it.
         """
+        fields = [("action", action), ("job_id", job_id), *(("src", source) for source in sources)]
+        if destination is not None:
+            fields.append(("dst", destination))
         while True:
             now = anyio.current_time()
             pause = self._live_requests.get(job_id, -math.inf) + self._limits.live_output - now
@@ -98,7 +103,7 @@ class ResultReader:
                 continue
             self._live_requests[job_id] = now
             try:
-                raise_unless_live(await self._operations.execute("liveio", [*fields, ("job_id", job_id)]))
+                raise_unless_live(await self._operations.execute("liveio", fields))
             except ServerError as error:
                 too_soon = _TOO_SOON.search(" ".join(error.messages))
                 if too_soon is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,21 +10,23 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from .._core.errors import ConnectionFailed, GridError, JobNotFound, MigError, ProtocolError, ServerError, SubmitUnknown
-from .._core.tasks import give_way, run_shielded, run_to_completion
+from .._core.errors import ConnectionFailed, GridError, MigError, ProtocolError, ServerError, SubmitUnknown
+from .._core.tasks import run_shielded, run_to_completion
 from .._spec import mrsl
 from .._spec.mrsl import Description
 from .._spec.plan import PRIVATE_FOLDER
 from .forms import multipart
+from .job_finder import marker_line
 from .protocol import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .._core.http import Content
-    from .._core.models import JobStatus, Unconfirmed
+    from .._core.models import Unconfirmed
     from .._spec.plan import Plan
     from .config import RequestLimits
+    from .job_finder import JobFinder
     from .operations import OperationClient
     from .protocol.jobs import SubmitReply
     from .submit_journal import SubmitJournal
@@ -47,7 +48,7 @@ class Submitter:
 
     Args:
         operations: the operations of the server.
-        marked: finds jobs by their markers.
+        finder: finds jobs by their markers.
         cancel: cancels jobs, shielded from cancellation.
         journal: of the session.
         limits: how much a request carries.
@@ -56,13 +57,13 @@ class Submitter:
     def __init__(
         self,
         operations: OperationClient,
-        marked: MarkedJobs,
+        finder: JobFinder,
         cancel: Callable[[Sequence[str]], Awaitable[object]],
         journal: SubmitJournal,
         limits: RequestLimits,
     ) -> None:
         self._operations = operations
-        self._marked = marked
+        self._finder = finder
         self._cancel = cancel
         self._journal = journal
         self._limits = limits
@@ -170,7 +171,7 @@ class Submitter:
         try:
             await self._cancel([job_id for entry in entries for job_id in entry.job_ids])
             for marker, project in list(unknown.items()):
-                job_ids = await self._marked.find(marker, project)
+                job_ids = await self._finder.find_marked(marker, project)
                 self._journal.made((marker, job_id) for job_id in job_ids[:1])
                 await self._cancel(job_ids)
                 del unknown[marker]
@@ -212,7 +213,7 @@ class Submitter:
         """Add the ids of the jobs that exist. Return whether the server could be asked for all."""
         try:
             for plan in plans:
-                if job_ids := await self._marked.find(plan.marker, plan.description.text("PROJECT")):
+                if job_ids := await self._finder.find_marked(plan.marker, plan.description.text("PROJECT")):
                     found[plan.marker] = job_ids[0]
         except GridError as error:
             logger.debug("a job could not be looked for: %s", error)
@@ -227,7 +228,7 @@ class Submitter:
         if entry is not None and entry.job_ids:
             found = list(entry.job_ids)
         else:
-            found = await self._marked.find(marker, entry.project if entry and project is None else project)
+            found = await self._finder.find_marked(marker, entry.project if entry and project is None else project)
         if found:
             self._journal.settle([marker])
         return found
@@ -237,7 +238,7 @@ class Submitter:
         return [
             entry
             if entry.job_ids
-            else replace(entry, job_ids=tuple(await self._marked.find(entry.marker, entry.project)))
+            else replace(entry, job_ids=tuple(await self._finder.find_marked(entry.marker, entry.project)))
             for entry in self._journal.unconfirmed()
         ]
 
@@ -258,92 +259,3 @@ def _outcome(reply: SubmitReply) -> str | MigError:
 def fields_of(plan: Plan) -> list[tuple[str, str]]:
     """Return the form of ``submitfields``: a field for each line, escaped (docs/protocol.md#submit-operations)."""
     return [(keyword, mrsl.escape(line)) for keyword, lines in _marked(plan).keywords.items() for line in lines]
-
-
-NO_JOB = "0-aiomig"
-"""An id that no job has."""
-
-NEWEST = 1000
-"""Jobs whose descriptions are read to find a marker if nothing else is known of it."""
-
-
-_VARIABLE = "AIOMIG_SUBMIT"
-
-
-def marker_line(marker: str) -> str:
-    """Return the line of ENVIRONMENT that carries a marker if the user has set PROJECT."""
-    return f"{_VARIABLE}={marker}"
-
-
-class MarkedJobs:
-    """Finds jobs by their markers.
-
-    Args:
-        operations: the operations of the server.
-        newest: returns the statuses of this many jobs, the newest first.
-        size: how many descriptions are read in one request.
-    """
-
-    def __init__(
-        self, operations: OperationClient, newest: Callable[[int], Awaitable[Sequence[JobStatus]]], size: int
-    ) -> None:
-        self._operations = operations
-        self._newest = newest
-        self._size = size
-
-    async def find(self, marker: str, project: str | None) -> list[str]:
-        """Return the ids of the jobs that carry a marker.
-
-        A server finds jobs by PROJECT and by nothing else (docs/protocol.md#finding-a-submit). If the user has set
-        that, the marker is in the environment, which only the descriptions show.
-
-        Args:
-            marker: of a submit.
-            project: the PROJECT that the user set, ``""`` for none, ``None`` if that is not known: then the
-                descriptions of the newest jobs are read if no PROJECT is the marker.
-
-        Raises:
-            GridError: the server could not be asked for all.
-        """
-        if project:
-            return await self._showing(marker, await self._of_project(project))
-        found = await self._of_project(marker)
-        if found or project is not None:
-            return found
-        return await self._showing(marker, [status.job_id for status in await self._newest(NEWEST)])
-
-    async def _of_project(self, project: str) -> list[str]:
-        return await self.of_projects([project])
-
-    async def of_projects(self, projects: Sequence[str]) -> list[str]:
-        """Return the ids of the jobs with one of some PROJECTs."""
-        if not projects:
-            return []
-        # Without a job id, the server would return all jobs.
-        fields = [*(("project_name", project) for project in projects), ("job_id", NO_JOB)]
-        return list(await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields))))
-
-    async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:
-        """Return those of some jobs that have the marker in their environment, by ``mrslview``."""
-        # Servers keep names and values as pairs; how each shows them is not recorded, so the pattern allows all ways.
-        has_marker = re.compile(rf"\b{_VARIABLE}\W{{1,6}}{re.escape(marker)}\b").search
-        for start in range(0, len(job_ids), self._size):
-            some = job_ids[start : start + self._size]
-            texts = await self.texts(some)
-            if found := [job_id for job_id, text in zip(some, texts, strict=True) if has_marker(text)]:
-                return found
-        return []
-
-    async def texts(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the descriptions of jobs, in order; ``""`` for a job that does not exist."""
-        try:
-            fields = [("job_id", job_id) for job_id in job_ids]
-            texts = jobs.mrsl_texts(await self._operations.query("mrslview", fields))
-        except JobNotFound:
-            texts = []
-        if len(texts) == len(job_ids):
-            return texts
-        if len(job_ids) == 1:
-            return [""]
-        middle = len(job_ids) // 2
-        return await self.texts(job_ids[:middle]) + await self.texts(job_ids[middle:])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from .._core.errors import LocalError
+from .._core.errors import LocalError, MigError, SpecError
 from .._core.journal import JsonLinesLog, rows_of
 from .._home.folders import make_private
 from .._spec.submit_key import MARKER
@@ -153,7 +153,20 @@ class SubmitKeys:
         """Use a private folder, which is made when there is something to record."""
         self._folder = folder / "keys" if folder is not None else None
 
-    def known(self, key: SubmitKey) -> KeyRecord:
+    def known(self, keys: Iterable[SubmitKey]) -> dict[str, str | MigError]:
+        """Return by key the job that has it, or what is wrong with using the key for another description."""
+        known: dict[str, str | MigError] = {}
+        for key in keys:
+            record = self._record(key)
+            if record.job_id is not None:
+                try:
+                    key.ensure_same(record.digests, record.job_id)
+                    known[key.text] = record.job_id
+                except SpecError as error:
+                    known[key.text] = error
+        return known
+
+    def _record(self, key: SubmitKey) -> KeyRecord:
         """Return what is recorded of a key at the moment, without the lock."""
         if self._folder is None:
             log = self._memory.get(key.marker)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from .._spec.plan import Plan
     from .config import RequestLimits
-    from .submit import MarkedJobs, Submitter
+    from .job_finder import JobFinder
+    from .submit import Submitter
     from .submit_journal import SubmitJournal
     from .submit_keys import LockedRecord, SubmitKeys
 
@@ -37,34 +38,31 @@ class OnceSubmitter:
 
     Args:
         submitter: sends submits.
-        marked: finds jobs by their markers.
+        finder: finds jobs, by their markers, and reads what they were submitted with.
         keys: the records of this machine.
         journal: of the session.
         limits: how long to look for a job whose submit got no response.
         cancel: cancels jobs, shielded from cancellation.
         made: called with plans and their outcomes.
-        plan_of: returns what a job was submitted with, as the server shows it.
     """
 
     def __init__(
         self,
         submitter: Submitter,
-        marked: MarkedJobs,
+        finder: JobFinder,
         keys: SubmitKeys,
         journal: SubmitJournal,
         limits: RequestLimits,
         cancel: Callable[[Sequence[str]], Awaitable[object]],
         made: Callable[[Sequence[Plan], Sequence[str | MigError]], object],
-        plan_of: Callable[[str], Awaitable[Plan]],
     ) -> None:
         self._submitter = submitter
-        self._marked = marked
+        self._finder = finder
         self._keys = keys
         self._journal = journal
         self._limits = limits
         self._cancel = cancel
         self._made = made
-        self._plan_of = plan_of
 
     async def submit(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Submit plans that have keys. Return for each in order the id of the new job, or `KeyTaken`, or the error.
@@ -115,7 +113,7 @@ class OnceSubmitter:
         """Return whether the server shows no job under any of some keys, as it does for new ones."""
         if any(plan.description.text("PROJECT") for plan, _ in plans):
             return False
-        return not await self._marked.of_projects([record.marker for _, record in plans])
+        return not await self._finder.of_projects([record.marker for _, record in plans])
 
     async def _ensure_new(self, plan: Plan, record: LockedRecord, *, is_none_there: bool) -> None:
         """Return if a key has no job.
@@ -138,13 +136,13 @@ class OnceSubmitter:
                 raise KeyTaken(found)
         elif not is_none_there and (job_ids := await self._find(plan, record)):
             # Submitted on another machine: the server shows the commands and the name as they were given.
-            shown = digests_of((await self._plan_of(job_ids[0])).description.keywords)
+            shown = digests_of((await self._finder.plan_of(job_ids[0])).description.keywords)
             others = {part: digest for part, digest in record.key.digests.items() if part not in _SHOWN}
             record.key.ensure_same({**others, **{part: shown[part] for part in _SHOWN & shown.keys()}}, job_ids[0])
             raise KeyTaken(job_ids[0])
 
     async def _find(self, plan: Plan, record: LockedRecord) -> list[str]:
-        return await self._marked.find(record.marker, plan.description.text("PROJECT"))
+        return await self._finder.find_marked(record.marker, plan.description.text("PROJECT"))
 
     async def _lost(self, plan: Plan, record: LockedRecord) -> str | None:
         """Return the job of a submit that got no response; ``None`` if the server will make none any more."""

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 import aiomig
 from aiomig import ConfigError, JobError, JobSpec, JobState, JobStatus, MigError
 from aiomig._backend import KINDS
-from aiomig._grid.backend import _plan_from
 from aiomig._grid.config import Config
 from aiomig._grid.credential import _Certificate, _read_chain
+from aiomig._grid.job_finder import plan_from
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import jobs, site
-from aiomig._grid.protocol.jobs import ChangedStatuses
 from aiomig._grid.services import account, archives, crontab, service, shares, transfers, triggers
+from aiomig._grid.statuses import ChangedStatuses
 from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
 from aiomig.testing import USER, Authority
@@ -381,7 +381,7 @@ COMMANDS = st.lists(st.sampled_from(["./fit", "it's", "x y", "0", ""]), max_size
 def test_any_results_are_read(content: dict[str, bytes], commands: list[str], state: JobState) -> None:
     made = result(JobStatus(JOB, state, state.value), content, commands)
     with contextlib.suppress(JobError):
-        raise_for(JOB, made, _plan_from(parse("::EXECUTE::\nx\n\n::INPUTFILES::\na b\n")).description)
+        raise_for(JOB, made, plan_from(parse("::EXECUTE::\nx\n\n::INPUTFILES::\na b\n")).description)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +435,7 @@ def test_any_mrsl_is_read(text: str) -> None:
 @given(descriptions())
 def test_any_description_of_a_server_is_planned(text: str) -> None:
     with contextlib.suppress(MigError):
-        plan = _plan_from(parse("\n".join(escape(line) for line in text.splitlines())))
+        plan = plan_from(parse("\n".join(escape(line) for line in text.splitlines())))
         for each in plan.outputs:
             assert not (each.destination or "").startswith("/")
             assert ".." not in (each.destination or "").split("/")

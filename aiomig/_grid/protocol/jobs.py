@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from .answer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Generator, Iterator
+    from collections.abc import Container, Generator
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ASCTIME = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})", re.ASCII)
@@ -227,82 +226,6 @@ def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
         verified=text_of(row, "verified") or None,
         resource=text_of(row, "resource") or None,
     )
-
-
-_STATUS_FIELDS = (
-    "status",
-    "received_timestamp",
-    "queued_timestamp",
-    "executing_timestamp",
-    "finished_timestamp",
-    "failed_timestamp",
-    "canceled_timestamp",
-    "execution_histories",
-    "schedule_hint",
-    "verified",
-    "resource",
-)
-"""The fields of a row that `status_of` reads."""
-
-
-class ChangedStatuses:
-    """Reads responses to ``jobstatus`` about the same jobs again and again, and returns only what changed.
-
-    A response that repeats the last one about the same jobs is recognised by a digest of its bytes, and a row by the
-    values of its status fields.
-    """
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[object, ...]] = {}
-        self._digests: dict[frozenset[str], bytes] = {}  # by the jobs that were asked for; no job is in two keys
-
-    def is_repeated(self, job_ids: frozenset[str], body: bytes) -> bool:
-        """Return whether a response says the same as the last one about these jobs."""
-        return job_ids in self._digests and self._digests[job_ids] == _digest(body)
-
-    def read(self, job_ids: frozenset[str], body: bytes, answer: Answer) -> Iterator[JobStatus | None]:
-        """Yield the statuses that changed, and ``None`` for each other row. Rows of other jobs are ignored.
-
-        Args:
-            job_ids: the jobs that were asked for.
-            body: the response.
-            answer: the objects of the response.
-
-        Raises:
-            MigError: see `read_statuses`.
-        """
-        self._forget_digests(job_ids)
-        for row in job_rows(answer):
-            name = row.get("job_id")
-            # Python's garbage collector passes over tuples of texts, but not if each held an empty list.
-            fields = tuple([row.get(field) or None for field in _STATUS_FIELDS])
-            if not isinstance(name, str) or (name in job_ids and self._rows.get(name) != fields):
-                status = status_of(row)
-                if not status.state.is_final:  # nobody asks for an ended job again
-                    self._rows[status.job_id] = fields
-                yield status
-            else:
-                yield None
-        if not missing_jobs(answer):
-            self._digests[job_ids] = _digest(body)
-
-    def forget(self, job_ids: Collection[str]) -> None:
-        """Treat the next status of each of these jobs as a change."""
-        self._forget_digests(job_ids)
-        for job_id in job_ids:
-            self._rows.pop(job_id, None)
-
-    def _forget_digests(self, job_ids: Collection[str]) -> None:
-        self._digests = {known: digest for known, digest in self._digests.items() if known.isdisjoint(job_ids)}
-
-
-def _digest(body: bytes) -> bytes:
-    """Return a digest of a response without its ``timing_info``, which differs each time."""
-    begin = body.rfind(b'"timing_info"')
-    end = body.find(b"}", begin) if begin >= 0 else 0
-    digest = hashlib.sha256(memoryview(body)[: max(begin, 0)])
-    digest.update(memoryview(body)[end:])
-    return digest.digest()
 
 
 def _state(native: str) -> JobState | None:

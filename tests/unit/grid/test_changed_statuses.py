@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig import JobState, ProtocolError
-from aiomig._grid.protocol.jobs import ChangedStatuses
+from aiomig._grid.statuses import ChangedStatuses
 from tests.unit.recordings import exchanges, objects, statuses
 
 STATES = st.sampled_from(["QUEUED", "EXECUTING", "FINISHED", "FAILED"])

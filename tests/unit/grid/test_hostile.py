@@ -32,7 +32,7 @@ from aiomig import (
     RequestLimits,
     ResultsMissing,
 )
-from aiomig._grid.backend import _plan_from
+from aiomig._grid.job_finder import plan_from
 from aiomig._local import archives
 from aiomig._local.home import LocalHome
 from aiomig._spec.mrsl import parse
@@ -184,7 +184,7 @@ aiomig-out-1 aiomig_jobs/t/out/aiomig-out-1
 def test_names_of_outputs_that_lead_out_are_not_believed(name: str) -> None:
     text = PLANTED.format(name=name)
     assert output_names(parse(text).lines("EXECUTE")[-1]) == {}
-    (output,) = _plan_from(parse(text)).outputs
+    (output,) = plan_from(parse(text)).outputs
     assert (output.name, output.destination) == ("aiomig-out-1", "aiomig-out-1")
 
 
