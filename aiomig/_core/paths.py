@@ -28,6 +28,8 @@ OWN_FOLDER = ".aiomig"
 INVISIBLE = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash"})
 """Names that a MiG server neither shows nor lets anyone write. See docs/protocol.md#hidden-names."""
 
+_LONGEST_NAME = 255
+
 MAX_LENGTH = 4096
 """The longest path that a MiG server takes, in characters. See docs/protocol.md#characters."""
 
@@ -123,6 +125,9 @@ def path_fault(path: str) -> Fault | None:
     if "\0" in path or _NO_TEXT.search(path):
         return Fault("path", path, "holds a NUL or half a surrogate pair, which no file name can", "use another name")
     parts = posixpath.normpath(path.lstrip("/") or ".").split("/")
+    if any(len(part) * 4 > _LONGEST_NAME < len(part.encode("utf-8", "surrogateescape")) for part in parts):
+        problem = f"holds a name of more than {_LONGEST_NAME} bytes, which no file system can"
+        return Fault("path", path, problem, "use a shorter name")
     if parts[0] == "..":
         return Fault("path", path, "leads out of the MiG home", "give a path inside it, without '..'")
     if hidden := INVISIBLE.intersection(parts):

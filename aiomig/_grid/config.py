@@ -18,7 +18,7 @@ from .._core.display import short_repr
 from .._core.errors import ConfigError, FileExists, SpecError
 from .._core.models import Fault
 from .._core.validation import expanded, is_count
-from .._home.disk import ON_THIS_MACHINE, atomic_write, translate_os_errors
+from .._home.disk import ON_THIS_MACHINE, atomic_write, ensure_replaceable, translate_os_errors
 from .credential import Credential
 from .miguser import UserFile, file_text, has_comment, unreadable
 
@@ -186,6 +186,7 @@ class Config:
             file_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not overwrite and os.path.lexists(file_path):
                 raise FileExists(str(file_path), "already exists; overwrite=True replaces it")
+            ensure_replaceable(file_path)
             with atomic_write(file_path, mode=0o600) as file:
                 file.write(text.encode())
         return file_path

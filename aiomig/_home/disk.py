@@ -203,6 +203,26 @@ def atomic_write(
         raise
 
 
+def ensure_replaceable(path: Path) -> None:
+    """Refuse to put a file in the place of something else: only a file may be there, or nothing.
+
+    Links are followed, such as that of ``/dev/stdout``.
+
+    Raises:
+        FileExists: a directory is there.
+        PathRefused: a device, a pipe or a socket is there.
+        OSError: nobody can know.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise FileExists(str(path), "is a directory, where a file is to be put")
+    if not stat.S_ISREG(mode):
+        raise PathRefused(str(path), "is a device, a pipe or a socket; name a file, or read the content and write it")
+
+
 @asynccontextmanager
 async def atomic_directory(destination: Path, *, folder: Path) -> AsyncGenerator[Path, None]:
     """Give a new directory that becomes ``destination`` at the end of the block, or vanishes with an error."""

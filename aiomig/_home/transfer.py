@@ -35,7 +35,15 @@ from .._core.paths import (
 )
 from .._core.tasks import Paced, give_way, sort_steps
 from .._core.validation import plain_text
-from .disk import ON_THIS_MACHINE, atomic_write, mark_as_callers, read_file, translate_os_errors, write_pieces
+from .disk import (
+    ON_THIS_MACHINE,
+    atomic_write,
+    ensure_replaceable,
+    mark_as_callers,
+    read_file,
+    translate_os_errors,
+    write_pieces,
+)
 from .folders import Entry, walk
 
 if TYPE_CHECKING:
@@ -326,11 +334,10 @@ async def _plan_download(
         with translate_os_errors(str(path), ON_THIS_MACHINE):
             if entry.is_dir:
                 folders.append(path)
-            elif path.is_dir():
-                raise FileExists(str(path), "is a directory, where a file is to be put")
             elif path in files:
                 raise FileExists(str(path), _SAME_NAME)
             else:
+                ensure_replaceable(path)
                 files[path] = entry
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._backend import GetFile
 from .._core.errors import PathRefused
 from .._core.paths import folder_of, home_path
-from .._home.disk import ON_THIS_MACHINE, translate_os_errors
+from .._home.disk import ON_THIS_MACHINE, ensure_replaceable, translate_os_errors
 from .._home.transfer import Meter
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ async def fetch_outputs(
             )
         with translate_os_errors(str(targets[output].parent), ON_THIS_MACHINE):
             targets[output].parent.mkdir(parents=True, exist_ok=True)
+            ensure_replaceable(targets[output])
     meter = Meter(progress, sum(info.size for info in arrived.values()))
     wanted = [GetFile(info, targets[output]) for output, info in arrived.items()]
     # All of them are in the private folder of the job.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -60,6 +61,33 @@ async def test_put_and_get_many_small_files(files: aiomig.Files, top: str, tmp_p
     back = {str(path.relative_to(tmp_path / "back")): path for path in (tmp_path / "back").rglob("*")}
     assert {name: path.read_bytes() for name, path in back.items() if path.is_file()} == expected
     assert back["nothing"].is_dir()
+
+
+async def test_only_a_file_of_this_machine_is_replaced(files: aiomig.Files, top: str, tmp_path: Path) -> None:
+    await files.write_bytes(f"{top}/d/pipe", b"x")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for source, destination in ((f"{top}/d/pipe", "pipe"), (f"{top}/d/pipe", "link")):
+        with pytest.raises(PathRefused, match="a device, a pipe or a socket"):
+            await files.get(source, tmp_path / destination)
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} >= {"pipe", "link"}
+
+
+@pytest.mark.job("echo x > out.txt", outputs=["out.txt"])
+async def test_outputs_replace_only_files(mig: aiomig.Session, job: aiomig.Job, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.txt")
+    with pytest.raises(PathRefused, match="a device, a pipe or a socket"):
+        await job.fetch(tmp_path)
+    assert (tmp_path / "out.txt").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ø" * 128])
+async def test_names_that_no_file_system_holds(files: aiomig.Files, top: str, name: str) -> None:
+    for call in (files.stat, files.mkdir, files.touch, files.read_bytes, files.remove):
+        with pytest.raises(PathRefused, match="more than 255 bytes"):
+            await call(f"{top}/{name}/a")
+    assert not await files.exists(f"{top}/{name[:-1]}")
 
 
 async def test_put_and_get_by_pattern(files: aiomig.Files, top: str, tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import check_characters, home_path
 from ..._core.tasks import give_way
-from ..._home.disk import ON_THIS_MACHINE, atomic_write, open_regular, translate_os_errors, write_pieces
+from ..._home.disk import (
+    ON_THIS_MACHINE,
+    atomic_write,
+    ensure_replaceable,
+    open_regular,
+    translate_os_errors,
+    write_pieces,
+)
 from ..forms import form, multipart
 from ..protocol.answer import members, of_type, raise_for_errors, read_objects, text_of
 
@@ -85,6 +92,7 @@ class SharedFolder:
         target = Path(destination)
         with translate_os_errors(str(target), ON_THIS_MACHINE):
             target.parent.mkdir(parents=True, exist_ok=True)
+            ensure_replaceable(target)
             with atomic_write(target) as file:
                 await self._download(name, partial(write_pieces, file))
         return target

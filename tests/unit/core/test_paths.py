@@ -33,7 +33,7 @@ from aiomig._core.paths import check_characters, home_path
         (".aiomig2", ".aiomig2"),
         ('odd#name[1]"|', 'odd#name[1]"|'),
         ("...", "..."),
-        ("x" * 4096, "x" * 4096),
+        ("xyz/" * 1023 + "wxyz", "xyz/" * 1023 + "wxyz"),
     ],
 )
 def test_normalises(given: str | PurePosixPath, clean: str) -> None:

@@ -492,6 +492,9 @@ def test_a_file_is_not_replaced_unless_asked(folder: Path) -> None:
     assert (folder / "miguser.conf").read_text() == "mine"
     (folder / "miguser.conf").chmod(0o644)
     config.write(folder / "miguser.conf", overwrite=True)
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(aiomig.PathRefused, match="a device, a pipe or a socket"):
+        config.write(folder / "pipe", overwrite=True)
     assert f"password {SECRET}\n" in (folder / "miguser.conf").read_text()
     assert (folder / "miguser.conf").stat().st_mode & 0o777 == 0o600
 
