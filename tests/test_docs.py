@@ -68,6 +68,11 @@ def test_every_page_is_linked() -> None:
     assert [page.name for page in PAGES if page.parent == ROOT / "docs" and page not in linked] == []
 
 
+def test_no_page_has_conflict_markers() -> None:
+    marker = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    assert [page.name for page in PAGES if marker.search(page.read_text("utf-8"))] == []
+
+
 def test_citations_resolve() -> None:
     available = {page: anchors(page) for page in PAGES}
     broken = []
