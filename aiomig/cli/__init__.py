@@ -49,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         import click  # noqa: F401 - the library is installed without it
     except ModuleNotFoundError:
         sys.stderr.write("aiomig: the command line needs more packages; run: pip install 'aiomig[cli]'\n")
-        return ExitCode.NOT_WELL
+        return ExitCode.FAILURE
     from . import _app
 
     return _app.run(arguments)

@@ -46,13 +46,13 @@ async def thaw(mig: Session, /, *, names: tuple[str, ...]) -> int:
 
 
 async def _act(mig: Session, action: str, names: tuple[str, ...]) -> int:
-    code = ExitCode.WELL
+    code = ExitCode.SUCCESS
     for job in await jobs_named(mig, names):
         try:
             _report(await (job.freeze() if action == "freeze" else job.thaw()))
         except ActionRefused as error:
             _report(error.outcome)
-            code = ExitCode.NOT_WELL
+            code = ExitCode.FAILURE
     return code
 
 

@@ -69,7 +69,7 @@ async def grep(mig: Session, /, *, pattern: str, paths: tuple[str, ...]) -> int:
             continue
         for line in lines:
             print_line(f"{path}:{line}" if len(paths) > 1 else line, content=True)
-    return ExitCode.WELL if matched else ExitCode.NOT_WELL
+    return ExitCode.SUCCESS if matched else ExitCode.FAILURE
 
 
 @command("wc")

@@ -109,7 +109,7 @@ async def _examine(settings: Settings, report: Report, no_job: bool, patience: i
             return await _check_session(settings, report, no_job, patience)
     except MigError as error:
         report.fail("configuration" if len(report.findings) == 1 else "session", error)
-    return ExitCode.WELL if report.ok else ExitCode.NOT_WELL
+    return ExitCode.SUCCESS if report.ok else ExitCode.FAILURE
 
 
 # -- without a session
@@ -194,7 +194,7 @@ async def _check_session(settings: Settings, report: Report, no_job: bool, patie
             if timeout.cancelled_caught:
                 await mig.cancel(settings.jobs)
                 report.add("job", f"did not end in {patience} s and was canceled; the site may be busy", "warning")
-        return ExitCode.WELL if report.ok else ExitCode.NOT_WELL
+        return ExitCode.SUCCESS if report.ok else ExitCode.FAILURE
 
     return await run_in_session(settings, work)
 

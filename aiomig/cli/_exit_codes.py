@@ -27,14 +27,14 @@ from ._output import OutputFailed
 class ExitCode(IntEnum):
     """The exit codes of the program. The codes from 65 to 78 follow ``sysexits.h``."""
 
-    WELL = 0
-    NOT_WELL = 1
+    SUCCESS = 0
+    FAILURE = 1
     USAGE = 2
     DESCRIPTION = 65
     NOT_FOUND = 66
     UNAVAILABLE = 69
     SOFTWARE = 70
-    IN_THE_WAY = 73
+    FILE_EXISTS = 73
     INPUT_OUTPUT = 74
     REFUSED = 77
     CONFIGURATION = 78
@@ -45,14 +45,14 @@ class ExitCode(IntEnum):
 
 
 MEANINGS = {
-    ExitCode.WELL: "success",
-    ExitCode.NOT_WELL: "a job or a check failed; grep, find or queue receive found nothing",
+    ExitCode.SUCCESS: "success",
+    ExitCode.FAILURE: "a job or a check failed; grep, find or queue receive found nothing",
     ExitCode.USAGE: "the command line is invalid",
     ExitCode.DESCRIPTION: "a job description is invalid, or the grid refused it",
     ExitCode.NOT_FOUND: "the job, file or queue does not exist",
     ExitCode.UNAVAILABLE: "the grid is unreachable or failed, or local mode cannot work here",
     ExitCode.SOFTWARE: "a bug in aiomig: --debug shows where",
-    ExitCode.IN_THE_WAY: "a file already exists",
+    ExitCode.FILE_EXISTS: "a file already exists",
     ExitCode.INPUT_OUTPUT: "a local file or standard output cannot be read or written",
     ExitCode.REFUSED: "the certificate, the key or a path was refused",
     ExitCode.CONFIGURATION: "the configuration is missing or invalid",
@@ -68,17 +68,17 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (SubmitErrors, ExitCode.DESCRIPTION),
     (JobNotFound, ExitCode.NOT_FOUND),
     (FileNotFound, ExitCode.NOT_FOUND),
-    (FileExists, ExitCode.IN_THE_WAY),
+    (FileExists, ExitCode.FILE_EXISTS),
     (PathRefused, ExitCode.REFUSED),
     (AuthenticationFailed, ExitCode.REFUSED),
     (ConfigError, ExitCode.CONFIGURATION),
     (GridError, ExitCode.UNAVAILABLE),
     (LocalError, ExitCode.UNAVAILABLE),
     (NoSession, ExitCode.UNAVAILABLE),
-    (JobError, ExitCode.NOT_WELL),
+    (JobError, ExitCode.FAILURE),
     (OutputFailed, ExitCode.INPUT_OUTPUT),
     (FileNotFoundError, ExitCode.NOT_FOUND),
-    (FileExistsError, ExitCode.IN_THE_WAY),
+    (FileExistsError, ExitCode.FILE_EXISTS),
     (OSError, ExitCode.INPUT_OUTPUT),
     (ValueError, ExitCode.USAGE),
 )

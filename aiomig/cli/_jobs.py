@@ -150,11 +150,11 @@ async def wait(mig: Session, /, *, names: tuple[str, ...], first: bool) -> int:
     with exit code 0, else with 1. In local mode this command also runs waiting jobs of the home. Ctrl-C ends the
     command, not the jobs.
     """
-    code = ExitCode.WELL
+    code = ExitCode.SUCCESS
     async for job in mig.as_completed(await jobs_named_or_unfinished(mig, names)):
         result = await job.result(check=False)
         if not result.ok:
-            code = ExitCode.NOT_WELL
+            code = ExitCode.FAILURE
         if current().json:
             write_json(result.as_dict())
         elif not current().quiet:
@@ -206,18 +206,18 @@ async def fetch(mig: Session, /, *, names: tuple[str, ...], to: Path) -> int:
     """
     jobs = await jobs_named(mig, names)
     current().names_missing_outputs = True
-    code = ExitCode.WELL
+    code = ExitCode.SUCCESS
     for job in jobs:
         await job.wait()
         fetched = await fetch_outputs(job, to / job.id if len(jobs) > 1 else to)
         _report_fetched(job, fetched)
         if fetched.missing:
-            code = ExitCode.NOT_WELL
+            code = ExitCode.FAILURE
         try:
             await job.result()
         except JobError as error:
             say(sentence(error))
-            code = ExitCode.NOT_WELL
+            code = ExitCode.FAILURE
     return code
 
 

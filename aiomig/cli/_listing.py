@@ -39,7 +39,7 @@ async def find(mig: Session, /, *, pattern: str, path: str, long: bool, hidden: 
     """Find files below PATH whose names match a quoted PATTERN with * and ?. Exits with 1 if no file matches."""
     files = await mig.files.find(pattern, path, hidden=hidden)
     _print(files, long=long)
-    return ExitCode.WELL if files else ExitCode.NOT_WELL
+    return ExitCode.SUCCESS if files else ExitCode.FAILURE
 
 
 def _print(files: Sequence[FileInfo], *, long: bool) -> None:

@@ -70,7 +70,7 @@ async def receive(mig: Session, /, *, name: str, keep: bool) -> int:
         write_json({"queue": name, "message": message})
     elif message is not None:
         write(message, content=True)
-    return ExitCode.NOT_WELL if message is None else ExitCode.WELL
+    return ExitCode.FAILURE if message is None else ExitCode.SUCCESS
 
 
 @command("list", queue)

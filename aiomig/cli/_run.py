@@ -78,7 +78,7 @@ async def run(
             say(f"outputs: {' '.join(outputs)}")
         if fetched.missing:
             say(missing_outputs_message(job, fetched.missing))
-            code = code or ExitCode.NOT_WELL
+            code = code or ExitCode.FAILURE
     return code
 
 
@@ -190,4 +190,4 @@ async def check(mig: Session, /, *, job_id: str | None, **options: Any) -> int:
         write_json({"ok": report.ok, "faults": faults, "warnings": warnings, "unknown": report.unknown})
     else:
         write(report_message(report))
-    return ExitCode.WELL if report.ok else ExitCode.DESCRIPTION
+    return ExitCode.SUCCESS if report.ok else ExitCode.DESCRIPTION

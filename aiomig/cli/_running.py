@@ -92,7 +92,7 @@ class _SessionRun:
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return _SIGNAL_CODES[self._received] if self._received is not None else code or ExitCode.WELL
+        return _SIGNAL_CODES[self._received] if self._received is not None else code or ExitCode.SUCCESS
 
     async def _handle_signals(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(*_SIGNAL_CODES) as signals:

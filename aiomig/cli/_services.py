@@ -219,7 +219,7 @@ async def _report_transfer(mig: Session, transfer: Transfer, *, wait: bool) -> i
     if wait:
         transfer = await mig.transfers.wait(transfer)
     _write_one(transfer, f"{transfer.id}  {transfer.state}")
-    return ExitCode.NOT_WELL if transfer.is_final and not transfer.ok else ExitCode.WELL
+    return ExitCode.FAILURE if transfer.is_final and not transfer.ok else ExitCode.SUCCESS
 
 
 @command("import", transfer)

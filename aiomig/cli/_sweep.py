@@ -104,7 +104,7 @@ async def sweep(
             tally.report(jobs, journal)
     for parameter, error in jobs.errors:
         say(f"{_format(parameter)}: {sentence(error)}")
-    return ExitCode.NOT_WELL if jobs.counts.failed or jobs.errors else ExitCode.WELL
+    return ExitCode.FAILURE if jobs.counts.failed or jobs.errors else ExitCode.SUCCESS
 
 
 async def _collect(jobs: Sweep, tally: _Tally, fetch_to: Path | None, *, print_output: bool) -> None:

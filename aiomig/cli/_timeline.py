@@ -72,12 +72,12 @@ async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newes
     statuses = list((await mig.statuses(jobs)).values()) if jobs else []
     if not statuses:
         say("there are no jobs to draw")
-        return ExitCode.NOT_WELL
+        return ExitCode.FAILURE
     figure = draw(statuses, datetime.now(UTC))
     figure.savefig(file, format=file.suffix.lower().lstrip("."))
     if not current().quiet:
         write(str(file))
-    return ExitCode.WELL
+    return ExitCode.SUCCESS
 
 
 def spans(status: JobStatus, now: datetime) -> list[Span]:

@@ -45,11 +45,11 @@ def test_a_tour_of_the_home(mig: Cli, work: Path) -> None:
     assert mig("head", "-n", 1, path).out == "one 1\n"
     assert mig("tail", "-n", 1, path).out == "three 3\n"
     assert mig("grep", "^t", path).lines == ["two 2", "three 3"]
-    assert mig("grep", "nothing", path).code == ExitCode.NOT_WELL
+    assert mig("grep", "nothing", path).code == ExitCode.FAILURE
     assert mig("wc", path).lines[1].split() == ["3", "6", "20", path]
     assert mig("checksum", path).out == f"{hashlib.sha256(TEXT.encode()).hexdigest()}  {path}\n"
     assert mig("find", "*.txt", "tour").lines == [path]
-    assert mig("find", "*.png", "tour").code == ExitCode.NOT_WELL
+    assert mig("find", "*.png", "tour").code == ExitCode.FAILURE
     assert mig("stat", path).lines[1].split()[0] == "20"
     assert mig("du", "-b", "tour").out == "276  tour\n"
     assert mig("du", "--json", "tour").json == {"path": "tour", "bytes": 276}
@@ -72,7 +72,7 @@ def test_changing_the_home(mig: Cli, work: Path) -> None:
     assert mig("unpack", "c/d.zip", "c/again").code == 0
     assert mig("ls", "-R", "c/again").lines == ["c/again/d/", "c/again/d/x", "c/again/d/y"]
     busy = mig("rmdir", "c/d")
-    assert busy.code == ExitCode.IN_THE_WAY
+    assert busy.code == ExitCode.FILE_EXISTS
     assert mig("rm", "c/d/x", "c/d/y").code == 0
     assert mig("rmdir", "c/d").code == 0
     assert mig("rm", "c").code == ExitCode.REFUSED

@@ -26,5 +26,5 @@ def test_files_pass_to_and_from_a_running_job(local: Cli) -> None:
     assert local("get-live", "--json", job_id, "go", "--to", "new").json == ["new/go"]
     assert local("wait", job_id).code == 0
     ended = local("send-live", job_id)
-    assert (ended.code, "it is FINISHED" in ended.stderr) == (ExitCode.NOT_WELL, True)
+    assert (ended.code, "it is FINISHED" in ended.stderr) == (ExitCode.FAILURE, True)
     assert local("send-live", "nosuch").code == ExitCode.NOT_FOUND

@@ -80,7 +80,7 @@ def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
 
 def test_an_output_that_did_not_come(local: Cli) -> None:
     done = local("run", "-o", "out", "true")
-    assert done.code == ExitCode.NOT_WELL
+    assert done.code == ExitCode.FAILURE
     assert "did not create these outputs: out" in done.stderr
 
 
@@ -149,7 +149,7 @@ def test_looking_at_jobs(local: Cli) -> None:
     assert local("wait", good).lines == [f"{good}  FINISHED  exit code 0"]
     done = local("wait", good, bad)
     assert (done.code, sorted(done.lines)) == (
-        ExitCode.NOT_WELL,
+        ExitCode.FAILURE,
         sorted([f"{good}  FINISHED  exit code 0", f"{bad}  FINISHED  exit code 2"]),
     )
     assert local("jobs", "--ids").lines == [bad, good]
@@ -217,7 +217,7 @@ def test_clean_by_age(local: Cli) -> None:
 def test_missing_outputs_are_told_once(local: Cli) -> None:
     done = local("run", "-i", "mig:missing", "-o", "out", "true")
     job = local("jobs", "--ids").lines[0]
-    assert (done.code, done.stderr.count("output")) == (ExitCode.NOT_WELL, 1)
+    assert (done.code, done.stderr.count("output")) == (ExitCode.FAILURE, 1)
     assert done.stderr.splitlines()[-2:] == [
         f"aiomig: WARNING: job {job}: staging: input missing did not arrive: missing: No such file or directory",
         f"aiomig: job {job} did not create these outputs: out",
@@ -230,7 +230,7 @@ def test_missing_outputs_are_told_once(local: Cli) -> None:
 def test_a_sweep_tells_of_failures_what_to_do(local: Cli, work: Path) -> None:
     (work / "1.txt").touch()
     done = local("sweep", "-p", "n=1,2", "--journal", "j", "-i", "{n}.txt", "test {n} = 7")
-    assert done.code == ExitCode.NOT_WELL
+    assert done.code == ExitCode.FAILURE
     assert "n=2: --input 2.txt: does not exist" in done.stderr
     assert "aiomig: to rerun the failed jobs, add --retry-failed" in done.stderr.splitlines()
     again = local("sweep", "-p", "n=1,2", "--journal", "j", "--retry-failed", "-i", "{n}.txt", "test {n} = 7")
@@ -261,7 +261,7 @@ def test_acting_on_jobs(local: Cli, tmp_path: Path) -> None:
     waiting = submitted(local, "true")
     assert local("freeze", waiting).lines == [f"{waiting}  QUEUED -> FROZEN"]
     refused = local("thaw", running)
-    assert refused.code == ExitCode.NOT_WELL
+    assert refused.code == ExitCode.FAILURE
     assert f"{running} stays EXECUTING" in refused.stderr
     assert local("thaw", waiting).lines == [f"{waiting}  FROZEN -> QUEUED"]
     assert local("cancel", running).lines == [f"{running}  EXECUTING -> CANCELED"]
@@ -281,7 +281,7 @@ def test_fetch(local: Cli, work: Path) -> None:
     assert Path(f"both/{two}/out").read_text() == "two\n"
     lost = submitted(local, "-o", "never", "echo oops >&2; false")
     done = local("fetch", lost)
-    assert done.code == ExitCode.NOT_WELL
+    assert done.code == ExitCode.FAILURE
     assert f"job {lost} did not create these outputs: never" in done.stderr
     assert "'echo oops >&2; false' exited with 1" in done.stderr
 
@@ -363,7 +363,7 @@ def test_sweep(local: Cli, work: Path) -> None:
         ),
         *("--name", "n{n}", "-e", "N={n}", "echo {n} {word} ${N} > out; [ {n} != 2 ]"),
     )
-    assert done.code == ExitCode.NOT_WELL
+    assert done.code == ExitCode.FAILURE
     told = {tuple(line.rsplit("  ", 3)[:3]) for line in done.lines}
     assert told == {(f"n={n} word={word}", "FINISHED", str(int(n == 2))) for n in (1, 2, 3) for word in ("a b", "$c")}
     assert Path("got/3-$c.txt").read_text() == "3 $c 3\n"
@@ -390,11 +390,11 @@ def test_sweep_with_a_journal_goes_on(local: Cli, work: Path) -> None:
 
 def test_failures_of_earlier_runs_count_and_can_be_run_again(local: Cli, work: Path) -> None:
     command = ("sweep", "-p", "n=0:2", "--journal", "sweep.journal", f"[ {{n}} != 1 ] || [ -e {work}/mended ]")
-    assert local(*command).code == ExitCode.NOT_WELL
+    assert local(*command).code == ExitCode.FAILURE
     again = local(*command)
-    assert (again.code, again.lines) == (ExitCode.NOT_WELL, [])
+    assert (again.code, again.lines) == (ExitCode.FAILURE, [])
     assert "2 of 3 jobs succeeded, 1 failed; 3 ended in earlier runs; " in again.stderr
-    assert local("sweep", "--retry-failed", *command[1:]).code == ExitCode.NOT_WELL
+    assert local("sweep", "--retry-failed", *command[1:]).code == ExitCode.FAILURE
     (work / "mended").touch()
     mended = local("sweep", "--retry-failed", *command[1:])
     assert (mended.code, len(mended.lines)) == (0, 1)
@@ -449,7 +449,7 @@ def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
 
 def test_timeline(local: Cli, work: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert local("timeline").code == ExitCode.NOT_WELL
+    assert local("timeline").code == ExitCode.FAILURE
     assert local("run", "true").code == 0
     assert local("run", "kill -9 $$").code == ExitCode.NO_EXIT_CODE
     assert local("timeline").lines == ["timeline.svg"]

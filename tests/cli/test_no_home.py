@@ -46,7 +46,7 @@ def test_it_says_what_to_do(call: Cli, work: object, arguments: list[str]) -> No
     done = call(*arguments)
     words = done.stderr + done.out
     codes = {ExitCode.UNAVAILABLE, ExitCode.CONFIGURATION}
-    others = {"doctor": ExitCode.NOT_WELL, "--home": ExitCode.DESCRIPTION}
+    others = {"doctor": ExitCode.FAILURE, "--home": ExitCode.DESCRIPTION}
     assert done.code in codes | {code for word, code in others.items() if word in arguments}
     assert "HOME" in words
     assert "bug in aiomig" not in words

@@ -26,7 +26,7 @@ def mig(request: pytest.FixtureRequest) -> Cli:
 def test_the_life_of_a_queue(mig: Cli) -> None:
     assert mig("queue", "create", "results").out == ""
     again = mig("queue", "create", "results")
-    assert (again.code, "message_queues/results: " in again.stderr) == (ExitCode.IN_THE_WAY, True)
+    assert (again.code, "message_queues/results: " in again.stderr) == (ExitCode.FILE_EXISTS, True)
     assert mig("queue", "create", "--exist-ok", "results").code == 0
     assert mig("queue", "list").lines == ["default", "results"]
     first = mig("queue", "send", "results", "seed 7 is done").out.strip()
@@ -37,7 +37,7 @@ def test_the_life_of_a_queue(mig: Cli) -> None:
     assert mig("queue", "receive", "results").out == "seed 7 is done\n"
     assert mig("queue", "receive", "--json", "results").json == {"queue": "results", "message": "æøå"}
     empty = mig("queue", "receive", "results")
-    assert (empty.code, empty.out, empty.stderr) == (ExitCode.NOT_WELL, "", "")
+    assert (empty.code, empty.out, empty.stderr) == (ExitCode.FAILURE, "", "")
     assert mig("queue", "remove", "results").code == 0
     assert mig("queue", "remove", "results").code == ExitCode.NOT_FOUND
     assert mig("queue", "remove", "--force", "results").code == 0

@@ -50,7 +50,7 @@ def test_the_life_of_a_transfer(grid: Cli) -> None:
     started = grid("--json", "transfer", "import", "https://missing.example.org/a.csv", "in").json
     assert (started["action"], started["destination"]) == ("import", "in")
     ended = grid("transfer", "wait", started["id"])
-    assert (ended.code, ended.out) == (ExitCode.NOT_WELL, f"{started['id']}  FAILED\n")
+    assert (ended.code, ended.out) == (ExitCode.FAILURE, f"{started['id']}  FAILED\n")
     grid("touch", "a.txt")
     sent = grid("transfer", "export", "--wait", "a.txt", "sftp://example.org/up")
     assert (sent.code, sent.out.split()[1]) == (0, "DONE")

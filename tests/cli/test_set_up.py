@@ -69,7 +69,7 @@ def test_init_of_a_pkcs12_file(call: Cli, server: Server, p12: Path) -> None:
     assert not config.credential().key_encrypted
     before = (folder / "key.pem").read_bytes()
     again = call(*command, "--password-file", "password")
-    assert again.code == ExitCode.IN_THE_WAY
+    assert again.code == ExitCode.FILE_EXISTS
     assert "nothing was changed; use --force" in again.stderr
     assert (folder / "key.pem").read_bytes() == before
     assert call(*command, "--password-file", "-", "--force", stdin=PASSWORD.encode()).code == 0
@@ -194,7 +194,7 @@ def test_doctor_says_what_is_wrong(
 ) -> None:
     (work / "nothing.pem").write_text("nothing\n")
     done = call("--config", changed(server, work, key, value), "doctor")
-    assert done.code == ExitCode.NOT_WELL
+    assert done.code == ExitCode.FAILURE
     assert list(findings(done).items())[-1] == (check, "FAILED")
     assert words in done.lines[-1]
 
