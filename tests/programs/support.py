@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment in which a child finds aiomig from any working directory."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def command(program: str, *arguments: object) -> list[str]:
