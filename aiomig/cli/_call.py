@@ -1,4 +1,4 @@
-"""``call``: any operation of the server."""
+"""The command ``call``: calls any operation of the server."""
 
 from __future__ import annotations
 

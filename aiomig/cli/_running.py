@@ -149,6 +149,7 @@ class _Formatter(logging.Formatter):
 
 
 _MISSING_OUTPUT = re.compile(r": staging: (?:output |\d+ of the outputs)")
+"""Matches log messages about missing outputs."""
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def job_view(status: JobStatus) -> dict[str, Any]:
 
 
 def plan_view(plan: Plan) -> dict[str, Any]:
-    """Return the description of a submitted job as a `JobRequest` has it, without what does not fit there."""
+    """Return the description of a submitted job in the form of `JobRequest`. Omit what `JobRequest` cannot express."""
     description = plan.description
     lines = description.lines("EXECUTE")
     view: dict[str, Any] = {
