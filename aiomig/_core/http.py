@@ -1,14 +1,12 @@
-"""HTTP by httpx, for the grid and for URLs in local mode: transports, bounded answers, and the causes of failures.
+"""HTTP by httpx, for the grid and for URLs in local mode: transports and bounded answers.
 
-The one module that imports httpx and httpcore; it is imported when the first request is made.
+This module and those it needs import httpx and httpcore; they are imported when the first request is made.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, cast
 
 import anyio
@@ -16,12 +14,13 @@ import httpcore
 import httpx
 
 from .errors import ConfigError, ConnectionFailed, GridError, ProtocolError
+from .http_errors import Progress, translate_errors
 from .network import Network
 from .proxies import Proxy, proxy_for
-from .tls_errors import explain_tls, tls_error
+from .tls_errors import tls_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 HTTPX = f"httpx {httpx.__version__}"
 """What makes the requests, for the User-Agent."""
@@ -164,7 +163,7 @@ class Channel:
         if length > _LARGE_BODY:
             # The server may ask for the certificate only now, and keeps little of a body meanwhile.
             headers = {**headers, "Expect": "100-continue"}
-        progress = _Progress(self.proxy)
+        progress = Progress(self.proxy)
         extensions = {"timeout": timeouts._asdict(), "trace": progress}
         scope = anyio.CancelScope()
         self._scopes.add(scope)
@@ -198,7 +197,7 @@ class Channel:
         raise ConnectionFailed(problem, sent=not progress.is_connecting)
 
     async def _begin(
-        self, request: httpx.Request, length: int, progress: _Progress, timeouts: Timeouts
+        self, request: httpx.Request, length: int, progress: Progress, timeouts: Timeouts
     ) -> httpx.Response:
         """Send, and read the head of the answer. httpx limits the time of each byte, this that of all."""
         seconds = timeouts.connect + 2 * timeouts.read + length / _SLOWEST
@@ -240,29 +239,7 @@ class Channel:
                 await self._transport.aclose()
 
 
-class _Progress:
-    """How far a request has come, by httpcore's trace events.
-
-    Attributes:
-        is_connecting: whether a connection is being made, so that nothing of the request was sent yet.
-        proxy: the proxy, until it has made the tunnel.
-    """
-
-    def __init__(self, proxy: Proxy | None) -> None:
-        self.is_connecting = False
-        self.proxy = proxy
-
-    async def __call__(self, event: str, info: dict[str, Any]) -> None:
-        if event == "connection.connect_tcp.started":
-            self.is_connecting = True
-        elif event == "proxy.start_tls.started":
-            self.proxy = None
-        elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
-            self.is_connecting = False
-            self.proxy = None
-
-
-class _Listener(_Progress):
+class _Listener(Progress):
     """Listens on a new connection, and closes it before the request is sent."""
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
@@ -372,64 +349,3 @@ async def anonymous_response(
     finally:
         if transport is None:
             await used.aclose()
-
-
-# -- failures
-
-
-@contextmanager
-def translate_errors(url: str, progress: _Progress | None = None, *, is_site: bool = True) -> Iterator[None]:
-    """Turn what httpx raises into errors of aiomig.
-
-    Args:
-        url: of the server.
-        progress: of the request.
-        is_site: whether the server is a MiG site, and not that of any URL.
-    """
-    try:
-        yield
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, UnicodeError) as error:
-        raise _explain(url, error, progress, is_site=is_site) from error
-
-
-def _explain(url: str, error: Exception, progress: _Progress | None, *, is_site: bool) -> GridError:
-    is_unsent = (progress is not None and progress.is_connecting) or isinstance(
-        error,
-        (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.InvalidURL, UnicodeError),
-    )
-    if isinstance(error, httpx.UnsupportedProtocol):
-        scheme = url.partition(":")[0]
-        problem = "names no host" if scheme.lower() in ("http", "https") else f"{scheme} is not supported here"
-        return ConnectionFailed(f"{url}: {problem}; give an http or https URL", sent=False)
-    reason = _reason(error)
-    if is_unsent and progress is not None and progress.proxy is not None:
-        problem = f"{url} cannot be reached: the proxy {progress.proxy.address}: {reason}; check the proxy"
-        return ConnectionFailed(problem, sent=False)
-    if (tls := tls_error(error)) is not None:
-        return explain_tls(url, tls, sent=not is_unsent, is_site=is_site)
-    if is_unsent:
-        return ConnectionFailed(f"{url} cannot be reached: {reason}; check the URL and the network", sent=False)
-    if isinstance(error, httpx.TimeoutException):
-        return ConnectionFailed(f"{url} did not answer in time ({reason})", sent=True)
-    return ConnectionFailed(f"the connection to {url} broke: {reason}", sent=True)
-
-
-def _reason(error: BaseException) -> str:
-    """Return the words of the system's error behind an error of httpx, or else its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
-        if isinstance(cause, socket.gaierror):
-            return f"unknown host ({cause.strerror})"
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
-            return os.strerror(cause.errno) if cause.errno else cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.ConnectTimeout):
-        return "the connection timed out"
-    return str(error) or type(error).__name__
-
-
-def is_lasting(error: ConnectionFailed) -> bool:
-    """Return whether another try would fail in the same way: the two sides do not agree on TLS."""
-    return not error.sent and tls_error(error.__cause__) is not None

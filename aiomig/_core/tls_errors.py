@@ -40,6 +40,11 @@ def tls_error(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
+def is_lasting(error: ConnectionFailed) -> bool:
+    """Return whether another try would fail in the same way: the two sides do not agree on TLS."""
+    return not error.sent and tls_error(error.__cause__) is not None
+
+
 def explain_tls(url: str, error: ssl.SSLError, *, sent: bool, is_site: bool) -> GridError:
     """Return the error of aiomig for an error of TLS.
 

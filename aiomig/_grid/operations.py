@@ -7,19 +7,19 @@ import secrets
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote
 
 import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
-from .._core.http import content_length, is_lasting
+from .._core.http import content_length
 from .._core.tasks import give_way
+from .._core.tls_errors import is_lasting
 from .config import Retry
 from .forms import form
 from .protocol.answer import csrf_refused, csrf_tokens, form_token, read_objects, redirected
+from .server_time import ClockSkew, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -358,67 +358,3 @@ def _failure(path: str, reply: Reply) -> GridError | None:
             excerpt=reply.body[:400].decode("utf-8", "replace"),
         )
     return None
-
-
-_LONGEST_RETRY_AFTER = 300.0
-
-
-def retry_after(value: str | None, date: str | None = None) -> float:
-    """Return how many seconds a ``Retry-After`` header asks to wait; 0 if there is none, at most five minutes.
-
-    Args:
-        value: the header: a number of seconds, or a date.
-        date: the ``Date`` of the same response, from which a date is counted, because the server's clock may differ;
-            by default the clock of this machine.
-    """
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text)
-    else:
-        until = http_date(text)
-        seconds = (until - (http_date(date or "") or datetime.now(UTC))).total_seconds() if until else 0.0
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
-
-
-def http_date(text: str) -> datetime | None:
-    """Return the moment that a header names, or ``None`` if it is not a date."""
-    try:
-        found = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    # The zone -0000 is read as none at all; HTTP knows no zone but GMT (RFC 9110 5.6.7).
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-LARGE = 60.0
-"""Seconds; the clocks of machines that keep them differ by less than one."""
-
-
-class ClockSkew:
-    """Compares the clocks of server and client by the ``Date`` of responses. Warns once of a large difference."""
-
-    def __init__(self) -> None:
-        self._is_told = False
-
-    def note(self, date: str | None, began: float, ended: float) -> None:
-        """Compare the clocks by one response.
-
-        Args:
-            date: its ``Date`` header, in whole seconds, set at some time in between.
-            began: when the request was sent, by this machine's clock, in seconds since 1970.
-            ended: when the response had arrived.
-        """
-        if self._is_told or not date or (at := http_date(date)) is None:
-            return
-        told = at.timestamp()
-        skew = max(told - ended, 0.0) or min(told + 1.0 - began, 0.0)
-        if abs(skew) < LARGE:
-            return
-        self._is_told = True
-        logger.warning(
-            "the server's clock is %s %s this machine's, so times of jobs, files and certificates cannot be compared "
-            "with local times; set the clock that is wrong, for example by NTP",
-            timedelta(seconds=round(abs(skew))),
-            "ahead of" if skew > 0 else "behind",
-            extra={"event_name": "clock_skew", "skew": skew},
-        )

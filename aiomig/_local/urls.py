@@ -28,7 +28,8 @@ async def download(url: str, target: BinaryIO) -> None:
         ConfigError: the environment names a proxy that cannot be used.
         OSError: the file cannot be written.
     """
-    from .._core.http import make_web_client, translate_errors
+    from .._core.http import make_web_client
+    from .._core.http_errors import translate_errors
 
     url, login = _split_login(url)
     with translate_errors(url, is_site=False):
@@ -51,7 +52,8 @@ async def upload(source: BinaryIO, url: str) -> None:
         ServerError: it answers with an error.
         ConfigError: the environment names a proxy that cannot be used.
     """
-    from .._core.http import make_web_client, translate_errors
+    from .._core.http import make_web_client
+    from .._core.http_errors import translate_errors
 
     url, login = _split_login(url)
     size = os.fstat(source.fileno()).st_size

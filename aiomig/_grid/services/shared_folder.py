@@ -179,7 +179,8 @@ class SharedFolder:
         body: tuple[bytes, str] | None = None,
     ) -> tuple[int, Mapping[str, str]]:
         """Send one request. Give each piece of the response to a function; return status and headers."""
-        from ..._core.http import anonymous_response, translate_errors
+        from ..._core.http import anonymous_response
+        from ..._core.http_errors import translate_errors
 
         content, media_type = body or (b"", "")
         headers = {"Accept-Encoding": "identity"} | ({"Content-Type": media_type} if media_type else {})

@@ -9,7 +9,7 @@ import pytest
 
 from aiomig import JobState
 from aiomig._core.job_log import JobLog
-from aiomig._grid.operations import ClockSkew
+from aiomig._grid.server_time import ClockSkew
 from tests.virtual import EPOCH
 
 

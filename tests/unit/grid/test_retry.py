@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomig._grid.config import Retry
-from aiomig._grid.operations import retry_after
+from aiomig._grid.server_time import retry_after
 
 DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 
