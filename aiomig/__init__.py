@@ -96,11 +96,13 @@ from ._core.models import (
     CheckReport,
     CommandResult,
     Fault,
+    FileInfo,
     JobResult,
     JobState,
     JobStatus,
     Outcome,
     Unconfirmed,
+    WordCount,
 )
 from ._core.site import Keyword, Site
 from ._core.version import VERSION as _VERSION
@@ -114,8 +116,9 @@ from ._grid.services.shared_folder import SharedFolder
 from ._grid.services.shares import Share, Shares
 from ._grid.services.transfers import Transfer, Transfers
 from ._grid.services.triggers import Trigger, Triggers
-from ._home.files import FileInfo, Files, FileStream, WordCount
+from ._home.files import Files
 from ._home.queues import Queue
+from ._home.streams import FileStream
 from ._jobs.collect import Completed, Waited
 from ._jobs.events import Events
 from ._jobs.job import Job

@@ -95,7 +95,8 @@ def documented_things() -> Iterator[tuple[str, Any]]:
     """Yield all public functions, classes, methods and properties of aiomig."""
     for name, each in PUBLIC.items():
         yield name, each
-        for attribute, value in vars(each).items() if inspect.isclass(each) else ():
+        bases = [base for base in each.__mro__ if base.__module__.startswith("aiomig")] if inspect.isclass(each) else ()
+        for attribute, value in (item for base in bases for item in vars(base).items()):
             if isinstance(value, (classmethod, staticmethod)):
                 value = value.__func__
             if not attribute.startswith("_") and isinstance(value, (types.FunctionType, property)):
