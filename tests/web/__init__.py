@@ -1,1 +1,1 @@
-"""Tests of `aiomig.web`: the HTTP API, its defences, the program ``aiomig serve``, and the page in a browser."""
+"""Tests of `aiomig.web`: the HTTP API, its security, the program ``aiomig serve``, and the page in a browser."""

@@ -1,4 +1,4 @@
-"""Applications to be asked, in memory and over a socket. The web layer runs on asyncio, as uvicorn does."""
+"""Clients of an application, in memory and over a socket. Like uvicorn, the web layer runs on asyncio."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ async def mig(tmp_path: Path) -> AsyncIterator[aiomig.Session]:
 
 @pytest.fixture
 def app(mig: aiomig.Session) -> FastAPI:
-    """Provide the application of the session."""
+    """Provide an application for the session."""
     return create_app(mig, token=TOKEN, upload_limit=100_000)
 
 
 def client_of(app: FastAPI, **options: Any) -> httpx.AsyncClient:
-    """Return a client that asks an application in memory."""
+    """Return a client that calls an application in memory."""
     options = {"base_url": "http://localhost", "headers": HEADERS, **options}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), **options)
 
@@ -57,7 +57,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an application at a port of its own, and give its address."""
+    """Serve an application on a free port, and yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
@@ -81,15 +81,15 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
 
 
 async def submitted(client: httpx.AsyncClient, commands: str, **fields: Any) -> str:
-    """Submit a job; return its id."""
-    made = await client.post("/api/jobs", json={"commands": commands, **fields})
-    assert made.status_code == 201, made.text
-    job_id: str = made.json()["id"]
+    """Submit a job and return its id."""
+    reply = await client.post("/api/jobs", json={"commands": commands, **fields})
+    assert reply.status_code == 201, reply.text
+    job_id: str = reply.json()["id"]
     return job_id
 
 
 async def ended(client: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    """Wait for the end of a job; return its result."""
+    """Wait for the end of a job and return its result."""
     reply = await client.get(f"/api/jobs/{job_id}/result", params={"wait": 60}, timeout=70)
     assert reply.status_code == 200, reply.text
     result: dict[str, Any] = reply.json()

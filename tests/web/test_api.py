@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_job_is_submitted_as_json(client: httpx.AsyncClient) -> None:
-    made = await client.post(
+    reply = await client.post(
         "/api/jobs",
         json={
             "commands": ['cat text.txt bytes.bin; echo "$GREETING"', "./run"],
@@ -41,17 +41,17 @@ async def test_a_job_is_submitted_as_json(client: httpx.AsyncClient) -> None:
             "resources": {"wall_time": 60},
         },
     )
-    assert made.status_code == 201
-    view = made.json()
+    assert reply.status_code == 201
+    view = reply.json()
     assert view["job_id"] == view["id"]
-    assert made.headers["location"] == f"/api/jobs/{view['id']}"
+    assert reply.headers["location"] == f"/api/jobs/{view['id']}"
     result = await ended(client, view["id"])
     assert (result["state"], result["exit_code"]) == ("FINISHED", 0)
     assert result["stdout"] == "text\nbytes\nhello\nran\n"
 
 
 async def test_a_job_is_submitted_as_a_form_with_files(client: httpx.AsyncClient) -> None:
-    made = await client.post(
+    reply = await client.post(
         "/api/jobs",
         data={"commands": "cat a.txt b.txt\n./run > out.txt", "name": "form", "outputs": "out.txt"},
         files=[
@@ -60,8 +60,8 @@ async def test_a_job_is_submitted_as_a_form_with_files(client: httpx.AsyncClient
             ("executables", ("run", b"#!/bin/sh\necho ran\n")),
         ],
     )
-    assert made.status_code == 201, made.text
-    job_id = made.json()["id"]
+    assert reply.status_code == 201, reply.text
+    job_id = reply.json()["id"]
     assert (await ended(client, job_id))["stdout"] == "A\n" + "B\n" * 1000
     assert (await client.get(f"/api/jobs/{job_id}/outputs/out.txt")).content == b"ran\n"
 
@@ -88,7 +88,7 @@ async def test_files_of_the_home_are_inputs(client: httpx.AsyncClient) -> None:
         ([], "body"),
     ],
 )
-async def test_a_wrong_job_is_a_problem_with_its_faults(client: httpx.AsyncClient, body: Any, field: str) -> None:
+async def test_an_invalid_job_gives_a_problem_with_its_faults(client: httpx.AsyncClient, body: Any, field: str) -> None:
     reply = await client.post("/api/jobs", json=body)
     assert reply.status_code == 422
     assert reply.headers["content-type"] == "application/problem+json"
@@ -115,7 +115,7 @@ async def test_a_wrong_job_is_a_problem_with_its_faults(client: httpx.AsyncClien
         ),
     ],
 )
-async def test_a_body_that_is_no_job_is_refused(
+async def test_a_body_without_a_job_is_refused(
     client: httpx.AsyncClient, kind: str, content: bytes, status: int
 ) -> None:
     reply = await client.post("/api/jobs", content=content, headers={"content-type": kind})
@@ -127,7 +127,7 @@ async def test_a_body_that_is_no_job_is_refused(
 # -- looking
 
 
-async def test_the_list_has_filters_and_pages(client: httpx.AsyncClient) -> None:
+async def test_the_list_can_be_filtered_and_has_pages(client: httpx.AsyncClient) -> None:
     for number in range(5):
         await ended(client, await submitted(client, "true", name=f"fit-{number}"))
     failed = await submitted(client, "exit 3", name="broken", retries=0, labels={"owner": "ada"})
@@ -154,7 +154,7 @@ async def test_the_list_has_filters_and_pages(client: httpx.AsyncClient) -> None
     assert (await client.get("/api/jobs", params={"state": "ODD"})).status_code == 422
 
 
-async def test_the_list_has_jobs_of_other_programs(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_the_list_contains_jobs_of_other_programs(client: httpx.AsyncClient, tmp_path: Path) -> None:
     assert (await client.get("/api/jobs")).json()["total"] == 0
     async with aiomig.local(tmp_path / "home") as other:
         job = await other.submit("true")
@@ -165,7 +165,7 @@ async def test_the_list_has_jobs_of_other_programs(client: httpx.AsyncClient, tm
     assert jobs[0]["id"] == job.id
 
 
-async def test_one_job_has_what_it_was_submitted_with(client: httpx.AsyncClient) -> None:
+async def test_a_job_has_its_description(client: httpx.AsyncClient) -> None:
     job_id = await submitted(
         client,
         "cat in.txt > out.txt",
@@ -202,7 +202,7 @@ async def test_an_unknown_job_is_not_found(client: httpx.AsyncClient) -> None:
 # -- acting
 
 
-async def test_jobs_are_canceled_frozen_thawed_and_submitted_again(
+async def test_jobs_are_canceled_frozen_thawed_and_resubmitted(
     client: httpx.AsyncClient, mig: aiomig.Session, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -228,7 +228,7 @@ async def test_jobs_are_canceled_frozen_thawed_and_submitted_again(
 # -- output
 
 
-async def test_output_is_text_that_no_browser_runs(client: httpx.AsyncClient) -> None:
+async def test_browsers_do_not_execute_output(client: httpx.AsyncClient) -> None:
     job_id = await submitted(client, ["printf '<script>alert(1)</script>\\377'", "echo err >&2"])  # type: ignore[arg-type]
     await ended(client, job_id)
     reply = await client.get(f"/api/jobs/{job_id}/stdout")
@@ -260,15 +260,15 @@ async def test_outputs_are_downloads(client: httpx.AsyncClient) -> None:
 # -- the home
 
 
-async def test_the_home_has_listing_upload_download_and_removal(client: httpx.AsyncClient) -> None:
+async def test_files_are_listed_uploaded_downloaded_and_removed(client: httpx.AsyncClient) -> None:
     assert (await client.put("/api/folders/a/b")).json()["is_dir"] is True
     name = "a/b/ö c+@.txt"
     quoted = "a/b/%C3%B6%20c%2B%40.txt"
-    made = await client.put(f"/api/files/{quoted}", content=b"content")
-    assert (made.status_code, made.json()["size"]) == (201, 7), made.text
+    reply = await client.put(f"/api/files/{quoted}", content=b"content")
+    assert (reply.status_code, reply.json()["size"]) == (201, 7), reply.text
     listed = (await client.get("/api/files", params={"path": "a/b"})).json()
-    assert [each["path"] for each in listed["files"]] == [name]
-    assert [each["name"] for each in (await client.get("/api/files")).json()["files"]] == ["a"]
+    assert [file["path"] for file in listed["files"]] == [name]
+    assert [file["name"] for file in (await client.get("/api/files")).json()["files"]] == ["a"]
     assert (await client.get(f"/api/files/{quoted}")).content == b"content"
     assert (await client.get("/api/files/a")).status_code == 403
     assert (await client.get("/api/files", params={"path": name})).status_code == 403
@@ -282,7 +282,7 @@ async def test_the_home_has_listing_upload_download_and_removal(client: httpx.As
 # -- the application
 
 
-async def test_the_api_describes_itself_and_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_the_api_describes_itself_and_loads_nothing_from_other_hosts(client: httpx.AsyncClient) -> None:
     description = (await client.get("/api/openapi.json")).json()
     assert {"/api/jobs", "/api/jobs/{job_id}/events", "/api/events", "/api/files/{path}"} <= set(description["paths"])
     for operations in description["paths"].values():
@@ -300,7 +300,7 @@ async def test_health_needs_no_token(app: FastAPI) -> None:
         assert (await client.get("/api/health")).json() == {"status": "ok"}
 
 
-async def test_a_token_is_made_if_none_is_given(mig: aiomig.Session) -> None:
+async def test_the_default_token_is_random(mig: aiomig.Session) -> None:
     app = create_app(mig)
     assert len(app.state.token) >= 32
     assert create_app(mig).state.token != app.state.token
@@ -318,7 +318,7 @@ async def test_the_application_opens_its_session(tmp_path: Path) -> None:
         assert (await client.get("/api/jobs/7")).status_code == 503
 
 
-async def test_the_same_works_on_a_grid() -> None:
+async def test_the_api_works_on_a_grid() -> None:
     async with FakeGrid() as grid, grid.session() as mig:
         grid.script(lambda job: job.executing().finish(stdout="from the grid\n"))
         async with client_of(create_app(mig, token=TOKEN)) as client:
@@ -328,7 +328,7 @@ async def test_the_same_works_on_a_grid() -> None:
             assert (job["id"], job["state"]) == (job_id, "FINISHED")
 
 
-async def test_a_grid_that_fails_is_a_problem(mig: aiomig.Session) -> None:
+async def test_a_failure_of_the_grid_gives_a_problem(mig: aiomig.Session) -> None:
     async with FakeGrid() as grid, grid.session() as session, client_of(create_app(session, token=TOKEN)) as client:
         grid.faults.add("jobstatus", "error", times=None)
         reply = await client.get("/api/jobs/7")
@@ -346,12 +346,12 @@ async def test_a_grid_that_fails_is_a_problem(mig: aiomig.Session) -> None:
         {"token": "a", "authenticate": lambda request: "user"},
     ],
 )
-def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(aiomig.SpecError, match=next(iter(arguments))):
         create_app(aiomig.local("/tmp/none"), **arguments)
 
 
-def test_a_pool_needs_users() -> None:
+def test_a_pool_needs_authenticate() -> None:
     with pytest.raises(aiomig.SpecError, match="authenticate"):
         create_app(aiomig.SessionPool(lambda key: aiomig.local()))
     with pytest.raises(aiomig.SpecError, match="session_or_pool"):

@@ -1,4 +1,4 @@
-"""The page in a real browser: Debian's Chromium, driven by Playwright. Skipped if it is not installed."""
+"""The page in a real browser: Debian's Chromium, controlled by Playwright. Skipped if they are not installed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, httpx.Client]]:
-    """Provide a service for all tests that need no one of their own: the folder of its home, and a client."""
+    """Provide a service that tests share: the parent directory of its home, and a client."""
     folder = tmp_path_factory.mktemp("service")
     with service(folder / "home", "--slots", "4") as (_, client):
         yield folder, client
@@ -62,7 +62,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ht
 
 @contextmanager
 def page_at(browser: Browser, client: httpx.Client, **options: Any) -> Iterator[Page]:
-    """Open the page with its token. At the end, nothing that is shown may have run, and no error may be reported."""
+    """Open the page with its token. At the end, check that it executed no content and reported no errors."""
     context = browser.new_context(**options)
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -97,7 +97,7 @@ def picture() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_submit_with_a_file_watch_to_the_end_and_download(
+def test_submit_with_a_file_then_watch_and_download(
     browser: Browser, running: tuple[Path, httpx.Client], tmp_path: Path
 ) -> None:
     folder, client = running
@@ -140,7 +140,7 @@ def test_cancel_and_submit_again_with_changes(browser: Browser, running: tuple[P
     folder, client = running
     gate = folder / "gate-2"
     os.mkfifo(gate)
-    made = client.post(
+    job = client.post(
         "/api/jobs",
         json={
             "commands": ["cat in.txt", f"read line < {gate}"],
@@ -154,7 +154,7 @@ def test_cancel_and_submit_again_with_changes(browser: Browser, running: tuple[P
         panel.get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="Cancel the job").click()
         panel.get_by_text("CANCELED").wait_for()
-        assert client.get(f"/api/jobs/{made['id']}").json()["state"] == "CANCELED"
+        assert client.get(f"/api/jobs/{job['id']}").json()["state"] == "CANCELED"
         panel.get_by_role("button", name="Change and submit").click()
         assert page.locator("#submit-commands").input_value() == f"cat in.txt\nread line < {gate}"
         page.locator("#submit-commands").fill("cat in.txt; echo changed")
@@ -163,7 +163,7 @@ def test_cancel_and_submit_again_with_changes(browser: Browser, running: tuple[P
         assert "kept input" in page.locator("#detail-output").inner_text()
 
 
-def test_what_is_wrong_is_said_in_the_form(browser: Browser, running: tuple[Path, httpx.Client]) -> None:
+def test_the_form_shows_errors(browser: Browser, running: tuple[Path, httpx.Client]) -> None:
     with page_at(browser, running[1]) as page:
         page.keyboard.press("n")
         page.get_by_label("Commands").fill("true")
@@ -239,10 +239,10 @@ def test_the_home_takes_files_by_drag_and_drop(browser: Browser, running: tuple[
     assert client.get("/api/files", params={"path": "folder"}).json()["files"] == []
 
 
-def test_nothing_that_is_shown_is_run(browser: Browser, running: tuple[Path, httpx.Client]) -> None:
+def test_displayed_content_is_not_executed(browser: Browser, running: tuple[Path, httpx.Client]) -> None:
     folder, client = running
     output = "evil<img src=x onerror=window.hacked=1>.html"
-    made = client.post(
+    reply = client.post(
         "/api/jobs",
         json={
             "commands": [f"cat evil.txt; cat evil.txt >&2; cp evil.txt {output!r}", f"# {EVIL}"],
@@ -252,9 +252,9 @@ def test_nothing_that_is_shown_is_run(browser: Browser, running: tuple[Path, htt
             "name": "hostile",
         },
     )
-    if made.status_code == 422:  # a name that MiG does not accept is refused, with its message in the form
-        assert "output" in made.text
-        made = client.post(
+    if reply.status_code == 422:  # MiG does not accept the name; the form shows the message
+        assert "output" in reply.text
+        reply = client.post(
             "/api/jobs",
             json={
                 "commands": ["cat evil.txt; cat evil.txt >&2; cp evil.txt evil.html", f"# {EVIL}"],
@@ -263,7 +263,7 @@ def test_nothing_that_is_shown_is_run(browser: Browser, running: tuple[Path, htt
                 "name": "hostile",
             },
         )
-    job_id = made.json()["id"]
+    job_id = reply.json()["id"]
     client.get(f"/api/jobs/{job_id}/result", params={"wait": 60})
     (folder / "home" / EVIL.replace("/", "_")).write_text(EVIL)
     with page_at(browser, client) as page:
@@ -295,7 +295,7 @@ def test_a_restart_of_the_service_under_an_open_page(browser: Browser, tmp_path:
             process.terminate()
             assert process.wait(5) is not None
             page.get_by_text("reconnecting").wait_for()
-            gate.write_text("go\n")  # it ends while no service runs
+            gate.write_text("go\n")  # the job ends while no service runs
             command = [sys.executable, "-m", "aiomig", "-q", "--home", str(home), "serve", "--port", port]
             environment = {**os.environ, "AIOMIG_TOKEN": TOKEN}
             with subprocess.Popen(command, env=environment) as again:
@@ -388,7 +388,7 @@ anyio.run(main)
 """
 
 
-def test_five_thousand_jobs_are_there_at_once(browser: Browser, tmp_path: Path) -> None:
+def test_five_thousand_jobs_appear_quickly(browser: Browser, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", SEED, str(tmp_path / "home")], check=True)
     with service(tmp_path / "home", "--slots", "1") as (_, client):
         client.get("/api/jobs", params={"limit": 1})
@@ -416,16 +416,16 @@ def violations(page: Page) -> list[Any]:
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (npm install --prefix .axe axe-core)")
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_nothing(browser: Browser, running: tuple[Path, httpx.Client], scheme: str, width: int) -> None:
+def test_axe_finds_no_violations(browser: Browser, running: tuple[Path, httpx.Client], scheme: str, width: int) -> None:
     client = running[1]
-    made = client.post("/api/jobs", json={"commands": "echo a > a.txt", "outputs": ["a.txt"], "name": "axe"}).json()
-    client.get(f"/api/jobs/{made['id']}/result", params={"wait": 60})
+    job = client.post("/api/jobs", json={"commands": "echo a > a.txt", "outputs": ["a.txt"], "name": "axe"}).json()
+    client.get(f"/api/jobs/{job['id']}/result", params={"wait": 60})
     client.put("/api/files/axe.txt", content=b"text")
     SHOTS.mkdir(parents=True, exist_ok=True)
     size = {"width": width, "height": 800}
     with page_at(browser, client, color_scheme=scheme, viewport=size, bypass_csp=True) as page:
         page.add_script_tag(path=AXE)
-        for view in ("jobs", f"job/{made['id']}", "timeline", "files", "submit"):
+        for view in ("jobs", f"job/{job['id']}", "timeline", "files", "submit"):
             if view == "submit":
                 page.keyboard.press("n")
                 page.get_by_text("More", exact=True).click()
@@ -438,8 +438,9 @@ def test_axe_finds_nothing(browser: Browser, running: tuple[Path, httpx.Client],
                     page.get_by_role("link", name="Download a.txt").wait_for()
             name = re.sub(r"\W.*", "", view)
             page.screenshot(path=SHOTS / f"test-{name}-{scheme}-{width}.png")
-            found = violations(page) and violations(page)  # again, for the page may have changed while axe looked
-            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], view
+            # Check again if there are any, because the page may have changed during the check.
+            found = violations(page) and violations(page)
+            assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == [], view
 
 
 def test_without_a_token_the_page_asks_for_it(browser: Browser, running: tuple[Path, httpx.Client]) -> None:

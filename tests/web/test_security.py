@@ -1,4 +1,4 @@
-"""Attacks: forged hosts and origins, wrong tokens, other users' ids, paths that lead out, bodies without end."""
+"""Attacks: forged hosts and origins, wrong tokens, ids of other users, paths outside the home, endless bodies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
-async def test_without_the_token_nothing_is_told(app: FastAPI) -> None:
+async def test_without_the_token_nothing_is_disclosed(app: FastAPI) -> None:
     for headers in WRONG:
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         async with client_of(app, headers=raw) as client:
@@ -55,7 +55,7 @@ async def test_without_the_token_nothing_is_told(app: FastAPI) -> None:
                 assert "set-cookie" not in reply.headers
 
 
-async def test_the_token_in_the_address_becomes_a_cookie(app: FastAPI) -> None:
+async def test_the_token_in_the_url_becomes_a_cookie(app: FastAPI) -> None:
     async with client_of(app, headers={}) as client:
         refused = await client.get("/", params={"token": "wrong"}, headers={"accept": "text/html"})
         assert refused.status_code == 401
@@ -113,7 +113,7 @@ FOREIGN: list[dict[str, str]] = [
 ]
 
 
-async def test_pages_of_other_sites_submit_nothing(client: httpx.AsyncClient) -> None:
+async def test_pages_of_other_sites_cannot_submit(client: httpx.AsyncClient) -> None:
     for headers in FOREIGN:
         reply = await client.post("/api/jobs", json={"commands": "true"}, headers=headers)
         assert reply.status_code == 403, headers
@@ -155,7 +155,7 @@ async def test_own_and_named_origins_are_accepted(mig: aiomig.Session) -> None:
 async def test_no_path_leads_out_of_the_home(client: httpx.AsyncClient, tmp_path: Path, path: str) -> None:
     await client.put("/api/folders/a")
     (tmp_path / "home" / "link").symlink_to("/etc")
-    before = sorted(str(each) for each in tmp_path.rglob("*") if ".aiomig" not in str(each))
+    before = sorted(str(path) for path in tmp_path.rglob("*") if ".aiomig" not in str(path))
     for reply in (
         await client.get(f"/api/files/{path}"),
         await client.put(f"/api/files/{path}", content=b"evil"),
@@ -169,14 +169,14 @@ async def test_no_path_leads_out_of_the_home(client: httpx.AsyncClient, tmp_path
         assert b"root:" not in reply.content
         assert "set-cookie" not in reply.headers
         assert str(tmp_path) not in reply.text
-    after = sorted(str(each) for each in tmp_path.rglob("*") if ".aiomig" not in str(each))
+    after = sorted(str(path) for path in tmp_path.rglob("*") if ".aiomig" not in str(path))
     assert after == before
 
 
 @pytest.mark.parametrize(
     "name", ["../evil", "/etc/evil", "a/../../evil", "evil\r\nx: y", "", ".", "a\0b", "-rf", "$(id)"]
 )
-async def test_hostile_names_of_uploads_stay_names(client: httpx.AsyncClient, tmp_path: Path, name: str) -> None:
+async def test_hostile_names_of_uploads_are_only_names(client: httpx.AsyncClient, tmp_path: Path, name: str) -> None:
     boundary = "xyz"
     quoted = name.replace("\r\n", "%0D%0A")
     body = (
@@ -193,7 +193,7 @@ async def test_hostile_names_of_uploads_stay_names(client: httpx.AsyncClient, tm
     assert not list(tmp_path.rglob("evil"))
 
 
-async def test_no_path_of_this_machine_goes_out(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_no_path_of_this_machine_is_disclosed(client: httpx.AsyncClient, tmp_path: Path) -> None:
     job_id = await submitted(client, "cat none", outputs=["none.txt"])
     await ended(client, job_id)
     (tmp_path / "home" / "job_output" / job_id).rename(tmp_path / "home" / "job_output" / "moved")
@@ -210,11 +210,11 @@ async def test_no_path_of_this_machine_goes_out(client: httpx.AsyncClient, tmp_p
         assert str(tmp_path) not in reply.text, reply.text
 
 
-async def test_names_with_line_breaks_make_no_headers(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_names_with_line_breaks_add_no_headers(client: httpx.AsyncClient, tmp_path: Path) -> None:
     evil = "a\r\nset-cookie: x=1\r\n\r\n<script>"
     (tmp_path / "home" / evil).write_text("content")
     listed = (await client.get("/api/files")).json()["files"]
-    assert evil in [each["name"] for each in listed]
+    assert evil in [file["name"] for file in listed]
     reply = await client.get("/api/files/a%0D%0Aset-cookie:%20x=1%0D%0A%0D%0A%3Cscript%3E")
     assert "set-cookie" not in reply.headers
     assert reply.status_code in (200, 403, 404)
@@ -243,7 +243,7 @@ async def test_bodies_that_are_too_large_are_refused(
     assert (await client.get("/api/jobs")).json()["total"] == 0
 
 
-async def test_an_upload_that_stops_is_given_up(mig: aiomig.Session, tmp_path: Path) -> None:
+async def test_a_stalled_upload_is_aborted(mig: aiomig.Session, tmp_path: Path) -> None:
     app = create_app(mig, token=TOKEN, upload_idle=0.05)
     async with served(app) as url:
         host, port = url.removeprefix("http://").split(":")
@@ -256,7 +256,7 @@ async def test_an_upload_that_stops_is_given_up(mig: aiomig.Session, tmp_path: P
     assert not (tmp_path / "home" / "slow").exists()
 
 
-async def test_a_client_that_vanishes_in_an_upload_makes_no_job(mig: aiomig.Session, app: FastAPI) -> None:
+async def test_a_client_that_disconnects_during_an_upload_submits_no_job(mig: aiomig.Session, app: FastAPI) -> None:
     async with served(app) as url:
         host, port = url.removeprefix("http://").split(":")
         async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -273,7 +273,7 @@ async def test_a_client_that_vanishes_in_an_upload_makes_no_job(mig: aiomig.Sess
 # -- what is shown
 
 
-async def test_every_response_has_the_headers_that_protect_it(client: httpx.AsyncClient) -> None:
+async def test_every_response_has_security_headers(client: httpx.AsyncClient) -> None:
     for path in (*ROUTES[:4], "/api/files", "/none"):
         headers = (await client.get(path)).headers
         policy = headers["content-security-policy"]
@@ -337,7 +337,7 @@ async def test_events_of_one_user_are_not_sent_to_another(tmp_path: Path) -> Non
                         break
 
 
-async def test_a_user_whose_grid_fails_gets_nobody_elses_jobs() -> None:
+async def test_a_user_whose_grid_fails_does_not_get_jobs_of_others() -> None:
     async with FakeGrid() as grid:
 
         def open_session(user: str) -> aiomig.Session:

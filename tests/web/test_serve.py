@@ -1,4 +1,4 @@
-"""``aiomig serve``: its address, its end, its start again, and two of them on one home."""
+"""``aiomig serve``: its URL, shutdown, restart, and two services on one home."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKEN = "correct-horse"
 
 @contextmanager
 def service(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Run ``aiomig serve`` on a home, and give it with a client."""
+    """Run ``aiomig serve`` on a home, and yield the process and a client."""
     command = [sys.executable, "-W", "error", "-m", "aiomig", "--json", "--home", str(home), "serve", "--port", "0"]
     environment = {**os.environ, "AIOMIG_TOKEN": TOKEN}
     process = subprocess.Popen(
@@ -45,7 +45,7 @@ def submitted(client: httpx.Client, commands: str) -> str:
     return job_id
 
 
-def test_a_signal_ends_it_while_jobs_run_on_and_the_next_one_finds_them(tmp_path: Path) -> None:
+def test_a_signal_stops_the_service_but_not_the_jobs_and_the_next_service_finds_them(tmp_path: Path) -> None:
     home, gate = tmp_path / "home", tmp_path / "gate"
     os.mkfifo(gate)
     with service(home, "--slots", "1") as (process, client):
@@ -58,7 +58,7 @@ def test_a_signal_ends_it_while_jobs_run_on_and_the_next_one_finds_them(tmp_path
             with client.stream("GET", "/api/events") as stream:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(5) == -signal.SIGTERM
-                stream.read()  # the stream ends, and a page connects again
+                stream.read()  # the stream ends, and a page would reconnect
         assert process.stderr is not None
         assert process.stderr.read() == ""
     with service(home, "--slots", "1") as (process, client):
@@ -89,7 +89,7 @@ def test_two_services_on_one_home_show_the_same_jobs_and_share_the_slots(tmp_pat
 
 
 @pytest.mark.parametrize("options", [["--port", "70000"], ["--host", "no.such.host.example"], ["--token", "ü"]])
-def test_wrong_options_are_one_line(tmp_path: Path, options: list[str]) -> None:
+def test_invalid_options_give_one_line(tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "aiomig", "--home", str(tmp_path), "serve", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""Server-sent events of all jobs, of one job, and of its output; and clients that reconnect."""
+"""Server-sent events of all jobs, of a job and of its output, and clients that reconnect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-class Sent(NamedTuple):
+class Event(NamedTuple):
     """A server-sent event."""
 
     kind: str
@@ -47,7 +47,7 @@ class Events:
     def __aiter__(self) -> Events:
         return self
 
-    async def __anext__(self) -> Sent:
+    async def __anext__(self) -> Event:
         kind, data = "message", []
         async for line in self._lines:
             name, _, value = line.partition(": ")
@@ -58,13 +58,13 @@ class Events:
             elif name == "data":
                 data.append(value)
             elif not line and data:
-                return Sent(kind, self.last_id, "\n".join(data))
+                return Event(kind, self.last_id, "\n".join(data))
         raise StopAsyncIteration
 
 
 @asynccontextmanager
 async def client_at(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an application, and give a client of it."""
+    """Serve an application, and yield a client."""
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=60) as client:
         yield client
 
@@ -77,8 +77,8 @@ async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def following(client: httpx.AsyncClient, path: str, mark: str | None = None) -> AsyncIterator[Events]:
-    headers = {} if mark is None else {"last-event-id": mark}
+async def following(client: httpx.AsyncClient, path: str, last_id: str | None = None) -> AsyncIterator[Events]:
+    headers = {} if last_id is None else {"last-event-id": last_id}
     async with client.stream("GET", path, headers=headers) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         yield Events(response)
@@ -94,60 +94,60 @@ async def until(events: Events, job_id: str, state: str) -> list[str]:
     return states
 
 
-async def test_events_of_all_jobs_end_with_the_end(web: httpx.AsyncClient, mig: aiomig.Session) -> None:
+async def test_events_of_all_jobs_include_their_ends(web: httpx.AsyncClient, mig: aiomig.Session) -> None:
     async with following(web, "/api/events") as events:
         job = await mig.submit("true")
         states = await until(events, job.id, "FINISHED")
     assert len(states) == len(set(states))
 
 
-async def test_a_reader_that_comes_back_has_missed_nothing(web: httpx.AsyncClient) -> None:
+async def test_a_returning_reader_has_missed_nothing(web: httpx.AsyncClient) -> None:
     async with following(web, "/api/events") as events:
         first = await submitted(web, "true")
         await until(events, first, "FINISHED")
-        mark = events.last_id
+        last_id = events.last_id
     second = await submitted(web, "true")
     async with following(web, f"/api/jobs/{second}/events") as events:
         async for _ in events:
             pass
-    async with following(web, "/api/events", mark) as events:
+    async with following(web, "/api/events", last_id) as events:
         sent = await anext(events)
         assert (sent.job["id"], sent.job["state"]) == (second, "FINISHED")
 
 
-@pytest.mark.parametrize("mark", ["", "odd", "a-b-c", "0-99999999999999999999-1", "x" * 5000])
-async def test_an_odd_mark_is_no_mark(web: httpx.AsyncClient, mark: str) -> None:
-    async with following(web, "/api/events", mark) as events:
+@pytest.mark.parametrize("last_id", ["", "odd", "a-b-c", "0-99999999999999999999-1", "x" * 5000])
+async def test_an_invalid_event_id_is_ignored(web: httpx.AsyncClient, last_id: str) -> None:
+    async with following(web, "/api/events", last_id) as events:
         job_id = await submitted(web, "true")
         assert await until(events, job_id, "FINISHED")
 
 
-async def test_a_reader_of_an_earlier_process_gets_what_changed_since(tmp_path: Path) -> None:
+async def test_a_reader_of_an_earlier_process_gets_the_changes_since_then(tmp_path: Path) -> None:
     async with aiomig.local(tmp_path / "home") as mig:
         async with client_at(create_app(mig, token=TOKEN)) as client, following(client, "/api/events") as events:
             await until(events, await submitted(client, "true"), "FINISHED")
-            mark = events.last_id
+            last_id = events.last_id
         job = await mig.submit("true")
         await job.wait()
     async with (
         aiomig.local(tmp_path / "home") as mig,
         client_at(create_app(mig, token=TOKEN)) as client,
-        following(client, "/api/events", mark) as events,
+        following(client, "/api/events", last_id) as events,
     ):
         assert await until(events, job.id, "FINISHED") == ["FINISHED"]
 
 
-async def test_events_of_one_job_begin_with_the_present_and_end_with_it(web: httpx.AsyncClient) -> None:
+async def test_events_of_one_job_begin_with_its_status_and_end_with_its_end(web: httpx.AsyncClient) -> None:
     job_id = await submitted(web, "true")
     async with following(web, f"/api/jobs/{job_id}/events") as events:
-        sent = [each async for each in events]
+        sent = [event async for event in events]
     assert sent[-2].job["state"] == sent[-1].data == "FINISHED"
     assert sent[-1].kind == "end"
     async with following(web, f"/api/jobs/{job_id}/events", sent[-2].id) as events:
-        assert [each.kind async for each in events] == ["end"], "what the reader has is not sent again"
+        assert [event.kind async for event in events] == ["end"], "the reader has the status already"
 
 
-async def test_events_of_a_job_of_a_grid_which_has_no_times_at_first() -> None:
+async def test_events_of_a_grid_job_without_times_at_first() -> None:
     async with FakeGrid() as grid, grid.session() as mig, client_at(create_app(mig, token=TOKEN)) as client:
         grid.hold()
         job_id = await submitted(client, "true")
@@ -159,7 +159,7 @@ async def test_events_of_a_job_of_a_grid_which_has_no_times_at_first() -> None:
     assert states[-1] == "FINISHED"
 
 
-async def test_an_error_ends_a_stream_and_is_told() -> None:
+async def test_an_error_ends_a_stream_and_is_its_last_event() -> None:
     polling = aiomig.Polling(floor=0.01, ceiling=0.02, gather=0.0, failures=1)
     async with FakeGrid() as grid, grid.session(polling=polling, retry=aiomig.Retry(tries=1)) as mig:
         grid.hold()
@@ -168,7 +168,7 @@ async def test_an_error_ends_a_stream_and_is_told() -> None:
             async with following(client, f"/api/jobs/{job_id}/events") as events:
                 await anext(events)
                 grid.faults.add("jobstatus", "error", times=None)
-                sent = [each async for each in events]
+                sent = [event async for event in events]
     assert sent[-1].kind == "problem"
     assert "jobstatus" in sent[-1].data
 
@@ -183,26 +183,26 @@ async def test_output_arrives_while_the_job_runs(web: httpx.AsyncClient, tmp_pat
         while "third" not in text:
             text += (await anext(events)).data + "\n"
         assert text == "first\nsecond<b>\nthird\n"
-        mark = events.last_id
-    assert mark == "2"
+        last_id = events.last_id
+    assert last_id == "2"
     gate.write_text("go\n")
-    async with following(web, f"/api/jobs/{job_id}/stdout?follow=true", mark) as events:
-        sent = [each async for each in events]
-    assert [each.data for each in sent] == ["last", "FINISHED"]
+    async with following(web, f"/api/jobs/{job_id}/stdout?follow=true", last_id) as events:
+        sent = [event async for event in events]
+    assert [event.data for event in sent] == ["last", "FINISHED"]
     async with web.stream("GET", f"/api/jobs/{job_id}/stderr", headers={"accept": "text/event-stream"}) as response:
-        assert [each.data async for each in Events(response)] == ["e", "FINISHED"]
+        assert [event.data async for event in Events(response)] == ["e", "FINISHED"]
 
 
-async def test_much_output_comes_in_few_events(web: httpx.AsyncClient) -> None:
+async def test_much_output_needs_few_events(web: httpx.AsyncClient) -> None:
     job_id = await submitted(web, "seq 20000")
     async with following(web, f"/api/jobs/{job_id}/stdout?follow=true") as events:
-        sent = [each async for each in events]
-    lines = [line for each in sent[:-1] for line in each.data.split("\n")]
+        sent = [event async for event in events]
+    lines = [line for event in sent[:-1] for line in event.data.split("\n")]
     assert lines == [str(number) for number in range(1, 20001)]
     assert len(sent) < 200
 
 
-async def test_readers_that_vanish_leave_nothing(app: FastAPI, mig: aiomig.Session) -> None:
+async def test_readers_that_disconnect_leave_nothing_behind(app: FastAPI, mig: aiomig.Session) -> None:
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers=HEADERS) as client:
         job = await mig.submit("read line")
         await job.wait()
@@ -219,7 +219,7 @@ async def test_readers_that_vanish_leave_nothing(app: FastAPI, mig: aiomig.Sessi
         assert len(app.state.streams) == 0
 
 
-async def test_many_readers_on_a_grid_cost_as_much_as_one() -> None:
+async def test_many_readers_cost_a_grid_as_much_as_one() -> None:
     async def requests_of(readers: int) -> int:
         async with (
             FakeGrid() as grid,
