@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TypeGuard
 
 from .errors import ConfigError
+from .models import Fault
 
 
 def is_count(value: object) -> bool:
@@ -24,6 +25,13 @@ def is_number(value: object) -> TypeGuard[float]:
 def is_text(value: object) -> bool:
     """Return whether a value is text that is not blank."""
     return isinstance(value, str) and bool(value.strip())
+
+
+def spent_fault(field: str, values: object) -> Fault | None:
+    """Return what is wrong with a generator that was read to its end before; ``None`` for anything else."""
+    if getattr(values, "gi_frame", ...) is not None and getattr(values, "ag_frame", ...) is not None:
+        return None
+    return Fault(field, values, "a generator that was read before, and gives nothing more", "make a new one, or a list")
 
 
 def plain_text(value: str | PurePath) -> str:

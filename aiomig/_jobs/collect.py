@@ -9,6 +9,7 @@ from .._core.display import html_rows
 from .._core.errors import MigError, SpecError
 from .._core.models import Fault
 from .._core.tasks import run_all
+from .._core.validation import spent_fault
 from .job import Job
 from .watch import Watch
 
@@ -33,6 +34,8 @@ def as_jobs(jobs: Job | str | Iterable[Job | str], by_id: Callable[[str], Job]) 
         jobs = [jobs]
     if not isinstance(jobs, Iterable):
         raise _not_jobs(jobs)
+    if fault := spent_fault("jobs", jobs):
+        raise SpecError([fault])
     return list(dict.fromkeys(job if isinstance(job, Job) else _job_of(job, by_id) for job in jobs))
 
 

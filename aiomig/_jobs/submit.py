@@ -12,6 +12,7 @@ from .._backend import KeyPending, KeyTaken, cancel_shielded
 from .._core.errors import MigError, SpecError, SubmitUnknown, rebuild
 from .._core.job_log import resubmitting
 from .._core.models import CheckReport, Fault
+from .._core.validation import spent_fault
 from .._shell.check import CommandCheck
 from .._spec.jobspec import JobSpec
 from .._spec.plan import PRIVATE_FOLDER, Plan
@@ -128,6 +129,8 @@ class JobSubmitter:
         if isinstance(specs, str | JobSpec) or not isinstance(specs, Iterable):
             remedy = "give a list: one entry a job"
             raise SpecError([Fault("specs", specs, "not a list of descriptions or commands", remedy)])
+        if fault := spent_fault("specs", specs):
+            raise SpecError([fault])
         jobs: dict[int, PlannedJob] = {}
         errors: dict[int, Job | MigError] = {}
         for index, spec in enumerate(specs):

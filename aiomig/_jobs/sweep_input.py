@@ -13,7 +13,7 @@ import anyio
 
 from .._core.errors import SpecError
 from .._core.models import Fault
-from .._core.validation import is_count
+from .._core.validation import is_count, spent_fault
 from .._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class Source:
         self._waiting: deque[Any] = deque()
         self._asynchronous: AsyncIterable[Any] | None = None
         self._iterator: Iterator[Any] = iter(())
+        if fault := spent_fault("parameters", parameters):
+            raise SpecError([fault])
         if isinstance(parameters, AsyncIterable):
             self._asynchronous = parameters
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from .._core.errors import SpecError
 from .._core.models import Fault
-from .._core.validation import plain_text
+from .._core.validation import plain_text, spent_fault
 from .names import Claims, home_path_fault, is_safe, is_url, name_fault, url_fault
 from .values import InputFile, InputStream, OutputFile, Remote
 
@@ -80,6 +80,8 @@ def _items(field: str, items: object, faults: list[Fault]) -> Iterable[object]:
     if isinstance(items, str | bytes | PurePath | Remote | Mapping) or not isinstance(items, Iterable):
         faults.append(Fault(field, items, f"is not a sequence of {field}", f"put it into a list: {field}=[…]"))
         return ()
+    if fault := spent_fault(field, items):
+        faults.append(fault)
     return items
 
 

@@ -13,6 +13,7 @@ from aiomig import JobSpec, Remote, SpecError
 from aiomig.testing import FakeGrid
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +79,36 @@ def test_settings_of_local_mode_are_lists_and_mappings(settings: Any, tmp_path: 
     with pytest.raises(SpecError, match=next(iter(settings))):
         aiomig.local(tmp_path, **settings)
     aiomig.local(tmp_path, vgrids=(name for name in ["Generic"]))
+
+
+async def test_a_generator_that_was_read_before_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("data")
+    async with FakeGrid() as grid, grid.session() as mig:
+
+        async def later() -> AsyncGenerator[int, None]:
+            yield 1
+
+        files = (str(path) for path in tmp_path.iterdir())
+        assert len(JobSpec("true", inputs=files).inputs) == 1
+        commands, numbers, rows = (iter_once("true") for _ in range(3))
+        jobs = await mig.submit_many(commands)
+        await mig.wait(job for job in jobs)
+        assert len([job async for job in mig.sweep(str, numbers)]) == 1
+        stream = later()
+        assert len([job async for job in mig.sweep(str, stream)]) == 1
+        list(rows)
+        for call in (
+            lambda: JobSpec("true", inputs=files),
+            lambda: mig.sweep(str, numbers),
+            lambda: mig.sweep(str, stream),
+            lambda: mig.watch(rows),
+        ):
+            with pytest.raises(SpecError, match="a generator that was read before"):
+                call()
+        with pytest.raises(SpecError, match="specs=.*a generator that was read before"):
+            await mig.submit_many(commands)
+        assert len(grid.jobs) == 3
+
+
+def iter_once(command: str) -> Generator[str, None, None]:
+    yield command
