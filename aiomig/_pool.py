@@ -11,7 +11,7 @@ import anyio
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import Fault
-from ._core.tasks import BackgroundContext, SessionTasks, run_all, run_shielded
+from ._core.tasks import BackgroundContext, SessionTasks, interrupt_only_waits, run_all, run_shielded
 from ._core.validation import is_count, is_number
 from ._session import Session, entered
 
@@ -110,6 +110,7 @@ class SessionPool(Generic[K]):
         return self._state == "open"
 
     async def __aenter__(self) -> Self:
+        interrupt_only_waits(SessionPool.__aenter__, SessionPool.__aexit__)
         if self._state != "new":
             raise MigError(f"this pool is {self._state} already; make a new one")
         await self._tasks.open()

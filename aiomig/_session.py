@@ -13,7 +13,7 @@ from ._core.errors import MigError, NoSession, SpecError
 from ._core.job_filter import JobFilter, states_of, time_before
 from ._core.models import CheckReport, Fault
 from ._core.operations import form_fields
-from ._core.tasks import BackgroundContext
+from ._core.tasks import BackgroundContext, interrupt_only_waits
 from ._core.validation import is_count, is_text
 from ._grid.services.account import Account
 from ._grid.services.archives import Archives
@@ -261,6 +261,7 @@ class Session:
     # -- opening and closing
 
     async def __aenter__(self) -> Self:
+        interrupt_only_waits(Session.__aenter__, Session.__aexit__)
         if self._state != "new":
             raise MigError(f"this session is {self._state} already; make a new one")
         await self._backend.open()

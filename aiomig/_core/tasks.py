@@ -11,7 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import FrameType, TracebackType
 
-    from anyio.abc import TaskGroup
-
 T = TypeVar("T")
 
 _TURN_SECONDS = 0.01
@@ -34,14 +32,25 @@ _SORTED_AT_ONCE = 2000
 class InternalTaskGroup:
     """A task group of aiomig's own: the first error comes out as it is, without a group.
 
-    A KeyboardInterrupt, which trio raises in any task, goes before other errors.
+    A KeyboardInterrupt, which trio raises where the main task waits, goes before other errors.
     """
 
     def __init__(self) -> None:
+        interrupt_only_waits(InternalTaskGroup.__aenter__, InternalTaskGroup.__aexit__, _run)
         self._group = anyio.create_task_group()
 
-    async def __aenter__(self) -> TaskGroup:
-        return await self._group.__aenter__()
+    @property
+    def cancel_scope(self) -> anyio.CancelScope:
+        """The scope around the tasks."""
+        return self._group.cancel_scope
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *arguments: Any, name: str | None = None) -> None:
+        """Start a task."""
+        self._group.start_soon(_run, function, *arguments, name=name)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,6 +62,22 @@ class InternalTaskGroup:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first
+
+
+async def _run(function: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+    await function(*arguments)
+
+
+def interrupt_only_waits(*functions: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+    """Have trio raise KeyboardInterrupt in functions, and in what they call, only where they wait.
+
+    Elsewhere trio raises it at any line: a cancel scope might be half entered, or a task group stay open for ever.
+    asyncio takes the first one to the main task as a cancellation, and needs nothing.
+    """
+    trio_lowlevel = sys.modules.get(type(anyio.lowlevel.current_token().native_token).__module__)
+    protect: Any = getattr(trio_lowlevel, "enable_ki_protection", None)
+    for function in functions if protect else ():
+        protect(function)
 
 
 class Paced(Generic[T]):
@@ -76,30 +101,26 @@ class Paced(Generic[T]):
 
 async def run_shielded(
     work: Callable[[], Awaitable[object]], *, seconds: float = math.inf, seconds_if_cancelled: float = math.inf
-) -> bool:
+) -> None:
     """Run something in a task of its own, which no cancellation of the caller reaches.
 
     A shielded cancel scope in the caller's task would not do: ``asyncio.Task.cancel`` goes through it.
     The caller waits for the end even if it is cancelled, more than once; then the cancellation goes on.
 
     Args:
-        work: what to run.
+        work: what to run. An exception of it comes out as it is, unless the caller was cancelled.
         seconds: the longest time that it may take; then it is cancelled.
         seconds_if_cancelled: the longest time that it may go on after the caller was cancelled.
-
-    Returns:
-        Whether it ended in time. An exception of it comes out as it is, unless the caller was cancelled.
     """
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
     ended = anyio.Event()
-    scope = anyio.CancelScope(shield=True)
+    scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + seconds)
 
     async def run() -> None:
         try:
             with scope:
-                scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
                 await work()
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - raised below; a cancellation goes before it
+        except Exception as error:  # noqa: BLE001 - raised below; a cancellation of the caller goes before it
             errors.append(error)
         finally:
             ended.set()
@@ -113,21 +134,19 @@ async def run_shielded(
             raise
     if errors:
         raise errors[0]
-    return not scope.cancelled_caught
 
 
 async def run_to_completion(
-    work: Callable[[], Awaitable[T]], undo: Callable[[T | None], Awaitable[object]], *, seconds: float
+    work: Callable[[], Awaitable[T]], undo: Callable[[], Awaitable[object]], *, seconds: float
 ) -> T:
-    """Run something to completion even if the caller is cancelled, then undo it.
+    """Run something to completion even if the caller is cancelled or interrupted, then undo it.
 
     Example: a request that makes a job. Breaking the connection would not keep the server from making the job, only
     hide its id.
 
     Args:
-        work: runs in a task of its own, which a cancellation of the caller does not reach.
-        undo: called after a cancellation, shielded likewise, with what ``work`` returned, or with ``None`` if that
-            was cut off or failed.
+        work: what to run; not begun if the caller is cancelled by then.
+        undo: called after a cancellation; shielded likewise.
         seconds: the longest time that each of the two may take after a cancellation.
 
     Returns:
@@ -136,14 +155,14 @@ async def run_to_completion(
     await anyio.lowlevel.checkpoint_if_cancelled()
     results: list[T] = []
 
-    async def keep() -> None:
+    async def keep_result() -> None:
         results.append(await work())
 
     try:
-        await run_shielded(keep, seconds_if_cancelled=seconds)
-    except anyio.get_cancelled_exc_class():
+        await run_shielded(keep_result, seconds_if_cancelled=seconds)
+    except (anyio.get_cancelled_exc_class(), KeyboardInterrupt):
         with anyio.CancelScope(shield=True):
-            await run_shielded(partial(undo, results[0] if results else None), seconds=seconds)
+            await run_shielded(undo, seconds=seconds)
         raise
     return results[0]
 
@@ -210,8 +229,7 @@ class SessionTasks:
     """
 
     def __init__(self) -> None:
-        self._whole: InternalTaskGroup
-        self._group: TaskGroup
+        self._group: InternalTaskGroup
         self._loop: object = None
 
     def ensure_own_loop(self) -> None:
@@ -223,12 +241,12 @@ class SessionTasks:
     async def open(self) -> None:
         """Create the task group, in the task that will also close it."""
         self._loop = anyio.lowlevel.current_token()
-        self._whole = InternalTaskGroup()  # here, for a session may be made where no event loop runs
-        self._group = await self._whole.__aenter__()
+        self._group = InternalTaskGroup()  # here, for a session may be made where no event loop runs
+        await self._group.__aenter__()
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:
         """Start a task. It should shield itself if a cancellation around the session must not end it."""
-        self._group.start_soon(_uninterrupted(function), *arguments, name=f"aiomig {name}")
+        self._group.start_soon(function, *arguments, name=f"aiomig {name}")
 
     def shield(self) -> None:
         """From now on hold back cancellations from outside until `close` is through."""
@@ -239,12 +257,8 @@ class SessionTasks:
         self._group.cancel_scope.cancel()
 
     async def close(self) -> None:
-        """Wait for the tasks to end.
-
-        Raises:
-            KeyboardInterrupt: trio raised it in one of the tasks.
-        """
-        await self._whole.__aexit__(None, None, None)
+        """Wait for the tasks to end."""
+        await self._group.__aexit__(None, None, None)
 
 
 class HeldInterrupts:
@@ -352,23 +366,6 @@ class BackgroundContext(Generic[T]):
         error, self._error = self._error, None
         if error is not None:
             raise error
-
-
-def _uninterrupted(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
-    """Return a function in which trio raises no KeyboardInterrupt: the main task gets it instead.
-
-    Otherwise it may be raised while a cancel scope is entered, which would not be left then.
-    """
-    trio_lowlevel = sys.modules.get(type(anyio.lowlevel.current_token().native_token).__module__)
-    protect: Any = getattr(trio_lowlevel, "enable_ki_protection", None)
-    if protect is None:  # asyncio raises it in the main task
-        return function
-
-    async def run(*arguments: Any) -> None:  # a function of its own, because trio marks the one that it is given
-        await function(*arguments)
-
-    protect(run)
-    return run
 
 
 def _start_loop_task(function: Callable[[], Coroutine[Any, Any, None]]) -> object:

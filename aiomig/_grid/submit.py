@@ -147,7 +147,7 @@ class Submitter:
         await anyio.lowlevel.checkpoint_if_cancelled()  # before the journal is told that something is sent
         with self._journal.sending(plans):
             return await run_to_completion(
-                lambda: self._record(plans, submit), lambda _: self._undo(plans), seconds=self._limits.clean_up
+                lambda: self._record(plans, submit), lambda: self._undo(plans), seconds=self._limits.clean_up
             )
 
     async def _record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 import anyio
@@ -44,25 +45,49 @@ async def test_cancelled_work_runs_to_completion_and_is_undone(backend: str, tim
         events.append("made")
         return "7_1"
 
-    async def undo(made: str | None) -> None:
+    async def undo() -> None:
         await anyio.sleep(5)
-        events.append(made)
+        events.append("undone")
 
     error = await interrupted(lambda: run_to_completion(work, undo, seconds=20), backend, times, 2.5)
     assert isinstance(error, asyncio.CancelledError)
-    assert events == ["made", "7_1"]
+    assert events == ["made", "undone"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("anyio_backend", ["none"])
+def test_interrupted_work_runs_to_completion_and_is_undone(loop: str, anyio_backend: str) -> None:
+    events: list[str] = []
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        events.append("made")
+
+    async def undo() -> None:
+        await anyio.lowlevel.checkpoint()
+        events.append("undone")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            anyio.run(lambda: run_to_completion(work, undo, seconds=20), backend=loop)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert events == ["made", "undone"]
 
 
 async def test_work_that_takes_too_long_after_a_cancellation_is_cut_off(backend: str) -> None:
     events: list[Any] = []
 
-    async def undo(made: None) -> None:
-        events.append(made)
+    async def undo() -> None:
+        events.append("undoing")
         await anyio.sleep_forever()
 
     began = anyio.current_time()
     await interrupted(lambda: run_to_completion(anyio.sleep_forever, undo, seconds=10), backend, 1)
-    assert events == [None]
+    assert events == ["undoing"]
     assert anyio.current_time() - began == pytest.approx(21)
 
 
@@ -71,7 +96,7 @@ async def test_what_is_not_cancelled_is_not_undone() -> None:
         await anyio.sleep(1000)
         return 7
 
-    async def undo(made: int | None) -> None:
+    async def undo() -> None:
         raise AssertionError
 
     assert await run_to_completion(work, undo, seconds=1) == 7
@@ -90,7 +115,7 @@ async def test_a_caller_that_is_cancelled_before_does_nothing() -> None:
     async def work() -> None:
         raise AssertionError
 
-    async def undo(made: None) -> None:
+    async def undo() -> None:
         raise AssertionError
 
     with anyio.CancelScope() as scope:
@@ -100,8 +125,17 @@ async def test_a_caller_that_is_cancelled_before_does_nothing() -> None:
 
 
 async def test_shielded_work_has_a_time_limit() -> None:
-    assert await run_shielded(lambda: anyio.sleep(1), seconds=2)
-    assert not await run_shielded(lambda: anyio.sleep(3), seconds=2)
+    ended: list[int] = []
+
+    async def work(seconds: int) -> None:
+        await anyio.sleep(seconds)
+        ended.append(seconds)
+
+    began = anyio.current_time()
+    await run_shielded(lambda: work(1), seconds=2)
+    await run_shielded(lambda: work(3), seconds=2)
+    assert ended == [1]
+    assert anyio.current_time() - began == pytest.approx(3)
 
 
 class Context:
