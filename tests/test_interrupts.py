@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import FrameType
 
-AIOMIG, ANYIO = (str(Path(package.__file__).parent) for package in (aiomig, anyio))
+AIOMIG, ANYIO = (str(Path(str(package.__file__)).parent) for package in (aiomig, anyio))
 RUNS = 20
 
 

@@ -8,7 +8,6 @@ import signal
 import sys
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
