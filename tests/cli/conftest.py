@@ -74,7 +74,7 @@ def call(work: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
             patch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
             patch.setattr(sys, "stderr", io.TextIOWrapper(err, "utf-8", write_through=True))
-            code = run([str(each) for each in arguments])
+            code = run([str(argument) for argument in arguments])
             sys.stdout.flush()
             return Done(code, out.getvalue(), err.getvalue().decode())
 

@@ -1,4 +1,4 @@
-"""A terminal for tests: it runs a program, and gives its screen as text."""
+"""A terminal for tests: runs a program, and shows its screen as text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 60.0
 
 LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-"""Makes standard input the controlling terminal. A function between fork and exec would be unsafe beside threads."""
+"""Makes standard input the controlling terminal. Code between fork and exec would be unsafe if there are threads."""
 
 
 class Screen:
@@ -74,7 +74,7 @@ class Screen:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
     def colors(self, word: str) -> set[str]:
-        """The colours in which a word is on the screen."""
+        """Return the colours of a word on the screen."""
         found: set[str] = set()
         for number, line in enumerate(self._screen.display):
             at = line.find(word)
@@ -87,7 +87,7 @@ class Screen:
         os.write(self._master, text.encode())
 
     def until(self, condition: Callable[[str], object]) -> str:
-        """Read until a condition holds for the screen; return its text."""
+        """Read until the screen fulfils a condition; return its text."""
         deadline = time.monotonic() + LONGEST
         while not condition(self.text):
             if not self._read(deadline):

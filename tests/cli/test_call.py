@@ -1,4 +1,4 @@
-"""``call``."""
+"""The command ``call``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def test_any_operation_prints_its_objects(grid: Cli) -> None:
     lines = grid("call", "userstats", "stats=jobs", "stats=disk").lines
     assert [sorted(json.loads(line)) for line in lines] == [["disk", "jobs", "object_type"]]
-    assert [each["object_type"] for each in grid("call", "--json", "userstats").json] == ["user_stats"]
+    assert [item["object_type"] for item in grid("call", "--json", "userstats").json] == ["user_stats"]
 
 
-def test_what_goes_wrong(grid: Cli, local: Cli) -> None:
+def test_errors(grid: Cli, local: Cli) -> None:
     refused = grid("call", "ls", "colour=red")
     assert (refused.code, "unexpected field: colour" in refused.stderr) == (ExitCode.UNAVAILABLE, True)
     missing = grid("call", "ls", "path=nothing")

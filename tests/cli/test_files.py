@@ -37,7 +37,7 @@ def test_a_tour_of_the_home(mig: Cli, work: Path) -> None:
     assert mig("put", "up", "b.bin", "tour/").lines == ["tour/up/deep/a.txt", "tour/b.bin"]
     assert mig("ls", "tour").lines == ["tour/b.bin", "tour/up/"]
     assert mig("ls", "-R", "tour/*").lines == ["tour/b.bin", "tour/up/", "tour/up/deep/", "tour/up/deep/a.txt"]
-    assert [each["size"] for each in mig("ls", "--json", "tour/b.bin").json] == [256]
+    assert [file["size"] for file in mig("ls", "--json", "tour/b.bin").json] == [256]
     assert mig("ls", "-l", "tour").lines[1].split()[:2] == ["256", "B"]
     assert mig("cat", "tour/b.bin").stdout == bytes(range(256))
     assert mig("read", "--start", 10, "--end", 13, "tour/b.bin").stdout == b"\x0a\x0b\x0c"
@@ -94,14 +94,14 @@ def test_changing_the_home(mig: Cli, work: Path) -> None:
         (["tail", "-f", "x"], ExitCode.USAGE),
     ],
 )
-def test_what_goes_wrong_is_one_sentence(local: Cli, arguments: list[str], code: ExitCode) -> None:
+def test_errors_are_one_sentence(local: Cli, arguments: list[str], code: ExitCode) -> None:
     done = local(*arguments)
     assert done.code == code
     assert done.stderr.startswith("aiomig: ")
     assert done.out == ""
 
 
-def test_names_cannot_write_on_the_terminal(local: Cli, tmp_path: Path) -> None:
+def test_names_cannot_control_the_terminal(local: Cli, tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert local("ls").code == 0
     (home / "a\x1b[31mb").write_text("x")

@@ -57,7 +57,7 @@ def test_the_life_of_a_job(grid: Cli, work: Path) -> None:
     assert grid("clean", "--results", job).code == 0
 
 
-def test_holding_back_and_letting_go(grid: Cli) -> None:
+def test_freeze_and_thaw(grid: Cli) -> None:
     # Both cores are taken, so that the third waits in the queue.
     busy = [grid("submit", "sleep 600").out.strip() for _ in range(2)]
     waiting = grid("submit", "true").out.strip()
@@ -94,13 +94,13 @@ def test_ctrl_c_leaves_a_job_on_the_grid(work: Path, server: Server, grid: Cli) 
     assert grid("cancel", job).out.endswith("-> CANCELED\n")
 
 
-def test_what_the_grid_refuses(grid: Cli) -> None:
+def test_refusals_of_the_grid(grid: Cli) -> None:
     done = grid("run", "--vgrid", "Nobodys", "true")
     assert done.code == ExitCode.DESCRIPTION
     assert "Nobodys" in done.stderr
 
 
-def test_a_server_that_is_not_trusted(call: Cli, server: Server, work: Path) -> None:
+def test_an_untrusted_server(call: Cli, server: Server, work: Path) -> None:
     wrong = work / "miguser.conf"
     wrong.write_text(server.config.read_text().replace(str(server.ca), "AUTO"))
     wrong.chmod(0o600)

@@ -1,4 +1,4 @@
-"""``send-live`` and ``get-live``."""
+"""The commands ``send-live`` and ``get-live``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Cli = Callable[..., Done]
 
 
-def test_files_pass_to_and_from_a_running_job(local: Cli) -> None:
+def test_files_are_copied_to_and_from_a_running_job(local: Cli) -> None:
     wait = "echo half > half.dat; echo begun; until [ -e new/go ]; do sleep 0.05; done"
     job_id = local("submit", wait).out.strip()
     assert local("tail", "--lines", "1", job_id).code == 0

@@ -41,17 +41,17 @@ def submitted(local: Cli, *arguments: str) -> str:
 # -- run
 
 
-def test_what_follows_the_command_belongs_to_it(local: Cli) -> None:
+def test_options_after_the_command_belong_to_it(local: Cli) -> None:
     assert local("run", "echo", "-q", "--json").out == "-q --json\n"
 
 
-def test_run_passes_bytes_and_the_exit_code_on(work: Path, tmp_path: Path) -> None:
+def test_run_passes_on_bytes_and_the_exit_code(work: Path, tmp_path: Path) -> None:
     command = [*PROGRAM, "run", "--home", str(tmp_path / "home"), "-q", BYTES.decode() + "; (exit 7)"]
     done = subprocess.run(command, capture_output=True, timeout=LONGEST, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (7, b"\xff\x00\n", b"bad\xfe")
 
 
-def test_run_tells_each_state_on_standard_error(local: Cli) -> None:
+def test_run_reports_each_state_on_standard_error(local: Cli) -> None:
     done = local("run", "echo", "a  b", "$HOME")
     assert (done.code, done.out) == (0, "a  b $HOME\n")
     *_, last = done.stderr.splitlines()
@@ -59,7 +59,7 @@ def test_run_tells_each_state_on_standard_error(local: Cli) -> None:
     assert last.endswith(" FINISHED")
 
 
-def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
+def test_run_transfers_inputs_and_outputs(local: Cli, work: Path) -> None:
     (work / "in.txt").write_text("b\na\n")
     done = local(
         "run",
@@ -78,7 +78,7 @@ def test_run_carries_files_there_and_back(local: Cli, work: Path) -> None:
     assert f"outputs: {Path('got/plots/out')}" in done.stderr
 
 
-def test_an_output_that_did_not_come(local: Cli) -> None:
+def test_a_missing_output(local: Cli) -> None:
     done = local("run", "-o", "out", "true")
     assert done.code == ExitCode.FAILURE
     assert "did not create these outputs: out" in done.stderr
@@ -108,17 +108,17 @@ def test_run_in_json(local: Cli) -> None:
     }
 
 
-def test_a_wrong_description_is_one_clear_message(local: Cli) -> None:
+def test_an_invalid_description_gives_one_clear_message(local: Cli) -> None:
     done = local("run", "-i", "nowhere.txt", "-o", "folder/", "true")
     assert done.code == ExitCode.DESCRIPTION
     assert done.stderr.startswith("aiomig: 2 faults:\n- --input nowhere.txt: does not exist")
     assert "Traceback" not in done.stderr
-    one = local("--json", "run", "-i", "nowhere.txt", "true")
-    error = json.loads(one.stderr)["error"]
+    done = local("--json", "run", "-i", "nowhere.txt", "true")
+    error = json.loads(done.stderr)["error"]
     assert (error["type"], error["exit_code"]) == ("SpecError", ExitCode.DESCRIPTION)
 
 
-def test_what_is_told_of_what_goes_on(local: Cli) -> None:
+def test_verbosity(local: Cli) -> None:
     assert "INFO" not in local("run", "true").stderr
     assert "aiomig: INFO: job 2_" in local("-v", "run", "true").stderr
     assert local("-q", "run", "true").stderr == ""
@@ -128,7 +128,7 @@ def test_what_is_told_of_what_goes_on(local: Cli) -> None:
 # -- the life of a job over several commands
 
 
-def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_path: Path) -> None:
+def test_a_submitted_job_ends_without_aiomig(spawn: Cli, work: Path, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     home = ("--home", tmp_path / "home", "--slots", 1)
@@ -138,13 +138,13 @@ def test_submit_leaves_a_job_that_ends_on_its_own(spawn: Cli, work: Path, tmp_pa
     job, waiting = first.out.strip(), second.out.strip()
     assert f"{waiting} waits for a core; to run it: aiomig --home {tmp_path / 'home'} wait {waiting}" in second.stderr
     status = spawn(*home, "jobs", "--json")
-    assert {each["job_id"]: each["state"] for each in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
+    assert {row["job_id"]: row["state"] for row in status.json} == {waiting: "QUEUED", job: "EXECUTING"}
     gate.write_text("it\n")  # which waits for the job: the job runs although no program of aiomig does
     done = spawn(*home, "output", job, waiting)
     assert (done.code, done.out) == (0, "got it\nsecond\n")
 
 
-def test_looking_at_jobs(local: Cli) -> None:
+def test_showing_jobs(local: Cli) -> None:
     good, bad = submitted(local, "--name", "good", "echo good"), submitted(local, "echo bad >&2; ls nowhere")
     assert local("wait", good).lines == [f"{good}  FINISHED  exit code 0"]
     done = local("wait", good, bad)
@@ -163,7 +163,7 @@ def test_looking_at_jobs(local: Cli) -> None:
     assert (facts["job"], facts["state"]) == (bad, "FINISHED")
     assert "exit code  2" in status.lines
     assert "name       good" in local("status", good).lines
-    assert [each["state"] for each in local("status", "--json", good, bad).json] == ["FINISHED", "FINISHED"]
+    assert [job["state"] for job in local("status", "--json", good, bad).json] == ["FINISHED", "FINISHED"]
     assert local("output", good).out == "good\n"
     assert local("output", "--stderr", bad).out.startswith("bad\n")
     assert local("output", "--json", good).json == {"job_id": good, "stdout": "good\n", "stderr": ""}
@@ -214,7 +214,7 @@ def test_clean_by_age(local: Cli) -> None:
         assert local("clean", *wrong).code == ExitCode.USAGE
 
 
-def test_missing_outputs_are_told_once(local: Cli) -> None:
+def test_missing_outputs_are_reported_once(local: Cli) -> None:
     done = local("run", "-i", "mig:missing", "-o", "out", "true")
     job = local("jobs", "--ids").lines[0]
     assert (done.code, done.stderr.count("output")) == (ExitCode.FAILURE, 1)
@@ -227,7 +227,7 @@ def test_missing_outputs_are_told_once(local: Cli) -> None:
     assert local("run", "--no-fetch", "-o", "out", "true").stderr.count("staging: output out did not arrive") == 1
 
 
-def test_a_sweep_tells_of_failures_what_to_do(local: Cli, work: Path) -> None:
+def test_a_sweep_says_how_to_rerun_failures(local: Cli, work: Path) -> None:
     (work / "1.txt").touch()
     done = local("sweep", "-p", "n=1,2", "--journal", "j", "-i", "{n}.txt", "test {n} = 7")
     assert done.code == ExitCode.FAILURE
@@ -240,11 +240,12 @@ def test_a_sweep_tells_of_failures_what_to_do(local: Cli, work: Path) -> None:
 def test_no_message_names_the_home(local: Cli, tmp_path: Path) -> None:
     bad = submitted(local, "if true; then", "exit 3")
     local("wait", bad)
-    told = [local("status", "1_1_1_2020__1_1_1_local.0"), local("status", bad), local("wait", "7_*"), local("jobs")]
-    assert [str(tmp_path / "home") in each.out + each.stderr for each in told] == [False] * 4
+    commands = [("status", "1_1_1_2020__1_1_1_local.0"), ("status", bad), ("wait", "7_*"), ("jobs",)]
+    for done in (local(*command) for command in commands):
+        assert str(tmp_path / "home") not in done.out + done.stderr
 
 
-def test_as_dict_gives_what_json_prints(local: Cli, tmp_path: Path) -> None:
+def test_as_dict_equals_the_printed_json(local: Cli, tmp_path: Path) -> None:
     job_id = submitted(local, "-o", "missing", f"{BYTES.decode()}; (exit 3)")
     printed = local("wait", "--json", job_id).json, local("status", "--json", job_id).json[0]
 
@@ -287,18 +288,18 @@ def test_fetch(local: Cli, work: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "wait", "cancel", "output", "fetch", "resubmit"])
-def test_jobs_that_are_not_there(local: Cli, command: str) -> None:
+def test_unknown_jobs(local: Cli, command: str) -> None:
     done = local(command, "7_1_1_2026__0_0_0_local.0")
     assert done.code == ExitCode.NOT_FOUND
     assert "7_1_1_2026__0_0_0_local.0" in done.stderr
 
 
-def test_names_that_match_nothing(local: Cli) -> None:
+def test_patterns_without_a_match(local: Cli) -> None:
     assert "no job id matches" in local("status", "9*").stderr
     assert "there is no job yet" in local("status", "last").stderr
 
 
-def test_descriptions_written_by_hand(local: Cli, work: Path) -> None:
+def test_submit_mrsl(local: Cli, work: Path) -> None:
     text = "::EXECUTE::\necho by hand\n"
     (work / "job.mrsl").write_text(text)
     first = local("submit-mrsl", "job.mrsl").out.strip()
@@ -331,7 +332,7 @@ def test_unconfirmed(local: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         return lost
 
     monkeypatch.setattr(Session, "unconfirmed", unconfirmed)
-    monkeypatch.setattr(Session, "confirm", lambda session, *found: confirmed.extend(found))
+    monkeypatch.setattr(Session, "confirm", lambda session, *submits: confirmed.extend(submits))
     heading, *lines = local("unconfirmed").lines
     assert heading.split() == ["MARKER", "SENT", "NAME", "JOB"]
     assert [(line.split()[0], *line.split()[-2:]) for line in lines] == [
@@ -364,8 +365,10 @@ def test_sweep(local: Cli, work: Path) -> None:
         *("--name", "n{n}", "-e", "N={n}", "echo {n} {word} ${N} > out; [ {n} != 2 ]"),
     )
     assert done.code == ExitCode.FAILURE
-    told = {tuple(line.rsplit("  ", 3)[:3]) for line in done.lines}
-    assert told == {(f"n={n} word={word}", "FINISHED", str(int(n == 2))) for n in (1, 2, 3) for word in ("a b", "$c")}
+    reports = {tuple(line.rsplit("  ", 3)[:3]) for line in done.lines}
+    assert reports == {
+        (f"n={n} word={word}", "FINISHED", str(int(n == 2))) for n in (1, 2, 3) for word in ("a b", "$c")
+    }
     assert Path("got/3-$c.txt").read_text() == "3 $c 3\n"
     assert "4 of 6 jobs succeeded, 2 failed" in done.stderr
 
@@ -379,7 +382,7 @@ def test_sweep_over_a_file(local: Cli, work: Path) -> None:
     assert values == {"1": "it's\n", "2": "a b\n"}
 
 
-def test_sweep_with_a_journal_goes_on(local: Cli, work: Path) -> None:
+def test_a_sweep_with_a_journal_continues(local: Cli, work: Path) -> None:
     command = ("sweep", "-p", "n=1:3", "--journal", "sweep.journal", "echo {n} >> " + str(work / "ran"))
     assert local(*command).code == 0
     assert sorted((work / "ran").read_text().split()) == ["1", "2", "3"]
@@ -388,7 +391,7 @@ def test_sweep_with_a_journal_goes_on(local: Cli, work: Path) -> None:
     assert sorted((work / "ran").read_text().split()) == ["1", "2", "3"]
 
 
-def test_failures_of_earlier_runs_count_and_can_be_run_again(local: Cli, work: Path) -> None:
+def test_failures_of_earlier_runs_count_and_can_be_rerun(local: Cli, work: Path) -> None:
     command = ("sweep", "-p", "n=0:2", "--journal", "sweep.journal", f"[ {{n}} != 1 ] || [ -e {work}/mended ]")
     assert local(*command).code == ExitCode.FAILURE
     again = local(*command)
@@ -402,7 +405,7 @@ def test_failures_of_earlier_runs_count_and_can_be_run_again(local: Cli, work: P
     assert local(*command).code == 0
 
 
-def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_sweep_and_its_continuation(work: Path, tmp_path: Path) -> None:
     job = f"echo {{n}} >> {work}/ran; [ {{n}} = 1 ] || until [ -e {work}/gate ]; do sleep 0.05; done"
     options = ["-p", "n=1:3", "--in-flight", "1", "--journal", "sweep.journal"]
     command = [*PROGRAM, "--home", str(tmp_path / "home"), "sweep", *options, job]
@@ -411,23 +414,23 @@ def test_ctrl_c_in_a_sweep_and_going_on(work: Path, tmp_path: Path) -> None:
         assert process.stderr is not None
         assert process.stdout.readline().startswith("n=1  FINISHED  0  ")
         process.send_signal(signal.SIGINT)
-        told = process.stderr.read().splitlines()
+        lines = process.stderr.read().splitlines()
         assert process.wait(LONGEST) == ExitCode.INTERRUPTED
-    assert told[0].startswith("aiomig: 1 of 3 jobs succeeded, 0 failed, 2 were not run; ")
+    assert lines[0].startswith("aiomig: 1 of 3 jobs succeeded, 0 failed, 2 were not run; ")
     left = "aiomig: to run the remaining 2, repeat the command; sweep.journal records which jobs have ended"
-    assert told[1:] == [left, "aiomig: interrupted"]
+    assert lines[1:] == [left, "aiomig: interrupted"]
     (work / "gate").touch()
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["n=2", "n=3"]
     assert (work / "ran").read_text().split().count("1") == 1
 
 
-def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
+def test_an_invalid_sweep_submits_nothing(local: Cli, work: Path) -> None:
     assert "the parameter 'n' is not used; write {n}" in local("sweep", "-p", "n=1:3", "true").stderr
     assert local("sweep", "-p", "n=1:3", "-o", "{n}/", "true").code == ExitCode.DESCRIPTION
-    told = local("sweep", "-p", "n=1:3", "echo {n} | awk {print}")
-    assert told.code == ExitCode.USAGE
-    assert "{print} is not a parameter of job 1, which has: n; correct the name, or write {{print}}" in told.stderr
+    refused = local("sweep", "-p", "n=1:3", "echo {n} | awk {print}")
+    assert refused.code == ExitCode.USAGE
+    assert "{print} is not a parameter of job 1, which has: n; correct the name, or write {{print}}" in refused.stderr
     (work / "rows.jsonl").write_text('{"n": 1, "word": "a"}\n{"n": 2}\n')
     assert "{word} is not a parameter of job 2" in local("sweep", "-P", "rows.jsonl", "echo {n} {word}").stderr
     (work / "rows.csv").write_text("id,word\n1,a\n")
@@ -444,7 +447,7 @@ def test_a_sweep_that_is_wrong_submits_nothing(local: Cli, work: Path) -> None:
     assert local("jobs", "--ids").lines == []
 
 
-# -- pictures
+# -- timeline
 
 
 def test_timeline(local: Cli, work: Path) -> None:
@@ -463,7 +466,7 @@ def test_timeline(local: Cli, work: Path) -> None:
 # -- processes
 
 
-def test_a_reader_that_goes_away(local: Cli, work: Path, tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe(local: Cli, work: Path, tmp_path: Path) -> None:
     assert local("write", "big", stdin=b"x\n" * 1_000_000).code == 0
     command = [*PROGRAM, "--home", str(tmp_path / "home"), "cat", "big"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -480,33 +483,33 @@ def interrupted(home: Path, number: signal.Signals, *arguments: str) -> tuple[in
     command = [*PROGRAM, "--home", str(home), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        told = process.stderr.readline()
-        while "EXECUTING" not in told:
-            told = process.stderr.readline()
+        line = process.stderr.readline()
+        while "EXECUTING" not in line:
+            line = process.stderr.readline()
         process.send_signal(number)
         rest = process.stderr.read()
         return process.wait(LONGEST), rest
 
 
 def test_ctrl_c_cancels_a_local_run(work: Path, tmp_path: Path, local: Cli) -> None:
-    code, told = interrupted(tmp_path / "home", signal.SIGINT, "run", "sleep 600")
-    assert (code, told) == (ExitCode.INTERRUPTED, "aiomig: interrupted; its jobs were canceled\n")
-    assert [each["state"] for each in local("jobs", "--json").json] == ["CANCELED"]
+    code, stderr = interrupted(tmp_path / "home", signal.SIGINT, "run", "sleep 600")
+    assert (code, stderr) == (ExitCode.INTERRUPTED, "aiomig: interrupted; its jobs were canceled\n")
+    assert [job["state"] for job in local("jobs", "--json").json] == ["CANCELED"]
 
 
-def test_a_run_that_is_left_says_what_still_runs(work: Path, tmp_path: Path, local: Cli) -> None:
+def test_an_interrupted_run_names_the_running_job(work: Path, tmp_path: Path, local: Cli) -> None:
     home = tmp_path / "home"
-    code, told = interrupted(home, signal.SIGTERM, "run", "--on-interrupt", "leave", "sleep 600")
+    code, stderr = interrupted(home, signal.SIGTERM, "run", "--on-interrupt", "leave", "sleep 600")
     (job,) = local("jobs", "--ids").lines
     assert code == ExitCode.TERMINATED
-    assert told == (
+    assert stderr == (
         f"aiomig: interrupted; a job is still waiting or running on this machine: {job}; "
         f"see aiomig --home {home} wait {job}, or stop it: aiomig --home {home} cancel {job}\n"
     )
     assert local("cancel", job).lines == [f"{job}  EXECUTING -> CANCELED"]
 
 
-def test_without_its_packages_it_names_them(work: Path) -> None:
+def test_missing_packages_are_named(work: Path) -> None:
     program = "import sys; sys.modules['click'] = None\nfrom aiomig.cli import main\nmain(['jobs'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONGEST, check=False)
     assert (done.returncode, done.stdout) == (1, "")

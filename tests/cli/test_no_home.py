@@ -40,7 +40,7 @@ def no_home(work: object, monkeypatch: pytest.MonkeyPatch) -> None:
         ["sweep", "-p", "n=1", "echo {n}"],
     ],
 )
-def test_it_says_what_to_do(call: Cli, work: object, arguments: list[str]) -> None:
+def test_commands_say_what_to_do(call: Cli, work: object, arguments: list[str]) -> None:
     with open("cert.pem", "w"):
         pass
     done = call(*arguments)
@@ -52,7 +52,7 @@ def test_it_says_what_to_do(call: Cli, work: object, arguments: list[str]) -> No
     assert "bug in aiomig" not in words
 
 
-def test_a_home_of_aiomig_is_enough(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_of_local_mode_is_enough(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("--home", "home", "run", "-q", "echo hi").out == "hi\n"
     monkeypatch.setenv("AIOMIG_HOME", "home")
     assert call("--local", "run", "-q", "echo hi").out == "hi\n"

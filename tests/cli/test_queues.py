@@ -1,4 +1,4 @@
-"""``queue``, ``site`` and ``docs``."""
+"""The commands ``queue``, ``site`` and ``docs``."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_the_life_of_a_queue(mig: Cli) -> None:
     assert mig("queue", "remove", "--force", "results").code == 0
 
 
-def test_options_of_all_commands_may_stand_before_its_name(call: Cli, tmp_path: Path) -> None:
+def test_shared_options_are_accepted_before_the_command(call: Cli, tmp_path: Path) -> None:
     assert call("queue", "--home", tmp_path, "list").lines == ["default"]
     assert call("queue", "list", "--home", tmp_path, "--json").json == ["default"]
 
 
-def test_what_goes_wrong(local: Cli) -> None:
+def test_errors(local: Cli) -> None:
     refused = local("queue", "send", "default", "a<b")
     assert (refused.code, refused.stderr.count("\n")) == (ExitCode.DESCRIPTION, 1)
     assert local("queue", "list", "a-b").code == ExitCode.DESCRIPTION
@@ -58,7 +58,7 @@ def test_what_goes_wrong(local: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", ["create", "send", "receive", "list", "remove"])
-def test_each_has_help(call: Cli, name: str) -> None:
+def test_each_subcommand_has_help(call: Cli, name: str) -> None:
     done = call("queue", name, "--help")
     assert (done.code, done.out.startswith(f"Usage: aiomig queue {name} [OPTIONS] ")) == (0, True)
 
@@ -72,7 +72,7 @@ def test_what_the_grid_offers(mig: Cli) -> None:
 
 def test_documentation(mig: Cli) -> None:
     assert mig("docs", "cputime").lines[0] == "CPUTIME"
-    assert [each["name"] for each in mig("docs", "--json", "MEMORY", "DISK").json] == ["MEMORY", "DISK"]
+    assert [keyword["name"] for keyword in mig("docs", "--json", "MEMORY", "DISK").json] == ["MEMORY", "DISK"]
     assert len(mig("docs", "--json").json) == 25
     unknown = mig("docs", "MEMRY")
     assert (unknown.code, "did you mean MEMORY?" in unknown.stderr) == (ExitCode.USAGE, True)

@@ -38,7 +38,7 @@ def terminal(work: Path, tmp_path: Path) -> Callable[..., Screen]:
     return start
 
 
-def test_run_shows_what_the_job_does_and_then_its_output(terminal: Callable[..., Screen], tmp_path: Path) -> None:
+def test_run_shows_the_state_and_then_the_output(terminal: Callable[..., Screen], tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     with terminal("run", f"cat {gate}; (exit 3)") as screen:
@@ -59,7 +59,7 @@ def test_ctrl_c_in_a_terminal(terminal: Callable[..., Screen], local: Cli) -> No
         assert screen.end() == ExitCode.INTERRUPTED
         assert screen.text.splitlines()[-1] == "aiomig: interrupted; its jobs were canceled"
         assert screen.written.rindex(b"\x1b[?25h") > screen.written.rindex(b"\x1b[?25l")
-    assert [each["state"] for each in local("jobs", "--json").json] == ["CANCELED"]
+    assert [job["state"] for job in local("jobs", "--json").json] == ["CANCELED"]
 
 
 def test_watch_is_a_live_table(terminal: Callable[..., Screen], local: Cli, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_watch_is_a_live_table(terminal: Callable[..., Screen], local: Cli, tmp_
         assert {"green", "red"} <= screen.colors("FINISHED"), "what failed looks failed"
 
 
-def test_a_table_is_cut_to_the_screen(terminal: Callable[..., Screen], local: Cli) -> None:
+def test_a_table_fits_the_screen(terminal: Callable[..., Screen], local: Cli) -> None:
     local("sweep", "-q", "-p", "n=1:30", "true {n}")
     with terminal("watch", "*", lines=14, columns=60) as screen:
         assert screen.end() == 0
@@ -91,7 +91,7 @@ def test_a_table_is_cut_to_the_screen(terminal: Callable[..., Screen], local: Cl
         assert all(re.match(rf"{ID}  -     FINISHED", line) for line in screen.text.splitlines()[1:8])
 
 
-def test_no_colours_where_none_are_wanted(terminal: Callable[..., Screen], local: Cli) -> None:
+def test_no_colours_if_they_are_disabled(terminal: Callable[..., Screen], local: Cli) -> None:
     local("run", "-q", "true")
     with terminal("jobs") as screen:
         assert screen.end() == 0
@@ -123,7 +123,7 @@ def test_progress_of_a_transfer_on_the_grid(server: Server, work: Path) -> None:
         assert "3.1/3.1 MB" in screen.written.decode()
 
 
-def test_errors_are_sentences_on_a_terminal_too(terminal: Callable[..., Screen]) -> None:
+def test_errors_are_sentences_on_a_terminal(terminal: Callable[..., Screen]) -> None:
     with terminal("status", "9_9") as screen:
         assert screen.end() == ExitCode.NOT_FOUND
         assert screen.text == "aiomig: job 9_9: no such job"

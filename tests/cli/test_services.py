@@ -1,4 +1,4 @@
-"""``share``, ``archive``, ``transfer``, ``crontab``, ``trigger`` and ``account``."""
+"""The commands ``share``, ``archive``, ``transfer``, ``crontab``, ``trigger`` and ``account``."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_the_life_of_a_trigger(grid: Cli) -> None:
     assert grid("trigger", "list", "Generic").out == ""
 
 
-def test_what_the_server_says_of_the_user(grid: Cli) -> None:
+def test_account(grid: Cli) -> None:
     assert grid("account").lines[-2] == "vgrids: Generic"
     assert set(grid("account", "--json").json) == {"statistics", "vgrids", "resources"}
 
 
 @pytest.mark.parametrize("name", ["share", "archive", "transfer", "crontab"])
-def test_local_mode_says_that_it_has_none(local: Cli, name: str) -> None:
+def test_local_mode_has_no_services(local: Cli, name: str) -> None:
     done = local(name, "list")
     assert (done.code, "local mode has none" in done.stderr) == (ExitCode.UNAVAILABLE, True)

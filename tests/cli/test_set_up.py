@@ -1,4 +1,4 @@
-"""``init``, ``doctor``, ``completion``, help and the exit codes."""
+"""The commands ``init``, ``doctor`` and ``completion``, help and exit codes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def modes(folder: Path) -> dict[str, str]:
     return {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir()}
 
 
-def test_init_of_a_pkcs12_file(call: Cli, server: Server, p12: Path) -> None:
+def test_init_with_a_pkcs12_file(call: Cli, server: Server, p12: Path) -> None:
     os.umask(0o022)
     command = ("init", "--url", server.url, "--p12", p12, "--ca", server.ca, "--folder", "new/mig")
     done = call(*command, "--password-file", "password")
@@ -76,7 +76,7 @@ def test_init_of_a_pkcs12_file(call: Cli, server: Server, p12: Path) -> None:
     assert call("--config", folder / "miguser.conf", "ls").code == 0
 
 
-def test_init_of_pems(call: Cli, server: Server, work: Path) -> None:
+def test_init_with_pem_files(call: Cli, server: Server, work: Path) -> None:
     done = call("init", "--url", server.url, "--certificate", server.certificate, "--key", server.key, "--json")
     assert done.code == 0, done.stderr
     folder = Path.home() / ".mig"
@@ -97,9 +97,7 @@ def test_init_of_pems(call: Cli, server: Server, work: Path) -> None:
         (["--p12", "me.p12", "--password-file", "password", "--url", "http://x"], ExitCode.CONFIGURATION, "https://"),
     ],
 )
-def test_init_that_goes_wrong_makes_nothing(
-    call: Cli, p12: Path, arguments: list[str], code: ExitCode, words: str
-) -> None:
+def test_a_failed_init_writes_nothing(call: Cli, p12: Path, arguments: list[str], code: ExitCode, words: str) -> None:
     done = call("init", "--url", "https://host", "--folder", "new", *arguments)
     assert done.code == code
     assert words in done.stderr
@@ -107,7 +105,7 @@ def test_init_that_goes_wrong_makes_nothing(
     assert not list(Path().glob("new/*"))
 
 
-def test_a_key_with_a_passphrase_is_asked_for_on_a_terminal(server: Server, p12: Path, call: Cli, work: Path) -> None:
+def test_the_passphrase_of_a_key_is_asked_for_on_a_terminal(server: Server, p12: Path, call: Cli, work: Path) -> None:
     command = [*PROGRAM, "init", "--url", server.url, "--p12", "me.p12", "--ca", str(server.ca), "--folder", "mig"]
     with Screen([*command, "--encrypt-key"], os.environ, str(work)) as screen:
         screen.until(lambda text: "Password of the PKCS#12 file:" in text)
@@ -132,7 +130,7 @@ def findings(done: Done) -> dict[str, str]:
     return {line.split()[1]: line.split()[0] for line in done.lines}
 
 
-def test_doctor_on_a_grid_that_is_well(call: Cli, server: Server) -> None:
+def test_doctor_on_a_working_grid(call: Cli, server: Server) -> None:
     done = call("--config", server.config, "doctor")
     assert done.code == 0, done.out
     found = findings(done)
@@ -158,14 +156,14 @@ def test_doctor_in_local_mode(local: Cli) -> None:
     done = local("doctor", "--json")
     assert done.code == 0
     outcomes = [json.loads(line) for line in done.lines]
-    assert [each["check"] for each in outcomes] == ["python", "session", "jobs", "site", "home", "disk", "job"]
-    assert {each["outcome"] for each in outcomes} <= {"ok", "warning"}  # a disk may have little room
+    assert [finding["check"] for finding in outcomes] == ["python", "session", "jobs", "site", "home", "disk", "job"]
+    assert {finding["outcome"] for finding in outcomes} <= {"ok", "warning"}  # the disk may be nearly full
     done = local("--slots", "3", "doctor", "--no-job")
     assert list(findings(done))[-2:] == ["home", "disk"]
     assert re.search(r"disk +/\S+/home: .* used, .* free; 3 jobs run at once$", done.lines[-1])
 
 
-def test_doctor_where_nothing_is_set_up(call: Cli, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_without_a_configuration(call: Cli, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(work / "state"))
     done = call("doctor", "--no-job")
     assert done.code == 0
@@ -189,7 +187,7 @@ def changed(server: Server, work: Path, key: str, value: str) -> Path:
         ("certfile", "nothing.pem", "certificate", "holds no certificate in PEM format"),
     ],
 )
-def test_doctor_says_what_is_wrong(
+def test_doctor_names_problems(
     call: Cli, server: Server, work: Path, key: str, value: str, check: str, words: str
 ) -> None:
     (work / "nothing.pem").write_text("nothing\n")
@@ -199,7 +197,7 @@ def test_doctor_says_what_is_wrong(
     assert words in done.lines[-1]
 
 
-def test_doctor_knows_a_key_that_others_can_read(call: Cli, server: Server, work: Path) -> None:
+def test_doctor_warns_of_a_key_that_others_can_read(call: Cli, server: Server, work: Path) -> None:
     key = work / "key.pem"
     shutil.copy(server.key, key)
     key.chmod(0o644)
@@ -211,7 +209,7 @@ def test_doctor_knows_a_key_that_others_can_read(call: Cli, server: Server, work
 # -- help, completion
 
 
-def test_no_command_says_what_to_do(call: Cli) -> None:
+def test_without_a_command_the_usage_is_shown(call: Cli) -> None:
     done = call()
     assert (done.code, done.stderr.startswith("Usage: aiomig")) == (ExitCode.USAGE, True)
 
@@ -228,7 +226,7 @@ def test_completion_scripts(call: Cli, shell: str) -> None:
 
 
 @pytest.mark.parametrize(("words", "wanted"), [("aiomig sub", "submit"), ("aiomig run --wall", "--wall-time")])
-def test_what_completion_answers(work: Path, words: str, wanted: str) -> None:
+def test_completions(work: Path, words: str, wanted: str) -> None:
     environment = {
         **os.environ,
         "_AIOMIG_COMPLETE": "bash_complete",

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, broken or non-blocking: jobs run all the same, and exit codes stay right."""
+"""Standard streams that are closed, full, broken or non-blocking. Jobs run nevertheless, and exit codes are right."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
         ("aiomig jobs >&- 2>&-", ""),
     ],
 )
-def test_a_stream_that_is_not_there_changes_nothing(work: Path, command: str, stdout: str) -> None:
+def test_closed_streams_do_not_matter(work: Path, command: str, stdout: str) -> None:
     done = shell(command)
     assert (done.returncode, done.stdout) == (0, stdout)
     assert done.stderr in ("", "hi\n")
 
 
 @pytest.mark.parametrize("command", ["write kept", "sweep -P - 'echo {n}'"])
-def test_closed_standard_input_is_not_taken_for_empty(work: Path, command: str) -> None:
+def test_closed_standard_input_is_not_empty_input(work: Path, command: str) -> None:
     assert shell("echo content | aiomig write kept").returncode == 0
     done = shell(f"aiomig {command} <&-")
     assert done.returncode == ExitCode.INPUT_OUTPUT
@@ -57,7 +57,7 @@ def test_closed_standard_input_is_not_taken_for_empty(work: Path, command: str) 
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"])
-def test_a_job_is_submitted_all_the_same(work: Path, redirection: str) -> None:
+def test_a_job_is_submitted_despite_broken_streams(work: Path, redirection: str) -> None:
     done = shell(f"aiomig submit 'echo here > {shlex.quote(str(work))}/mark' {redirection}")
     assert done.returncode == (ExitCode.INPUT_OUTPUT if "full" in redirection else 0)
     assert shell("aiomig wait last").returncode == 0
@@ -68,7 +68,7 @@ def test_a_job_is_submitted_all_the_same(work: Path, redirection: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["run 'echo hi'", "jobs", "--help", "run --json 'echo hi'", "run -f 'echo hi'"])
-def test_full_standard_output_is_told(work: Path, command: str) -> None:
+def test_a_full_standard_output_is_reported(work: Path, command: str) -> None:
     done = shell(f"aiomig {command} >/dev/full")
     assert done.returncode == ExitCode.INPUT_OUTPUT
     assert "No space left on device" in done.stderr
@@ -77,7 +77,7 @@ def test_full_standard_output_is_told(work: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["--help", "run 'echo hi'", "submit 'echo hi'"])
-def test_a_reader_that_is_gone_ends_it(work: Path, command: str) -> None:
+def test_a_closed_pipe_ends_the_command(work: Path, command: str) -> None:
     done = shell(f"aiomig {command} | exec 0<&-; exit ${{PIPESTATUS[0]}}")
     # The reader may end late; then the command has written everything.
     assert done.returncode in (ExitCode.BROKEN_PIPE, 0)
@@ -85,7 +85,7 @@ def test_a_reader_that_is_gone_ends_it(work: Path, command: str) -> None:
     assert "Exception ignored" not in done.stderr
 
 
-def test_a_pipe_that_does_not_block(work: Path) -> None:
+def test_a_non_blocking_pipe(work: Path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     command = [*shlex.split(PROGRAM), "run", "-q", "head -c 300000 /dev/zero"]
@@ -104,7 +104,7 @@ def test_a_pipe_that_does_not_block(work: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["submit-mrsl -", "queue send default"])
-def test_standard_input_that_holds_no_text(work: Path, command: str, source: str, code: int, words: str) -> None:
+def test_standard_input_without_text(work: Path, command: str, source: str, code: int, words: str) -> None:
     done = shell(f"aiomig {command} {source}")
     assert done.returncode in (code, ExitCode.DESCRIPTION)
     assert words in done.stderr

@@ -124,7 +124,7 @@ async def test_a_body_without_a_job_is_refused(
     assert (await client.get("/api/jobs")).json()["total"] == 0
 
 
-# -- looking
+# -- status and results
 
 
 async def test_the_list_can_be_filtered_and_has_pages(client: httpx.AsyncClient) -> None:
@@ -199,7 +199,7 @@ async def test_an_unknown_job_is_not_found(client: httpx.AsyncClient) -> None:
         assert (await client.post(f"/api/jobs/odd/{action}")).status_code == 404
 
 
-# -- acting
+# -- actions
 
 
 async def test_jobs_are_canceled_frozen_thawed_and_resubmitted(

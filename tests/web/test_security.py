@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROUTES = ["/", "/page/app.js", "/api/jobs", "/api/jobs/7", "/api/events", "/api/files", "/api/openapi.json"]
 
 
-# -- who
+# -- authentication
 
 
 WRONG: list[dict[str, str]] = [
@@ -78,7 +78,7 @@ async def test_the_cookie_of_a_tls_service_is_secure(app: FastAPI) -> None:
         assert "secure" in (await client.get("/", params={"token": TOKEN})).headers["set-cookie"].lower()
 
 
-# -- from where
+# -- host and origin
 
 
 async def test_a_forged_host_is_refused(client: httpx.AsyncClient) -> None:
@@ -270,7 +270,7 @@ async def test_a_client_that_disconnects_during_an_upload_submits_no_job(mig: ai
     assert await mig.jobs() == []
 
 
-# -- what is shown
+# -- headers
 
 
 async def test_every_response_has_security_headers(client: httpx.AsyncClient) -> None:

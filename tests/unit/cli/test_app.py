@@ -34,7 +34,7 @@ def test_help_names_all_commands_and_exit_codes(spawn: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_help_that_agrees(call: Cli, name: str) -> None:
+def test_each_command_has_help(call: Cli, name: str) -> None:
     done = call(name, "--help")
     assert done.code == 0
     assert done.out.startswith(f"Usage: aiomig {name} ")
@@ -52,7 +52,7 @@ def test_completion_of_files(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert [(item.type, item.value) for item in found] == [("file", "da")]
 
 
-def test_nothing_heavy_is_loaded_for_help(work: Path) -> None:
+def test_help_imports_nothing_heavy(work: Path) -> None:
     program = "import sys; from aiomig.cli import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONGEST, check=True)
     heavy = {"rich", "httpx", "ssl", "sqlite3", "cryptography", "matplotlib", "asyncio", "aiomig.cli._run"}

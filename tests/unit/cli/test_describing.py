@@ -52,13 +52,13 @@ def test_amounts_of_memory(text: str, amount: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1.5h", "2:70:00", "²"])
-def test_wall_times_that_are_none(text: str) -> None:
+def test_invalid_wall_times(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a time; give seconds"):
         _describing.parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1", "1.5G", "3K"])
-def test_amounts_that_are_none(text: str) -> None:
+def test_invalid_amounts(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a size"):
         _describing.parse_megabytes(text)
 
@@ -126,7 +126,7 @@ def test_outputs(text: str, wanted: Any) -> None:
     assert _describing._output(text) == wanted
 
 
-def test_all_options_arrive_in_the_description(
+def test_the_description_has_all_options(
     call: Callable[..., Done], work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (work / "in.txt").write_text("x")
@@ -174,7 +174,7 @@ def test_all_options_arrive_in_the_description(
         (["init", "--url", "https://x"], "the certificate is missing"),
     ],
 )
-def test_wrong_command_lines(call: Callable[..., Done], arguments: list[str], words: str) -> None:
+def test_invalid_command_lines(call: Callable[..., Done], arguments: list[str], words: str) -> None:
     done = call(*arguments)
     assert done.code == ExitCode.USAGE
     assert words in done.stderr
@@ -202,14 +202,14 @@ def test_values(text: str, values: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["n", "=1", "a b=1", "n=1:0", "n=1:2:0", "n=0:1:1e-9", "n=0:inf", "ñ=1"])
-def test_values_that_are_none(text: str) -> None:
+def test_invalid_values(text: str) -> None:
     with pytest.raises(click.BadParameter):
         _parameters.parse(text)
 
 
 def test_combinations() -> None:
     given = [("a", ["1", "2"]), ("b", ["x", "y"])]
-    assert [tuple(each.values()) for each in _parameters.combine(given, side_by_side=False)] == [
+    assert [tuple(row.values()) for row in _parameters.combine(given, side_by_side=False)] == [
         ("1", "x"),
         ("1", "y"),
         ("2", "x"),
@@ -241,7 +241,7 @@ def test_files_of_parameters(work: Path, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["two\nlines", "two\r\nlines", 'a "word", quoted', "a\u2028b\x85c\x0cd", ";"])
-def test_a_cell_arrives_as_it_is(work: Path, word: str) -> None:
+def test_cells_are_not_changed(work: Path, word: str) -> None:
     quoted = word.replace('"', '""')
     (work / "p.csv").write_bytes(f'id,word\n7,"{quoted}"\n'.encode())
     (work / "p.jsonl").write_text(json.dumps({"id": 7, "word": word}, ensure_ascii=False) + "\n", newline="")
@@ -249,7 +249,7 @@ def test_a_cell_arrives_as_it_is(work: Path, word: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["1.10", "0.12345678901234567890", "1e400", "-0", "123456789012345678901", "NaN"])
-def test_numbers_stay_as_they_are_written(work: Path, number: str) -> None:
+def test_numbers_keep_their_spelling(work: Path, number: str) -> None:
     (work / "p.json").write_text(f'[{{"n": {number}, "is": true}}]')
     assert _parameters.read("p.json") == [{"n": number, "is": "true"}]
 
@@ -280,7 +280,7 @@ def test_the_separator_of_a_table(work: Path) -> None:
         ("p.csv", ""),
     ],
 )
-def test_files_that_hold_no_parameters(work: Path, name: str, content: str) -> None:
+def test_files_without_parameters(work: Path, name: str, content: str) -> None:
     (work / name).write_text(content)
     with pytest.raises(click.BadParameter, match=name):
         _parameters.read(name)
@@ -293,7 +293,7 @@ def test_a_file_that_is_not_utf_8_is_refused(work: Path, name: str) -> None:
         _parameters.read(name)
 
 
-def test_a_file_of_another_kind_is_told_what_it_was_read_as(work: Path) -> None:
+def test_a_file_of_another_format(work: Path) -> None:
     (work / "p.txt").write_text("id\n7\n")
     with pytest.raises(click.BadParameter, match=r"p\.txt: not JSON lines, the format of all files but \.csv"):
         _parameters.read("p.txt")
@@ -307,7 +307,7 @@ def test_placeholders() -> None:
     assert _parameters.fill("{{n}} {n} {{{n}}} {{1,2}}", values) == "{n} 7 {{n}} {{1,2}}"
 
 
-# -- what is told of jobs
+# -- reports about jobs
 
 
 def test_rows_of_the_live_table() -> None:
@@ -340,7 +340,7 @@ def test_spans_of_a_timeline() -> None:
 # -- errors
 
 
-def test_an_unreachable_grid_has_its_jobs_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_jobs_remain_on_an_unreachable_grid(capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(mode="grid", config=Path("my conf"), jobs=["1_2"])
     assert _app._report_failure(settings, ExceptionGroup("x", [ConnectionFailed("no answer")])) == ExitCode.UNAVAILABLE
     assert capsys.readouterr().err.splitlines() == [
@@ -349,7 +349,7 @@ def test_an_unreachable_grid_has_its_jobs_all_the_same(capsys: pytest.CaptureFix
     ]
 
 
-def test_what_is_not_ours_gets_a_sentence_too() -> None:
+def test_foreign_errors_are_sentences() -> None:
     missing = ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib.figure")
     assert sentence(missing) == "this needs matplotlib.figure, which is not installed; run: pip install 'aiomig[plot]'"
     assert exit_code_of(missing) is ExitCode.UNAVAILABLE

@@ -20,14 +20,14 @@ COMMAND = ("-o", "a", "-o", "b", "printf 12345 > a; printf 678 > b")
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The output on standard error, which progress bars take for a terminal."""
+    """Standard error in memory, which progress bars treat as a terminal."""
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)
     monkeypatch.setattr("aiomig.cli._progress.terminal", lambda *, stderr: console)
     return text
 
 
-def test_fetching_shows_how_far_it_is(local: Cli, screen: io.StringIO) -> None:
+def test_fetching_shows_progress(local: Cli, screen: io.StringIO) -> None:
     assert local("run", *COMMAND).code == 0
     assert "fetch" in screen.getvalue()
     assert "8/8 bytes" in screen.getvalue()

@@ -1,4 +1,4 @@
-"""What the command line makes of messages that speak of Python."""
+"""Messages of the library, translated for the command line."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ from aiomig.cli._messages import translate
 )
 def test_faults_name_options(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError) as caught:
-        JobSpec(**{"commands": "true", **{name: each() if callable(each) else each for name, each in fields.items()}})
-    told = sentence(caught.value)
-    assert words in told
-    assert "Remote(" not in told
+        JobSpec(
+            **{"commands": "true", **{name: value() if callable(value) else value for name, value in fields.items()}}
+        )
+    message = sentence(caught.value)
+    assert words in message
+    assert "Remote(" not in message
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_text_and_bytes(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None
 
 
 @TERMINAL
-def test_sentences_and_json_are_harmless_everywhere(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+def test_messages_and_json_are_always_escaped(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     stdout, stderr = streams(monkeypatch, terminal=terminal)
     _output.say(f"the server says {HOSTILE}")
     _output.write_json({"words": HOSTILE, "æ": "\U0001f600", "half": "\udc80"})
