@@ -50,6 +50,8 @@ for tests.
 """
 
 import logging as _logging
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._api import (
     as_completed,
@@ -106,16 +108,6 @@ from ._core.models import (
 )
 from ._core.site import Keyword, Site
 from ._core.version import VERSION as _VERSION
-from ._grid.config import Config, RequestLimits, Retry
-from ._grid.credential import Credential
-from ._grid.poller import Polling
-from ._grid.services.account import Resource, UserStatistics, VGrid
-from ._grid.services.archives import Archive, Archives
-from ._grid.services.crontab import CronEntry, Crontab
-from ._grid.services.shared_folder import SharedFolder
-from ._grid.services.shares import Share, Shares
-from ._grid.services.transfers import Transfer, Transfers
-from ._grid.services.triggers import Trigger, Triggers
 from ._home.files import Files
 from ._home.queues import Queue
 from ._home.streams import FileStream
@@ -133,6 +125,18 @@ from ._pool import SessionPool
 from ._session import Session, current_session
 from ._spec.jobspec import JobSpec
 from ._spec.values import InputFile, OutputFile, Remote, Resources
+
+if _TYPE_CHECKING:
+    from ._grid.config import Config, RequestLimits, Retry
+    from ._grid.credential import Credential
+    from ._grid.poller import Polling
+    from ._grid.services.account import Resource, UserStatistics, VGrid
+    from ._grid.services.archives import Archive, Archives
+    from ._grid.services.crontab import CronEntry, Crontab
+    from ._grid.services.shared_folder import SharedFolder
+    from ._grid.services.shares import Share, Shares
+    from ._grid.services.transfers import Transfer, Transfers
+    from ._grid.services.triggers import Trigger, Triggers
 
 __version__ = _VERSION
 
@@ -231,8 +235,43 @@ __all__ = [
     "watch",
 ]
 
+_OF_GRIDS = {
+    **dict.fromkeys(("Config", "RequestLimits", "Retry"), "config"),
+    "Credential": "credential",
+    "Polling": "poller",
+    **dict.fromkeys(("Resource", "UserStatistics", "VGrid"), "services.account"),
+    **dict.fromkeys(("Archive", "Archives"), "services.archives"),
+    **dict.fromkeys(("CronEntry", "Crontab"), "services.crontab"),
+    "SharedFolder": "services.shared_folder",
+    **dict.fromkeys(("Share", "Shares"), "services.shares"),
+    **dict.fromkeys(("Transfer", "Transfers"), "services.transfers"),
+    **dict.fromkeys(("Trigger", "Triggers"), "services.triggers"),
+}
+"""The modules of the names that local mode does not need. They are imported when their names are first used."""
+
+if not _TYPE_CHECKING:  # a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name not in _OF_GRIDS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = public = getattr(_import_module(f"._grid.{_OF_GRIDS[name]}", __name__), name)
+        _name_as_public(public)
+        return public
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _name_as_public(public: object) -> None:
+    """Have tracebacks and pydoc name `aiomig` and not a private module.
+
+    Values keep theirs: pydantic resolves annotations there.
+    """
+    if not hasattr(public, "__dataclass_fields__") and not hasattr(public, "_fields"):
+        public.__module__ = __name__
+
+
 for _name in __all__:
-    _public = globals()[_name]
-    # Tracebacks and pydoc name `aiomig`, not a private module. Values keep theirs: pydantic resolves annotations there.
-    if not hasattr(_public, "__dataclass_fields__") and not hasattr(_public, "_fields"):
-        _public.__module__ = __name__
+    if _name not in _OF_GRIDS:
+        _name_as_public(globals()[_name])

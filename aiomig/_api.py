@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from ._core.errors import SpecError
 from ._core.models import Fault
 from ._core.version import VERSION
-from ._grid.config import Config
 from ._jobs.collect import Completed, Waited, as_jobs, backend_of, cancel_all, statuses_of, wait_for
 from ._jobs.watch import Watch
 from ._session import Session, current_session
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._core.models import JobStatus, Outcome
-    from ._grid.config import Password, RequestLimits, Retry
+    from ._grid.config import Config, Password, RequestLimits, Retry
     from ._grid.poller import Polling
     from ._jobs.job import Job
     from ._jobs.sweep import Sweep
@@ -263,7 +262,7 @@ def grid(
         ConnectionFailed: when the session is opened: the server cannot be reached.
     """
     from ._grid.backend import GridBackend
-    from ._grid.config import RequestLimits
+    from ._grid.config import Config, RequestLimits
     from ._grid.http import HttpClient
     from ._grid.operations import OperationClient
     from ._grid.poller import Polling
@@ -366,6 +365,8 @@ def connect(
         ConfigError: the mode is "grid", and the configuration is missing or wrong.
         LocalError: there is no bash for local mode.
     """
+    from ._grid.config import Config
+
     chosen = mode or os.environ.get("AIOMIG_MODE") or None
     if chosen is None and (config is not None or Config.find() is not None):
         chosen = "grid"

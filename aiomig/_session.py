@@ -15,12 +15,6 @@ from ._core.models import CheckReport, Fault
 from ._core.operations import form_fields
 from ._core.tasks import BackgroundContext, interrupt_only_waits
 from ._core.validation import is_count, is_text
-from ._grid.services.account import Account
-from ._grid.services.archives import Archives
-from ._grid.services.crontab import Crontab
-from ._grid.services.shares import Shares
-from ._grid.services.transfers import Transfers
-from ._grid.services.triggers import Triggers
 from ._home.files import Files
 from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited, as_jobs, cancel_all, results_of, statuses_of, wait_for
@@ -44,6 +38,11 @@ if TYPE_CHECKING:
     from ._core.site import Site
     from ._grid.credential import Credential
     from ._grid.services.account import Resource, UserStatistics, VGrid
+    from ._grid.services.archives import Archives
+    from ._grid.services.crontab import Crontab
+    from ._grid.services.shares import Shares
+    from ._grid.services.transfers import Transfers
+    from ._grid.services.triggers import Triggers
     from ._jobs.sweep_input import SweepFields, Template
     from ._spec.jobspec import SpecFields
 
@@ -190,26 +189,36 @@ class Session:
     @property
     def shares(self) -> Shares:
         """The share links of the user, by which others read and write parts of the home. A grid only."""
+        from ._grid.services.shares import Shares
+
         return Shares(self._backend)
 
     @property
     def archives(self) -> Archives:
         """The frozen archives of the user. A grid only."""
+        from ._grid.services.archives import Archives
+
         return Archives(self._backend, self._files)
 
     @property
     def transfers(self) -> Transfers:
         """The data transfers between the home and other servers. A grid only."""
+        from ._grid.services.transfers import Transfers
+
         return Transfers(self._backend)
 
     @property
     def crontab(self) -> Crontab:
         """What the server runs for the user at given times. A grid only."""
+        from ._grid.services.crontab import Crontab
+
         return Crontab(self._backend)
 
     @property
     def triggers(self) -> Triggers:
         """The workflow triggers of VGrids. A grid only."""
+        from ._grid.services.triggers import Triggers
+
         return Triggers(self._backend)
 
     async def statistics(self) -> UserStatistics:
@@ -219,14 +228,20 @@ class Session:
             LocalError: this is local mode, which has none.
             GridError: the grid could not be asked.
         """
+        from ._grid.services.account import Account
+
         return await Account(self._backend).statistics()
 
     async def vgrids(self) -> list[VGrid]:
         """Return the VGrids that the user sees. Raises as `statistics`."""
+        from ._grid.services.account import Account
+
         return await Account(self._backend).vgrids()
 
     async def resources(self) -> list[Resource]:
         """Return the resources that the user sees. Raises as `statistics`."""
+        from ._grid.services.account import Account
+
         return await Account(self._backend).resources()
 
     async def call(self, operation: str, /, **fields: object) -> list[dict[str, object]]:

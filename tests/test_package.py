@@ -64,7 +64,7 @@ ERRORS: list[aiomig.MigError] = [
 
 def test_all_is_true_and_sorted() -> None:
     tree = ast.parse((ROOT / "aiomig" / "__init__.py").read_text("utf-8"))
-    imports = (node for node in tree.body if isinstance(node, ast.ImportFrom))
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     imported = {alias.asname or alias.name for node in imports for alias in node.names}
     assert aiomig.__all__ == sorted(name for name in imported if not name.startswith("_"))
 
@@ -157,6 +157,39 @@ def test_importing_is_light() -> None:
     assert imported_by("import aiomig") & heavy <= imported_by("import anyio") & heavy
 
 
+def rooms(modules: set[str]) -> set[str]:
+    """Return the names right below that of the package."""
+    return {name.split(".")[1] for name in modules if name.startswith("aiomig.")}
+
+
+def test_importing_loads_neither_mode_and_nothing_that_is_rarely_needed() -> None:
+    modules = imported_by("import aiomig")
+    assert not rooms(modules) & {"_grid", "_local", "cli", "testing", "web", "notebook"}
+    rarely_needed = {"difflib", "html", "pickle", "platformdirs"}
+    assert modules & rarely_needed <= imported_by("import anyio")
+
+
+def test_a_name_that_is_imported_late_is_as_any_other() -> None:
+    program = """
+import aiomig
+assert "Config" in dir(aiomig) and "Config" not in vars(aiomig)
+from aiomig import Config, Shares
+assert aiomig.Config is Config and Shares.__module__ == "aiomig"
+assert not hasattr(aiomig, "Nonsense")
+from aiomig import *
+assert Trigger is aiomig.Trigger"""
+    assert "_grid" in rooms(imported_by(program))
+
+
+def test_pydoc_shows_every_public_name() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "pydoc", "aiomig"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert [
+        name for name in aiomig.__all__ if not re.search(rf"^    (class |async )?{name}\b", shown, re.MULTILINE)
+    ] == []
+
+
 def test_local_mode_needs_no_network_library() -> None:
     program = """
 import tempfile, anyio, aiomig
@@ -165,7 +198,9 @@ async def main():
         async with aiomig.local(home) as mig:
             assert (await (await mig.submit("true"))).ok
 anyio.run(main)"""
-    assert not imported_by(program) & {"httpx", "httpcore", "trio"}
+    modules = imported_by(program)
+    assert not modules & {"httpx", "httpcore", "trio"}
+    assert "_grid" not in rooms(modules)
 
 
 # -- errors

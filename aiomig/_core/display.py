@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import signal
 from datetime import datetime
@@ -150,4 +149,6 @@ def html_text(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
+    import html
+
     return html.escape(printable(str(value), keep="\n\t"))

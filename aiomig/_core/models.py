@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -363,6 +362,8 @@ class Fault:
         return f"{at}{printable(self.field)}={short_repr(self.value)}: {self.problem}; {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
         value = self.value
         try:
             pickle.dumps(value)

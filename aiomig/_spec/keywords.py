@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -148,6 +147,8 @@ KEYWORDS: Mapping[str, KeywordRule] = {
 
 def unknown_keyword(keyword: str, *, line: int | None = None) -> Fault:
     """Return the fault of a keyword that mRSL does not have, with the keywords that look like it."""
+    import difflib
+
     near = difflib.get_close_matches(keyword[:80], KEYWORDS)
     remedy = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(KEYWORDS)}"
     return Fault(keyword[:80], keyword, "unknown keyword", remedy, line)
