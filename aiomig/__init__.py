@@ -2,24 +2,24 @@
 
 The public names, in groups:
 
-- **Sessions**: `connect`, `grid` and `local` make a `Session`; `current_session` returns the innermost open one.
-  `SessionPool` holds one for each user of a service. `Config` says where a grid is and who the user is, `Credential`
-  describes the user's certificate. `Polling` says how often a grid is asked, `Retry` how often a failed request is
-  repeated, `RequestLimits` how much a request carries.
-- **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` make jobs, each a `Job`. `JobSpec` describes a job
-  with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep`, with
-  `SweepOptions` and `SweepCounts`, and `Scope` hold many jobs, `CheckReport` and `Fault` say what is wrong with a
-  description, `Unconfirmed` is a submit that was cut off.
+- **Sessions**: `connect`, `grid` and `local` create a `Session`; `current_session` returns the innermost open one.
+  `SessionPool` holds one session for each user of a service. `Config` contains the URL of a grid and the paths of the
+  user's certificate; `Credential` describes that certificate. `Polling` configures how often a grid is polled, `Retry`
+  how often a failed request is retried, and `RequestLimits` the maximum sizes of requests.
+- **Submitting**: `submit`, `submit_many`, `submit_mrsl` and `sweep` create jobs; `Job` is the handle of one. `JobSpec`
+  describes a job, with `Resources`, `InputFile`, `OutputFile` and `Remote`. `Sweep`, with `SweepOptions` and
+  `SweepCounts`, and `Scope` manage many jobs. `CheckReport` and `Fault` report problems in a description.
+  `Unconfirmed` is a submit that was interrupted.
 - **Waiting**: `watch`, `wait`, `as_completed` and `statuses`, and their results `Watch`, `Waited` and `Completed`.
-  `JobStatus`, `JobState` and `Attempt` say what happens to a job; `JobResult` and `CommandResult` say how it ended.
-  `Tail` follows what a job writes, `Events` the changes of all jobs. `cancel` gives an `Outcome` for each job.
+  `JobStatus`, `JobState` and `Attempt` describe the progress of a job; `JobResult` and `CommandResult` how it ended.
+  `Tail` follows the output of a job, and `Events` the changes of all jobs. `cancel` returns an `Outcome` for each job.
 - **Files**: `Files` is the user's MiG home, with `FileInfo`, `FileStream` and `WordCount`. `Queue` is a message
   queue. `Site` and `Keyword` describe what a grid offers.
-- **Services**: `Shares` makes share links (`Share`); others read and write files through one with `SharedFolder`.
-  `Archives` freezes files in an `Archive`, `Transfers` has the server copy files by a `Transfer`. `Crontab`
-  holds each `CronEntry`, and `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server
-  says about the user.
-- **Errors**: all are a `MigError`.
+- **Services**: `Shares` creates share links (`Share`); `SharedFolder` reads and writes files through such a link.
+  `Archives` freezes files in an `Archive`. `Transfers` has the server copy files, each time as a `Transfer`. `Crontab`
+  contains each `CronEntry`, and `Triggers` each `Trigger`. `UserStatistics`, `VGrid` and `Resource` are what a server
+  reports about the user.
+- **Errors**: the base class is `MigError`.
 
   - Before anything is sent: `ConfigError`, `SpecError`, `NoSession`, `PathRefused`. A slow reader: `EventsLost`.
   - This machine: `LocalError`. A grid, all `GridError`: `ConnectionFailed`, `AuthenticationFailed`, `ServerError`,
@@ -43,10 +43,10 @@ Example::
 
     anyio.run(main)
 
-Everything runs on asyncio and on trio, and means the same on a grid and on this machine. No function takes a timeout:
+Everything runs on asyncio and on trio, and behaves the same on a grid and on this machine. No function takes a timeout:
 use ``anyio.fail_after`` or ``asyncio.timeout``. Cancelling a wait never cancels a job. Cancelling a submit cancels the
-job that it may have made. All times are aware, in UTC. Durations are in seconds. `aiomig.testing` has a grid in memory
-for tests.
+job that it may have created. All times are timezone-aware, in UTC. Durations are in seconds. `aiomig.testing` provides
+an in-memory grid for tests.
 """
 
 import logging as _logging
@@ -140,7 +140,7 @@ if _TYPE_CHECKING:
 
 __version__ = _VERSION
 
-_logging.getLogger(__name__).addHandler(_logging.NullHandler())  # silent unless the program listens
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())  # silent unless the program configures logging
 
 __all__ = [
     "ActionRefused",
@@ -247,9 +247,9 @@ _OF_GRIDS = {
     **dict.fromkeys(("Transfer", "Transfers"), "services.transfers"),
     **dict.fromkeys(("Trigger", "Triggers"), "services.triggers"),
 }
-"""The modules of the names that local mode does not need. They are imported when their names are first used."""
+"""The modules of the names that local mode does not need. Each is imported when one of its names is first used."""
 
-if not _TYPE_CHECKING:  # a type checker would take any name for one of these
+if not _TYPE_CHECKING:  # with this function, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _OF_GRIDS:
@@ -264,9 +264,9 @@ def __dir__() -> list[str]:
 
 
 def _name_as_public(public: object) -> None:
-    """Have tracebacks and pydoc name `aiomig` and not a private module.
+    """Have tracebacks and pydoc show `aiomig`, not a private module.
 
-    Values keep theirs: pydantic resolves annotations there.
+    Value classes keep their module, because pydantic resolves their annotations in it.
     """
     if not hasattr(public, "__dataclass_fields__") and not hasattr(public, "_fields"):
         public.__module__ = __name__

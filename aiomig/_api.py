@@ -1,4 +1,4 @@
-"""The functions of the package. They make sessions, or act on the innermost open session of the current context."""
+"""The functions of the package. They create sessions, or act on the innermost open session of the current context."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
             print((await job).exit_code)
 
     Args:
-        commands: one command line, or several that one bash runs in order; or a `JobSpec`.
-        **fields: the other fields of `JobSpec`, which describes them: ``inputs``, ``executables``, ``outputs``,
-            ``resources``, ``environment``, ``name``, ``runtime_environments``, ``vgrids``, ``retries``, ``notify``,
-            ``verify``, ``mount``, ``project``, ``kind``, ``labels``, ``key`` and
-            ``mrsl``.
+        commands: a command line, several command lines that one bash process runs in order, or a `JobSpec`.
+        **fields: the other fields of `JobSpec`: ``inputs``, ``executables``, ``outputs``, ``resources``,
+            ``environment``, ``name``, ``runtime_environments``, ``vgrids``, ``retries``, ``notify``, ``verify``,
+            ``mount``, ``project``, ``kind``, ``labels``, ``key`` and ``mrsl``.
 
     Returns:
-        The job, which is in the queue; ``await`` it for its result.
+        The queued job; ``await`` it for its result.
 
     Raises:
         NoSession: no session is open.
@@ -54,41 +53,41 @@ async def submit(commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecF
 
 
 async def submit_mrsl(path: str | os.PathLike[str]) -> Job:
-    """Submit a job description written by hand in the current session; see `Session.submit_mrsl`.
+    """Submit a handwritten mRSL job description in the current session; see `Session.submit_mrsl`.
 
     Args:
-        path: a local file of mRSL text.
+        path: a local mRSL file.
 
     Raises:
         NoSession: no session is open.
-        SpecError: the text is wrong; the faults have line numbers.
+        SpecError: the description is invalid; each fault has a line number.
     """
     return await current_session().submit_mrsl(path)
 
 
 async def submit_many(specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False) -> list[Job]:
-    """Submit many jobs in the current session, in few requests; see `Session.submit_many`.
+    """Submit many jobs in the current session, in as few requests as possible; see `Session.submit_many`.
 
     Example::
 
         jobs = await submit_many(f"./fit {n}" for n in range(100))
 
     Args:
-        specs: descriptions, or the commands of jobs that need no more.
-        progress: show a progress bar on a terminal (needs rich, of the ``cli`` extra) or in a notebook.
+        specs: job descriptions, or just the commands of each job.
+        progress: show a progress bar on a terminal (needs rich, part of the ``cli`` extra) or in a notebook.
 
     Returns:
         The jobs, in the order of the descriptions.
 
     Raises:
         NoSession: no session is open.
-        SubmitErrors: some could not be submitted; has the job or the error of each.
+        SubmitErrors: some jobs could not be submitted; the error contains the job or the error of each description.
     """
     return await current_session().submit_many(specs, progress=progress)
 
 
 def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]) -> Sweep:
-    """Run a job for each of any number of parameters in the current session; see `Session.sweep`.
+    """Run one job for each parameter in the current session; see `Session.sweep`.
 
     Example::
 
@@ -102,7 +101,7 @@ def sweep(template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **
 
 
 def watch(jobs: Job | str | Iterable[Job | str]) -> Watch:
-    """Iterate over the statuses of jobs: the present status of each job, then each change once, until all have ended.
+    """Iterate over the statuses of jobs: the current status of each job, then each change once, until all have ended.
 
     Example::
 
@@ -110,21 +109,21 @@ def watch(jobs: Job | str | Iterable[Job | str]) -> Watch:
             print(status.state, status.queued_at)
 
     Args:
-        jobs: a job, or several of one session. Ids are looked up in the current session.
+        jobs: one or more jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        An async iterator of `JobStatus`, with ``status.job_id``; it can be left at any time.
+        An async iterator of `JobStatus`, each with its ``job_id``; it can be left at any time.
 
     Raises:
         NoSession: ids were given, and no session is open.
-        JobNotFound: while iterating: there is no such job.
+        JobNotFound: while iterating: a job does not exist.
     """
-    known = _known(jobs)
-    return Watch(backend_of(known), [job.id for job in known]) if known else current_session().watch(())
+    handles = _handles(jobs)
+    return Watch(backend_of(handles), [job.id for job in handles]) if handles else current_session().watch(())
 
 
 async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:
-    """Wait for the end of jobs, successful or not. Cancelling the wait, also by a timeout, leaves the jobs alone.
+    """Wait until jobs end, successfully or not. Cancelling the wait, also by a timeout, does not affect the jobs.
 
     Example::
 
@@ -133,17 +132,17 @@ async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all"
 
     Args:
         jobs: jobs of one session. Ids are looked up in the current session.
-        return_when: ``"all"``, or ``"any"`` to come back when at least one has ended.
+        return_when: ``"all"``, or ``"any"`` to return as soon as at least one job has ended.
 
     Returns:
-        The jobs that have ended and the others.
+        The jobs that have ended, and the others.
 
     Raises:
         NoSession: ids were given, and no session is open.
-        JobNotFound: there is no such job.
-        GridError: the grid could not be asked, several times in a row.
+        JobNotFound: a job does not exist.
+        GridError: several requests to the grid failed in a row.
     """
-    return await wait_for(_known(jobs), return_when)
+    return await wait_for(_handles(jobs), return_when)
 
 
 def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
@@ -158,25 +157,25 @@ def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        An async iterator of `Job`; it can be left at any time. It raises what `watch` does.
+        An async iterator of `Job`; it can be left at any time. It raises the same errors as `watch`.
     """
-    return Completed(_known(jobs))
+    return Completed(_handles(jobs))
 
 
 async def statuses(jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus]:
-    """Return the present statuses of jobs, with one request.
+    """Return the current statuses of jobs, with one request.
 
     Args:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        Statuses by job id, in the order given, without unknown jobs.
+        Statuses by job id, in the order of the arguments. Unknown jobs are left out.
 
     Raises:
         NoSession: ids were given, and no session is open.
-        GridError: the grid could not be asked.
+        GridError: the request to the grid failed.
     """
-    return await statuses_of(_known(jobs))
+    return await statuses_of(_handles(jobs))
 
 
 async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
@@ -186,17 +185,17 @@ async def cancel(jobs: Job | str | Iterable[Job | str]) -> dict[str, Outcome]:
         jobs: jobs of one session. Ids are looked up in the current session.
 
     Returns:
-        An `Outcome` by job id: whether the job was canceled, and if not, why. A job that has ended, or that is unknown,
-        does not raise an error.
+        An `Outcome` for each job id: whether the job was canceled, and if not, why. Jobs that have already ended and
+        unknown jobs do not raise an error.
 
     Raises:
         NoSession: ids were given, and no session is open.
-        GridError: the grid could not be asked.
+        GridError: the request to the grid failed.
     """
-    return await cancel_all(_known(jobs))
+    return await cancel_all(_handles(jobs))
 
 
-def _known(jobs: Job | str | Iterable[Job | str]) -> list[Job]:
+def _handles(jobs: Job | str | Iterable[Job | str]) -> list[Job]:
     return as_jobs(jobs, lambda job_id: current_session().job(job_id))
 
 
@@ -226,11 +225,11 @@ def grid(
     journal: str | os.PathLike[str] | bool | None = True,
     **fields: Unpack[ConfigFields],
 ) -> Session:
-    """Return a session on a grid, for the user of an X.509 certificate.
+    """Return a session on a grid, authenticated by the user's X.509 certificate.
 
-    Opening it reads the certificate, checks its dates, and asks the server which user it belongs to. Leaving it leaves
-    its jobs running on the grid. aiomig always verifies the server: without ``cacertfile`` in ``miguser.conf`` it uses
-    the authorities of the system.
+    Opening the session reads the certificate, checks its validity dates, and asks the server which user it belongs to.
+    Leaving the session leaves its jobs running on the grid. aiomig always verifies the server's certificate: without
+    ``cacertfile`` in ``miguser.conf`` it uses the certificate authorities of the operating system.
 
     Example::
 
@@ -239,24 +238,24 @@ def grid(
 
     Args:
         config: a `Config`, or the path of a ``miguser.conf``. The default is ``$AIOMIG_CONFIG``, then
-            ``~/.mig/miguser.conf``, or no file if ``url``, ``certificate`` and ``key`` are given.
-        polling: how often to ask for watched jobs.
-        retry: how often, and after which pauses, to repeat a read that failed.
-        request_limits: how much a request carries, and how long cleaning up may take.
+            ``~/.mig/miguser.conf``. No file is read if ``url``, ``certificate`` and ``key`` are given.
+        polling: how often to poll watched jobs.
+        retry: how often, and after which delays, to retry a failed read.
+        request_limits: the maximum sizes of requests, and the maximum time for cleanup.
         transport: a replacement for the network, for tests.
-        journal: a private folder in which each submit is recorded before it is sent, so that `Session.unconfirmed` of
-            this session or the next one reports submits that were cut off. It is made if it is missing, and programs
-            may share it. ``True`` means a folder in the user's state folder, or none with a ``transport``; ``False``
-            and ``None`` mean no record on disk.
-        **fields: single fields of `Config`. They override those of the file.
+        journal: a private directory in which each submit is recorded before it is sent, so that `Session.unconfirmed`
+            of this session or a later one reports interrupted submits. It is created if it is missing, and programs
+            may share it. ``True`` means a directory in the user's state directory, or none with a ``transport``;
+            ``False`` and ``None`` mean no record on disk.
+        **fields: individual fields of `Config`, which override those of the file.
 
     Returns:
-        A session to be opened by ``async with``.
+        A new session; open it with ``async with``.
 
     Raises:
-        ConfigError: the configuration is missing or wrong.
+        ConfigError: the configuration is missing or invalid.
         SpecError: the journal is not a path.
-        LocalError: when the session is opened: the given folder of the journal cannot be used.
+        LocalError: when the session is opened: the given journal directory cannot be used.
         AuthenticationFailed: when the session is opened: the certificate is expired, refused or unknown, or its key
             cannot be opened.
         ConnectionFailed: when the session is opened: the server cannot be reached.
@@ -292,12 +291,11 @@ def grid(
 def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[LocalFields]) -> Session:
     """Return a session in local mode: jobs run on the cores of this machine, without an account or a network.
 
-    Jobs run in processes and process sessions of their own, so Ctrl-C in a terminal reaches the program and not the
-    jobs. Their records are in the home and outlive the program: if it is killed, running jobs finish, and the next
-    session on that home collects their results and runs the jobs that still wait. Several processes may use one home
-    at once.
+    Each job runs in its own process session, so Ctrl-C in a terminal reaches the program and not the jobs. The records
+    of jobs are in the home and outlive the program. If the program is killed, running jobs finish; the next session on
+    that home collects their results and runs the queued jobs. Several processes may use one home at once.
 
-    Leaving the session by an exception or by cancellation cancels the jobs it submitted.
+    Leaving the session through an exception or cancellation cancels the jobs it submitted.
 
     Example::
 
@@ -305,30 +303,31 @@ def local(home: str | os.PathLike[str] | None = None, /, **settings: Unpack[Loca
             print((await (await mig.submit("nproc"))).stdout)
 
     Args:
-        home: the emulated MiG home, a folder that is made if it is missing. The default is a private folder in this
-            user's state folder.
-        slots: the number of cores for jobs that run at once. The default is the cores that this process may use, by
-            its affinity and by the CPU quotas of its control groups.
-        shared_slots: count the running jobs of all processes of the home against ``slots``, not only this session's.
-        on_exit: leaving the session normally waits for its jobs (without frozen ones), cancels them, or leaves them
-            running. The next session on the home runs jobs that are still in the queue.
-        limits: set the limits of memory, CPU time, processes and file size that a MiG resource sets (``ulimit``).
-        default_retries: extra attempts for jobs without ``retries``; grids have 2 to 4.
-        wall_time_grace: seconds beyond the wall time before a job is killed; a grid gives 90.
+        home: the directory of the emulated MiG home, created if it is missing. The default is a private directory in
+            the user's state directory.
+        slots: the number of cores for running jobs. The default is the number of cores that this process may use,
+            according to its CPU affinity and the CPU quotas of its control groups.
+        shared_slots: count the running jobs of all processes that use the home against ``slots``, not only this
+            session's.
+        on_exit: leaving the session normally waits for its jobs (except frozen ones), cancels them, or leaves them
+            running. The next session on the home runs jobs that are still queued.
+        limits: apply the limits on memory, CPU time, processes and file size that a MiG resource applies (``ulimit``).
+        default_retries: extra attempts for jobs without ``retries``; grids allow 2 to 4.
+        wall_time_grace: seconds beyond the wall time before a job is killed; a grid allows 90.
         kill_grace: seconds between SIGTERM and SIGKILL when a job is killed; a grid sends SIGKILL at once.
-        lock_timeout: seconds to wait if another process has locked the records of the home.
-        expire_after: seconds that a job may wait in the queue; 0 for no limit.
-        vgrids: vgrids that jobs may name, besides Generic and ANY.
-        runtime_environments: names that jobs may ask for, each with the variables that it sets.
-        pass_environment: names of variables that jobs get from this program, besides HOME, LOGNAME, PATH, SHELL,
-            TMPDIR and USER.
+        lock_timeout: seconds to wait for the records of the home while another process has locked them.
+        expire_after: seconds that a job may stay queued; 0 means no limit.
+        vgrids: vgrids that jobs may name, in addition to Generic and ANY.
+        runtime_environments: runtime environments that jobs may request, each with the variables that it sets.
+        pass_environment: names of environment variables that jobs inherit from this program, in addition to HOME,
+            LOGNAME, PATH, SHELL, TMPDIR and USER.
 
     Returns:
-        A session to be opened by ``async with``.
+        A new session; open it with ``async with``.
 
     Raises:
-        SpecError: a setting is out of its range.
-        LocalError: there is no bash; when the session is opened: the home cannot be used.
+        SpecError: a setting is out of range.
+        LocalError: bash is not installed; when the session is opened: the home cannot be used.
     """
     from ._local.backend import LocalBackend
     from ._local.settings import LocalSettings
@@ -343,7 +342,7 @@ def connect(
     config: Config | str | os.PathLike[str] | None = None,
     **local_fields: Unpack[LocalFields],
 ) -> Session:
-    """Return a session on a grid or in local mode, as the argument, the environment or the configuration says.
+    """Return a session on a grid or in local mode, chosen by argument, environment or configuration.
 
     Example::
 
@@ -353,17 +352,17 @@ def connect(
     Args:
         mode: ``"grid"`` or ``"local"``. The default is ``$AIOMIG_MODE``, then the grid if a configuration file exists,
             then local mode, with one warning logged.
-        config: the configuration of the grid, as in `grid`; not used in local mode.
-        **local_fields: the settings of local mode, as in `local`; not used on a grid. The default of ``home`` is
+        config: the configuration of the grid, as in `grid`; ignored in local mode.
+        **local_fields: the settings of local mode, as in `local`; ignored on a grid. The default of ``home`` is
             ``$AIOMIG_HOME``.
 
     Returns:
-        A session to be opened by ``async with``.
+        A new session; open it with ``async with``.
 
     Raises:
         SpecError: the mode is neither "grid" nor "local".
-        ConfigError: the mode is "grid", and the configuration is missing or wrong.
-        LocalError: there is no bash for local mode.
+        ConfigError: the mode is "grid", and the configuration is missing or invalid.
+        LocalError: local mode needs bash, which is not installed.
     """
     from ._grid.config import Config
 
@@ -373,7 +372,7 @@ def connect(
     if chosen == "grid":
         return grid(config)
     if chosen is None:
-        logger.warning("found no configuration of a grid (~/.mig/miguser.conf): jobs run on this machine")
+        logger.warning("no grid configuration found (~/.mig/miguser.conf); jobs run on this machine")
     elif chosen != "local":
         field = "mode" if mode else "AIOMIG_MODE"
         raise SpecError([Fault(field, chosen, "no such mode", "use 'grid' or 'local'")])

@@ -1,7 +1,7 @@
-"""For pandas, xarray, dask and everything else that uses fsspec: ``mig://`` and ``mig+local://``.
+"""The fsspec file systems ``mig://`` and ``mig+local://``, for pandas, xarray, dask and all other users of fsspec.
 
-The extra ``fsspec`` installs it; docs/fsspec.md shows it. Programs without an event loop use fsspec through a loop of
-asyncio in a thread of its own. That thread is fsspec's; aiomig starts none.
+The extra ``fsspec`` installs the dependencies; docs/fsspec.md has examples. For programs without an event loop, fsspec
+runs an asyncio event loop in its own thread; aiomig starts no threads.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ._local.settings import LocalFields
     from ._session import Session
 
-_PIECE = 8 << 20
+_CHUNK_SIZE = 8 << 20
 _CODES: tuple[tuple[type[MigError], int], ...] = (
     (FileNotFound, errno.ENOENT),
     (FileExists, errno.EEXIST),
@@ -57,7 +57,7 @@ _CODES: tuple[tuple[type[MigError], int], ...] = (
 
 @contextmanager
 def _os_errors(path: str) -> Iterator[None]:
-    """Turn errors of aiomig into the errors of the operating system that users of fsspec expect."""
+    """Translate errors of aiomig into the `OSError` classes that users of fsspec expect."""
     try:
         yield
     except MigError as error:
@@ -68,7 +68,7 @@ def _os_errors(path: str) -> Iterator[None]:
 
 
 class _SharedSession:
-    """The session of one account in one event loop, opened at its first use."""
+    """The session of one account in one event loop, opened on first use."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -109,20 +109,20 @@ def _close_at_exit(loop: Any, sessions: dict[Config, _SharedSession]) -> None:
             with suppress(MigError):
                 await session.close()
 
-    if loop.is_running():  # that of fsspec's thread; another one closes them when it ends
+    if loop.is_running():  # fsspec's own loop; any other loop has closed the sessions when it ended
         sync(loop, close, timeout=10)
 
 
 class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
-    """The MiG home as a file system of fsspec: ``mig://results/out.csv`` is ``results/out.csv`` of the home.
+    """The MiG home as an fsspec file system: ``mig://results/out.csv`` is the file ``results/out.csv`` of the home.
 
-    It is the home of a grid or of local mode, chosen as `aiomig.connect` does. All file systems of one account share
-    one session, which is opened at the first use and closed at the end of the program. In local mode no session is
-    opened, and no job runs. Files are written whole: a file appears when it is closed. Nothing is cached but what an
-    open file has read, because jobs write to the home.
+    The home is that of a grid or of local mode, chosen in the same way as by `aiomig.connect`. All file systems of one
+    account share one session, which is opened on first use and closed at the end of the program. In local mode no
+    session is opened, and no job runs. Writes are atomic: a file appears in the home when it is closed. Only the
+    contents of open files are cached, because jobs write to the home.
 
-    Errors are those of the operating system (`FileNotFoundError`, `PermissionError`, `ConnectionError`, `OSError`),
-    with the error of aiomig as their cause.
+    Methods raise the usual errors of file operations (`FileNotFoundError`, `PermissionError`, `ConnectionError`,
+    `OSError`), with the error of aiomig as their cause.
 
     Example::
 
@@ -132,7 +132,7 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
     Args:
         config: the configuration of the grid, as in `aiomig.grid`.
         home: the home of local mode, as in `aiomig.local`.
-        **options: those of fsspec, such as ``asynchronous``.
+        **options: options of fsspec, such as ``asynchronous``.
     """
 
     protocol: ClassVar[str] = "mig"
@@ -166,7 +166,7 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return await _shared_session(self._config).files()
 
     def close(self) -> None:
-        """Close the session of this account, which its other file systems share. The next use opens a new one."""
+        """Close the session that all file systems of this account share. The next use opens a new one."""
         if self._config is not None:
             sync(self.loop, self._close)
 
@@ -174,7 +174,7 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if self._config is not None:
             await _shared_session(self._config).close()
 
-    # -- what there is
+    # -- metadata
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
         path = self._strip_protocol(path)
@@ -191,16 +191,16 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if maxdepth is not None:
             return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **options)
         path = self._strip_protocol(path)
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         with suppress(FileNotFoundError), _os_errors(path):
-            entries = await (await self._files()).ls(_literal(path), recursive=True, hidden=True)
-            found = {info.path: _details(info.path, info) for info in entries if withdirs or not info.is_dir}
-            if withdirs and path and path not in found:
-                found[path] = await self._info(path)
-        return dict(sorted(found.items())) if options.get("detail") else sorted(found)
+            listing = await (await self._files()).ls(_literal(path), recursive=True, hidden=True)
+            entries = {info.path: _details(info.path, info) for info in listing if withdirs or not info.is_dir}
+            if withdirs and path and path not in entries:
+                entries[path] = await self._info(path)
+        return dict(sorted(entries.items())) if options.get("detail") else sorted(entries)
 
     def modified(self, path: str) -> Any:
-        """Return when a file was changed, as an aware datetime."""
+        """Return when a file was last modified, as a timezone-aware datetime."""
         return self.info(path)["modified"]
 
     # -- content
@@ -249,8 +249,8 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         rpath = self._strip_protocol(rpath)
         info = await self._info(rpath)
         if isfilelike(lpath):
-            for start in range(0, info["size"], _PIECE):
-                lpath.write(await self._cat_file(rpath, start, start + _PIECE))
+            for start in range(0, info["size"], _CHUNK_SIZE):
+                lpath.write(await self._cat_file(rpath, start, start + _CHUNK_SIZE))
         elif info["type"] == "directory":
             Path(lpath).mkdir(parents=True, exist_ok=True)
         elif Path(lpath).is_dir():
@@ -260,14 +260,14 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
                 await (await self._files()).get(rpath, lpath, progress=_progress(callback))
 
     async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **options: Any) -> None:
-        """Carry a whole directory as `Files.put` does, with archives; anything else as fsspec does."""
+        """Upload a whole directory with `Files.put`, which uses archives; leave anything else to fsspec."""
         if not (recursive and _is_plain(lpath, options) and isinstance(rpath, str) and Path(lpath).is_dir()):
             await super()._put(lpath, rpath, recursive=recursive, **options)
             return
         inside = rpath.endswith("/")
         rpath = self._strip_protocol(rpath)
         sources: Any = lpath
-        if os.fspath(lpath).endswith("/") and (inside or await self._isdir(rpath)):  # what is in it, not it
+        if os.fspath(lpath).endswith("/") and (inside or await self._isdir(rpath)):  # only its contents
             await self._makedirs(rpath, exist_ok=True)
             sources, inside = sorted(Path(lpath).iterdir()), True
         with _os_errors(rpath):
@@ -275,20 +275,20 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
             await (await self._files()).put(sources, f"{rpath or '.'}{'/' if inside else ''}", progress=progress)
 
     async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
-        """Carry a whole directory as `Files.get` does, with archives; anything else as fsspec does."""
+        """Download a whole directory with `Files.get`, which uses archives; leave anything else to fsspec."""
         whole = recursive and _is_plain(rpath, options) and isinstance(lpath, str | os.PathLike)
         if not whole or not await self._isdir(rpath):
             await super()._get(rpath, lpath, recursive=recursive, **options)
             return
-        content, there = os.fspath(rpath).endswith("/"), Path(lpath).is_dir()
+        contents_only = os.fspath(rpath).endswith("/")
         rpath = self._strip_protocol(rpath)
-        sources = await self._ls(rpath, detail=False) if content and there else rpath or "."
-        lpath = (os.fspath(lpath).rstrip("/") or "/") if content else lpath
+        sources = await self._ls(rpath, detail=False) if contents_only and Path(lpath).is_dir() else rpath or "."
+        lpath = (os.fspath(lpath).rstrip("/") or "/") if contents_only else lpath
         with _os_errors(rpath):
             progress = _progress(options.get("callback", DEFAULT_CALLBACK))
             await (await self._files()).get(sources, lpath, progress=progress)
 
-    # -- names
+    # -- creating, renaming and removing
 
     async def _mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
         path = self._strip_protocol(path)
@@ -319,9 +319,9 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if not recursive or maxdepth is not None:
             await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth)
             return
-        for each in await self._expand_path(path):
-            with _os_errors(each):
-                await (await self._files()).remove(each or ".", recursive=True)
+        for target in await self._expand_path(path):
+            with _os_errors(target):
+                await (await self._files()).remove(target or ".", recursive=True)
 
     async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
         path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
@@ -362,21 +362,21 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
 
 class LocalMigFileSystem(MigFileSystem):
-    """The home of local mode as a file system of fsspec: ``mig+local://results/out.csv``. See `MigFileSystem`."""
+    """The home of local mode as an fsspec file system: ``mig+local://results/out.csv``. See `MigFileSystem`."""
 
     protocol: ClassVar[str] = "mig+local"
     _mode: ClassVar[Literal["local"] | None] = "local"
 
 
 class MigFile(AbstractBufferedFile):  # type: ignore[misc]
-    """An open file of the home. Reading keeps pieces in a cache; writing collects a file on this machine first.
+    """An open file of the home. Reads are cached; writes go to a temporary file on this machine first.
 
-    A written file takes its place in the home, whole, when it is closed. If the block of ``with fs.open(…)`` is left by
-    an exception, the home stays as it was.
+    Closing the file uploads it to the home atomically. If an exception leaves the block of ``with fs.open(…)``, the
+    home stays unchanged.
     """
 
     def __init__(self, fs: MigFileSystem, path: str, mode: str = "rb", **options: Any) -> None:
-        self._collected: IO[bytes] | None = None
+        self._buffered: IO[bytes] | None = None
         if mode == "rb":
             self._details = fs.info(path)
             if self._details["type"] == "directory":
@@ -389,30 +389,30 @@ class MigFile(AbstractBufferedFile):  # type: ignore[misc]
         return bytes(self.fs.cat_file(self.path, start=start, end=end))
 
     def _initiate_upload(self) -> None:
-        self._collected = NamedTemporaryFile(prefix="aiomig-")  # noqa: SIM115 - closed by commit or discard
+        self._buffered = NamedTemporaryFile(prefix="aiomig-")  # noqa: SIM115 - closed by commit or discard
         if self.mode == "ab" and self.fs.exists(self.path):
-            self.fs.get_file(self.path, self._collected)
+            self.fs.get_file(self.path, self._buffered)
 
     def _upload_chunk(self, final: bool = False) -> bool:
-        assert self._collected is not None
-        self._collected.write(self.buffer.getvalue())
+        assert self._buffered is not None
+        self._buffered.write(self.buffer.getvalue())
         if final and self.autocommit:
             self.commit()
         return True
 
     def commit(self) -> None:
-        """Put the file into its place in the home."""
-        assert self._collected is not None
-        self._collected.flush()
+        """Upload the file to the home."""
+        assert self._buffered is not None
+        self._buffered.flush()
         try:
-            self.fs.put_file(self._collected.name, self.path, mode="create" if self.mode == "xb" else "overwrite")
+            self.fs.put_file(self._buffered.name, self.path, mode="create" if self.mode == "xb" else "overwrite")
         finally:
             self.discard()
 
     def discard(self) -> None:
-        """Forget what was written."""
-        if self._collected is not None:
-            self._collected.close()
+        """Discard the written data."""
+        if self._buffered is not None:
+            self._buffered.close()
 
     def __exit__(self, *error: object) -> None:
         if error[0] is not None and self.mode != "rb":
@@ -423,7 +423,7 @@ class MigFile(AbstractBufferedFile):  # type: ignore[misc]
 
 
 def _literal(path: str) -> str:
-    """Return a path of the home; what looks like a pattern is not there, for MiG has no way to write such a name."""
+    """Return a path of the home. A path that looks like a pattern cannot exist: MiG cannot address such names."""
     if has_pattern(path):
         raise FileNotFound(path)
     return path or "."
@@ -435,7 +435,7 @@ def _details(path: str, info: FileInfo) -> dict[str, Any]:
 
 
 def _is_plain(path: Any, options: dict[str, Any]) -> bool:
-    """Return whether a path names one thing, and no option of fsspec says how to go about it."""
+    """Return whether a path names a single file or directory, and no options of fsspec change the transfer."""
     return isinstance(path, str | os.PathLike) and not has_magic(os.fspath(path)) and not set(options) - {"callback"}
 
 

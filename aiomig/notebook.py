@@ -1,6 +1,6 @@
-"""For Jupyter: ``%load_ext aiomig.notebook`` shows lists, tuples and dicts of jobs and statuses as tables.
+"""IPython extension: ``%load_ext aiomig.notebook`` shows lists, tuples and dicts of jobs or statuses as HTML tables.
 
-Single jobs, statuses and results are shown as tables without it.
+Single jobs, statuses and results are shown as tables even without the extension.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _COLLECTIONS = (list, tuple, dict)
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Register the tables. ``%load_ext`` calls this with the running shell."""
+    """Register the HTML formatters. ``%load_ext`` calls this with the running shell."""
     for kind in _COLLECTIONS:
         ipython.display_formatter.formatters["text/html"].for_type(kind, _table)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """Remove the tables. ``%unload_ext`` calls this."""
+    """Remove the HTML formatters. ``%unload_ext`` calls this."""
     for kind in _COLLECTIONS:
         ipython.display_formatter.formatters["text/html"].pop(kind, None)
 
 
 def _table(values: Collection[Any]) -> str | None:
-    """Return a table if all values are jobs or all are statuses; else the value's own HTML, or ``None``."""
+    """Return a table if all values are jobs or all are statuses; otherwise the collection's own HTML, if it has any."""
     items = list(values.values() if isinstance(values, Mapping) else values)
     if items and any(all(isinstance(item, kind) for item in items) for kind in (Job, JobStatus)):
         return html_rows(items)
