@@ -31,7 +31,7 @@ async def test_local_mode_has_no_services(mig: aiomig.Session) -> None:
         pytest.skip("local mode only")
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "sharelink": mig.shares.list,
-        "freezedb": mig.archives.list,
+        "freezedb": lambda: mig.archives.download("a", "here"),
         "datatransfer": mig.transfers.list,
         "crontab": mig.crontab.list,
         "lsvgridtriggers": lambda: mig.triggers.list(VGRID),
@@ -102,7 +102,7 @@ async def test_everyone_writes_through_a_share_link(settings: Settings, offered:
     with pytest.raises(ServerError, match="HTTP 403"):
         await folder.read_bytes("in/b.bin")
     await offered.shares.change(share, read=True, write=False)
-    with pytest.raises(aiomig.AuthenticationFailed):
+    with pytest.raises(aiomig.AuthenticationFailed, match="no right to write"):
         await folder.put(b"x", "in/c.bin")
     assert await folder.read_bytes("in/b.bin") == b"\0binary\xff"
 
@@ -197,6 +197,16 @@ async def test_bad_input_is_refused(mig: aiomig.Session) -> None:
         ("no change would fire it", lambda: mig.triggers.add(VGRID, "x", changes=[])),
         ("no such action", lambda: mig.triggers.add(VGRID, "x", action="sing")),
         ("rule_id=", lambda: mig.triggers.add(VGRID, "x", rule_id="a b")),
+        ("one text in the place of several", lambda: mig.triggers.add(VGRID, "x", changes="created")),
+        ("one text in the place of several", lambda: mig.triggers.add(VGRID, "x", arguments="fit.mRSL")),
+        ("one text in the place of several", lambda: mig.shares.create("x", invites="ada@example.org")),
+        (
+            "one text in the place of several",
+            lambda: mig.transfers.import_from("https://a.org/x", "x", exclude="*.o"),
+        ),
+        ("not a CronEntry", lambda: mig.crontab.set(["*/5 * * * * ls"])),  # type: ignore[list-item]
+        ("not a CronEntry", lambda: mig.crontab.add("* * * * * ls")),  # type: ignore[arg-type]
+        ("not a CronEntry", lambda: mig.crontab.remove("* * * * * ls")),  # type: ignore[arg-type]
     ]
     for words, call in wrong:
         with pytest.raises(SpecError, match=words) as caught:

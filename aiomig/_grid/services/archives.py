@@ -157,10 +157,14 @@ class Archives(Service):
 
         Returns:
             The path of the directory.
+
+        Raises:
+            FileNotFound: there is no such archive.
         """
         folder = home_path(destination)
+        known = find_by_id(await self.list(), given_id(archive, "archive"), "archive")
         await self._files.mkdir(folder)
-        await self._call("cp", freeze_id=given_id(archive, "archive"), src="*", dst=folder, flags="r")
+        await self._call("cp", freeze_id=known.id, src="*", dst=folder, flags="r")
         return folder
 
     async def download(self, archive: Archive | str, destination: LocalPath) -> tuple[Path, ...]:
@@ -170,6 +174,9 @@ class Archives(Service):
 
         Returns:
             The local paths of the files.
+
+        Raises:
+            FileNotFound: there is no such archive.
         """
         folder = f"{PRIVATE_FOLDER}/archive-{secrets.token_hex(8)}"
         try:

@@ -109,20 +109,23 @@ class Crontab(Service):
         """Replace the whole crontab.
 
         Raises:
+            SpecError: something is not a `CronEntry`.
             ServerError: the server did not keep all entries.
         """
-        await self._save([str(entry) for entry in entries])
+        await self._save([str(_checked(entry)) for entry in entries])
 
     async def add(self, entry: CronEntry) -> None:
         """Add an entry at the end, unless it is there. Raises as `set`."""
+        new = _checked(entry)
         lines = await self._lines()
-        if entry not in _entries(lines):
-            await self._save([*lines, str(entry)])
+        if new not in _entries(lines):
+            await self._save([*lines, str(new)])
 
     async def remove(self, entry: CronEntry) -> None:
         """Remove an entry; one that is not there is fine. Raises as `set`."""
+        old = _checked(entry)
         lines = await self._lines()
-        kept = [line for line in lines if _entries([line]) != [entry]]
+        kept = [line for line in lines if _entries([line]) != [old]]
         if kept != lines:
             await self._save(kept)
 
@@ -137,6 +140,13 @@ class Crontab(Service):
         missing = [str(entry) for entry in _entries(lines) if entry not in kept]
         if missing:
             raise ServerError(_OPERATION, [f"the server did not keep: {'; '.join(missing)}"])
+
+
+def _checked(entry: CronEntry) -> CronEntry:
+    """Return an entry. A text was not checked, and the server would drop it in silence if it is wrong."""
+    if isinstance(entry, CronEntry):
+        return entry
+    raise SpecError([Fault("entry", entry, "not a CronEntry", "make one of a line by CronEntry.parse(line)")])
 
 
 def _entries(lines: Iterable[str]) -> list[CronEntry]:

@@ -87,6 +87,17 @@ def find_by_id(rows: Iterable[_T], wanted: str, kind: str) -> _T:
     raise FileNotFound(wanted, f"there is no {kind} with this id")
 
 
+def given_texts(texts: Iterable[str], field: str) -> tuple[str, ...]:
+    """Return the texts that the user gave.
+
+    Raises:
+        SpecError: it is one text, whose characters would count as texts.
+    """
+    if isinstance(texts, str):
+        raise SpecError([Fault(field, texts, "one text in the place of several", "give a list of texts")])
+    return tuple(texts)
+
+
 def given_paths(paths: HomePath | Iterable[HomePath], field: str, nothing: str) -> tuple[str, ...]:
     """Return one or several paths of the home that the user gave.
 

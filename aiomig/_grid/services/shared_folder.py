@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit
 
-from ..._core.errors import FileNotFound, ProtocolError, ServerError, SpecError
+from ..._core.errors import AuthenticationFailed, FileNotFound, ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import check_characters, home_path
 from ..._core.tasks import give_way
@@ -119,8 +119,8 @@ class SharedFolder:
         Raises:
             SpecError: it is larger.
             FileNotFound: there is no such file here.
-            ServerError: the link gives no right to write, or the server takes no uploads by share links.
-            GridError: the server could not be asked.
+            AuthenticationFailed: the link gives no right to write, or has ended.
+            GridError: the server takes no uploads by share links, or could not be asked.
         """
         path = home_path(name)
         check_characters(path)
@@ -148,6 +148,8 @@ class SharedFolder:
         status, headers = await self._send("GET", url, take)
         if status == 404:
             raise FileNotFound(name or "the share link", "there is no such file, or the link has ended")
+        if status == 403:
+            raise ServerError("share_redirect", ["HTTP 403: it is a directory, or the link gives no right to read"])
         if status >= 300:
             raise ServerError("share_redirect", [f"HTTP {status}"])
         if not (headers.get("ETag") or headers.get("Last-Modified")):
@@ -164,8 +166,12 @@ class SharedFolder:
 
         url = f"{self._origin}/wsgi-bin/{_OPERATION}.py"
         status, headers = await self._send("POST", url, take, body)
-        answer = await give_way(read_objects(_OPERATION, bytes(content), headers.get("Content-Type", ""), status))
-        raise_for_errors(_OPERATION, answer)
+        try:
+            answer = await give_way(read_objects(_OPERATION, bytes(content), headers.get("Content-Type", ""), status))
+            raise_for_errors(_OPERATION, answer)
+        except AuthenticationFailed as error:
+            problem = "the share link gives no right to write, or has ended; ask whoever made it"
+            raise AuthenticationFailed(problem) from error
         rows = [row for each in of_type(answer, "uploadfiles") for row in members(_OPERATION, each, "files")]
         if len(rows) != 1:
             raise ProtocolError(f"{_OPERATION}: {len(rows)} files came back for one")

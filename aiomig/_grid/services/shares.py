@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..._core.errors import ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, find_by_id, given_id, id_of, moment, records, texts, words
+from .service import Service, find_by_id, given_id, given_texts, id_of, moment, records, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,10 +98,9 @@ class Shares(Service):
         checked = home_path(path)
         rights = _rights(read=read, write=write)
         expire = _expire(expires) if expires is not None else None
+        fields = {"path": checked, "expire": expire, "invite": given_texts(invites, "invites"), "msg": message}
         before = {share.id for share in await self.list()}
-        answer = await self._call(
-            _OPERATION, action="create", path=checked, expire=expire, invite=tuple(invites), msg=message, **rights
-        )
+        answer = await self._call(_OPERATION, action="create", **fields, **rights)
         made = [share for share in await self._shares(answer) if share.id not in before and share.path == checked]
         if len(made) != 1:
             raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after making one")
@@ -150,13 +149,14 @@ class Shares(Service):
             FileNotFound: there is none with this id.
             SpecError: it would have no right.
         """
+        invited = given_texts(invites, "invites")
         known = await self.get(share)
         rights = _rights(read=known.read if read is None else read, write=known.write if write is None else write)
         if expires == "as it is":
             expire = words(known.details, "expire")
         else:
             expire = _expire(expires) if expires is not None else _NEVER
-        fields = {"share_id": known.id, "path": known.path, "expire": expire, "invite": tuple(invites), "msg": message}
+        fields = {"share_id": known.id, "path": known.path, "expire": expire, "invite": invited, "msg": message}
         await self._call(_OPERATION, action="update", **fields, **rights)
         return await self.get(known.id)
 

@@ -14,7 +14,7 @@ import anyio
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, find_by_id, given_id, given_paths, id_of, moment, records, texts, words
+from .service import Service, find_by_id, given_id, given_paths, given_texts, id_of, moment, records, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,7 +184,12 @@ def _fields(
     if len(servers) != 1:
         raise SpecError([Fault("url", urls, "not URLs of one host", "start a transfer for each host")])
     (protocol, host, port) = servers.pop()
-    login = {"username": username, "transfer_pw": password, "key_id": key_id, "exclude": tuple(exclude)}
+    login = {
+        "username": username,
+        "transfer_pw": password,
+        "key_id": key_id,
+        "exclude": given_texts(exclude, "exclude"),
+    }
     paths = tuple(unquote(part.path) or "/" for part in parts)
     return {"protocol": protocol, "fqdn": host, "port": port, **login}, paths
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.validation import is_text
-from .service import Service, given_id, id_of, texts, words
+from .service import Service, given_id, given_texts, id_of, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +87,7 @@ class Triggers(Service):
         Raises:
             SpecError: a value is not one of those above.
         """
-        given = tuple(changes)
+        given, words_of_action = given_texts(changes, "changes"), given_texts(arguments, "arguments")
         faults = [
             Fault("changes", each, "no such change", f"use {', '.join(_CHANGES)}")
             for each in given
@@ -110,7 +110,7 @@ class Triggers(Service):
             path=path,
             changes=given,
             action=action,
-            arguments=tuple(arguments),
+            arguments=words_of_action,
             match_files="True",
             match_recursive="True" if recursive else None,
         )
@@ -118,7 +118,7 @@ class Triggers(Service):
             "trigger %s: servers on Python 3 keep triggers, but never fire them; test that this one does", rule
         )
         found = [trigger for trigger in await self.list(vgrid) if trigger.id == rule]
-        return found[0] if found else Trigger(rule, vgrid, path, given, action, tuple(arguments))
+        return found[0] if found else Trigger(rule, vgrid, path, given, action, words_of_action)
 
     async def list(self, vgrid: str) -> _Triggers:
         """List the triggers of a VGrid that the user owns or is a member of."""

@@ -169,8 +169,10 @@ async def test_the_first_archive_of_a_user() -> None:
         await mig.archives.delete(archive)
         with pytest.raises(ServerError, match="No such archive"):
             await mig.archives.delete(archive)
-        with pytest.raises(FileNotFound, match="there is no archive with this id"):
-            await mig.archives.show(archive)
+        for ask in (mig.archives.show(archive), mig.archives.restore(archive, "there")):
+            with pytest.raises(FileNotFound, match="there is no archive with this id"):
+                await ask
+        assert not await mig.files.exists("there")
 
 
 async def test_a_download_has_hidden_files(tmp_path: Any) -> None:
