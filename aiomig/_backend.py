@@ -241,11 +241,9 @@ class HomeBackend(Protocol):
 
     async def stat(self, path: str) -> FileInfo | None:
         """Return what is there; ``None`` if nothing is, or if a part of the path is a file."""
-        ...
 
     async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
         """Return what is there by path, without the paths where nothing is; in few requests."""
-        ...
 
     async def listing(self, path: str, *, recursive: bool = False) -> list[FileInfo]:
         """Return the entries of a directory in any order, with dot names and without what MiG hides.
@@ -255,7 +253,6 @@ class HomeBackend(Protocol):
         Raises:
             FileNotFound: nothing is there.
         """
-        ...
 
     async def make_directories(self, paths: Sequence[str]) -> None:
         """Make directories in the order given, parents first; those that exist are fine.
@@ -263,7 +260,6 @@ class HomeBackend(Protocol):
         Raises:
             FileExists: a file is in the way; its ``path`` says which.
         """
-        ...
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a file from ``start`` up to but not including ``end``, as far as there are any.
@@ -274,7 +270,6 @@ class HomeBackend(Protocol):
             FileNotFound: nothing is there.
             PathRefused: it is a directory.
         """
-        ...
 
     async def write(self, path: str, content: AsyncIterable[bytes], size: int | None) -> None:
         """Make or replace a file, atomically: with all bytes of ``content``, or not at all.
@@ -284,7 +279,6 @@ class HomeBackend(Protocol):
         Raises:
             PathRefused: a directory is there.
         """
-        ...
 
     async def put_file(self, source: Path, path: str, size: int, report: Callable[[int], object]) -> None:
         """Make or replace a file, atomically, with the bytes of a file of this machine.
@@ -298,11 +292,9 @@ class HomeBackend(Protocol):
         Raises:
             LocalError: the source has become shorter.
         """
-        ...
 
     async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
         """Make or replace a file of this machine, atomically, with the bytes of a file of the home."""
-        ...
 
     async def put_files(
         self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
@@ -319,7 +311,6 @@ class HomeBackend(Protocol):
             PathRefused: a directory is in the place of a file.
             LocalError: a source has become shorter.
         """
-        ...
 
     async def get_files(self, files: Sequence[GetFile], folder: str | None, report: Callable[[int], object]) -> None:
         """Make or replace files of this machine, each atomically, with those of the home; in few requests.
@@ -329,7 +320,6 @@ class HomeBackend(Protocol):
             folder: a directory of the home that holds these files and nothing else, if there is one.
             report: as for `put_files`.
         """
-        ...
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
         """Write into an existing file at a position; a gap behind its present end becomes zero bytes.
@@ -338,23 +328,18 @@ class HomeBackend(Protocol):
             FileNotFound: nothing is there.
             PathRefused: it is a directory.
         """
-        ...
 
     async def touch(self, path: str) -> None:
         """Set the time to now, or make an empty file."""
-        ...
 
     async def truncate(self, path: str, size: int) -> None:
         """Cut an existing file, or lengthen it with zero bytes. Raises as `write_range`."""
-        ...
 
     async def copy(self, source: str, destination: str) -> None:
         """Copy a file onto a new name or another file, or a directory with all it holds onto a new name."""
-        ...
 
     async def move(self, source: str, destination: str) -> None:
         """Rename a file onto a new name or another file, or a directory onto a new name."""
-        ...
 
     async def remove(self, path: str, *, recursive: bool) -> None:
         """Remove for good, without the trash.
@@ -363,7 +348,6 @@ class HomeBackend(Protocol):
             FileNotFound: nothing is there.
             PathRefused: it is a directory and ``recursive`` is false.
         """
-        ...
 
     async def remove_directory(self, path: str) -> None:
         """Remove an empty directory.
@@ -373,19 +357,15 @@ class HomeBackend(Protocol):
             FileExists: it is not empty.
             PathRefused: it is a file.
         """
-        ...
 
     async def checksum(self, path: str, algorithm: str) -> str:
         """Return the checksum of the whole file in lower-case hexadecimal. Raises as `read`."""
-        ...
 
     async def pack(self, source: str, archive: str) -> None:
         """Make an archive of one file or directory; the names in it begin with the name of the source."""
-        ...
 
     async def unpack(self, archive: str, destination: str) -> None:
         """Unpack an archive into an existing directory, replacing files of the same names."""
-        ...
 
 
 class QueueBackend(Protocol):
@@ -393,24 +373,18 @@ class QueueBackend(Protocol):
 
     async def names(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        ...
 
     async def create(self, name: str, *, exist_ok: bool) -> None:
         """Make a queue. Raises FileExists."""
-        ...
 
     async def remove(self, name: str, *, missing_ok: bool) -> None:
         """Remove a queue with its messages. Raises FileNotFound."""
-        ...
 
     async def ids(self, name: str) -> list[str]:
         """Return the ids of the messages, the next one first. Raises FileNotFound."""
-        ...
 
     async def send(self, name: str, message_id: str, message: str) -> None:
         """Add a message. Raises FileNotFound."""
-        ...
 
     async def next(self, name: str, *, take: bool) -> str | None:
         """Return the next message; remove it only with ``take``. Raises FileNotFound."""
-        ...

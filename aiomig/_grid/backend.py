@@ -23,7 +23,8 @@ from .._core.job_filter import JobFilter
 from .._core.job_log import JobLog
 from .._core.models import TRANSITIONS, JobState, Outcome, Unconfirmed, is_job_id
 from .._core.subscriptions import Subscriptions
-from .._core.tasks import SessionTasks, give_way, run_all, run_shielded
+from .._core.tasks import SessionTasks, run_all, run_shielded
+from .._core.turns import give_way
 from .bundles import BundlingHome
 from .calls import call
 from .credential import warn_of_long_jobs

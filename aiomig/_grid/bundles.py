@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import FileExists, FileNotFound, GridError, PathRefused, ServerError
 from .._core.paths import below, folder_of, has_pattern, join, name_of, stray_character
-from .._core.tasks import Paced, run_shielded
+from .._core.tasks import run_shielded
+from .._core.turns import Paced
 from .._home.disk import ON_THIS_MACHINE, read_file, translate_os_errors
 from .._home.tar import Pieces, TarReader, tar_content, tar_size
 from .._home.transfer import put_each, receive_file

@@ -18,7 +18,8 @@ from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError,
 from .._core.http import content_length
 from .._core.models import FileInfo
 from .._core.paths import archive_suffix, folder_of, join, name_of
-from .._core.tasks import Paced, give_way, run_shielded
+from .._core.tasks import run_shielded
+from .._core.turns import Paced, give_way
 from .._home.transfer import file_content, once, put_each, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .forms import multipart

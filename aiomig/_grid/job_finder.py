@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .._core.errors import JobNotFound
 from .._core.job_filter import JobFilter
 from .._core.models import is_job_id
-from .._core.tasks import give_way, sort_steps
+from .._core.turns import give_way, sort_steps
 from .._spec import mrsl
 from .._spec.plan import PRIVATE_FOLDER, Plan, PlannedOutput, output_names
 from .protocol import jobs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._core.errors import MigError
-from .._core.tasks import Paced
+from .._core.turns import Paced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -14,8 +14,8 @@ import anyio
 
 from .._core.errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError, ProtocolError, ServerError
 from .._core.http import content_length
-from .._core.tasks import give_way
 from .._core.tls_errors import is_lasting
+from .._core.turns import give_way
 from .config import Retry
 from .forms import form
 from .protocol.answer import csrf_refused, csrf_tokens, form_token, read_objects, redirected

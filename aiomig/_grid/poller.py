@@ -14,7 +14,7 @@ import anyio
 
 from .._core.errors import JobNotFound, ProtocolError, ServerError, SpecError
 from .._core.models import Fault
-from .._core.tasks import give_way
+from .._core.turns import give_way
 from .._core.validation import is_count, is_number
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from .._core.models import is_job_id
-from .._core.tasks import give_way
+from .._core.turns import give_way
 from .protocol import jobs
 from .protocol.answer import missing_jobs
 

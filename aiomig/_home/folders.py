@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anyio.lowlevel import checkpoint
 
-from .._core.tasks import Paced, give_way, sort_steps
+from .._core.turns import Paced, give_way, sort_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

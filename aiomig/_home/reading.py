@@ -17,7 +17,7 @@ from .._core.paths import (
     is_hidden,
     name_matches,
 )
-from .._core.tasks import Paced, give_way, sort_steps
+from .._core.turns import Paced, give_way, sort_steps
 from .streams import FileStream
 from .text import count_words, first_lines, joined, last_lines, matching_lines
 from .transfer import matching

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import PathRefused
-from .._core.tasks import Paced
+from .._core.turns import Paced
 from .transfer import file_content
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from .._core.models import WordCount
-from .._core.tasks import Paced
+from .._core.turns import Paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

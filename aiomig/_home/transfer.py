@@ -33,7 +33,7 @@ from .._core.paths import (
     name_matches,
     name_of,
 )
-from .._core.tasks import Paced, give_way, sort_steps
+from .._core.turns import Paced, give_way, sort_steps
 from .._core.validation import plain_text
 from .disk import (
     ON_THIS_MACHINE,

@@ -14,7 +14,8 @@ import anyio
 from .._backend import PutFile
 from .._core.errors import MigError
 from .._core.paths import chain, folder_of, name_of
-from .._core.tasks import Paced, run_all, run_shielded
+from .._core.tasks import run_all, run_shielded
+from .._core.turns import Paced
 from .._home.disk import ON_THIS_MACHINE, read_file, translate_os_errors
 from .._spec.plan import PRIVATE_FOLDER
 from .._spec.values import InputStream

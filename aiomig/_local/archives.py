@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, LocalError, MigError, PathRefused
 from .._core.paths import ArchiveFormat, archive_format, chain, folder_of, join, listed_path
-from .._core.tasks import Paced, give_way, sort_steps
+from .._core.turns import Paced, give_way, sort_steps
 from .._home.disk import read_file
 from .._home.tar import BLOCK, PIECE, TarMember, TarReader
 from .zip import zip_slices

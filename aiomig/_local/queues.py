@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._core.errors import FileExists, FileNotFound
-from .._core.tasks import Paced, run_shielded
+from .._core.tasks import run_shielded
+from .._core.turns import Paced
 from .._home.disk import atomic_write, read_small, temporary_name, translate_os_errors, write_pieces
 from .._home.folders import remove_tree
 from .._home.queues import FOLDER, is_name, no_queue, queue_exists

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import anyio
 
 from .._core.models import Fault
-from .._core.tasks import InternalTaskGroup
+from .._core.tasks import run_all
 from .._spec.mrsl import Description
 from .lint import command_field, unbalanced_command, warnings_of
 from .process import has_pidfd
@@ -132,15 +132,11 @@ class CommandCheck:
     async def faults_of_many(self, jobs: Sequence[Sequence[str]]) -> list[tuple[Fault, ...]]:
         """Return the faults of each of many jobs."""
         faults: list[tuple[Fault, ...]] = [() for _ in jobs]
-        waiting = iter(range(len(jobs)))
 
-        async def check_next() -> None:
-            for at in waiting:
-                faults[at] = await self.faults(jobs[at])
+        async def check(position: int) -> None:
+            faults[position] = await self.faults(jobs[position])
 
-        async with InternalTaskGroup() as group:
-            for _ in range(min(self._processes, len(jobs))):
-                group.start_soon(check_next)
+        await run_all(check, range(len(jobs)), at_once=min(self._processes, len(jobs)))
         return faults
 
 

@@ -15,7 +15,7 @@ import anyio
 
 from .. import NoSession
 from .._core.job_filter import JobFilter
-from .._core.tasks import Paced
+from .._core.turns import Paced
 from ._views import job_view
 
 if TYPE_CHECKING:

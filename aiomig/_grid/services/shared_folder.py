@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from ..._core.errors import AuthenticationFailed, FileNotFound, ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import check_characters, home_path
-from ..._core.tasks import give_way
+from ..._core.turns import give_way
 from ..._home.disk import (
     ON_THIS_MACHINE,
     atomic_write,

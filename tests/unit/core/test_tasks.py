@@ -10,7 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aiomig._core.tasks import BackgroundContext, give_way, run_shielded, run_to_completion, sort_steps
+from aiomig._core.tasks import BackgroundContext, run_shielded, run_to_completion
+from aiomig._core.turns import give_way, sort_steps
 from tests.clocks import anyio_backend
 
 __all__ = ["anyio_backend"]
