@@ -1,1 +1,1 @@
-"""Values, errors and small machinery. Knows nothing of running jobs."""
+"""Errors, values, paths, tasks and HTTP: everything that does not depend on running jobs."""

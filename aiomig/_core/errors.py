@@ -1,34 +1,34 @@
-"""All exceptions of aiomig, except `SubmitErrors`: it holds jobs, and is in ``_jobs/submit.py``.
+"""All exceptions of aiomig, except `SubmitErrors`, which contains jobs: it is in ``_jobs/submit.py``.
 
 ::
 
     MigError
-    ├── ConfigError                     no or bad configuration
-    ├── SpecError (ValueError)          a job description that cannot be sent
+    ├── ConfigError                     missing or invalid configuration
+    ├── SpecError (ValueError)          invalid job description or argument
     ├── NoSession (RuntimeError)        no session is open here
     ├── EventsLost                      a reader of `Session.events` was too slow
-    ├── LocalError                      local mode cannot work on this machine or home
-    ├── GridError                       something between aiomig and the grid
-    │   ├── ConnectionFailed            unreachable, timed out, TLS
-    │   ├── SubmitUnknown               sent, and aiomig does not know whether it made a job
-    │   ├── AuthenticationFailed        certificate expired, refused, unknown user
-    │   ├── ServerError                 the server failed
-    │   └── ProtocolError               an answer that makes no sense
-    ├── SubmitRejected                  the server refuses a description
-    ├── SubmitErrors                    some jobs of many were not made
+    ├── LocalError                      local mode does not work on this machine or home
+    ├── GridError                       communication with the grid failed
+    │   ├── ConnectionFailed            unreachable, timeout, or TLS error
+    │   ├── SubmitUnknown               the response to a submit was lost; the job may exist
+    │   ├── AuthenticationFailed        expired or refused certificate, or unknown user
+    │   ├── ServerError                 the server reported a failure
+    │   └── ProtocolError               the response cannot be understood
+    ├── SubmitRejected                  the server refused a job description
+    ├── SubmitErrors                    some of several jobs were not submitted
     ├── FileNotFound (FileNotFoundError)
     ├── FileExists (FileExistsError)
     ├── PathRefused (PermissionError, ValueError)
     └── JobError
         ├── JobNotFound (LookupError)
-        ├── ActionRefused               it cannot be frozen or thawed, or pass files, now
-        ├── CommandFailed               a command exited with something other than 0
-        ├── JobFailed                   the grid gave up
+        ├── ActionRefused               the action is not possible in the job's state
+        ├── CommandFailed               a command exited with a code other than 0
+        ├── JobFailed                   all attempts failed
         ├── JobCanceled
         ├── JobExpired
         └── ResultsMissing              exit codes or outputs did not arrive
 
-All survive ``pickle`` and ``copy``, carry their data as attributes, and have printable messages.
+All can be pickled and copied, have their data as attributes, and have printable messages.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ _E = TypeVar("_E", bound="MigError")
 
 _STDERR_LINES = 40
 _LONGEST_LINE = 400
-_MOST_WORDS = 20
-_LONGEST_WORD = 2000
+_MOST_SHOWN = 20
+_LONGEST_MESSAGE = 2000
 
 
-def _bounded(words: Sequence[str]) -> str:
-    """Return a server's words, shortened for a message. The attribute ``messages`` has all of them."""
-    more = [f"… and {len(words) - _MOST_WORDS} more"] if len(words) > _MOST_WORDS else []
-    return "; ".join([*(printable(word[:_LONGEST_WORD]) for word in words[:_MOST_WORDS]), *more])
+def _shortened(messages: Sequence[str]) -> str:
+    """Return a server's messages, joined and shortened. The attribute ``messages`` contains them in full."""
+    more = [f"… and {len(messages) - _MOST_SHOWN} more"] if len(messages) > _MOST_SHOWN else []
+    return "; ".join([*(printable(message[:_LONGEST_MESSAGE]) for message in messages[:_MOST_SHOWN]), *more])
 
 
 def rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
-    """Return a copy of an error, for ``pickle``: their initialisers take other arguments than the message."""
+    """Rebuild an error for ``pickle``. The initialisers of errors take arguments other than the message."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(data)
@@ -65,13 +65,13 @@ def rebuild(kind: type[_E], args: tuple[Any, ...], data: dict[str, Any]) -> _E:
 
 
 class MigError(Exception):
-    """The base of everything that aiomig raises on purpose."""
+    """Base class of all exceptions of aiomig."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, keep="\n\t"))  # a message may quote a server or a job
 
     def __str__(self) -> str:
-        # OSError would show other forms; the message is always the first argument.
+        # OSError has a format of its own. Here the first argument is always the message.
         return str(self.args[0]) if self.args else ""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -79,12 +79,12 @@ class MigError(Exception):
 
 
 class ConfigError(MigError):
-    """There is no configuration, or it is wrong.
+    """The configuration is missing or invalid.
 
     Attributes:
         path: the configuration file, if one was read.
-        line: the line at fault, counted from 1, or ``None``.
-        field: the field at fault, or ``None``.
+        line: the number of the invalid line, from 1, or ``None``.
+        field: the invalid field, or ``None``.
     """
 
     def __init__(
@@ -98,10 +98,10 @@ class ConfigError(MigError):
 
 
 class SpecError(MigError, ValueError):
-    """A job description is wrong; raised before anything is sent or created.
+    """A job description or another argument is invalid; raised before anything is sent or created.
 
     Attributes:
-        faults: everything that is wrong, as a tuple of `Fault`.
+        faults: all faults, as a tuple of `Fault`.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -113,29 +113,29 @@ class SpecError(MigError, ValueError):
 
 
 class NoSession(MigError, RuntimeError):
-    """No session is open here, or it belongs to another event loop."""
+    """No session is open here, or the session belongs to another event loop."""
 
 
 class EventsLost(MigError):
-    """A reader of `Session.events` was too slow, and changes were dropped. The present statuses show what is missing.
+    """A reader of `Session.events` was too slow, and changes were dropped. Read the current statuses instead.
 
     Attributes:
-        count: how many changes were dropped.
+        count: the number of dropped changes.
     """
 
     def __init__(self, count: int) -> None:
         super().__init__(
             f"{count} changes of jobs were dropped, because the reader was too slow;"
-            " look at the present statuses, or give a larger buffer"
+            " read the current statuses, or use a larger buffer"
         )
         self.count = count
 
 
 class LocalError(MigError):
-    """Local mode cannot work here: the home, its database, the disk or bash.
+    """Local mode does not work here, because of the home, its database, the disk or bash.
 
     Attributes:
-        path: the file or folder at fault, or ``None``.
+        path: the file or folder that caused the error, or ``None``.
         remedy: what to do.
     """
 
@@ -146,14 +146,14 @@ class LocalError(MigError):
 
 
 class GridError(MigError):
-    """Something between this program and the grid went wrong."""
+    """Base class of errors in the communication with the grid."""
 
 
 class ConnectionFailed(GridError):
-    """The server could not be reached, did not answer in time, or TLS failed.
+    """The server could not be reached or did not respond in time, or TLS failed.
 
     Attributes:
-        sent: whether the request can have reached the server.
+        sent: whether the request may have reached the server.
     """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
@@ -162,9 +162,9 @@ class ConnectionFailed(GridError):
 
 
 class SubmitUnknown(GridError):
-    """A submit was sent, no answer came, and the server shows no such job: it may exist or not.
+    """The response to a submit was lost, and the server does not show the job yet. The job may exist.
 
-    aiomig does not send it again. ``await session.find_submitted(error.marker)`` looks again.
+    aiomig does not send the submit again. ``await session.find_submitted(error.marker)`` looks for the job again.
 
     Attributes:
         marker: the PROJECT of the job, if it exists.
@@ -172,14 +172,14 @@ class SubmitUnknown(GridError):
 
     def __init__(self, marker: str, reason: str) -> None:
         super().__init__(
-            f"the answer to a submit was lost ({reason}), and the server shows no job with PROJECT {marker} yet; "
+            f"the response to a submit was lost ({reason}), and the server shows no job with PROJECT {marker} yet; "
             "before submitting again, look for it with session.find_submitted(marker)"
         )
         self.marker = marker
 
 
 class AuthenticationFailed(GridError):
-    """The certificate is expired, not yet valid, refused or unknown, or its key cannot be opened."""
+    """The certificate is expired, not yet valid, refused or unknown, or its key cannot be read."""
 
 
 class ServerError(GridError):
@@ -187,23 +187,23 @@ class ServerError(GridError):
 
     Attributes:
         operation: the operation, such as ``"mkdir"``.
-        messages: the server's own words.
-        remedy: what to do, if aiomig knows.
+        messages: the server's messages, as a tuple.
+        remedy: what to do; empty if aiomig has no advice.
     """
 
     def __init__(self, operation: str, messages: Sequence[str], *, remedy: str = "") -> None:
         self.operation = operation
         self.messages: tuple[str, ...] = tuple(messages)
         self.remedy = remedy
-        words = _bounded(self.messages) or "the server failed without a message"
-        super().__init__(f"{operation}: {words}{remedy and '; '}{remedy}")
+        reason = _shortened(self.messages) or "the server failed without a message"
+        super().__init__(f"{operation}: {reason}{remedy and '; '}{remedy}")
 
 
 class ProtocolError(GridError):
-    """The server's answer makes no sense.
+    """The server's response cannot be understood.
 
     Attributes:
-        excerpt: the beginning of the answer.
+        excerpt: the beginning of the response.
     """
 
     def __init__(self, message: str, *, excerpt: str = "") -> None:
@@ -212,17 +212,17 @@ class ProtocolError(GridError):
 
 
 class SubmitRejected(MigError):
-    """The grid, or local mode, refuses a job description.
+    """The grid, or local mode, refused a job description.
 
     Attributes:
-        messages: the server's words.
-        faults: the same as `Fault` values, if aiomig understands them.
+        messages: the server's messages, as a tuple.
+        faults: the same as `Fault` values, if aiomig can interpret them.
     """
 
     def __init__(self, messages: Sequence[str], faults: Sequence[Fault] = ()) -> None:
         self.messages: tuple[str, ...] = tuple(messages)
         self.faults: tuple[Fault, ...] = tuple(faults)
-        super().__init__(_bounded(self.messages) or "the description was refused without a reason")
+        super().__init__(_shortened(self.messages) or "the description was refused without a reason")
 
 
 class FileNotFound(MigError, FileNotFoundError):
@@ -238,7 +238,7 @@ class FileNotFound(MigError, FileNotFoundError):
 
 
 class FileExists(MigError, FileExistsError):
-    """A file or folder is in the way.
+    """A file or folder already exists.
 
     Attributes:
         path: the path.
@@ -250,7 +250,7 @@ class FileExists(MigError, FileExistsError):
 
 
 class PathRefused(MigError, PermissionError, ValueError):
-    """A path cannot be used: it leaves the home, is hidden by MiG, or MiG cannot carry it.
+    """A path cannot be used: it leaves the home, is hidden by MiG, or contains characters that MiG does not accept.
 
     Attributes:
         path: the path.
@@ -262,7 +262,7 @@ class PathRefused(MigError, PermissionError, ValueError):
 
 
 class JobError(MigError):
-    """Something is wrong with one job.
+    """Base class of errors about one job.
 
     Attributes:
         job_id: the job.
@@ -285,17 +285,17 @@ class JobError(MigError):
 
 
 class JobNotFound(JobError, LookupError):
-    """No job of this user has that id."""
+    """The user has no job with this id."""
 
     def __init__(self, job_id: str, message: str = "no such job") -> None:
         super().__init__(job_id, message)
 
 
 class ActionRefused(JobError):
-    """A job cannot be frozen or thawed, or pass files, in its present state.
+    """A job cannot be frozen or thawed, or exchange files, in its current state.
 
     Attributes:
-        outcome: its state, and the grid's words.
+        outcome: the job's state, and the grid's message.
     """
 
     def __init__(self, outcome: Outcome) -> None:
@@ -304,14 +304,14 @@ class ActionRefused(JobError):
 
 
 class CommandFailed(JobError):
-    """The job ended, but a command exited with something other than 0.
+    """The job ran to its end, but a command exited with a code other than 0.
 
-    The message ends with the last 40 lines of standard error; ``result.stderr`` has all of it.
+    The message ends with the last 40 lines of standard error; ``result.stderr`` contains all of it.
 
     Attributes:
         command: the first command that failed.
         exit_code: its exit code.
-        staging: what went wrong with the files of the job, a line each.
+        staging: problems with the files of the job, one string each.
     """
 
     def __init__(
@@ -335,23 +335,23 @@ class CommandFailed(JobError):
 
     @property
     def signal(self) -> str | None:
-        """The signal that ended the command, such as ``"SIGKILL"``; ``None`` if it exited."""
+        """The signal that ended the command, such as ``"SIGKILL"``, or ``None`` if the command exited."""
         return signal_name(self.exit_code)
 
 
 def _last_lines(output: bytes) -> list[str]:
-    # A few more bytes than needed; of each line what a terminal shows after its last CR.
+    # A terminal shows only what follows the last CR of a line. The slice may contain more lines than needed.
     text = output[-4 * _STDERR_LINES * _LONGEST_LINE :].decode("utf-8", "replace").removesuffix("\n")
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")[-_STDERR_LINES:]] if text else []
     return [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…" for line in lines]
 
 
 class JobFailed(JobError):
-    """The grid gave up after the last attempt."""
+    """All attempts to run the job failed."""
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """All attempts, oldest first, with resource, times and the reason of the failure."""
+        """All attempts, oldest first, with their resources, times and reasons for failure."""
         return self.status.attempts if self.status is not None else ()
 
 
@@ -360,16 +360,16 @@ class JobCanceled(JobError):
 
 
 class JobExpired(JobError):
-    """The job waited in the queue for longer than the grid allows."""
+    """The job waited in the queue longer than the grid allows."""
 
 
 class ResultsMissing(JobError):
     """The job is FINISHED, but its exit codes or outputs did not arrive.
 
     Attributes:
-        missing: the names of what did not arrive.
-        arrived: the names of what did.
-        staging: what went wrong with the files of the job, a line each.
+        missing: the names of the outputs that did not arrive.
+        arrived: the names of the outputs that arrived.
+        staging: problems with the files of the job, one string each.
     """
 
     def __init__(
@@ -379,7 +379,7 @@ class ResultsMissing(JobError):
         *,
         arrived: Sequence[str] = (),
         staging: Sequence[str] = (),
-        remedy: str = "check that the commands make them in the job's own folder, as files and not as folders",
+        remedy: str = "check that the commands create them in the job's directory, as files and not as folders",
         status: JobStatus | None = None,
         result: JobResult | None = None,
     ) -> None:
@@ -392,5 +392,5 @@ class ResultsMissing(JobError):
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_WORDS} more" if len(names) > _MOST_WORDS else ""
-    return ", ".join(names[:_MOST_WORDS]) + more
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return ", ".join(names[:_MOST_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""Journal files: appended to by one process at a time, and readable after a crash or a full disk."""
+"""Append-only journal files, which remain readable after a crash or a full disk."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LARGEST = 1 << 30
 
 
 class JsonLinesLog:
-    """A private file of JSON objects, one on each line, that one process at a time appends to.
+    """A private, locked file of JSON objects, one per line.
 
-    The lock (``flock``) excludes every other user of the file, other sessions of this process included, and ends with
-    the process. A line that a crash cut off is skipped by `rows`, and the next line begins after it.
+    The lock (``flock``) excludes all other users of the file, including other sessions of this process. It is released
+    when the process ends. If a crash left an incomplete line, `rows` skips it and `append` starts a new line.
 
     Attributes:
         path: the file.
-        size: its length in bytes.
+        size: its size in bytes.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -40,10 +40,10 @@ class JsonLinesLog:
 
         Args:
             path: the file.
-            create: make a missing file, readable by this user only.
+            create: create a missing file, readable by this user only.
 
         Returns:
-            The log, or ``None`` if another one has the file open or has just removed it.
+            The log, or ``None`` if someone else has locked the file or has just removed it.
 
         Raises:
             OSError: the file cannot be opened or locked.
@@ -54,7 +54,7 @@ class JsonLinesLog:
             if os.fstat(descriptor).st_nlink:
                 log = cls(path, descriptor)
                 if create and not log.size:
-                    _sync_folder(path.parent)  # a loss of power would take the new name away, and the content with it
+                    _sync_folder(path.parent)  # otherwise a power failure could remove the new file
                 return log
         except BlockingIOError:
             pass
@@ -68,25 +68,25 @@ class JsonLinesLog:
         """Return the whole content.
 
         Raises:
-            OSError: it cannot be read, or has more than a gibibyte.
+            OSError: the file cannot be read, or is larger than 1 GiB.
         """
         if self.size > _LARGEST:
             raise OSError(errno.EFBIG, f"Has more than {_LARGEST} bytes", str(self.path))
         return os.pread(self._descriptor, self.size, 0)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the objects in order. Skip every line that is damaged or is not an object."""
+        """Yield the objects in order. Skip lines that are damaged or not objects."""
         return rows_of(self.read())
 
     def append(self, rows: Iterable[Mapping[str, object]], *, sync: bool = False) -> None:
-        """Write objects at the end: all of them or, unless the process dies in between, none.
+        """Append objects: all or, unless the process dies meanwhile, none.
 
         Args:
             rows: the objects.
-            sync: return only when a loss of power cannot undo it.
+            sync: also flush to the disk, so that the objects survive a power failure.
 
         Raises:
-            OSError: they cannot be written; the file is unchanged.
+            OSError: the objects cannot be written; the file is unchanged.
         """
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
         data = ("\n" * self._is_torn + text).encode("ascii")
@@ -104,7 +104,7 @@ class JsonLinesLog:
         self._is_torn = False
 
     def clear(self) -> None:
-        """Make the file empty."""
+        """Remove all content."""
         os.ftruncate(self._descriptor, 0)
         self.size, self._is_torn = 0, False
 
@@ -115,14 +115,14 @@ class JsonLinesLog:
         self.close()
 
     def close(self) -> None:
-        """Close the file and give up the lock. Harmless if repeated."""
+        """Close the file and release the lock. Calling it again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def rows_of(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the objects that the content of a file holds, as `JsonLinesLog.rows` does."""
+    """Yield the objects in the content of a file, as `JsonLinesLog.rows` does."""
     for line in data.splitlines():
         try:
             row = json.loads(line)

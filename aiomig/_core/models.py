@@ -14,9 +14,10 @@ from .display import Failure, html_output, html_rows, html_table, printable, sho
 
 
 class JobState(StrEnum):
-    """The state of a job, in MiG's own words.
+    """The state of a job, with the names that MiG uses.
 
-    States are not ordered: a failed attempt goes from EXECUTING back to QUEUED. Only `is_final` means an end.
+    States are not ordered: after a failed attempt, a job goes from EXECUTING back to QUEUED. `is_final` tells whether
+    a job has ended.
     """
 
     PARSE = "PARSE"
@@ -26,23 +27,23 @@ class JobState(StrEnum):
     FROZEN = "FROZEN"
     """Held back by the user; `Job.thaw` queues it again."""
     EXECUTING = "EXECUTING"
-    """Handed to a resource: input is fetched, then the commands run."""
+    """Assigned to a resource, which fetches the inputs and then runs the commands."""
     RETRY = "RETRY"
-    """Waits for another attempt (old servers only; today's say QUEUED)."""
+    """Waits for another attempt (old servers only; current ones report QUEUED)."""
     FINISHED = "FINISHED"
-    """The commands ran to their end, with whatever exit codes."""
+    """The commands ran to their end, with any exit codes."""
     FAILED = "FAILED"
     """All attempts failed."""
     CANCELED = "CANCELED"
     """Canceled by the user."""
     EXPIRED = "EXPIRED"
-    """Waited for too long."""
+    """Waited in the queue for too long."""
     UNKNOWN = "UNKNOWN"
-    """A word that this version of aiomig does not know; `JobStatus.native` has it. Never an end."""
+    """A state that this version of aiomig does not know; `JobStatus.native` contains its name. Not final."""
 
     @property
     def is_final(self) -> bool:
-        """True if no further change can come."""
+        """Whether the job has ended, so that its state cannot change any more."""
         return self in _FINAL
 
 
@@ -50,11 +51,11 @@ _FINAL = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELED, JobSt
 
 
 class Transition(NamedTuple):
-    """What an action does to a job.
+    """The change of state that an action makes.
 
     Attributes:
-        sources: the states in which a job can be acted on.
-        target: its state afterwards.
+        sources: the states in which the action is possible.
+        target: the state after the action.
     """
 
     sources: tuple[JobState, ...]
@@ -71,16 +72,16 @@ TRANSITIONS: Mapping[str, Transition] = {
 
 
 def json_value(value: Any) -> Any:
-    """Return a value of aiomig in the types that `json` writes: times as ISO 8601, bytes as text, tuples as lists.
+    """Convert a value of aiomig for `json.dumps`: times to ISO 8601, bytes to strings, tuples to lists.
 
     Raises:
-        TypeError: it, or a part of it, has no form in JSON.
+        TypeError: the value, or a part of it, cannot be written as JSON.
     """
     match value:
         case None | bool() | int() | float():
             return value
         case str():
-            return str(value)  # a state is a plain text in JSON
+            return str(value)  # a JobState becomes a plain string
         case datetime():
             return value.isoformat()
         case PurePath():
@@ -93,17 +94,17 @@ def json_value(value: Any) -> Any:
             return [json_value(part) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
         return {part.name: json_value(getattr(value, part.name)) for part in fields(value)}
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 _JOB_ID = re.compile(r"(?!ALL\Z)[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether a text can be the id of one job.
+    """Return whether a string can be the id of one job.
 
-    A server takes ``*``, ``?`` and ``ALL`` for many jobs, and refuses a whole request for one character that it does
-    not accept (docs/protocol.md#mrsl-syntax).
+    ``*``, ``?`` and ``ALL`` stand for many jobs. A server refuses a whole request because of a single character that it
+    does not accept (docs/protocol.md#mrsl-syntax).
     """
     return _JOB_ID.fullmatch(text) is not None
 
@@ -114,10 +115,10 @@ class Attempt:
 
     Attributes:
         queued_at: when the attempt was queued (aware, UTC), or ``None``.
-        executing_at: when it was handed to a resource.
+        executing_at: when it was assigned to a resource.
         failed_at: when it failed.
-        reason: the grid's words, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``.
-        detail: more that local mode knows, such as a syntax error; empty on a grid.
+        reason: the grid's reason, such as ``"RESOURCE DIED"`` or ``"JOB TIMEOUT"``.
+        detail: details in local mode, such as a syntax error; empty on a grid.
         resource: the execution unit that ran it.
     """
 
@@ -131,30 +132,30 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A snapshot of a job.
+    """The status of a job at one point in time.
 
-    All times are aware and in UTC, on a grid to the second; ``None`` if the event has not happened or is not
+    All times are aware and in UTC, on a grid to the second. They are ``None`` if the event has not happened or is not
     reported (MiG reports no time for FROZEN and EXPIRED).
 
     Attributes:
         job_id: the job.
         state: its `JobState`.
-        native: the server's own word for it.
+        native: the server's name of the state.
         received_at: when the description was accepted.
-        queued_at: when it was last queued; changes with a retry and a thaw.
-        executing_at: when it was last handed to a resource.
+        queued_at: when the job was last queued; a retry or a thaw changes it.
+        executing_at: when it was last assigned to a resource.
         finished_at: when it finished.
         failed_at: when its last attempt failed.
         canceled_at: when it was canceled.
         attempts: the failed attempts so far, oldest first.
-        schedule_hint: what the scheduler says about it, or ``None``.
+        schedule_hint: the scheduler's message about the job, or ``None``.
         verified: the outcome of VERIFYFILES: ``"NO"`` without such files, ``"SUCCESS - …"`` or ``"FAILURE - …"``.
-        resource: the execution unit that has it or had it.
-        name: the name that it was given, or ``None``. On a grid it is known for jobs that were submitted from this
+        resource: the execution unit that runs or ran the job.
+        name: the name from its description, or ``None``. On a grid, only jobs have it that were submitted from this
             account of this machine, or whose description this session has read.
-        exit_code: the first exit code that is not 0, else 0; ``None`` if it is not known without asking for each job.
-            Local mode knows it after the end, a grid once the result was read.
-        labels: the labels that it was given; known if the name is.
+        exit_code: the first exit code that is not 0, else 0. ``None`` before it is available: in local mode at the end
+            of the job, on a grid when its result has been read.
+        labels: the labels from its description, under the same conditions as the name.
     """
 
     job_id: str
@@ -201,12 +202,12 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """One command and how it ended.
+    """A command and its exit code.
 
     Attributes:
-        command: the command as it was given.
-        exit_code: its exit code, 128 + N for a signal N; ``None`` if none was reported: the command ended the shell
-            (``exit 0``), or never ran.
+        command: the command line.
+        exit_code: its exit code, 128 + N for a signal N. ``None`` if none was reported, because the command ended the
+            shell (``exit 0``) or never ran.
     """
 
     command: str
@@ -214,26 +215,26 @@ class CommandResult:
 
 
 def first_failure(commands: Iterable[CommandResult], *, reported: bool) -> int | None:
-    """Return the first exit code that is not 0, else 0; ``None`` if no exit codes were reported."""
-    # A shell that ended itself with `exit 0` reports no code for that line. With another code MiG would have
-    # called the attempt failed. So a report without a failure is a good end.
+    """Return the first exit code that is not 0, else 0. Return ``None`` if no exit codes were reported."""
+    # No code is reported for a command that ends the shell with `exit 0`. After any other code, the attempt would have
+    # failed. So if no reported code is a failure, the job was successful.
     return next((command.exit_code for command in commands if command.exit_code), 0 if reported else None)
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job left behind.
+    """The result of a job: exit codes and output.
 
     Attributes:
         status: its final `JobStatus`.
-        commands: a `CommandResult` for each time a command reported, in order, then those that never did.
-            A loop over several commands reports its body once a round.
-        stdout_bytes: everything that the commands wrote to standard output.
-        stderr_bytes: the same for standard error.
+        commands: a `CommandResult` for each reported exit code, in order, then one for each command without a report.
+            A loop over several commands reports the commands of its body in every iteration.
+        stdout_bytes: the standard output of all commands.
+        stderr_bytes: the standard error of all commands.
         notes: the ``system:`` lines of MiG's accounting, such as ``"system: chmod 1"``.
         transfers: MiG's report of the staging: pairs of step and code, such as ``("get_input_files", 22)``.
-        reported: whether exit codes arrived at all.
-        staging: words on inputs that did not arrive and outputs that were not made, a line each; empty if all is well.
+        reported: whether any exit codes arrived.
+        staging: a message for each input that did not arrive and each output that was not created.
     """
 
     status: JobStatus
@@ -245,13 +246,13 @@ class JobResult:
     reported: bool = False
     staging: tuple[str, ...] = ()
 
-    # Output may be any bytes, and JSON holds text only.
+    # Output may be any bytes, which JSON strings cannot represent.
     __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON values, as ``aiomig wait --json`` prints them.
+        """Return the result as a dict for JSON, as ``aiomig wait --json`` prints it.
 
-        Their names are ``job_id``, ``state``, ``exit_code``, ``ok``, ``stdout`` and ``stderr`` (text), ``commands``
+        The keys are ``job_id``, ``state``, ``exit_code``, ``ok``, ``stdout`` and ``stderr`` (strings), ``commands``
         (each with ``command`` and ``exit_code``) and ``staging``.
         """
         return {
@@ -274,34 +275,34 @@ class JobResult:
 
     @property
     def exit_code(self) -> int | None:
-        """The first exit code that is not 0, else 0; ``None`` when unknown."""
+        """The first exit code that is not 0, else 0. ``None`` if no exit codes were reported."""
         return first_failure(self.commands, reported=self.reported)
 
     @property
     def ok(self) -> bool:
-        """True if the job FINISHED and every exit code is 0."""
+        """Whether the job FINISHED and all exit codes are 0."""
         return self.status.state is JobState.FINISHED and self.exit_code == 0
 
     @property
     def stdout(self) -> str:
-        """Standard output as text; bytes that are not UTF-8 are replaced."""
+        """Standard output as a string; bytes that are not UTF-8 are replaced."""
         return self.stdout_bytes.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
-        """Standard error as text; bytes that are not UTF-8 are replaced."""
+        """Standard error as a string; bytes that are not UTF-8 are replaced."""
         return self.stderr_bytes.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an action did to one job.
+    """The outcome of an action on one job.
 
     Attributes:
         job_id: the job.
         before: its state before the action, or ``None`` if there is no such job.
-        after: its state now, or ``None`` if it was not changed.
-        message: why it was not changed, in the grid's words; empty if it was.
+        after: its state after the action, or ``None`` if the action did not change it.
+        message: the grid's reason for not changing it; empty if it was changed.
     """
 
     job_id: str
@@ -316,20 +317,20 @@ class Outcome:
 
     @classmethod
     def unknown(cls, job_id: str) -> Self:
-        """Return the outcome for an id that no job has."""
+        """Return the outcome for an unknown job id."""
         return cls(job_id, None, None, "You do not have any matching job IDs!")
 
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A submit whose answer was lost: no program knows whether it made a job.
+    """A submit whose response was lost, so that the job may exist or not.
 
     Attributes:
-        marker: the PROJECT of the job, if it exists: see `Session.find_submitted`.
-        name: the ``name`` of its description, or ``""``.
-        project: the ``project`` that the user gave it, or ``""``.
-        sent_at: when it was sent, by the clock of this machine, in UTC.
-        job_ids: the job, if it exists; empty if the server shows none.
+        marker: the PROJECT of the job, if the job exists; see `Session.find_submitted`.
+        name: the ``name`` in its description, or ``""``.
+        project: the user's ``project``, or ``""``.
+        sent_at: when the submit was sent, by this machine's clock, in UTC.
+        job_ids: the id of the job if the server shows it, else empty.
     """
 
     marker: str
@@ -341,14 +342,14 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a job description.
+    """A fault in a job description or in another argument.
 
     Attributes:
-        field: the field of `JobSpec` or the mRSL keyword at fault.
-        value: what was given.
-        problem: what is wrong with it.
+        field: the field of `JobSpec`, the argument, or the mRSL keyword.
+        value: the invalid value.
+        problem: what is wrong with the value.
         remedy: what to do instead.
-        line: the line of the mRSL text, counted from 1, or ``None``.
+        line: the line number in the mRSL text, from 1, or ``None``.
     """
 
     field: str
@@ -367,20 +368,20 @@ class Fault:
         value = self.value
         try:
             pickle.dumps(value)
-        except Exception:  # noqa: BLE001 - any value can be given; the error must be picklable
+        except Exception:  # noqa: BLE001 - the value may be anything, but the error must be picklable
             value = short_repr(value)
         return Fault, (self.field, value, self.problem, self.remedy, self.line)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `Session.check` found.
+    """The report of `Session.check`.
 
     Attributes:
-        faults: why the job would be refused, or could not run, as a tuple of `Fault`.
-        warnings: what can make an accepted job fail, as a tuple of `Fault`.
-        unknown: what only a submitted job can show, a line each.
-        offers: the values that the site takes, by mRSL keyword, if it lists them: such as those of ARCHITECTURE.
+        faults: reasons why the job would be refused or could not run, as a tuple of `Fault`.
+        warnings: reasons why an accepted job may fail, as a tuple of `Fault`.
+        unknown: what cannot be checked without submitting the job, one string each.
+        offers: the values that the site accepts, by mRSL keyword (such as ARCHITECTURE), if the site lists them.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -396,7 +397,7 @@ class CheckReport:
     def __str__(self) -> str:
         lines = [f"fault: {fault}" for fault in self.faults]
         lines += [f"warning: {warning}" for warning in self.warnings]
-        lines += [f"unknown: {words}" for words in self.unknown]
+        lines += [f"unknown: {message}" for message in self.unknown]
         return "\n".join(lines or ["no problems found"])
 
 
@@ -405,11 +406,11 @@ class FileInfo:
     """One file or directory of the MiG home.
 
     Attributes:
-        path: relative to the home; ``"."`` is the home itself.
-        name: its last component.
+        path: the path relative to the home; ``"."`` is the home itself.
+        name: the last component of the path.
         is_dir: whether it is a directory.
-        size: in bytes; 0 for a directory.
-        modified_at: an aware datetime in UTC, or ``None`` if the server does not say.
+        size: the size in bytes; 0 for a directory.
+        modified_at: an aware datetime in UTC, or ``None`` if the server does not report it.
     """
 
     path: str
@@ -421,11 +422,11 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class WordCount:
-    """What ``wc`` counts in one file.
+    """The counts of one file, as ``wc`` reports them.
 
     Attributes:
-        lines: the line ends.
-        words: runs of characters that are not white space.
+        lines: the number of line ends.
+        words: the number of words, separated by white space.
         bytes: the size in bytes.
     """
 

@@ -1,4 +1,4 @@
-"""TCP and TLS below httpcore's connection pool."""
+"""The TCP and TLS connections of httpcore's connection pool."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import httpcore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PIECE = 1 << 18
-"""The most bytes that are written at once, each within the write timeout."""
+_CHUNK_SIZE = 1 << 18
+"""The most bytes that are written at once. The write timeout applies to each chunk."""
 
 _CONTINUE_SECONDS = 1.0
-"""How long to wait for the server's word before a large body is sent; curl waits as long."""
+"""How long to wait for "100 Continue" before sending a large body; the same as in curl."""
 
 
 class Network(httpcore.AsyncNetworkBackend):
-    """httpcore's own TCP and TLS by anyio, on both event loops, with streams as `_Stream` describes them."""
+    """httpcore's anyio backend, with the changes described in `_Stream`."""
 
     def __init__(self) -> None:
         self._backend = httpcore.AnyIOBackend()
@@ -37,11 +37,12 @@ class Network(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A stream of httpcore's, with four differences.
+    """A stream of httpcore with four differences.
 
-    It closes its socket if the TLS handshake is cancelled. It raises if TLS ends without the close_notify that proves
-    that nothing was cut off. It tells httpcore's pool not to use a connection again if the server sent more than the
-    answer. It waits for "100 Continue" after a head that asks for it.
+    - It closes its socket if the TLS handshake is cancelled.
+    - It raises an error if TLS ends without close_notify, because the data may be truncated.
+    - It reports a connection as readable if the server sent more than its response, so that the pool does not reuse it.
+    - It waits for "100 Continue" after request headers that ask for it.
     """
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
@@ -50,7 +51,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = self._received or await self._receive(max_bytes, timeout)
-        # The last byte is held back until h11 asks for it. If h11 never does, the server sent more than its answer.
+        # Hold back the last byte until h11 reads again. If h11 never does, the server sent more than its response.
         self._received = data[-1:] if len(data) > 1 else b""
         return data[:-1] or data
 
@@ -58,7 +59,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         data = await self._stream.read(max_bytes, timeout)
         if not data and (tls := self.get_extra_info("ssl_object")) is not None:
             try:
-                tls.read(1)  # again the end of the stream; this time with the reason
+                tls.read(1)  # anyio hides how the stream ended; this raises the reason
             except ssl.SSLZeroReturnError:
                 pass
             except ssl.SSLError as error:
@@ -66,11 +67,11 @@ class _Stream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _PIECE):
-            await self._stream.write(buffer[start : start + _PIECE], timeout)
+        for start in range(0, len(buffer), _CHUNK_SIZE):
+            await self._stream.write(buffer[start : start + _CHUNK_SIZE], timeout)
         if buffer.endswith(b"\r\n\r\n") and b"\r\nExpect: 100-continue\r\n" in buffer:
-            with suppress(httpcore.ReadTimeout):  # a server that does not know the header
-                self._received += await self._receive(_PIECE, _CONTINUE_SECONDS)
+            with suppress(httpcore.ReadTimeout):  # the server does not support the header
+                self._received += await self._receive(_CHUNK_SIZE, _CONTINUE_SECONDS)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -91,7 +92,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def _has_decrypted_data(self) -> bool:
-        """Return whether TLS holds anything that was never read. Takes a byte of it: the connection is closed then."""
+        """Return whether TLS has unread data. This consumes a byte, but then the connection is not used again."""
         tls = self._stream.get_extra_info("ssl_object")
         try:
             if tls is not None:

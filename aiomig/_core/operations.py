@@ -1,6 +1,6 @@
-"""What is known of the operations of a MiG server: which only read, which are broken, and what is used instead.
+"""The operations of a MiG server: which ones only read, which are broken, and which methods to use instead.
 
-The operations are those of docs/protocol.md#services and of the pages it names.
+See docs/protocol.md#services and the pages that it links to.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ METHODS: Mapping[str, str] = {
     "wc": "session.files.word_count",
     "zip": "session.files.pack",
 }
-"""What to use instead of an operation, in both modes."""
+"""The method to use instead of an operation, in both modes."""
 
 _PYTHON_3 = "it is broken in servers on Python 3"
 BROKEN: Mapping[str, str] = {
-    "canceljob": "it wants a token that no server gives out",
-    "createbackup": "it wants a token that no server gives out; use session.archives.create(…, flavor='backup')",
-    "createre": "it fails in the servers that were seen; ask the site to make the runtime environment",
+    "canceljob": "it requires a token that no server provides",
+    "createbackup": "it requires a token that no server provides; use session.archives.create(…, flavor='backup')",
+    "createre": "it fails on all known servers; ask the site to create the runtime environment",
     "deletebackup": "it is broken; use session.archives.delete(id, flavor='backup')",
     "jobobjsubmit": _PYTHON_3,
     "jsonrpcinterface": f"{_PYTHON_3}; use session.call",
@@ -76,15 +76,15 @@ BROKEN: Mapping[str, str] = {
     "upload": "it does nothing on most sites",
     "xmlrpcinterface": f"{_PYTHON_3}; use session.call",
 }
-"""The operations that fail on servers, and why (docs/protocol.md#python-3-servers)."""
+"""Operations that do not work, and why (docs/protocol.md#python-3-servers)."""
 
-_READING_WORDS = (
+_READING_OPERATIONS = (
     "cat chksum dashboard docs downloads du expand fileman find freezedb grep head jobman jobstatus ls lscrontab"
     " lsvgridmembers lsvgridowners lsvgridres lsvgridtriggers lsvgrids mrslview people pubvgridprojs redb resman"
     " settings showfreeze showre showvgridmonitor statpath tail userstats vgridman vgridworkflows viewres viewuser"
     " viewvgrid wc"
 )
-_READS = frozenset(_READING_WORDS.split())
+_READS = frozenset(_READING_OPERATIONS.split())
 _READING_ACTIONS: Mapping[str, frozenset[str]] = {
     "crontab": frozenset({"show"}),
     "datatransfer": frozenset({"show"}),
@@ -95,7 +95,7 @@ _READING_ACTIONS: Mapping[str, frozenset[str]] = {
 
 
 def only_reads(operation: str, fields: Sequence[tuple[str, str]]) -> bool:
-    """Return whether a call changes nothing: it may be repeated, and needs no token (docs/protocol.md#csrf-tokens)."""
+    """Return whether a call only reads, so that it may be retried and needs no token (docs/protocol.md#csrf-tokens)."""
     values = dict(fields)
     if operation in _READING_ACTIONS:
         return values.get("action") in _READING_ACTIONS[operation]
@@ -103,43 +103,42 @@ def only_reads(operation: str, fields: Sequence[tuple[str, str]]) -> bool:
 
 
 def instead_of(operation: str) -> str:
-    """Return a sentence on what is used instead of an operation, or nothing."""
+    """Return the advice which method to use instead of an operation, or an empty string."""
     return f"use {METHODS[operation]}" if operation in METHODS else ""
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
-_OF_AIOMIG = frozenset({"_csrf", "output_format"})
+_SET_BY_AIOMIG = frozenset({"_csrf", "output_format"})
 
 
 def form_fields(operation: object, fields: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return the parameters of an operation as they are sent: a list or tuple as one field for each value.
+    """Return the form fields for the parameters of an operation. A list or tuple becomes one field per value.
 
     Raises:
-        SpecError: all faults of the name and of the parameters.
+        SpecError: the name or some of the parameters are invalid.
     """
     faults: list[Fault] = []
     if not isinstance(operation, str) or not _NAME.fullmatch(operation):
-        faults.append(Fault("operation", operation, "not a name of an operation", "give a name such as 'ls'"))
+        faults.append(Fault("operation", operation, "not the name of an operation", "give a name such as 'ls'"))
     sent: list[tuple[str, str]] = []
     for name, value in fields.items():
-        if not name or name in _OF_AIOMIG:
+        if not name or name in _SET_BY_AIOMIG:
             faults.append(Fault(name, value, "not a field of an operation", "leave it out: aiomig sets it"))
-        for each in value if isinstance(value, (list, tuple)) else (value,):
-            found = _problem(each)
-            if found is None:
-                sent.append((name, str(each)))
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if problem_and_remedy := _value_problem(item):
+                faults.append(Fault(name, item, *problem_and_remedy))
             else:
-                faults.append(Fault(name, each, *found))
+                sent.append((name, str(item)))
     if faults:
         raise SpecError(faults)
     return sent
 
 
-def _problem(value: object) -> tuple[str, str] | None:
+def _value_problem(value: object) -> tuple[str, str] | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float, PurePath)):
-        return "not text and not a number", "give the text that the operation expects, or a list of texts"
+        return "neither a string nor a number", "give the string that the operation expects, or a list of strings"
     if not str(value):
-        return "empty, and a server drops empty fields", "leave the field out"
+        return "empty, and a server ignores empty fields", "leave the field out"
     if "\0" in str(value):
-        return "holds a NUL", "leave it out"
+        return "contains a NUL character", "remove it"
     return None

@@ -1,4 +1,4 @@
-"""Proxies that the environment names: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
+"""Proxies from the environment: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Proxy:
     """An HTTP proxy.
 
     Attributes:
-        scheme: ``http``, or ``https`` for a proxy that itself is reached by TLS.
-        host: its name or address.
+        scheme: ``http``, or ``https`` if the connection to the proxy uses TLS.
+        host: its host name or address.
         port: its port.
-        login: user name and password, where it wants them; never shown.
+        login: the user name and password, or ``None``; never shown.
     """
 
     scheme: str
@@ -31,18 +31,18 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """The host and the port, as a URL holds them."""
+        """The host and the port, as in a URL."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy for a URL, or ``None`` if the host is to be reached directly.
+    """Return the proxy for a URL, or ``None`` for a direct connection.
 
-    ``NO_PROXY`` may list hosts, domains (``example.org``, ``.example.org``, ``*.example.org``), addresses, networks
-    (``10.0.0.0/8``, ``fd00::/8``), each with a port if need be, and ``*`` for all.
+    ``NO_PROXY`` may list hosts, domains (``example.org``, ``.example.org``, ``*.example.org``), addresses and networks
+    (``10.0.0.0/8``, ``fd00::/8``), each with an optional port, and ``*`` for all hosts.
 
     Raises:
-        ConfigError: the variable makes no sense, or names a proxy that does not speak HTTP.
+        ConfigError: the variable is invalid, or names a proxy that is not an HTTP proxy.
     """
     from urllib.request import getproxies, proxy_bypass  # slow to import
 
@@ -55,11 +55,10 @@ def proxy_for(url: str) -> Proxy | None:
     try:
         return _parse(settings[kind])
     except ValueError:
-        # The value and the error are not shown: they may hold a password.
+        # The value and the error are not shown, because they may contain a password.
         variable = f"{kind}_proxy".upper()
         raise ConfigError(
-            f"{variable}: the environment names a proxy that cannot be used; set it to http://host:port, or add {host} "
-            "to NO_PROXY",
+            f"{variable}: not the URL of an HTTP proxy; set it to http://host:port, or add {host} to NO_PROXY",
             field="url",
         ) from None
 

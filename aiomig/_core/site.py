@@ -1,22 +1,22 @@
-"""What a grid, or local mode, documents and offers. Values, no I/O."""
+"""What a grid or local mode offers to jobs, and its documentation of mRSL. Values, no I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from dataclasses import dataclass, field
 
-_HEADED = re.compile(r"([A-Z][a-z]+): *(.*)")
+_HEADING = re.compile(r"([A-Z][a-z]+): *(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Keyword:
-    """One keyword of mRSL, as a site documents it.
+    """An mRSL keyword and its documentation by a site.
 
     Attributes:
         name: the keyword, such as ``"CPUTIME"``.
-        text: what the site says about it, a line each: its meaning, its type, an example.
-        values: the values that the site takes, if it lists them.
+        text: the lines of the documentation: description, type, example.
+        values: the values that the site accepts, if it lists them.
     """
 
     name: str
@@ -25,30 +25,30 @@ class Keyword:
 
     @property
     def description(self) -> str:
-        """What it means: the line under this heading, or else the first line without a heading, or empty."""
-        return self._under("description") or next((line for line in self.text if not _HEADED.match(line)), "")
+        """The text under "Description", else the first line without a heading, else empty."""
+        return self._under("description") or next((line for line in self.text if not _HEADING.match(line)), "")
 
     @property
     def type(self) -> str:
-        """The type of its value, such as ``"integer"``; empty if the site does not say."""
+        """The type of the value, such as ``"integer"``; empty if not documented."""
         return self._under("type")
 
     @property
     def example(self) -> str:
-        """A value as an example; empty if the site has none."""
+        """An example of a value; empty if not documented."""
         return self._under("example")
 
     @property
     def default(self) -> str:
-        """The value for a job that does not give one; empty if the site does not say."""
+        """The value of jobs that do not set the keyword; empty if not documented."""
         return self._under("default")
 
     def _under(self, heading: str) -> str:
-        """Return all lines under a heading."""
+        """Return the text under a heading."""
         lines: list[str] = []
         inside = False
         for line in self.text:
-            match = _HEADED.match(line)
+            match = _HEADING.match(line)
             inside = match[1].lower() == heading if match else inside
             if inside:
                 lines.append(match[2] if match else line)
@@ -62,7 +62,7 @@ class Keyword:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a grid, or local mode, offers to jobs, in its own words. From `Session.site`.
+    """What a grid or local mode offers to jobs, and its documentation. Returned by `Session.site`.
 
     Example::
 
@@ -71,9 +71,9 @@ class Site:
         print(site.architectures)               # values for Resources.architecture
 
     Attributes:
-        keywords: the documentation of mRSL by keyword, as a mapping to `Keyword`.
-        runtime_environments: the names that `JobSpec.runtime_environments` can ask for.
-        topics: further topics that the site documents, for people with a web browser.
+        keywords: a mapping from mRSL keywords to their `Keyword`.
+        runtime_environments: the names that can be used in `JobSpec.runtime_environments`.
+        topics: other topics that the site documents on its web pages.
     """
 
     keywords: Mapping[str, Keyword] = field(hash=False)
@@ -82,12 +82,12 @@ class Site:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """The values of ARCHITECTURE; empty if the site does not list them."""
+        """The accepted values of ARCHITECTURE; empty if the site does not list them."""
         return self._values("ARCHITECTURE")
 
     @property
     def job_types(self) -> tuple[str, ...]:
-        """The values of JOBTYPE; empty if the site does not list them."""
+        """The accepted values of JOBTYPE; empty if the site does not list them."""
         return self._values("JOBTYPE")
 
     def _values(self, keyword: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""MiG's ``.status`` file of a job: which command ended with which exit code. No I/O."""
+"""Parser of a job's ``.status`` file, in which MiG records the exit codes of commands. No I/O."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 LONGEST_STATUS = 16 << 20
-"""How much of a ``.status`` file is read, in bytes. If it has more, the exit codes count as not reported."""
+"""The largest ``.status`` file that is read, in bytes. The exit codes in a larger one count as not reported."""
 
 _MOST_ROWS = 20_000
-_PIECE = 1 << 12  # bytes, and the rest of a line; then other tasks run
+_CHUNK_SIZE = 1 << 12  # bytes that are parsed between two checkpoints, plus the rest of a line
 
 
 async def parse_status_file(data: bytes, commands: Sequence[str]) -> StatusFileParser:
-    """Return a parser that has read a ``.status`` file, in pieces between which other tasks run.
+    """Return a parser that has read a ``.status`` file. Other tasks run in between.
 
     Args:
         data: the content.
@@ -30,7 +30,7 @@ async def parse_status_file(data: bytes, commands: Sequence[str]) -> StatusFileP
     parser = StatusFileParser(commands)
     start = 0
     while start < len(data):
-        end = data.find(b"\n", start + _PIECE) + 1 or len(data)
+        end = data.find(b"\n", start + _CHUNK_SIZE) + 1 or len(data)
         parser.feed(lines_of(data[start:end]))
         start = end
         await anyio.lowlevel.checkpoint()
@@ -38,36 +38,36 @@ async def parse_status_file(data: bytes, commands: Sequence[str]) -> StatusFileP
 
 
 def lines_of(data: bytes) -> Iterator[str]:
-    """Return the lines of an accounting file that are not blank."""
-    texts = (line.removesuffix(b"\n").decode("utf-8", "replace") for line in io.BytesIO(data))
-    return (text for text in texts if text.strip())
+    """Return the lines of an accounting file, without blank ones."""
+    lines = (line.removesuffix(b"\n").decode("utf-8", "replace") for line in io.BytesIO(data))
+    return (line for line in lines if line.strip())
 
 
 class StatusFileParser:
-    """Finds the command behind each line of a ``.status`` file. See docs/protocol.md#exit-codes.
+    """Assigns the lines of a ``.status`` file to commands. See docs/protocol.md#exit-codes.
 
-    A line shows a command, with each ``'`` as a backtick, and its exit code. Loops repeat lines, a shell that ended
-    itself leaves its last line without a code, and a job can write into the file:
+    A line contains a command, with each ``'`` replaced by a backtick, and its exit code. Loops repeat lines, and a
+    command that ends the shell leaves a line without a code. Jobs can also write to the file:
 
     ==================== ================================================================================
     line                 meaning
     ==================== ================================================================================
     ``COMMAND CODE``     the command ended
     ``COMMAND``          the command ended the shell
-    ``CODE``             the code of the command before it, which wrote into the file in between, or else of
-                         the command before the next one that reports: it removed the file
+    ``CODE``             the code of the previous command, which wrote to the file; if there is none, the code of
+                         the command before the next one in the file, which had removed the file
     ``system: …``        a note
-    ``COMMAND …``        the command wrote into the file before its code came
-    ``… CODE``           kept under its own text, so that no failure is lost
-    anything else        a note; if no command is known, a command
+    ``COMMAND …``        the command wrote to the file before its code was written
+    ``… CODE``           a command with this text, so that no failure is lost
+    anything else        a note, or a command if the commands are not known
     ==================== ================================================================================
 
     Args:
         commands: the EXECUTE lines of the job, unescaped; empty if they are not known.
 
     Attributes:
-        notes: the lines that are not about a command.
-        count: how many lines there were.
+        notes: the lines that do not belong to a command.
+        count: the number of lines.
     """
 
     def __init__(self, commands: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ class StatusFileParser:
         self._beginnings = sorted(f"{text} " for text in self._places if text)
         self._shorter = _longest_beginnings(self._beginnings)
         self._cursor = -1
-        self._latest = -1  # the last row that has a command
+        self._latest = -1  # index of the last row with a known command
         self._orphan: int | None = None
         self._left_out = 0
 
@@ -92,13 +92,13 @@ class StatusFileParser:
             self._add(line)
 
     def finish(self, prologue: int = 0, epilogue: int = 0) -> tuple[CommandResult, ...]:
-        """Return a `CommandResult` for each time a command reported, in order, then those that never did.
+        """Return a `CommandResult` for each report, in order, then one for each command without a report.
 
         Args:
-            prologue: how many of the first commands belong to aiomig and are left out.
-            epilogue: how many of the last ones.
+            prologue: the number of aiomig's own commands at the beginning, which are left out.
+            epilogue: the number of aiomig's own commands at the end.
         """
-        self._adopt(len(self._commands))  # a code that still has no command belongs to the last one
+        self._assign_orphan(len(self._commands))
         if self._left_out:
             self.notes.append(f"{self._left_out} reports with exit code 0 are left out")
         users = range(prologue, max(prologue, len(self._commands) - epilogue))
@@ -121,7 +121,7 @@ class StatusFileParser:
             self._match(position, line.strip(), None)
         elif line.startswith("system: "):
             self._note(line)
-        elif (position := self._begun(line)) is not None:
+        elif (position := self._find_beginning(line)) is not None:
             self._match(position, line, code)
         elif code is not None or not self._commands:
             self._append(None, line.strip() if code is None else text, code)
@@ -135,8 +135,8 @@ class StatusFileParser:
         later = bisect_right(places, self._cursor)
         return places[later if later < len(places) else 0]
 
-    def _begun(self, line: str) -> int | None:
-        """Return the longest command that the line begins with."""
+    def _find_beginning(self, line: str) -> int | None:
+        """Return the position of the longest command with which a line begins."""
         at = bisect_right(self._beginnings, line) - 1
         while at >= 0:
             if line.startswith(self._beginnings[at]):
@@ -145,7 +145,7 @@ class StatusFileParser:
         return None
 
     def _match(self, position: int, text: str, code: int | None) -> None:
-        self._adopt(position)
+        self._assign_orphan(position)
         self._cursor = position
         if self._append(position, text, code):
             self._latest = len(self._rows) - 1
@@ -161,7 +161,8 @@ class StatusFileParser:
         if len(self.notes) < _MOST_ROWS:
             self.notes.append(line)
 
-    def _adopt(self, following: int) -> None:
+    def _assign_orphan(self, following: int) -> None:
+        """Assign a code without a command to the command before position `following`."""
         if self._orphan is not None:
             self._append(following - 1 if following else None, "", self._orphan)
             self._orphan = None
@@ -172,14 +173,14 @@ class StatusFileParser:
             self._orphan = code
             return
         position, text, _ = self._rows[at]
-        # The command wrote what stands between itself and its code.
+        # The command itself wrote the rows between its line and its code.
         for _, written, number in self._rows[at + 1 :]:
             self._note(f"{written} {number}")
         self._rows[at:] = [(position, text, code)]
 
 
 def _longest_beginnings(texts: Sequence[str]) -> list[int]:
-    """Return for each of some sorted texts the position of the longest other text that it begins with, or -1."""
+    """Return for each string in a sorted sequence the position of the longest other one that is its prefix, or -1."""
     shorter: list[int] = []
     for at, text in enumerate(texts):
         candidate = at - 1

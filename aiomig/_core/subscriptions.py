@@ -1,7 +1,7 @@
 """Publish/subscribe for job statuses.
 
-A backend publishes each change of a job; every `Subscription` to that job yields it once, in order. A slow subscriber
-gets the latest status of a job, not a backlog. A `Reader` gets the changes of all jobs, each once.
+A backend publishes each change of a job, and every `Subscription` to that job yields it once, in order. A slow
+subscriber gets only the latest status of a job. A `Reader` gets each change of all jobs once.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 
 class Subscription:
-    """The statuses of some jobs, each yielded once. Made by `Subscriptions.subscribe`.
+    """A subscription to the statuses of some jobs. Created by `Subscriptions.subscribe`.
 
-    `next` may be cancelled at any time and loses nothing. Tasks that wait in it at the same time share the statuses.
-    No other method waits or does I/O.
+    Each status is delivered once. A cancelled `next` loses no status. If several tasks call `next` at the same time,
+    each status goes to one of them. The other methods do not wait and do no I/O.
     """
 
     __slots__ = ("__weakref__", "_delivered", "_error", "_event", "_pending", "_subscriptions")
 
     def __init__(self, subscriptions: Subscriptions) -> None:
         self._subscriptions = subscriptions
-        self._delivered: dict[str, JobStatus | None] = {}  # the jobs whose end has not been delivered
+        self._delivered: dict[str, JobStatus | None] = {}  # the last delivered status of each job, until its end
         self._pending: dict[str, JobStatus] = {}
         self._event: anyio.Event | None = None
         self._error: BaseException | None = None
 
     @property
     def job_ids(self) -> list[str]:
-        """The jobs whose end has not been delivered."""
+        """The jobs whose final status has not been delivered."""
         return list(self._delivered)
 
     def add(self, *job_ids: str) -> list[str]:
-        """Add jobs. Return those that are new to this subscription."""
+        """Add jobs, and return those that are new to this subscription."""
         new = [job_id for job_id in dict.fromkeys(job_ids) if job_id not in self._delivered]
         if new:
             self._delivered.update(dict.fromkeys(new))
@@ -58,23 +58,23 @@ class Subscription:
                 self._wake()
 
     def offer(self, status: JobStatus) -> None:
-        """Take a status, unless it is the one that was delivered last."""
+        """Queue a status for delivery, unless it equals the one that was delivered last."""
         job_id = status.job_id
         if job_id not in self._delivered:
             return
         if self._delivered[job_id] == status:
-            self._pending.pop(job_id, None)  # the job changed and changed back before anyone looked
+            self._pending.pop(job_id, None)  # the job changed back before the change was delivered
             return
         self._pending[job_id] = status
         self._wake()
 
     def offer_first(self, status: JobStatus) -> None:
-        """Take a status that was asked for, unless a published one, which is newer, has arrived meanwhile."""
+        """Queue the result of a status request, unless a published status, which is newer, has arrived meanwhile."""
         if status.job_id not in self._pending and self._delivered.get(status.job_id) is None:
             self.offer(status)
 
     def fail(self, error: BaseException) -> None:
-        """Make the present or next `next` raise an error."""
+        """Make the current or next call of `next` raise an error."""
         self._error = error
         self._wake()
 
@@ -84,7 +84,7 @@ class Subscription:
             self._event = None
 
     def ready(self) -> JobStatus | None:
-        """Return the next status if there is one now. A final one removes its job."""
+        """Return the next status without waiting, or ``None``. After its final status, a job is removed."""
         if not self._pending:
             return None
         job_id = next(iter(self._pending))
@@ -96,11 +96,11 @@ class Subscription:
         return status
 
     async def next(self) -> JobStatus | None:
-        """Wait for the next status; ``None`` if something else happened, such as a job that was added.
+        """Wait for the next status. Return ``None`` after another event, such as an added job.
 
         Raises:
             StopAsyncIteration: no job is left.
-            BaseException: what `fail` was called with.
+            BaseException: the error that `fail` was called with.
         """
         if (status := self.ready()) is not None:
             return status
@@ -115,48 +115,48 @@ class Subscription:
         return self.ready()
 
     def close(self) -> None:
-        """Remove all jobs. Harmless if repeated."""
+        """Remove all jobs."""
         for job_id in self.job_ids:
             self.discard(job_id)
 
 
 class Reader(Protocol):
-    """Takes the changes of all jobs. Its methods return at once."""
+    """A receiver of the changes of all jobs. Its methods do not wait."""
 
     def offer(self, status: JobStatus) -> None:
-        """Take a change."""
+        """Receive a change."""
 
     def fail(self, error: BaseException) -> None:
-        """Take an error that concerns all jobs."""
+        """Receive an error that concerns all jobs."""
 
 
 _REMEMBERED = 10_000
-"""How many ended jobs are known to the readers, so that none of them is reported twice."""
+"""The number of ended jobs that are remembered, so that readers do not get their end twice."""
 
 
 class Subscriptions:
-    """The subscriptions of a session, by job, and its readers. They are held weakly: one that is dropped is gone.
+    """The subscriptions and readers of a session. It holds only weak references to them.
 
     Args:
-        on_subscribe: called with the ids of jobs that gain a subscriber, so that a backend can begin to follow them.
+        on_subscribe: called with the ids of jobs that get a subscriber, so that the backend can start watching them.
 
     Attributes:
-        readers: who gets the changes of all jobs, as long as the caller keeps it.
+        readers: the receivers of the changes of all jobs.
     """
 
     def __init__(self, on_subscribe: Callable[[Collection[str]], None] = lambda _: None) -> None:
         self._subscribers: dict[str, WeakSet[Subscription]] = {}
         self.readers: WeakSet[Reader] = WeakSet()
-        self._latest: dict[str, JobStatus] = {}  # what the readers know
+        self._latest: dict[str, JobStatus] = {}  # the statuses that the readers have
         self._ended: deque[str] = deque()
         self.on_subscribe = on_subscribe
 
     def __contains__(self, job_id: str) -> bool:
-        """Whether someone wants to know the changes of a job."""
+        """Return whether a job has a subscriber or a reader."""
         return bool(self._subscribers.get(job_id) or self.readers)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the ids of the jobs with a subscriber."""
+        """Iterate over the ids of the jobs that have subscribers."""
         for job_id in [job_id for job_id, subscribers in self._subscribers.items() if not subscribers]:
             del self._subscribers[job_id]
         return iter(list(self._subscribers))
@@ -165,26 +165,26 @@ class Subscriptions:
         return len(list(iter(self)))
 
     def subscribe(self, job_ids: Iterable[str] = ()) -> Subscription:
-        """Return a new subscription to jobs. It lasts as long as the caller keeps it."""
+        """Return a new subscription to jobs. It ends when the caller drops it."""
         subscription = Subscription(self)
         subscription.add(*job_ids)
         return subscription
 
     def add(self, job_ids: Collection[str], subscription: Subscription) -> None:
-        """Subscribe to jobs."""
-        alone = WeakSet((subscription,))  # shared by the jobs that have no other subscriber, and never changed
+        """Add jobs to a subscription."""
+        alone = WeakSet((subscription,))  # shared by all jobs without another subscriber, so never modified
         for job_id in job_ids:
-            present = self._subscribers.get(job_id)
-            if not present:
+            subscribers = self._subscribers.get(job_id)
+            if not subscribers:
                 self._subscribers[job_id] = alone
-            elif len(present) == 1:
-                self._subscribers[job_id] = present | alone
+            elif len(subscribers) == 1:
+                self._subscribers[job_id] = subscribers | alone
             else:
-                present.add(subscription)
+                subscribers.add(subscription)
         self.on_subscribe(job_ids)
 
     def discard(self, job_id: str, subscription: Subscription) -> None:
-        """End the subscription to a job."""
+        """Remove a job from a subscription."""
         subscribers = self._subscribers[job_id]
         if len(subscribers) > 1:
             subscribers.discard(subscription)
@@ -195,7 +195,7 @@ class Subscriptions:
         return list(self._subscribers.get(job_id, ()))
 
     def publish(self, status: JobStatus) -> None:
-        """Offer a status to every subscriber of its job."""
+        """Offer a status to all subscribers of its job and, if it is a change, to all readers."""
         for subscription in self._of(status.job_id):
             subscription.offer(status)
         if self.readers:
@@ -204,7 +204,7 @@ class Subscriptions:
     # -- readers of all changes
 
     def begin_reading(self, statuses: Iterable[JobStatus]) -> None:
-        """Set what the readers know: the statuses of the unfinished jobs. They are no changes."""
+        """Set the statuses of the unfinished jobs from which the readers start, without reporting them as changes."""
         self._latest = {status.job_id: status for status in statuses}
         self._ended.clear()
 

@@ -128,7 +128,7 @@ async def test_nothing_is_done_where_nobody_listens() -> None:
         job = await mig.submit("true")
         grid.job(job.id).finish(after=10)
         await job
-        assert mig._backend._log._told == {}  # type: ignore[attr-defined]
+        assert mig._backend._log._logged == {}  # type: ignore[attr-defined]
     assert any(isinstance(each, logging.NullHandler) for each in logging.getLogger("aiomig").handlers)
 
 

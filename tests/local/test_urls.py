@@ -140,7 +140,7 @@ async def test_the_cause_of_each_failure(monkeypatch: pytest.MonkeyPatch, tmp_pa
                 assert words in result.staging[0]
             monkeypatch.setenv("ALL_PROXY", "socks5://me:the-secret@127.0.0.1:9")
             result = await (await mig.submit("cat x", inputs=[(web.url, "x")])).result(check=False)
-            assert "ALL_PROXY: the environment names a proxy that cannot be used" in result.staging[0]
+            assert "ALL_PROXY: not the URL of an HTTP proxy" in result.staging[0]
             assert "the-secret" not in str(result)
 
 

@@ -327,7 +327,7 @@ def test_commands_that_may_have_ended_the_shell_are_named() -> None:
         (127, "executables=["),
         (132, "another processor"),
         (137, "wall_time"),
-        (143, "told to end"),
+        (143, "asked to terminate"),
         (152, "wall_time"),
         (153, "disk_gb"),
     ],

@@ -42,10 +42,10 @@ def test_each_event_once(log: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
         ("EXECUTING", 2),
         ("FINISHED", None),
     ]
-    monkeypatch.setattr("aiomig._core.job_log._TOLD", 3)
+    monkeypatch.setattr("aiomig._core.job_log._REMEMBERED", 3)
     for number in range(10):
         jobs.state(str(number), JobState.FINISHED)
-    assert list(jobs._told) == ["7", "8", "9"]  # the number of remembered jobs is limited
+    assert list(jobs._logged) == ["7", "8", "9"]  # the number of remembered jobs is limited
 
 
 @pytest.mark.parametrize(
