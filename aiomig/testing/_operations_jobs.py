@@ -20,21 +20,22 @@ _SEND = ("send", "put", "output")
 
 
 def _jobstatus(call: Call) -> None:
-    kind = "sorted" if "s" in call.flags else "unsorted"
+    flags = call.flags
+    kind = "sorted" if "s" in flags else "unsorted"
     call.header = f"MiG {kind}  job status"
-    if call.flags and set(call.flags) & set("vsi"):
-        flags = [letter for letter in call.flags if letter in "vsi"]
-        for letter in flags if "v" in flags else ():
-            call.text(f"jobstatus using flag: {letter}")
+    if "v" in flags:
+        for letter in flags:
+            if letter in "vsi":
+                call.text(f"jobstatus using flag: {letter}")
     jobs = _matching(call)
-    if "s" in call.flags:
+    if "s" in flags:
         # Oldest first, contrary to the documentation (docs/protocol.md#jobstatus).
         jobs.sort(key=lambda job: job.times["received"])
     most = int(call.last("max_jobs"))
     if len(jobs) > most:
         call.text(f"Only showing first {most} of the {len(jobs)} matching jobs as requested")
-    rows = [job.status_row(verbose="v" in call.flags) for job in jobs[:most]]
-    if "i" in call.flags:
+    rows = [job.status_row(verbose="v" in flags) for job in jobs[:most]]
+    if "i" in flags:
         for row in rows:
             row["mrsllink"] = {
                 "object_type": "link",
@@ -45,15 +46,16 @@ def _jobstatus(call: Call) -> None:
 
 
 def _matching(call: Call) -> list[Job]:
-    projects = set(call.all("project_name"))
     jobs = list(call.matching_jobs())
-    # The server adds the jobs of the project to those of the ids (docs/protocol.md#finding-a-submit).
-    own = {job.id for job in jobs}
-    jobs += [
-        job
-        for job in call.jobs.find(call.client, "*")
-        if job.description.text("PROJECT") in projects and job.id not in own
-    ]
+    projects = set(call.all("project_name"))
+    if projects:
+        # The server adds the jobs of the project to those of the ids (docs/protocol.md#finding-a-submit).
+        own = {job.id for job in jobs}
+        jobs += [
+            job
+            for job in call.jobs.find(call.client, "*")
+            if job.description.text("PROJECT") in projects and job.id not in own
+        ]
     return jobs
 
 

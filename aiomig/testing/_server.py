@@ -342,17 +342,17 @@ class Server:
         return last.operation == "datatransfer" and last.parameters.get("action") == ("show",)
 
     def _record(self, operation: str, request: Request) -> None:
-        parameters: dict[str, tuple[str, ...]] = {}
+        parameters: dict[str, list[str]] = {}
         for field in form(request):
             if field.name != "_csrf":
                 text = field.text if field.filename is None else field.filename
-                parameters[field.name] = (*parameters.get(field.name, ()), text)
+                parameters.setdefault(field.name, []).append(text)
         self.requests.append(
             RecordedRequest(
                 operation,
                 request.method,
                 request.path,
-                MappingProxyType(parameters),
+                MappingProxyType({name: tuple(values) for name, values in parameters.items()}),
                 len(request.body),
                 request.client,
                 anyio.current_time(),
