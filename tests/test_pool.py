@@ -66,19 +66,26 @@ async def test_an_awaitable_may_make_the_session() -> None:
             assert mig.mode == "grid"
 
 
+async def idle_sessions_are_closed(pool: aiomig.SessionPool[str]) -> None:
+    """Wait until the pool has looked for idle sessions. It closes the one that was idle for longest first."""
+    async with pool.session("idle") as mig:
+        pass
+    await closed(mig)
+
+
 async def test_an_idle_session_is_closed_and_opened_again() -> None:
     opened: list[str] = []
     async with FakeGrid() as grid:
-        pool = aiomig.SessionPool(partial(on_grid, grid, opened), idle=0.05)
+        pool = aiomig.SessionPool(partial(on_grid, grid, opened), idle=0)
         async with pool:
             async with pool.session("ada") as first:
-                await anyio.sleep(0.2)
+                await idle_sessions_are_closed(pool)
                 assert first.is_open, "a session in use is not idle"
             await closed(first)
             assert not first.is_open
             async with pool.session("ada") as second:
                 assert second is not first
-    assert opened == ["ada", "ada"]
+    assert opened == ["ada", "idle", "ada"]
 
 
 async def test_a_local_session_with_jobs_is_not_idle(tmp_path: Path) -> None:
@@ -89,7 +96,7 @@ async def test_a_local_session_with_jobs_is_not_idle(tmp_path: Path) -> None:
         async with pool.session("ada") as mig:
             job = await mig.submit(f"mkfifo {tmp_path}/gate; read line < {tmp_path}/gate")
             await job.wait(until=JobState.EXECUTING)
-        await anyio.sleep(0.2)
+        await idle_sessions_are_closed(pool)
         assert mig.is_open
         await job.cancel()
         await closed(mig)
