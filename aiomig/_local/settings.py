@@ -162,6 +162,9 @@ class LocalSettings:
             home = Path(os.path.abspath(expanded(self.home)))
         except (TypeError, ValueError) as error:
             faults.append(Fault("home", self.home, str(error), "give the path of a folder"))
+        except FileNotFoundError:
+            problem = "is relative, and the working directory does not exist any more"
+            faults.append(Fault("home", self.home, problem, "give the whole path"))
         if faults:
             raise SpecError(faults)
         environments = {name.upper(): dict(values) for name, values in self.runtime_environments.items()}

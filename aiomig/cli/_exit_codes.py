@@ -39,6 +39,7 @@ class ExitCode(IntEnum):
     REFUSED = 77
     CONFIGURATION = 78
     NO_EXIT_CODE = 125
+    HANGUP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143
@@ -57,7 +58,7 @@ MEANINGS = {
     ExitCode.REFUSED: "the certificate, the key or a path was refused",
     ExitCode.CONFIGURATION: "the configuration is missing or invalid",
     ExitCode.NO_EXIT_CODE: "run: the job has no exit code: it FAILED, EXPIRED, was CANCELED, or lost its results",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C (141: by a closed pipe, 143: by SIGTERM)",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C (129: by SIGHUP, 141: by a closed pipe, 143: by SIGTERM)",
 }
 """The exit codes that ``aiomig --help`` lists."""
 

@@ -30,7 +30,11 @@ _P = ParamSpec("_P")
 _REPORT_SECONDS = 10.0
 """How long an interrupted command tries to report the states of its jobs."""
 
-_SIGNAL_CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+_SIGNAL_CODES = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+    signal.SIGHUP: ExitCode.HANGUP,
+}
 
 
 def in_session(
@@ -95,7 +99,9 @@ class _SessionRun:
         return _SIGNAL_CODES[self._received] if self._received is not None else code or ExitCode.SUCCESS
 
     async def _handle_signals(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*_SIGNAL_CODES) as signals:
+        # Under nohup, the command outlives its terminal.
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        with anyio.open_signal_receiver(*(_SIGNAL_CODES.keys() - ignored)) as signals:
             task_status.started()
             async for number in signals:
                 scope = self._first_scope if self._received is None else self._run_scope

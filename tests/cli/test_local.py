@@ -497,6 +497,25 @@ def test_ctrl_c_cancels_a_local_run(work: Path, tmp_path: Path, local: Cli) -> N
     assert [job["state"] for job in local("jobs", "--json").json] == ["CANCELED"]
 
 
+def test_the_end_of_the_terminal_cancels_a_local_run(work: Path, tmp_path: Path, local: Cli) -> None:
+    code, stderr = interrupted(tmp_path / "home", signal.SIGHUP, "run", "sleep 600")
+    assert (code, stderr) == (ExitCode.HANGUP, "aiomig: interrupted; its jobs were canceled\n")
+    assert [job["state"] for job in local("jobs", "--json").json] == ["CANCELED"]
+
+
+def test_under_nohup_a_run_outlives_its_terminal(work: Path, tmp_path: Path) -> None:
+    os.mkfifo(work / "gate")
+    command = ["nohup", *PROGRAM, "--home", str(tmp_path / "home"), "run", f"read < {work}/gate"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "EXECUTING" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGHUP)
+        (work / "gate").write_text("\n")
+        assert "FINISHED" in process.stderr.read()
+        assert process.wait(LONGEST) == ExitCode.SUCCESS
+
+
 def test_an_interrupted_run_names_the_running_job(work: Path, tmp_path: Path, local: Cli) -> None:
     home = tmp_path / "home"
     code, stderr = interrupted(home, signal.SIGTERM, "run", "--on-interrupt", "leave", "sleep 600")

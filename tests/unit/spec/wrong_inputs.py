@@ -13,6 +13,7 @@ remedy), and attributes that programs need. ``act`` takes these objects by name:
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,13 @@ def ended(
 
 
 # -- job descriptions
+
+
+def from_nowhere(work: Path) -> Session:
+    """A working directory that does not exist any more."""
+    os.chdir(work / "empty")
+    (work / "empty").rmdir()
+    return aiomig.local("h")
 
 
 async def swept_text(mig: Session) -> None:
@@ -569,6 +577,7 @@ OPTIONS = [
     option("a journal without a name", "journal", lambda mig: mig.sweep("true", [], journal=""), "a path, or None"),
     option("a journal that is another file", "journal", lambda work, mig: mig.sweep("true", [], journal="a.csv"), "not the journal of a sweep"),
     option("newest of none", "newest", lambda mig: mig.jobs(newest=0), "0", "a count, or None"),
+    option("a relative home of nowhere", "home", from_nowhere, "working directory", "whole path"),
     option("no slots", "slots", lambda: aiomig.local("h", slots=0), "0", "positive whole number"),
     option("a queue with a dash", "name", lambda mig: mig.queue("my-queue"), "'my-queue'", "letters and digits"),
     option("a message in HTML", "message", lambda mig: mig.queue().send("<b>"), "'<'", "base64"),
