@@ -1,4 +1,4 @@
-"""`Config`: the server and the user's certificate, also from a ``miguser.conf``; and how requests are repeated."""
+"""`Config`, the server and the user's certificate, with `Retry` and `RequestLimits`, the settings of requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path  # noqa: TC003 - for those who ask for the types of the fields
+from pathlib import Path  # noqa: TC003 - typing.get_type_hints needs it
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig")
 
 Password: TypeAlias = str | Callable[[], str]
-"""The passphrase of a key, or what gives it when it is needed."""
+"""The passphrase of a key, or a callable that returns it."""
 
 _MOST_DAYS = 36_500
 
 ENVIRONMENT_VARIABLE = "AIOMIG_CONFIG"
-"""Names the configuration file to use."""
+"""The environment variable with the path of the configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """The server of a grid, and the certificate of its user.
 
-    Creating a `Config` does no I/O. A leading ``~`` of a path is expanded.
+    Creating a `Config` does no I/O. A leading ``~`` in a path is expanded.
 
     Example::
 
@@ -48,19 +48,19 @@ class Config:
         async with aiomig.grid(config) as mig: ...
 
     Attributes:
-        url: ``https://host[:port]`` of the certificate host of the site, without a path.
+        url: the site's host for certificates, as ``https://host[:port]`` without a path.
         certificate: the user's certificate, a PEM file.
-        key: its private key, a PEM file; may be the same file.
-        ca: certificates that the server's must be signed by, a PEM file or a folder as of ``openssl rehash``;
-            ``None`` for the system's store. The server is always verified.
+        key: the private key of the certificate, a PEM file; may be the same file.
+        ca: the certificate authorities to trust for the server: a PEM file, or a folder prepared by
+            ``openssl rehash``; ``None`` for the system's store. The server is always verified.
         password: the passphrase of the key, or a callable that returns it; never shown.
         connect_timeout: the longest time to connect, in seconds.
-        timeout: the longest time to wait for the next bytes of the server, in seconds. A response that takes longer
-            than that must arrive at 1 KiB a second at least.
-        expiry_warning_days: how many days before the end of the certificate a session logs a warning; 0 for never.
+        timeout: the longest wait for the next bytes from the server, in seconds. A response that takes longer in
+            total must arrive at 1 KiB per second or faster.
+        expiry_warning_days: how many days before the certificate expires a session logs a warning; 0 for never.
 
     Raises:
-        ConfigError: a field is wrong. The error names it.
+        ConfigError: a field is wrong. The error names the field.
     """
 
     url: str
@@ -89,11 +89,11 @@ class Config:
 
     @staticmethod
     def find() -> Path | None:
-        """Return the path of this user's configuration file, if there is one.
+        """Return the path of this user's configuration file, or ``None``.
 
         Returns:
-            The path in ``$AIOMIG_CONFIG``, whether the file exists or not; else ``~/.mig/miguser.conf`` if it
-            exists; else ``None``.
+            The path in ``$AIOMIG_CONFIG``, even if the file does not exist; otherwise ``~/.mig/miguser.conf`` if that
+            exists; otherwise ``None``.
 
         Raises:
             ConfigError: ``~/.mig`` cannot be searched.
@@ -113,17 +113,18 @@ class Config:
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
         """Read a ``miguser.conf`` (docs/protocol.md#miguserconf).
 
-        Each line has a key, white space, and a value, which is the rest of the line with its blanks. If a key
-        appears twice, the first line counts. Unknown keys are ignored. ``#`` begins a comment at the start of a
-        line. After a blank it begins one in ``migserver``, ``connect_timeout``, ``max_time`` and ``auth_redir``.
-        Paths and the password may contain ``#``, so a comment behind them is an error. In paths, ``~`` and
-        ``$VAR`` are expanded, without a shell. A relative path starts at the working directory.
+        Each line consists of a key, white space, and a value. The value is the rest of the line and may contain
+        blanks. If a key appears twice, the first line counts. Unknown keys are ignored. A line that starts with
+        ``#`` is a comment. In ``migserver``, ``connect_timeout``, ``max_time`` and ``auth_redir``, a ``#`` after a
+        blank also starts a comment. Paths and the password may contain ``#``, so a comment after them is an error.
+        In paths, ``~`` and ``$VAR`` are expanded, without a shell. Relative paths are relative to the working
+        directory.
 
-        ``cacertfile AUTO``, or no ``cacertfile``, means the system's store. The old client did not verify the
-        server if ``cacertfile`` was missing; aiomig always does. ``max_time`` becomes ``timeout``.
+        ``cacertfile AUTO``, or no ``cacertfile``, means the system's store. Without a ``cacertfile``, the old client
+        did not verify the server; aiomig always does. ``max_time`` becomes ``timeout``.
 
         Args:
-            path: the file; ``None`` for the one that `find` returns.
+            path: the file; by default the one that `find` returns.
 
         Raises:
             ConfigError: the file is missing, unreadable or wrong. The error names the file, the line and the key.
@@ -151,21 +152,21 @@ class Config:
         return config
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write a ``miguser.conf`` that `load` reads, with mode 0600, atomically. Missing folders are made, private.
+        """Write a ``miguser.conf`` for `load`, atomically and with mode 0600. Create missing folders as private ones.
 
-        It has all fields but ``expiry_warning_days``, which has no key in such a file. Paths are written as absolute
-        ones.
+        The file contains all fields except ``expiry_warning_days``, which has no key in this format. Paths become
+        absolute.
 
         Args:
             path: the new file.
-            overwrite: replace a file that is there.
+            overwrite: replace an existing file.
 
         Returns:
             The path.
 
         Raises:
-            FileExists: something is there, and ``overwrite`` is false.
-            ConfigError: a field has a value that the file cannot hold, such as a ``password`` that is a callable.
+            FileExists: the path exists, and ``overwrite`` is false.
+            ConfigError: the file cannot hold the value of a field, for example a ``password`` that is a callable.
             LocalError: the file cannot be written.
         """
         file_path = _path("path", path, "a miguser.conf")
@@ -192,10 +193,10 @@ class Config:
         return file_path
 
     def replace(self, **fields: Any) -> Config:
-        """Return a copy with other fields.
+        """Return a copy with some fields changed.
 
         Raises:
-            ConfigError: there is no such field, or its value is wrong.
+            ConfigError: there is no such field, or a value is wrong.
         """
         names = [field.name for field in dataclasses.fields(self)]
         for name in fields:
@@ -204,10 +205,10 @@ class Config:
         return dataclasses.replace(self, **fields)
 
     def credential(self) -> Credential:
-        """Return what the user's certificate says; reads the files.
+        """Read the files, and return the details of the user's certificate.
 
         Raises:
-            ConfigError: a file cannot be read, or holds no certificate.
+            ConfigError: a file cannot be read, or contains no certificate.
         """
         try:
             return Credential.read(self.certificate, self.key)
@@ -222,16 +223,16 @@ class Config:
             ) from error
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return what TLS needs: the user's certificate and key, and the authorities of the server; reads the files.
+        """Read the files, and return a TLS context with the user's certificate and key and the trusted authorities.
 
-        The server is always verified, with TLS 1.2 at least. The terminal is never asked for a passphrase.
+        The server is always verified, and must use TLS 1.2 or later. OpenSSL never prompts for a passphrase.
 
         Raises:
-            AuthenticationFailed: the certificate is expired or not yet valid, or the key cannot be decrypted.
-            ConfigError: a file cannot be read or is of another kind, or the key is another's.
+            AuthenticationFailed: the certificate has expired or is not yet valid, or the key cannot be decrypted.
+            ConfigError: a file cannot be read or has the wrong format, or the key does not belong to the certificate.
             Exception: whatever a callable ``password`` raises.
         """
-        from .tls import make_context  # 20 ms, which local mode does not need
+        from .tls import make_context  # takes 20 ms to import, which local mode does not need
 
         self.credential().check()
         context = make_context(self.certificate, self.key, self.ca, self.password)
@@ -244,7 +245,7 @@ def _url(value: object) -> str:
         raise ConfigError(f"url: {short_repr(value)} is not text; give https://host[:port]", field="url")
     text = value.strip()
     if "@" in text:
-        # The text is not shown, and this is checked first: the password is in it.
+        # Checked first, and without showing the URL, because it contains the password.
         raise ConfigError("url: holds a user name or password; give https://host[:port] only", field="url")
     try:
         parts = urlsplit(text)
@@ -297,7 +298,7 @@ def _warn_if_readable(what: str, path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # reading the file will say why
+        return  # reading the file raises the error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         logger.warning(
             "%s: others can read %s; run: chmod 600 %s",
@@ -310,15 +311,15 @@ def _warn_if_readable(what: str, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a request that only reads is sent again after it failed: pauses that double, with jitter.
+    """How aiomig retries a read-only request that failed: with pauses that double, and jitter.
 
     Attributes:
-        tries: how often it is sent at most.
+        tries: how often the request is sent at most.
         first: the first pause in seconds; each further pause is twice as long.
         longest: the longest pause in seconds.
 
     Raises:
-        SpecError: a field is not a number of its kind.
+        SpecError: a field is not a valid number.
     """
 
     tries: int = 5
@@ -337,35 +338,37 @@ class Retry:
             raise SpecError(faults)
 
     def pauses(self) -> Iterator[float]:
-        """Yield the pauses between the tries: each between half of its length and all of it."""
+        """Yield the pauses between the tries, each shortened at random by up to half."""
         for number in range(self.tries - 1):
             yield min(self.first * 2**number, self.longest) * random.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How much one request to a grid carries, and how long cleaning up may take.
+    """Limits for requests to a grid, and for cleaning up.
 
     Attributes:
-        jobs_a_submit: job descriptions in one request; 25 occupy a server for a quarter of a second
-        (docs/protocol.md#submit-operations).
-        descriptions_a_request: job descriptions that are read in one request.
+        jobs_a_submit: job descriptions submitted in one request; 25 occupy a server for a quarter of a second
+            (docs/protocol.md#submit-operations).
+        descriptions_a_request: job descriptions read in one request.
         ids_a_request: job ids in one request; for watched jobs see `Polling.jobs_a_request`.
         upload_chunk: bytes in one request of an upload; a server accepts at most 64 MiB (docs/protocol.md#uploads).
         download_piece: bytes in one response of a download.
-        archive_from: how many small files of one transfer go as one archive that the server packs or unpacks.
-        archive_bytes: bytes of the files in one such archive. The server needs as much space once more meanwhile.
-        archived_file: bytes of a file from which on it goes by itself.
-        largest_response: the most bytes of a response; if a server sends more, the connection is closed. A listing of
-            100,000 files has 25 MiB. The response of a download is limited by ``download_piece``.
-        largest_result: the most bytes of standard output or error that are read into memory.
-        lookups: the pauses in seconds before each search for a job whose submit got no clear response.
-        resubmit_after: seconds after which a submit under a ``key`` that got no response is sent again if the server
-            shows no job of it; until then it is a `SubmitUnknown`.
-        clean_up: the most seconds that each step of cleaning up after a failure or a cancellation may take.
+        archive_from: number of small files in a transfer from which on aiomig sends them as one archive, which the
+            server packs or unpacks.
+        archive_bytes: bytes of the files in one such archive. The server needs the same space again during the
+            transfer.
+        archived_file: size in bytes from which on a file is sent on its own instead of in an archive.
+        largest_response: largest response in bytes; if a server sends more, aiomig closes the connection. A listing of
+            100,000 files takes 25 MiB. The response of a download is limited by ``download_piece``.
+        largest_result: largest standard output or error, in bytes, that aiomig reads into memory.
+        lookups: pauses in seconds, one before each search for a job whose submit got no clear response.
+        resubmit_after: seconds after which aiomig repeats a submit under a ``key`` that got no response, if the server
+            shows no job for it. Until then, the submit raises `SubmitUnknown`.
+        clean_up: longest time in seconds for each step of cleaning up after a failure or a cancellation.
         output_interval: seconds between two requests for the growing output of a job.
-        live_output: seconds between two requests that make the server fetch that output from the resource; a server
-            accepts one a minute (docs/protocol.md#live-output).
+        live_output: seconds between two requests that make the server fetch this output from the resource; a server
+            accepts one per minute (docs/protocol.md#live-output).
     """
 
     jobs_a_submit: int = 50

@@ -1,4 +1,4 @@
-"""`Credential`: what a user's certificate says."""
+"""`Credential`: the details of a user's certificate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path  # noqa: TC003 - for those who ask for the types of the fields
+from pathlib import Path  # noqa: TC003 - typing.get_type_hints needs it
 from typing import TYPE_CHECKING
 
 from .._core.errors import AuthenticationFailed
@@ -27,10 +27,10 @@ _CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----E
 _ENCRYPTED_KEY = re.compile(rb"^(?:-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED)", re.MULTILINE)
 
 _PROXY_EXTENSIONS = frozenset({"1.3.6.1.5.5.7.1.14", "1.3.6.1.4.1.3536.1.222"})
-"""That of RFC 3820, and that of its drafts."""
+"""The extension of RFC 3820, and that of its drafts."""
 
 _PROXY_NAMES = ("/CN=proxy", "/CN=limited proxy")
-"""How the subject ends in proxies that are older than the extensions."""
+"""Ends of the subject of a proxy without an extension, from before RFC 3820."""
 
 _ATTRIBUTES = {
     "2.5.4.4": "SN",
@@ -39,29 +39,29 @@ _ATTRIBUTES = {
     "2.5.4.42": "GN",
     "1.2.840.113549.1.9.1": "emailAddress",
 }
-"""The names that OpenSSL gives to attributes that have none in RFC 4514."""
+"""OpenSSL's names of attributes that RFC 4514 does not name."""
 
 _PROXY_SHARE = 4
-"""A proxy, which lives for hours, expires soon in the last fourth of its time."""
+"""A proxy is valid for hours only, so it "expires soon" in the last quarter of its validity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The certificate of a session's user: `Session.credential`. It holds no secret.
+    """The certificate of a session's user: `Session.credential`. It contains no secrets.
 
-    Names have the form in which MiG names its users: ``/C=DK/O=…/CN=…/emailAddress=…``. Some old certificates can be
-    used, but not be read by aiomig: they have ``/SHA256=…`` in the place of a name, and the widest dates.
+    Names are in MiG's form: ``/C=DK/O=…/CN=…/emailAddress=…``. Some old certificates work, but aiomig cannot parse
+    them. Their names are ``/SHA256=…``, and their dates are the earliest and the latest possible.
 
     Attributes:
         path: the file of the certificate.
         subject: the name of its owner.
         issuer: the name of the authority or user that signed it.
-        serial: its number at the issuer.
-        not_before: the beginning of its validity (aware, UTC).
-        not_after: the end of its validity.
+        serial: its serial number.
+        not_before: the start of its validity (aware, UTC).
+        not_after: the end of its validity (aware, UTC).
         key_encrypted: whether the private key has a passphrase.
-        is_proxy: whether a user signed it, to act in that user's name (RFC 3820).
-        user: the user; differs from ``subject`` for proxies only.
+        is_proxy: whether this is a proxy certificate, which a user signed to delegate rights (RFC 3820).
+        user: the name of the user; differs from ``subject`` only for proxies.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class Credential:
         """Read the files; the passphrase of the key is not needed.
 
         Args:
-            certificate: the user's certificate in PEM format; those of authorities may follow.
+            certificate: the user's certificate in PEM format; certificates of authorities may follow.
             key: its private key.
 
         Raises:
@@ -102,11 +102,11 @@ class Credential:
 
     @property
     def days_left(self) -> float:
-        """The days until it expires; negative when it has."""
+        """The days until the certificate expires; negative if it has expired."""
         return (self.not_after - datetime.now(UTC)) / timedelta(days=1)
 
     def check(self) -> None:
-        """Check that it is valid now, by the clock of this machine.
+        """Check that the certificate is valid now, by this machine's clock.
 
         Raises:
             AuthenticationFailed: it has expired, or is not valid yet.
@@ -121,14 +121,14 @@ class Credential:
         raise AuthenticationFailed(f"certificate: {self.path} of {self.subject} {problem}")
 
     def expires_soon(self, days: float) -> bool:
-        """Return whether less than ``days`` are left; for a proxy, at most a fourth of its time."""
+        """Return whether less than ``days`` are left; for a proxy, less than ``days`` and a quarter of its validity."""
         period = timedelta(days=days)
         if self.is_proxy:
             period = min(period, (self.not_after - self.not_before) / _PROXY_SHARE)
         return self.not_after - datetime.now(UTC) < period
 
     def expires_within(self, seconds: float) -> bool:
-        """Return whether it expires within so many seconds."""
+        """Return whether the certificate expires in less than ``seconds``."""
         return (self.not_after - datetime.now(UTC)).total_seconds() < seconds
 
 
@@ -137,8 +137,6 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class _Certificate:
-    """What one certificate says."""
-
     subject: str
     issuer: str
     serial: int
@@ -148,7 +146,7 @@ class _Certificate:
 
 
 def _read_chain(pem: bytes) -> list[_Certificate]:
-    """Read the certificates of a PEM file: the first, and those of the others that can be read.
+    """Read the certificates of a PEM file. Skip those after the first that cannot be parsed.
 
     Raises:
         ValueError: there is no certificate, or the first is damaged.
@@ -166,10 +164,10 @@ def _read_chain(pem: bytes) -> list[_Certificate]:
 def _read_certificate(pem: bytes) -> _Certificate:
     from cryptography import x509  # takes 70 ms to import
 
-    pem = pem.replace(b"TRUSTED ", b"")  # OpenSSL's own form: a certificate, and what it is trusted for
+    pem = pem.replace(b"TRUSTED ", b"")  # OpenSSL's own format, which adds the purposes of trust
     fingerprint = f"/SHA256={hashlib.sha256(pem).hexdigest()}"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of serial numbers and lengths that old authorities gave
+        warnings.simplefilter("ignore")  # about serial numbers and lengths in certificates of old authorities
         try:
             certificate = x509.load_pem_x509_certificate(pem)
             serial, begin, end = (
@@ -180,7 +178,7 @@ def _read_certificate(pem: bytes) -> _Certificate:
         except (ValueError, x509.InvalidVersion) as error:
             if not _is_read_by_openssl(pem):
                 raise ValueError("holds a damaged certificate") from error
-            # OpenSSL reads more forms than cryptography does.
+            # OpenSSL accepts more certificates than cryptography does.
             first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
             return _Certificate(fingerprint, fingerprint, 0, first, last)
         subject = _slash_name(certificate, "subject") or fingerprint
@@ -219,10 +217,10 @@ def _slash_name(certificate: x509.Certificate, field: str) -> str | None:
 
 
 def _extensions(certificate: x509.Certificate) -> set[str]:
-    """Return the object identifiers of the extensions; none if cryptography cannot read them."""
+    """Return the object identifiers of the extensions; an empty set if cryptography cannot read them."""
     try:
         return {extension.oid.dotted_string for extension in certificate.extensions}
-    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of damage
+    except Exception:  # noqa: BLE001 - cryptography raises a different exception for each kind of damage
         return set()
 
 
@@ -232,11 +230,11 @@ def is_encrypted(key: bytes) -> bool:
 
 
 def describe_weakness(path: Path, reason: str) -> str:
-    """Return what of the certificates in a file is too weak.
+    """Return why OpenSSL refuses the certificates in a file as too weak.
 
     Args:
         path: the file.
-        reason: OpenSSL's word: ``CA_MD_TOO_WEAK``, ``EE_KEY_TOO_SMALL`` and the like.
+        reason: OpenSSL's reason, such as ``CA_MD_TOO_WEAK`` or ``EE_KEY_TOO_SMALL``.
     """
     from cryptography import x509
 
@@ -252,22 +250,22 @@ def describe_weakness(path: Path, reason: str) -> str:
     return weaknesses[0] if weaknesses else f"is not acceptable ({reason})"
 
 
-# -- reloading
+# -- warnings
 
 
 def warn_of_long_jobs(credential: Credential | None, wall_times: Sequence[int]) -> None:
-    """Log a warning if jobs that are about to be submitted may end after the certificate of their user.
+    """Log a warning if jobs may still run when the user's certificate expires. Called before they are submitted.
 
     Args:
         credential: the certificate, if there is one.
-        wall_times: of the jobs, in seconds. How long they will wait is not known.
+        wall_times: the wall times of the jobs, in seconds. Their time in the queue is unknown.
     """
     if credential is None or not credential.expires_within(max(wall_times, default=0)):
         return
     late = sum(credential.expires_within(seconds) for seconds in wall_times)
     logger.warning(
-        "%d of %d jobs may run for %d s, beyond the end of the certificate at %s, even if they do not wait: it takes a "
-        "new one to watch them and to fetch their results; renew it on the pages of the site",
+        "%d of %d jobs may run for %d s, which is after the certificate expires at %s, even if they start at once: "
+        "watching them and fetching their results will need a new one; renew it on the pages of the site",
         late,
         len(wall_times),
         max(wall_times),

@@ -1,4 +1,4 @@
-"""The HTTP client of a session: the user's certificate, keep-alive, and a limit of requests at once."""
+"""The HTTP client of a session, with the user's certificate and a limit on concurrent requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .credential import Credential
 
 _CONNECTIONS = 8
-"""Requests at once. A whole site often has ten places for all its users: docs/protocol.md#connections."""
+"""Concurrent requests at most. A site often serves ten at once for all its users: docs/protocol.md#connections."""
 
 
 class HttpClient:
@@ -33,9 +33,9 @@ class HttpClient:
 
     Args:
         config: the server and the user's certificate.
-        version: of aiomig, for the User-Agent.
-        transport: what to send by instead of the network, for tests.
-        largest_response: the most bytes of a response, unless a caller gives another limit.
+        version: the version of aiomig, for the User-Agent header.
+        transport: replaces the network in tests.
+        largest_response: the largest response in bytes, unless a request sets another limit.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class HttpClient:
         return self._reloader.credential if self._reloader is not None and self._channel is not None else None
 
     async def open(self) -> None:
-        """Read the certificate. Connects to nothing yet.
+        """Read the certificate. The first request connects.
 
         Raises:
-            ConfigError: a file of the configuration is wrong, or the proxy that the environment names.
+            ConfigError: a file of the configuration is wrong, or the proxy in the environment is.
             AuthenticationFailed: the certificate cannot be used now, or its key cannot be opened.
         """
         if self._reloader is not None:
@@ -91,7 +91,7 @@ class HttpClient:
                 await open_channel.close()
 
     async def _current_channel(self) -> Channel:
-        """Return the channel for a new request: another one if the certificate was replaced on disk."""
+        """Return the channel for a new request. Create a new channel if the certificate was replaced on disk."""
         channel = self._channel
         context = None
         if channel is not None and self._reloader is not None:
@@ -115,12 +115,12 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> Reply:
-        """Send one request, once, and read the answer. Cancellation closes its connection.
+        """Send one request, once, and read the response. Cancellation closes its connection.
 
         Raises:
-            ConnectionFailed: with ``sent`` False if the request cannot have reached the server.
-            AuthenticationFailed: the server refuses the certificate, or it has expired meanwhile.
-            ProtocolError: the answer is longer than ``limit`` bytes, or than ``largest_response``.
+            ConnectionFailed: the request failed; ``sent`` is False if it cannot have reached the server.
+            AuthenticationFailed: the server refuses the certificate, or the certificate has expired.
+            ProtocolError: the response is longer than ``limit``, or than ``largest_response`` by default.
             NoSession: the client is closed.
         """
         async with self._limiter:

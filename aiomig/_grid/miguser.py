@@ -1,4 +1,4 @@
-"""Reads the ``miguser.conf`` of MiG users, in all forms of the older readers (docs/protocol.md#miguserconf)."""
+"""Reads a ``miguser.conf``, in every form that older clients accept (docs/protocol.md#miguserconf)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class UserFile:
             return cls(path, _values(path, data.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
-        # Not from the error: that holds the whole file, with the password in it.
+        # Not chained: the UnicodeDecodeError contains the whole file, with the password.
         raise ConfigError("is not UTF-8; save it as UTF-8", path=str(path), line=line)
 
     @property
@@ -92,7 +92,7 @@ class UserFile:
         return fields
 
     def blame(self, error: ConfigError) -> ConfigError:
-        """Return an error about a field of `Config` as an error about the line that set it."""
+        """Turn an error about a field of `Config` into an error about the line that sets the field."""
         name = error.field or ""
         return self._error(_FIELDS.get(name, name), str(error).removeprefix(f"{name}: "))
 
@@ -140,18 +140,19 @@ class UserFile:
 
 
 def has_comment(value: str) -> bool:
-    """Return whether a part of a value looks like a comment."""
+    """Return whether a value contains what looks like a comment."""
     return value.startswith("#") or " #" in value or "\t#" in value
 
 
 def file_text(values: Mapping[str, str]) -> str:
-    """Return the text of a file.
+    """Return the text of a ``miguser.conf``.
 
     Args:
-        values: the value of each key; empty ones are left out.
+        values: the value of each key; keys with empty values are left out.
 
     Raises:
-        ConfigError: a value would be read as another one. The error does not show it, as it may be the password.
+        ConfigError: a value would not be read back unchanged. The error does not show the value, which may be the
+            password.
     """
     names = {key: name for name, key in _FIELDS.items()}
     for key, value in values.items():
@@ -168,7 +169,7 @@ def _remedy(text: str) -> str:
 
 
 def unreadable(field: str, path: Path, error: OSError) -> ConfigError:
-    """Return the error about a file that cannot be read."""
+    """Return the error for a file that cannot be read."""
     reason = error.strerror or type(error).__name__
     return ConfigError(f"{field}: {path} cannot be read: {reason}; correct the path or its permissions", field=field)
 
@@ -177,7 +178,7 @@ def content(path: Path) -> bytes:
     """Return the bytes of a small file.
 
     Raises:
-        OSError: it cannot be read, is not a regular file, or is too big to be what it should be.
+        OSError: it cannot be read, is not a regular file, or is too large for a certificate or a configuration.
     """
     with open_regular(path) as stream:
         data = stream.read(_LARGEST + 1)
@@ -187,7 +188,7 @@ def content(path: Path) -> bytes:
 
 
 def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
-    """Return the known keys of a file, with line number and value."""
+    """Return the line number and the value of each known key."""
     values: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         words = line.split(None, 1)

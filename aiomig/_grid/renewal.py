@@ -1,4 +1,4 @@
-"""Certificates that are replaced while a session is open."""
+"""Reloads a certificate that is replaced while a session is open."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger("aiomig.grid")
 
 
 class CertificateReloader:
-    """Reads the certificate of a session, and reads it again when its files have changed.
+    """Loads the certificate of a session, and reloads it when its files change.
 
-    Users put a new certificate in the place of the old one while sessions are open. Files that cannot be used are left
-    alone, with one warning: a half-written file, a key without its certificate, the certificate of another user.
+    Users replace certificates while sessions are open. If the new files are not usable (partly written, a key that
+    does not match, another user's certificate), the session logs one warning and continues with the old ones.
 
     Args:
-        config: names the files.
-        seconds: the shortest time between two looks at the files.
+        config: the files.
+        seconds: the shortest time between two checks of the files.
 
     Attributes:
         credential: the certificate in use.
@@ -36,10 +36,10 @@ class CertificateReloader:
     def __init__(self, config: Config, seconds: float = 5.0) -> None:
         self._config = config
         self._seconds = seconds
-        self._warned_of: Credential | None = None
+        self._warned_about: Credential | None = None
         self.credential: Credential
         self._files: tuple[object, ...]
-        self._next_look: float
+        self._next_check: float
 
     def load(self) -> ssl.SSLContext:
         """Read the files for the first time.
@@ -48,21 +48,21 @@ class CertificateReloader:
             ConfigError: a file is wrong.
             AuthenticationFailed: the certificate cannot be used now, or its key cannot be opened.
         """
-        self._files = self._stat_files()  # before they are read: a change in between is seen at the next look
+        self._files = self._stat_files()  # first, so that the next check notices a change during the reading
         self.credential = self._config.credential()
         context = self._config.ssl_context()
         self._warn_before_expiry()
         return context
 
     def reload_if_changed(self) -> ssl.SSLContext | None:
-        """Return what new connections are to use if the files were replaced; ``None`` if not.
+        """Return a TLS context for new connections if the files were replaced, otherwise ``None``.
 
-        Looks at the files every few seconds at most, except if the certificate has expired. Does no other I/O.
+        Checks the files at most every few seconds, or at every call once the certificate has expired.
 
         Raises:
-            AuthenticationFailed: the certificate has expired, and no other is in its place.
+            AuthenticationFailed: the certificate has expired, and has not been replaced.
         """
-        if anyio.current_time() < self._next_look and self.credential.days_left >= 0:
+        if anyio.current_time() < self._next_check and self.credential.days_left >= 0:
             return None
         context = None
         if (files := self._stat_files()) != self._files:
@@ -73,7 +73,7 @@ class CertificateReloader:
         return context
 
     def _stat_files(self) -> tuple[object, ...]:
-        self._next_look = anyio.current_time() + self._seconds
+        self._next_check = anyio.current_time() + self._seconds
         return tuple(_identity(path) for path in (self._config.certificate, self._config.key, self._config.ca))
 
     def _reload(self) -> ssl.SSLContext | None:
@@ -81,11 +81,11 @@ class CertificateReloader:
             credential = self._config.credential()
             context = self._config.ssl_context()
             if credential.user != self.credential.user:
-                raise MigError(f"certificate: {credential.path} is another user's now; open another session for that")
-        except Exception as error:  # noqa: BLE001 - also what a callable password raises; the old one goes on
+                raise MigError(f"certificate: {credential.path} is now another user's; open a new session for it")
+        except Exception as error:  # noqa: BLE001 - a callable password may raise anything; keep the old certificate
             reason = str(error) if isinstance(error, MigError) else type(error).__name__
             logger.warning(
-                "the certificate was replaced by one that cannot be used, so the old one is kept: %s",
+                "the certificate was replaced by one that cannot be used; the old one stays in use: %s",
                 reason,
                 extra={"event_name": "certificate_kept", "path": str(self._config.certificate)},
             )
@@ -100,9 +100,9 @@ class CertificateReloader:
 
     def _warn_before_expiry(self) -> None:
         credential = self.credential
-        if self._warned_of is credential or not credential.expires_soon(self._config.expiry_warning_days):
+        if self._warned_about is credential or not credential.expires_soon(self._config.expiry_warning_days):
             return
-        self._warned_of = credential
+        self._warned_about = credential
         logger.warning(
             "certificate: %s expires at %s, in %.1f days; renew it on the pages of the site",
             credential.path,
@@ -117,7 +117,7 @@ class CertificateReloader:
 
 
 def _identity(path: Path | None) -> tuple[int, ...] | None:
-    """Return what differs when a file is replaced or written again; ``None`` if there is no file."""
+    """Return values that change when a file is replaced or rewritten; ``None`` if there is no file."""
     try:
         status = path.stat() if path is not None else None
     except OSError:

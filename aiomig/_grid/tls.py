@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 _WRONG_PAIR = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""What OpenSSL says if the key does not belong to the certificate; the last for keys of another kind."""
+"""OpenSSL's reasons if the key does not belong to the certificate; the last one for keys of another type."""
 
 
 def make_context(
     certificate: Path, key: Path, ca: Path | None, password: str | Callable[[], str] | None
 ) -> ssl.SSLContext:
-    """Return the TLS context of the files of a `Config`, as `Config.ssl_context` describes.
+    """Return the TLS context that `Config.ssl_context` describes.
 
     Raises:
         AuthenticationFailed: the key cannot be decrypted.
@@ -32,7 +32,7 @@ def make_context(
     """
     context = _trust(ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.post_handshake_auth = True  # for servers that ask for a certificate in some directories only
+    context.post_handshake_auth = True  # for servers that request a certificate only in some directories
     passphrase = _Passphrase(key, password)
     try:
         context.load_cert_chain(certificate, key, passphrase)
@@ -62,7 +62,7 @@ def _trust(ca: Path | None) -> ssl.SSLContext:
 
 
 class _Passphrase:
-    """Gives OpenSSL the passphrase of a key, so that it never asks the terminal for it.
+    """Passes the passphrase of a key to OpenSSL, so that OpenSSL never prompts for it.
 
     Attributes:
         text: the passphrase; ``None`` until OpenSSL asks for it.
@@ -78,14 +78,14 @@ class _Passphrase:
         if not password:
             raise AuthenticationFailed(
                 f"key: {self._key} is encrypted and no password was given; set password, "
-                "or take the passphrase away: openssl pkey -in KEY -out NEWKEY"
+                "or remove the passphrase: openssl pkey -in KEY -out NEWKEY"
             )
         if (
             not isinstance(password, str)
             or len(password.encode("utf-8", "replace")) > 1023
             or _HALF_CHARACTER.search(password)
         ):
-            raise AuthenticationFailed("password: it has to be text of at most 1023 bytes in UTF-8")
+            raise AuthenticationFailed("password: must be text of at most 1023 bytes in UTF-8")
         self.text = password
         return password
 
@@ -93,7 +93,7 @@ class _Passphrase:
 def _explain(
     certificate: Path, key: Path, error: ssl.SSLError, passphrase: _Passphrase
 ) -> AuthenticationFailed | ConfigError:
-    """Return the error that says which file OpenSSL refuses, and why."""
+    """Return an error that names the file that OpenSSL refuses, and the reason."""
     reason = error.reason or ""
     if reason.endswith(("MD_TOO_WEAK", "KEY_TOO_SMALL")):
         problem = f"{certificate} {describe_weakness(certificate, reason)}, which this machine's OpenSSL "
@@ -102,8 +102,8 @@ def _explain(
         )
     if reason in _WRONG_PAIR:
         message = (
-            f"key: {key} is not the key of {certificate}; give the two that belong together; "
-            "of several certificates in a file the user's comes first"
+            f"key: {key} is not the key of {certificate}; give a matching pair; in a file with several certificates, "
+            "the user's must be the first"
         )
         return ConfigError(message, field="key")
     if not openssl_reads(certificate):
@@ -112,11 +112,13 @@ def _explain(
     match _key_problem(key, passphrase.text):
         case "cipher":
             problem = f"{key} is encrypted with an old cipher, which this machine's OpenSSL refuses"
-            remedy = "encrypt it anew on a machine that reads it: openssl pkcs8 -topk8 -v2 aes256 -in KEY -out NEWKEY"
+            remedy = (
+                "encrypt it again on a machine that can read it: openssl pkcs8 -topk8 -v2 aes256 -in KEY -out NEWKEY"
+            )
             return ConfigError(f"key: {problem}; {remedy}", field="key")
         case "password":
             problem = f"the password does not open {key}"
-            return AuthenticationFailed(f"key: {problem}; give the one it was made with")
+            return AuthenticationFailed(f"key: {problem}; give the password that it was encrypted with")
     return ConfigError(
         f"key: {key} holds no private key in PEM format; give the key.pem of the site, or make one "
         "of its PKCS#12 file: openssl pkcs12 -in FILE.p12 -nocerts -out key.pem",
@@ -125,7 +127,7 @@ def _explain(
 
 
 def _key_problem(path: Path, passphrase: str | None) -> str:
-    """Return what OpenSSL refuses of a key: its ``"cipher"``, its ``"password"``, or its ``"format"``.
+    """Return why OpenSSL refuses a key: ``"cipher"``, ``"password"`` or ``"format"``.
 
     Args:
         path: the key.
@@ -140,7 +142,7 @@ def _key_problem(path: Path, passphrase: str | None) -> str:
         return "password" if passphrase is not None else "format"
     except TypeError:  # the key has a password, and OpenSSL failed before it asked for it
         return "cipher"
-    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of key
+    except Exception:  # noqa: BLE001 - cryptography raises a different exception for each kind of key
         return "format"
     return "cipher" if passphrase is not None else "format"  # cryptography reads ciphers that OpenSSL does not
 
@@ -149,7 +151,7 @@ def opens(key: Path, passphrase: str) -> bool:
     """Return whether a passphrase opens a key."""
     try:
         _load_key(content(key), passphrase)
-    except Exception:  # noqa: BLE001 - cryptography has an exception of its own for each kind of key
+    except Exception:  # noqa: BLE001 - cryptography raises a different exception for each kind of key
         return False
     return True
 

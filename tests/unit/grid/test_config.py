@@ -384,7 +384,7 @@ def test_encrypted_key(folder: Path) -> None:
     assert "wrong secret" not in str(caught.value)
     with pytest.raises(AuthenticationFailed, match="at most 1023 bytes"):
         config(folder, password="x" * 1024).ssl_context()
-    with pytest.raises(AuthenticationFailed, match="has to be text"):
+    with pytest.raises(AuthenticationFailed, match="must be text"):
         config(folder, password=lambda: 5).ssl_context()
 
 
@@ -566,7 +566,7 @@ JeuYHMOpS49URgpTZtAN+SPcUbDQStzDGNe8NPqYJH6EXnRdNc1ASgZNW8ir/KbR
 @pytest.mark.parametrize("key", OLD_KEYS.values(), ids=OLD_KEYS)
 def test_a_key_with_an_old_cipher(folder: Path, key: str) -> None:
     (folder / "key.pem").write_text(key)
-    with pytest.raises(ConfigError, match="is encrypted with an old cipher.*; encrypt it anew .*: openssl pkcs8"):
+    with pytest.raises(ConfigError, match="is encrypted with an old cipher.*; encrypt it again .*: openssl pkcs8"):
         config(folder, password="xyz").ssl_context()
 
 

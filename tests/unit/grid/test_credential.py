@@ -241,7 +241,7 @@ def test_a_damaged_certificate_behind_the_first_is_left_to_openssl(tmp_path: Pat
 def test_the_authority_before_the_user(tmp_path: Path) -> None:
     made = Made("Alice", signer=AUTHORITY)
     config = write(tmp_path, AUTHORITY, made, key=made.key_pem())
-    with pytest.raises(ConfigError, match="of several certificates in a file the user's comes first") as caught:
+    with pytest.raises(ConfigError, match="several certificates, the user's must be the first") as caught:
         config.ssl_context()
     assert caught.value.field == "key"
 
@@ -356,7 +356,7 @@ async def test_what_cannot_be_used_is_left_alone(
         await anyio.sleep(LOOK_SECONDS)
         assert reloader.reload_if_changed() is None
     assert warnings_in(caplog) == ["certificate_kept"]
-    assert re.search(f"so the old one is kept: .*{words}", caplog.text)
+    assert re.search(f"the old one stays in use: .*{words}", caplog.text)
     assert reloader.credential.days_left > 0
     write(tmp_path, Made("Alice", serial=2))
     await anyio.sleep(LOOK_SECONDS)
@@ -370,7 +370,7 @@ async def test_the_certificate_of_another_user_is_left_alone(tmp_path: Path, cap
     write(tmp_path, Made("Bob"))
     await anyio.sleep(LOOK_SECONDS)
     assert reloader.reload_if_changed() is None
-    assert "is another user's now; open another session for that" in caplog.text
+    assert "is now another user's; open a new session for it" in caplog.text
     assert reloader.credential.user == "/C=DK/CN=Alice"
 
 
@@ -397,7 +397,7 @@ async def test_what_a_callable_raises_is_not_told(tmp_path: Path, caplog: pytest
     write(tmp_path, made, key=made.key_pem(PKCS8, LOCKED))
     await anyio.sleep(LOOK_SECONDS)
     assert reloader.reload_if_changed() is None
-    assert "the old one is kept: KeyError" in caplog.text
+    assert "the old one stays in use: KeyError" in caplog.text
     assert "key ring" not in caplog.text
 
 

@@ -220,8 +220,8 @@ async def test_the_key_of_another_certificate(authority: Authority, client: Clie
     config = Config("https://localhost:1", client.certificate, other.key, authority.file)
     error = await refusal(aiomig.grid(config))
     assert isinstance(error, ConfigError)
-    words = f"key: {other.key} is not the key of {client.certificate}; give the two that belong together"
-    assert str(error) == f"{words}; of several certificates in a file the user's comes first"
+    words = f"key: {other.key} is not the key of {client.certificate}; give a matching pair"
+    assert str(error) == f"{words}; in a file with several certificates, the user's must be the first"
 
 
 class Lenient(Authority):
