@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound=Hashable)
 
 _CLOSE_SECONDS = 5.0
-"""How long sessions may take to close after the block of the pool was cancelled; then they are cancelled, too."""
+"""How long sessions may take to close after a cancellation of the pool's block; then they are cancelled, too."""
 
 
 class _Entry:
-    """The session of one key: being opened, open, or being closed.
+    """The session of one key: opening, open, or closing.
 
     Attributes:
-        users: how many blocks use it or wait for it.
-        since: when the last of them ended.
-        settled: set when it is open or not any more.
-        closing: whether it is being closed, so that nobody may use it.
+        users: the number of blocks that use the session or wait for it.
+        since: when the last of these blocks ended.
+        settled: set when the session is open or has failed to open.
+        closing: whether the session is being closed and must not be used.
     """
 
     def __init__(self) -> None:
@@ -45,20 +45,21 @@ class _Entry:
 
     @property
     def is_free(self) -> bool:
-        """Whether it may be closed. A local session with unfinished jobs runs them."""
+        """Whether the session may be closed. A local session with unfinished jobs must stay open to run them."""
         session = self.session
         if self.users or self.closing or session is None:
             return False
         try:
             return session.mode == "grid" or not session.has_own_jobs
         except MigError:
-            return True  # it cannot go on
+            return True  # the backend has failed
 
 
 class SessionPool(Generic[K]):
-    """Sessions by key: one for each user or certificate, opened at first use and closed when idle.
+    """Sessions by key, such as one for each user or certificate, opened on first use and closed when idle.
 
-    A key has one session at a time, and no session has two keys. Any task may use the pool, and leave it in any order.
+    Each key has at most one session at a time, which it does not share with other keys. Any task may use the pool, and
+    tasks may leave its sessions in any order.
 
     Example::
 
@@ -66,18 +67,18 @@ class SessionPool(Generic[K]):
         async with pool, pool.session("ada") as mig:
             print(await mig.jobs(newest=10))
 
-    Leaving the block of the pool closes all sessions, as each of them closes at its normal end. If it is left by a
-    cancellation, those that have not closed within some seconds are cancelled.
+    Leaving the block of the pool closes all sessions normally. After a cancellation, sessions that have not closed
+    within a few seconds are cancelled.
 
     Args:
-        open: called with a key; returns a new session that is not open, or an awaitable of one.
-        idle: the seconds after which a session is closed that nobody uses. A local session that has unfinished jobs
-            stays open, because it runs them.
-        limit: the most sessions that are open at once. If all are in use, the next one waits; else the session goes
-            that was idle for longest.
+        open: a function that takes a key and returns a new, unopened session, or an awaitable of one.
+        idle: seconds after which an unused session is closed. A local session with unfinished jobs stays open, because
+            it runs them.
+        limit: the maximum number of open sessions. When it is reached, the pool closes the session that has been idle
+            longest, or waits if all sessions are in use.
 
     Raises:
-        SpecError: an argument is wrong.
+        SpecError: an argument is invalid.
     """
 
     def __init__(
@@ -101,12 +102,12 @@ class SessionPool(Generic[K]):
         self._changed = anyio.Event()
 
     def __len__(self) -> int:
-        """Return how many sessions are open, or about to be."""
+        """Return how many sessions are open, opening or closing."""
         return len(self._entries)
 
     @property
     def is_open(self) -> bool:
-        """Whether sessions can be had now."""
+        """Whether the pool is open."""
         return self._state == "open"
 
     async def __aenter__(self) -> Self:
@@ -131,18 +132,18 @@ class SessionPool(Generic[K]):
             await self._tasks.close()
 
     def session(self, key: K) -> _Use[K]:
-        """Return a block with the open session of a key, which is the current session in the block.
+        """Return an async context manager that gives the open session of a key and makes it the current session.
 
         Raises, when the block is entered:
             NoSession: the pool is not open.
-            MigError: what opening the session raises. The next block tries again.
+            MigError: the session could not be opened. The next block tries again.
         """
         return _Use(self, key)
 
     # -- entering and leaving
 
     async def acquire(self, key: K) -> tuple[_Entry, Session]:
-        """Return the entry of a key, with one more user; for aiomig's own use."""
+        """Return the entry and the open session of a key, after adding a user; for aiomig's own use."""
         while True:
             if self._state != "open":
                 raise NoSession(f"this pool of sessions is {'closed' if self._state == 'closed' else 'not open yet'}")
@@ -171,11 +172,11 @@ class SessionPool(Generic[K]):
                 raise entry.error
 
     async def _open_entry(self, key: K, entry: _Entry) -> None:
-        """Open the session of a key. If it fails or is cancelled, the key is free again."""
+        """Open the session of a key. If this fails or is cancelled, remove the entry."""
         entry.users += 1
         try:
-            made = self._open_session(key)
-            session = await made if inspect.isawaitable(made) else made
+            result = self._open_session(key)
+            session = await result if inspect.isawaitable(result) else result
             entry.context = BackgroundContext(session)
             entry.session = await entry.context.open()
         except Exception as error:
@@ -189,7 +190,7 @@ class SessionPool(Generic[K]):
             self._notify()
 
     def release(self, entry: _Entry) -> None:
-        """Take a user from an entry; for aiomig's own use."""
+        """Remove a user from an entry; for aiomig's own use."""
         entry.users -= 1
         if not entry.users:
             entry.since = anyio.current_time()
@@ -202,21 +203,21 @@ class SessionPool(Generic[K]):
     # -- closing
 
     def _free_entries(self) -> list[tuple[K, _Entry]]:
-        """Return the entries that may be closed, the longest idle first."""
+        """Return the entries that may be closed, starting with the longest idle."""
         free = [(key, entry) for key, entry in self._entries.items() if entry.is_free]
         return sorted(free, key=lambda item: item[1].since)
 
     async def _make_room(self) -> None:
-        """Close the session that was idle for longest, or wait until something changes."""
+        """Close the session that has been idle longest, or wait until an entry changes."""
         if free := self._free_entries():
             await self._close(*free[0])
             return
-        # A local session becomes free when its jobs have ended, of which nobody tells the pool.
+        # A local session becomes free when its jobs have ended; the pool is not notified of this.
         with anyio.move_on_after(1.0):
             await self._changed.wait()
 
     async def _close(self, key: K, entry: _Entry) -> None:
-        """Close a session. If this is cancelled, the session closes all the same, and may not wait for jobs."""
+        """Close a session. A cancellation still closes it, possibly without waiting for its jobs."""
         entry.closing = True
         try:
             if entry.context is not None:
@@ -231,7 +232,7 @@ class SessionPool(Generic[K]):
             now = anyio.current_time()
             for key, entry in self._free_entries():
                 if now - entry.since >= self._idle:
-                    with suppress(MigError):  # its jobs and files are safe, and nobody waits for it
+                    with suppress(MigError):  # no caller waits for this session, and its jobs and files are safe
                         await self._close(key, entry)
             await anyio.sleep(max(self._idle / 4, 0.05))
 
@@ -247,7 +248,7 @@ class SessionPool(Generic[K]):
 
 
 class _Use(Generic[K]):
-    """One use of a pool's session. Made by `SessionPool.session`."""
+    """Async context manager for one use of a pool's session. Made by `SessionPool.session`."""
 
     def __init__(self, pool: SessionPool[K], key: K) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""`Session`: an open connection to a grid, or local mode."""
+"""`Session`: one user's connection to a grid, or to local mode."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from ._spec.jobspec import SpecFields
 
 _open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
-# Per event loop and not per context: cells of a notebook and request handlers have contexts of their own.
+# Per event loop, not per context: each notebook cell and each request handler runs in its own context.
 _background_sessions: RunVar[tuple[Session, ...]] = RunVar("aiomig_background_sessions", default=())
 
 
 def current_session() -> Session:
-    """Return the innermost open session of the current context, else the last that `Session.open` opened in this loop.
+    """Return the innermost open session of the current context, or the last that `Session.open` opened in this loop.
 
     Raises:
         NoSession: no session is open.
@@ -66,13 +66,13 @@ def current_session() -> Session:
 def _sessions_of_loop() -> tuple[Session, ...]:
     try:
         return _background_sessions.get()
-    except RuntimeError:  # there is no event loop
+    except RuntimeError:  # no event loop is running
         return ()
 
 
 @contextmanager
 def entered(session: Session) -> Iterator[None]:
-    """Make a session the current one in a block; it is opened and closed elsewhere."""
+    """Make a session the current one in a block, without opening or closing it."""
     _open_sessions.set((*_open_sessions.get(), session))
     try:
         yield
@@ -88,13 +88,13 @@ def _leave(session: Session) -> None:
 
 
 class Session:
-    """A grid or this machine: made by `aiomig.grid`, `aiomig.local` or `aiomig.connect`, opened by ``async with``.
+    """A connection to a grid or to local mode. Made by `aiomig.grid`, `aiomig.local` or `aiomig.connect`.
 
-    Many tasks and request handlers of one event loop may share a session. The task that entered its block must leave
-    it; otherwise use `open` and `aclose`. Leaving a grid session leaves its jobs running; see `aiomig.local` for
-    what happens to local jobs.
+    ``async with`` opens a session and closes it again. Many tasks and request handlers of one event loop may share a
+    session. The task that enters the block must leave it; otherwise use `open` and `aclose`. Leaving a grid session
+    leaves its jobs running; `aiomig.local` describes what happens to local jobs.
 
-    An exception raised in the block of a session comes out of it as it is.
+    Exceptions raised in the block are not wrapped.
 
     Example::
 
@@ -114,7 +114,7 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self._backend.mode} {self._state}>"
 
-    # -- what it is
+    # -- properties
 
     @property
     def check_commands(self) -> bool:
@@ -132,7 +132,7 @@ class Session:
 
     @property
     def credential(self) -> Credential | None:
-        """The certificate that the grid knows this user by; after a renewal the new one.
+        """The certificate with which the user authenticates to the grid; after a renewal, the new one.
 
         ``None`` in local mode, while the session is not open, and if a ``transport`` for tests replaces the network.
         """
@@ -140,12 +140,12 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether jobs can be submitted now."""
+        """Whether the session is open."""
         return self._state == "open"
 
     @property
     def has_own_jobs(self) -> bool:
-        """Whether jobs that this session submitted are not known to have ended."""
+        """Whether this session has submitted jobs that are not known to have ended."""
         return self.is_open and any(self._backend.own_jobs())
 
     @property
@@ -154,13 +154,13 @@ class Session:
         return self._files
 
     def queue(self, name: str = "default") -> Queue:
-        """Return a message queue of the user; no I/O. It need not exist yet. See `Queue`.
+        """Return a message queue of the user, which need not exist yet. No I/O. See `Queue`.
 
         Args:
             name: 1 to 255 ASCII letters and digits.
 
         Raises:
-            SpecError: MiG does not accept the name.
+            SpecError: the name is not valid for MiG.
         """
         return Queue(self._backend.queues, name, self._backend.tasks.ensure_own_loop)
 
@@ -168,107 +168,107 @@ class Session:
         """Return the existing message queues, sorted by name.
 
         Raises:
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         self._require_open()
         return [self.queue(name) for name in await self._backend.queues.names()]
 
     async def site(self) -> Site:
-        """Return what the grid documents: mRSL keywords, architectures, runtime environments. See `Site`.
+        """Return the mRSL keywords, architectures and runtime environments that the grid documents. See `Site`.
 
-        In local mode: what local mode supports, and what `aiomig.local` was given.
+        In local mode: what local mode supports, with the settings of `aiomig.local`.
 
         Raises:
-            GridError: the grid could not be asked, or does not document itself.
+            GridError: the request to the grid failed, or the grid has no documentation.
         """
         self._require_open()
         return await self._backend.site()
 
-    # -- what else a grid offers
+    # -- further services of a grid
 
     @property
     def shares(self) -> Shares:
-        """The share links of the user, by which others read and write parts of the home. A grid only."""
+        """The share links of the user, which give other people access to parts of the home. Grid only."""
         from ._grid.services.shares import Shares
 
         return Shares(self._backend)
 
     @property
     def archives(self) -> Archives:
-        """The frozen archives of the user. A grid only."""
+        """The frozen archives of the user. Grid only."""
         from ._grid.services.archives import Archives
 
         return Archives(self._backend, self._files)
 
     @property
     def transfers(self) -> Transfers:
-        """The data transfers between the home and other servers. A grid only."""
+        """The data transfers between the home and other servers. Grid only."""
         from ._grid.services.transfers import Transfers
 
         return Transfers(self._backend)
 
     @property
     def crontab(self) -> Crontab:
-        """What the server runs for the user at given times. A grid only."""
+        """The commands that the server runs for the user at given times. Grid only."""
         from ._grid.services.crontab import Crontab
 
         return Crontab(self._backend)
 
     @property
     def triggers(self) -> Triggers:
-        """The workflow triggers of VGrids. A grid only."""
+        """The workflow triggers of VGrids. Grid only."""
         from ._grid.services.triggers import Triggers
 
         return Triggers(self._backend)
 
     async def statistics(self) -> UserStatistics:
-        """Return figures about the user's jobs and files.
+        """Return statistics about the user's jobs and files.
 
         Raises:
-            LocalError: this is local mode, which has none.
-            GridError: the grid could not be asked.
+            LocalError: local mode has no statistics.
+            GridError: the request to the grid failed.
         """
         from ._grid.services.account import Account
 
         return await Account(self._backend).statistics()
 
     async def vgrids(self) -> list[VGrid]:
-        """Return the VGrids that the user sees. Raises as `statistics`."""
+        """Return the VGrids that the user can see. Raises the same errors as `statistics`."""
         from ._grid.services.account import Account
 
         return await Account(self._backend).vgrids()
 
     async def resources(self) -> list[Resource]:
-        """Return the resources that the user sees. Raises as `statistics`."""
+        """Return the resources that the user can see. Raises the same errors as `statistics`."""
         from ._grid.services.account import Account
 
         return await Account(self._backend).resources()
 
     async def call(self, operation: str, /, **fields: object) -> list[dict[str, object]]:
-        """Run any operation of a MiG server, also one that has no method here.
+        """Call any operation of a MiG server, even one for which aiomig has no method.
 
-        An operation that only reads is retried if it fails. Any other is sent once, with the token that the server
-        wants; if its response is lost, or this is cancelled, it may have been carried out.
+        Operations that only read are retried after a failure. All others are sent once, with the token that the
+        server requires. If the response is lost or the call is cancelled, the server may still have executed it.
 
         Example::
 
-            for found in await session.call("userstats", stats=["jobs", "disk"]):
-                print(found)
+            for item in await session.call("userstats", stats=["jobs", "disk"]):
+                print(item)
 
         Args:
-            operation: its name without ``.py``, such as ``"userstats"``.
-            **fields: its parameters: texts and numbers, or lists of them, which are sent one by one. Give names that
-                are not Python names as ``**{"files[]": …}``.
+            operation: the name of the operation without ``.py``, such as ``"userstats"``.
+            **fields: the parameters: strings, numbers, or lists of them to send several values. Names that are not
+                Python identifiers can be passed as ``**{"files[]": …}``.
 
         Returns:
             The objects of the response, as the server sends them, without those that only decorate a page.
 
         Raises:
-            SpecError: a name or a value cannot be sent; nothing was sent.
-            LocalError: this is local mode, which has no server; the message names the method that does the same.
-            ServerError: the operation failed; ``remedy`` says if it is known to be broken or is switched off.
-            FileNotFound, FileExists, PathRefused, JobNotFound: a part of it failed for that reason.
-            GridError: the grid could not be asked.
+            SpecError: a name or a value is invalid; nothing was sent.
+            LocalError: local mode has no server; the message names the equivalent method, if there is one.
+            ServerError: the operation failed; ``remedy`` says if it is known to be broken or disabled.
+            FileNotFound, FileExists, PathRefused, JobNotFound: part of the operation failed for that reason.
+            GridError: the request to the grid failed.
         """
         self._require_open()
         return await self._backend.call(operation, form_fields(operation, fields))
@@ -295,7 +295,7 @@ class Session:
             self._backend.subscriptions.fail(NoSession("the session was closed while something waited in it"))
 
     async def open(self) -> Self:
-        """Open the session without a block, such as in one cell of a notebook for the others.
+        """Open the session without a block, for example in one cell of a notebook for all others.
 
         Example::
 
@@ -303,13 +303,13 @@ class Session:
             job = await mig.submit("echo hello")
             await mig.aclose()
 
-        Any task may close it. If it is still open when the event loop ends, it is left as by cancellation.
+        Any task may close it. If it is still open when the event loop ends, it is closed as after a cancellation.
 
         Returns:
-            The session. Until it is closed it is the current session of the event loop, outside of other blocks.
+            The session. Until it is closed, it is the current session outside the blocks of other sessions.
 
         Raises:
-            MigError: the session was opened before; and what `aiomig.grid` and `aiomig.local` raise.
+            MigError: the session was opened before. `aiomig.grid` and `aiomig.local` list the other errors.
         """
         background: BackgroundContext[Session] = BackgroundContext(self)
         await background.open()
@@ -318,9 +318,9 @@ class Session:
         return self
 
     async def aclose(self) -> None:
-        """Close a session that `open` opened, as leaving a block does. A session that is closed stays closed.
+        """Close a session that `open` opened, as leaving a block does. Do nothing if it is already closed.
 
-        If this is cancelled while a local session waits for its jobs, the jobs are cancelled.
+        Cancelling this while a local session waits for its jobs cancels the jobs.
 
         Raises:
             MigError: the session was opened by ``async with``; leave its block.
@@ -342,29 +342,31 @@ class Session:
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
         """Submit a job.
 
-        Local inputs are uploaded into the MiG home first. If it is cancelled, it removes the uploads and cancels the
-        job that the grid may have made; what is not known after some 20 seconds is reported by `unconfirmed`.
+        aiomig uploads local inputs into the MiG home first. Cancelling the submit removes the uploads and cancels the
+        job that the grid may have created. If the outcome is still unknown after about 20 seconds, `unconfirmed`
+        reports the submit.
 
         Args:
-            commands: one command line, or several that one bash runs in order; or a `JobSpec`.
+            commands: a command line, several command lines that one bash process runs in order, or a `JobSpec`.
             **fields: the other fields of `JobSpec`.
 
         Returns:
-            The job, which is in the queue; ``await`` it for its result.
+            The queued job; ``await`` it for its result.
 
         Raises:
-            SpecError: the description is wrong, or bash cannot read the commands; nothing was sent.
+            SpecError: the description is invalid, or the commands have a bash syntax error; nothing was sent.
             SubmitRejected: the grid refuses the job.
             GridError: the grid could not be reached.
-            SubmitUnknown: the response was lost, and nobody knows whether there is a job.
-            LocalError: local mode cannot go on; or the journal of the session cannot be written, and nothing was sent.
+            SubmitUnknown: the response was lost, so the job may or may not exist.
+            LocalError: local mode cannot continue; or the journal of the session cannot be written, so nothing was
+                sent.
         """
         await checkpoint()  # here, so that what follows is one step if the inputs need no upload
         self._require_open()
         return await self._submitter.submit_one(JobSpec.of(commands, fields))
 
     async def check(self, commands: str | Iterable[str] | JobSpec | Job, **fields: Unpack[SpecFields]) -> CheckReport:
-        """Check whether a job would be accepted and could run. Submit, upload and change nothing.
+        """Check whether a job would be accepted and could run, without submitting, uploading or changing anything.
 
         Example::
 
@@ -373,15 +375,15 @@ class Session:
                 print(report)
 
         Args:
-            commands: the same as for `submit`; or a `Job` in the queue: whether the grid has a resource for it.
+            commands: the same as for `submit`; or a queued `Job`, to check whether the grid has a resource for it.
             **fields: the other fields of `JobSpec`.
 
         Returns:
-            All faults, warnings, and what cannot be known. If the description is wrong, the server is not asked.
+            All faults and warnings, and what could not be checked. The server does not check an invalid description.
 
         Raises:
-            GridError: the grid could not be asked.
-            JobNotFound: there is no such job.
+            GridError: the request to the grid failed.
+            JobNotFound: the job does not exist.
         """
         self._require_open()
         if isinstance(commands, Job):
@@ -393,15 +395,15 @@ class Session:
         return await self._submitter.review(spec)
 
     async def submit_mrsl(self, path: str | os.PathLike[str]) -> Job:
-        """Submit a job description written by hand.
+        """Submit a handwritten mRSL job description.
 
         Args:
-            path: a local file of mRSL text in UTF-8. Its INPUTFILES and OUTPUTFILES are paths in the MiG home.
+            path: a local mRSL file in UTF-8. Its INPUTFILES and OUTPUTFILES are paths in the MiG home.
 
         Raises:
-            SpecError: the text is wrong; the faults have line numbers.
-            FileNotFoundError: there is no such file.
-            SubmitRejected: the grid refuses it.
+            SpecError: the description is invalid; each fault has a line number.
+            FileNotFoundError: the file does not exist.
+            SubmitRejected: the grid refuses the job.
         """
         try:
             text = Path(path).read_bytes().decode("utf-8-sig")
@@ -413,22 +415,22 @@ class Session:
     async def submit_many(self, specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False) -> list[Job]:
         """Submit many jobs in as few requests as possible. Inputs that several jobs share are uploaded once.
 
-        If this is cancelled, the jobs that were made by then are, too.
+        Cancelling this also cancels the jobs that were already created.
 
         Example::
 
             jobs = await session.submit_many(JobSpec(f"./fit {n}", inputs=["data.csv"]) for n in range(100))
 
         Args:
-            specs: descriptions, or the commands of jobs that need no more.
-            progress: show a progress bar on a terminal (needs rich, of the ``cli`` extra) or in a notebook.
+            specs: job descriptions, or just the commands of each job.
+            progress: show a progress bar on a terminal (needs rich, part of the ``cli`` extra) or in a notebook.
 
         Returns:
             The jobs, in the order of the descriptions.
 
         Raises:
-            SubmitErrors: some could not be submitted; ``outcomes`` has for each description the job or the error.
-                If a description is wrong, none was submitted.
+            SubmitErrors: some jobs could not be submitted; ``outcomes`` contains the job or the error of each
+                description. If a description is invalid, no job was submitted.
         """
         self._require_open()
         outcomes = await self._submitter.submit_many(specs, progress=progress)
@@ -439,7 +441,7 @@ class Session:
     def sweep(
         self, template: Template, parameters: Iterable[Any] | AsyncIterable[Any], **options: Unpack[SweepFields]
     ) -> Sweep:
-        """Submit a job for each of any number of parameters, some at a time, and iterate over the jobs as they end.
+        """Submit one job for each parameter, a limited number at a time, and iterate over the jobs as they end.
 
         Example::
 
@@ -447,53 +449,54 @@ class Session:
                 print(job.parameter, (await job.result(check=False)).exit_code)
 
         Args:
-            template: a function that makes a `JobSpec` (or commands) of a parameter; or a `JobSpec` or commands, and
-                the parameters are mappings whose names and values become environment variables.
-            parameters: an iterable or async iterable of any length; taken as there is room.
+            template: a function that returns a `JobSpec` or commands for a parameter. Or a `JobSpec` or commands; the
+                parameters must then be mappings, and become environment variables of the jobs.
+            parameters: an iterable or async iterable of any length; the sweep takes a parameter when there is room
+                for another job.
             **options: see `SweepOptions`.
 
         Returns:
-            An async iterator of `Job`, each with its ``parameter``. Leaving it early cancels what is in flight.
+            An async iterator of `Job`, each with its ``parameter``. Leaving it early cancels the unfinished jobs.
 
         Raises:
-            SpecError: an option is wrong; while iterating: no parameter makes a job, or, under ``on_failure="raise"``,
-                one does not.
-            JobError: while iterating, under ``on_failure="raise"``: a job failed.
-            SubmitRejected: while iterating, under ``on_failure="raise"``: the grid refuses a job.
+            SpecError: an option is invalid. While iterating: no job could be made from any parameter, or, with
+                ``on_failure="raise"``, from one of them.
+            JobError: while iterating, with ``on_failure="raise"``: a job failed.
+            SubmitRejected: while iterating, with ``on_failure="raise"``: the grid refuses a job.
             LocalError: the journal cannot be used.
         """
         self._require_open()
         return Sweep(self._submitter, template, parameters, SweepOptions(**options))
 
     def scope(self) -> Scope:
-        """Return a block that cancels its unfinished jobs if it is left by an error; see `Scope`."""
+        """Return an async context manager that cancels its unfinished jobs if its block fails; see `Scope`."""
         self._require_open()
         return Scope(self.submit, self._backend)
 
     async def find_submitted(self, marker: str, *, project: str | None = None) -> list[Job]:
-        """Look on a grid for the job of a submit that got no response. Nothing is sent again.
+        """Look on a grid for the job of a submit that got no response. The job is not submitted again.
 
         Args:
             marker: `SubmitUnknown.marker` or `Unconfirmed.marker`.
-            project: the ``project`` of the job's description, ``""`` if it had none, ``None`` if you do not know: a
-                server finds the job by that, else its marker is looked for among the 1000 newest jobs.
+            project: the ``project`` of the job's description, ``""`` if it had none, or ``None`` if you do not know
+                it. Servers can search by project. With ``None``, aiomig looks for the marker in the 1000 newest jobs.
 
         Returns:
-            The job, if it was made; the submit then counts as confirmed.
+            The job, if it was created; the submit then counts as confirmed.
 
         Raises:
-            GridError: the server could not be asked.
+            GridError: the request to the grid failed.
         """
         self._require_open()
         return [self.job(job_id) for job_id in await self._backend.find_by_marker(marker, project)]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """Return the submits to a grid whose jobs you may not know; look for each on the server now.
+        """Return the submits to a grid whose outcome is unknown, after looking for the job of each on the server.
 
-        Their responses were lost (`SubmitUnknown`), they were cut off by a crash or a cancellation, or their jobs could
+        Their responses were lost (`SubmitUnknown`), a crash or a cancellation interrupted them, or their jobs could
         not be canceled. They come from the journals of this session and of earlier ones of the same user on the same
-        grid on this machine. Each is reported until `confirm` confirms it or `find_submitted` has found its job. A
-        slow server may still make a job that is not there; after some minutes it will not.
+        grid on this machine. Each is reported until you `confirm` it or `find_submitted` has found its job. A slow
+        server may still create a missing job within the next few minutes, but not later.
 
         Example::
 
@@ -502,19 +505,19 @@ class Session:
                 mig.confirm(lost)
 
         Returns:
-            The oldest first; in local mode none.
+            The submits, oldest first; none in local mode.
 
         Raises:
-            GridError: the server could not be asked; nothing is forgotten.
+            GridError: the request to the grid failed; nothing is forgotten.
         """
         self._require_open()
         return list(await self._backend.unconfirmed())
 
     def confirm(self, *unconfirmed: Unconfirmed | str) -> None:
-        """Forget submits, so that `unconfirmed` does not report them again. No requests.
+        """Forget submits, so that `unconfirmed` does not report them again. No requests are sent.
 
         Args:
-            *unconfirmed: what `unconfirmed` returned, or markers; unknown ones are ignored.
+            *unconfirmed: items that `unconfirmed` returned, or markers. Unknown markers are ignored.
         """
         self._require_open()
         self._backend.confirm([submit if isinstance(submit, str) else submit.marker for submit in unconfirmed])
@@ -522,13 +525,13 @@ class Session:
     # -- jobs
 
     def job(self, job_id: str) -> Job:
-        """Return a handle on any job of this user, also of another process or of last week. No I/O.
+        """Return a handle on any job of this user, even one of another process or an earlier session. No I/O.
 
         Raises:
-            SpecError: the id is not text, or empty.
+            SpecError: the id is not a string, or empty.
         """
         if not is_text(job_id):
-            raise SpecError([Fault("job_id", job_id, "not a job id", "give the text of Job.id")])
+            raise SpecError([Fault("job_id", job_id, "not a job id", "give Job.id, a string")])
         return Job(self._submitter, job_id.strip())
 
     async def jobs(
@@ -541,58 +544,59 @@ class Session:
         since: datetime | None = None,
         newest: int | None = None,
     ) -> list[Job]:
-        """Look up jobs. What is given must all be true of a job.
+        """Find jobs that match all given conditions.
 
-        A grid does not report names and labels with the states. aiomig keeps those of the jobs that were submitted
-        from this account of this machine; for others it reads the descriptions, some 50 a request, and keeps them.
+        A grid does not report names and labels together with states. aiomig records the names and labels of jobs that
+        this account submitted from this machine. For other jobs it reads the descriptions, about 50 per request, and
+        keeps them.
 
         Example::
 
             jobs = await session.jobs(name="fit-*", labels={"owner": "ada"}, state="FINISHED")
 
         Args:
-            pattern: job ids, with ``*`` for any text and ``?`` for one character.
-            name: names, likewise; jobs without a name match no pattern.
-            labels: labels that the job has, maybe among others.
-            state: a `JobState`, or several.
-            since: an aware time; jobs that were received then or later.
-            newest: give at most so many.
+            pattern: a pattern for job ids; ``*`` matches any text and ``?`` one character.
+            name: a pattern for names. Jobs without a name never match.
+            labels: labels that the job must have; it may have others.
+            state: one or more values of `JobState`.
+            since: a timezone-aware time; only jobs that were received at that time or later.
+            newest: the maximum number of jobs.
 
         Returns:
             Handles, newest first.
 
         Raises:
-            SpecError: an argument makes no sense.
-            GridError: the grid could not be asked.
+            SpecError: an argument is invalid.
+            GridError: the request to the grid failed.
         """
         self._require_open()
         wanted = JobFilter(pattern, name, labels if labels is not None else {}, states_of(state), since, newest)
         return [self.job(status.job_id) for status in await self._backend.find(wanted)]
 
     async def prune(self, *, older_than: timedelta, records: bool = False) -> int:
-        """Remove what aiomig keeps for jobs that ended some time ago. Jobs that have not ended are never affected.
+        """Remove the files that aiomig keeps for jobs that ended some time ago. Unfinished jobs are never affected.
 
-        In local mode: inputs, outputs and results in the home, and what was kept of failed attempts. On a grid: the
-        inputs and outputs that aiomig put into the MiG home for jobs that were submitted from this account of this
-        machine; the grid's own ``job_output`` stays (`Job.clean`). Outputs whose destination is in the home stay.
+        In local mode: inputs, outputs and results in the home, and the files of failed attempts. On a grid: the inputs
+        and outputs that aiomig put into the MiG home for jobs that this account submitted from this machine. The grid's
+        own ``job_output`` stays (see `Job.clean`), and so do outputs whose destination is in the home.
 
-        If it is cancelled, what is left can be removed later.
+        After a cancellation, another call can remove the rest.
 
         Example::
 
             await session.prune(older_than=timedelta(days=30), records=True)
 
         Args:
-            older_than: how long ago the jobs must have ended, by the clock that their times are from.
-            records: remove the records, too. Local mode then does not know the jobs any more; on a grid, this
-                machine forgets names, labels, exit codes and keys.
+            older_than: the minimum time since the end of the jobs, by the clock of the grid or of this machine.
+            records: also remove the records. Local mode then no longer knows the jobs; on a grid, this machine
+                forgets names, labels, exit codes and keys.
 
         Returns:
             The number of jobs for which something was removed.
 
         Raises:
-            SpecError: the time makes no sense.
-            GridError: the grid could not be asked.
+            SpecError: the time is invalid.
+            GridError: the request to the grid failed.
         """
         self._require_open()
         return await self._backend.prune(time_before(older_than), records=records)
@@ -606,11 +610,11 @@ class Session:
         return Watch(self._backend, [job.id for job in self._jobs(jobs)])
 
     def events(self, *, buffer: int = 10_000) -> Events:
-        """Iterate over the changes of all jobs of the session, own and others', from now on.
+        """Iterate over the changes of all jobs of the user from now on, including jobs of other programs.
 
-        A job that is made now is a change. Any number of readers cost the grid as much as one: while there are any,
-        one task lists the jobs, and the jobs that have not ended are polled. A job of another program is reported when
-        the list shows it, after `Polling.ceiling` seconds at most.
+        A new job counts as a change. Any number of readers cause the same load on the grid as one: while there are
+        readers, a single task lists the jobs, and unfinished jobs are polled. A job of another program is reported
+        when the list contains it, after at most `Polling.ceiling` seconds.
 
         Example::
 
@@ -618,13 +622,14 @@ class Session:
                 print(status.job_id, status.state)
 
         Args:
-            buffer: how many changes are kept for a slow reader. If there are more, the reader gets `EventsLost`.
+            buffer: how many changes are buffered for a slow reader. If the buffer overflows, the reader gets
+                `EventsLost`.
 
         Returns:
             An async iterator of `JobStatus`; it can be left at any time.
 
         Raises:
-            SpecError: the buffer is not a count.
+            SpecError: the buffer size is not a positive integer.
             NoSession: the session is not open.
         """
         self._require_open()
@@ -633,7 +638,7 @@ class Session:
         return Events(self._backend, buffer)
 
     async def wait(self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:
-        """Wait for the end of jobs (or ids); see `aiomig.wait`."""
+        """Wait until jobs (or ids) end; see `aiomig.wait`."""
         return await wait_for(self._jobs(jobs), return_when)
 
     def as_completed(self, jobs: Job | str | Iterable[Job | str]) -> Completed:
@@ -641,17 +646,17 @@ class Session:
         return Completed(self._jobs(jobs))
 
     async def statuses(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, JobStatus]:
-        """Return the present statuses of jobs (or ids); see `aiomig.statuses`."""
+        """Return the current statuses of jobs (or ids); see `aiomig.statuses`."""
         return await statuses_of(self._jobs(jobs))
 
     async def results(self, jobs: Job | str | Iterable[Job | str]) -> dict[str, JobResult]:
-        """Wait for the end of jobs (or ids) and return their results by id, whatever their exit codes are.
+        """Wait until jobs (or ids) end and return their results by id, without raising for failed jobs.
 
         Each result is downloaded once and kept by its `Job`.
 
         Raises:
-            JobNotFound: there is no such job.
-            GridError: the grid could not be asked for too long.
+            JobNotFound: a job does not exist.
+            GridError: requests to the grid kept failing for too long.
         """
         return await results_of(self._jobs(jobs))
 
