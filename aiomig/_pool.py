@@ -13,10 +13,12 @@ from ._core.errors import MigError, NoSession, SpecError
 from ._core.models import Fault
 from ._core.tasks import BackgroundContext, SessionTasks, interrupt_only_waits, run_all, run_shielded
 from ._core.validation import is_count, is_number
-from ._session import Session, entered
+from ._lifecycle import entered
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from ._session import Session
 
 K = TypeVar("K", bound=Hashable)
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from anyio.lowlevel import RunVar, checkpoint
+from anyio.lowlevel import checkpoint
 
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.job_filter import JobFilter, states_of, time_before
 from ._core.models import CheckReport, Fault
-from ._core.operations import form_fields
-from ._core.tasks import BackgroundContext, interrupt_only_waits
 from ._core.validation import is_count, is_text
-from ._home.files import Files
-from ._home.queues import Queue
 from ._jobs.collect import Completed, Waited, as_jobs, cancel_all, results_of, statuses_of, wait_for
 from ._jobs.events import Events
 from ._jobs.job import Job
@@ -25,30 +19,20 @@ from ._jobs.submit import JobSubmitter, SubmitErrors
 from ._jobs.sweep import Sweep
 from ._jobs.sweep_input import SweepOptions
 from ._jobs.watch import Watch
+from ._lifecycle import open_sessions
+from ._services import SessionServices
 from ._spec.jobspec import JobSpec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from datetime import datetime, timedelta
-    from types import TracebackType
 
     from ._backend import Backend
     from ._core.models import JobResult, JobState, JobStatus, Outcome, Unconfirmed
-    from ._core.site import Site
     from ._grid.credential import Credential
-    from ._grid.services.account import Resource, UserStatistics, VGrid
-    from ._grid.services.archives import Archives
-    from ._grid.services.crontab import Crontab
-    from ._grid.services.shares import Shares
-    from ._grid.services.transfers import Transfers
-    from ._grid.services.triggers import Triggers
     from ._jobs.sweep_input import SweepFields, Template
     from ._spec.jobspec import SpecFields
-
-_open_sessions: ContextVar[tuple[Session, ...]] = ContextVar("aiomig_open_sessions", default=())
-# Per event loop, not per context: each notebook cell and each request handler runs in its own context.
-_background_sessions: RunVar[tuple[Session, ...]] = RunVar("aiomig_background_sessions", default=())
 
 
 def current_session() -> Session:
@@ -57,37 +41,13 @@ def current_session() -> Session:
     Raises:
         NoSession: no session is open.
     """
-    for session in (*reversed(_open_sessions.get()), *reversed(_sessions_of_loop())):
-        if session.is_open:
+    for session in open_sessions():
+        if isinstance(session, Session):
             return session
     raise NoSession("no session is open here; open one with: async with aiomig.connect():")
 
 
-def _sessions_of_loop() -> tuple[Session, ...]:
-    try:
-        return _background_sessions.get()
-    except RuntimeError:  # no event loop is running
-        return ()
-
-
-@contextmanager
-def entered(session: Session) -> Iterator[None]:
-    """Make a session the current one in a block, without opening or closing it."""
-    _open_sessions.set((*_open_sessions.get(), session))
-    try:
-        yield
-    finally:
-        _leave(session)
-
-
-def _leave(session: Session) -> None:
-    sessions = list(_open_sessions.get())
-    if session in sessions:
-        del sessions[len(sessions) - 1 - sessions[::-1].index(session)]
-        _open_sessions.set(tuple(sessions))
-
-
-class Session:
+class Session(SessionServices):
     """A connection to a grid or to local mode. Made by `aiomig.grid`, `aiomig.local` or `aiomig.connect`.
 
     ``async with`` opens a session and closes it again. Many tasks and request handlers of one event loop may share a
@@ -104,17 +64,8 @@ class Session:
     """
 
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None] = lambda: None) -> None:
-        self._backend = backend
-        self._credential = credential
-        self._files = Files(backend.home, backend.tasks.ensure_own_loop)
+        super().__init__(backend, credential)
         self._submitter = JobSubmitter(backend, self._files)
-        self._state: Literal["new", "open", "closed"] = "new"
-        self._background: BackgroundContext[Session] | None = None
-
-    def __repr__(self) -> str:
-        return f"<Session {self._backend.mode} {self._state}>"
-
-    # -- properties
 
     @property
     def check_commands(self) -> bool:
@@ -124,218 +75,6 @@ class Session:
     @check_commands.setter
     def check_commands(self, value: bool) -> None:
         self._submitter.check_commands = value
-
-    @property
-    def mode(self) -> Literal["grid", "local"]:
-        """``"grid"`` or ``"local"``."""
-        return self._backend.mode
-
-    @property
-    def credential(self) -> Credential | None:
-        """The certificate with which the user authenticates to the grid; after a renewal, the new one.
-
-        ``None`` in local mode, while the session is not open, and if a ``transport`` for tests replaces the network.
-        """
-        return self._credential()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the session is open."""
-        return self._state == "open"
-
-    @property
-    def has_own_jobs(self) -> bool:
-        """Whether this session has submitted jobs that are not known to have ended."""
-        return self.is_open and any(self._backend.own_jobs())
-
-    @property
-    def files(self) -> Files:
-        """The user's MiG home."""
-        return self._files
-
-    def queue(self, name: str = "default") -> Queue:
-        """Return a message queue of the user, which need not exist yet. No I/O. See `Queue`.
-
-        Args:
-            name: 1 to 255 ASCII letters and digits.
-
-        Raises:
-            SpecError: the name is not valid for MiG.
-        """
-        return Queue(self._backend.queues, name, self._backend.tasks.ensure_own_loop)
-
-    async def queues(self) -> list[Queue]:
-        """Return the existing message queues, sorted by name.
-
-        Raises:
-            GridError: the request to the grid failed.
-        """
-        self._require_open()
-        return [self.queue(name) for name in await self._backend.queues.names()]
-
-    async def site(self) -> Site:
-        """Return the mRSL keywords, architectures and runtime environments that the grid documents. See `Site`.
-
-        In local mode: what local mode supports, with the settings of `aiomig.local`.
-
-        Raises:
-            GridError: the request to the grid failed, or the grid has no documentation.
-        """
-        self._require_open()
-        return await self._backend.site()
-
-    # -- further services of a grid
-
-    @property
-    def shares(self) -> Shares:
-        """The share links of the user, which give other people access to parts of the home. Grid only."""
-        from ._grid.services.shares import Shares
-
-        return Shares(self._backend)
-
-    @property
-    def archives(self) -> Archives:
-        """The frozen archives of the user. Grid only."""
-        from ._grid.services.archives import Archives
-
-        return Archives(self._backend, self._files)
-
-    @property
-    def transfers(self) -> Transfers:
-        """The data transfers between the home and other servers. Grid only."""
-        from ._grid.services.transfers import Transfers
-
-        return Transfers(self._backend)
-
-    @property
-    def crontab(self) -> Crontab:
-        """The commands that the server runs for the user at given times. Grid only."""
-        from ._grid.services.crontab import Crontab
-
-        return Crontab(self._backend)
-
-    @property
-    def triggers(self) -> Triggers:
-        """The workflow triggers of VGrids. Grid only."""
-        from ._grid.services.triggers import Triggers
-
-        return Triggers(self._backend)
-
-    async def statistics(self) -> UserStatistics:
-        """Return statistics about the user's jobs and files.
-
-        Raises:
-            LocalError: local mode has no statistics.
-            GridError: the request to the grid failed.
-        """
-        from ._grid.services.account import Account
-
-        return await Account(self._backend).statistics()
-
-    async def vgrids(self) -> list[VGrid]:
-        """Return the VGrids that the user can see. Raises the same errors as `statistics`."""
-        from ._grid.services.account import Account
-
-        return await Account(self._backend).vgrids()
-
-    async def resources(self) -> list[Resource]:
-        """Return the resources that the user can see. Raises the same errors as `statistics`."""
-        from ._grid.services.account import Account
-
-        return await Account(self._backend).resources()
-
-    async def call(self, operation: str, /, **fields: object) -> list[dict[str, object]]:
-        """Call any operation of a MiG server, even one for which aiomig has no method.
-
-        Operations that only read are retried after a failure. All others are sent once, with the token that the
-        server requires. If the response is lost or the call is cancelled, the server may still have executed it.
-
-        Example::
-
-            for item in await session.call("userstats", stats=["jobs", "disk"]):
-                print(item)
-
-        Args:
-            operation: the name of the operation without ``.py``, such as ``"userstats"``.
-            **fields: the parameters: strings, numbers, or lists of them to send several values. Names that are not
-                Python identifiers can be passed as ``**{"files[]": …}``.
-
-        Returns:
-            The objects of the response, as the server sends them, without those that only decorate a page.
-
-        Raises:
-            SpecError: a name or a value is invalid; nothing was sent.
-            LocalError: local mode has no server; the message names the equivalent method, if there is one.
-            ServerError: the operation failed; ``remedy`` says if it is known to be broken or disabled.
-            FileNotFound, FileExists, PathRefused, JobNotFound: part of the operation failed for that reason.
-            GridError: the request to the grid failed.
-        """
-        self._require_open()
-        return await self._backend.call(operation, form_fields(operation, fields))
-
-    # -- opening and closing
-
-    async def __aenter__(self) -> Self:
-        interrupt_only_waits(Session.__aenter__, Session.__aexit__)
-        if self._state != "new":
-            raise MigError(f"this session is {self._state} already; make a new one")
-        await self._backend.open()
-        self._state = "open"
-        _open_sessions.set((*_open_sessions.get(), self))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _leave(self)
-        try:
-            await self._backend.close(error)
-        finally:
-            self._state = "closed"
-            self._backend.subscriptions.fail(NoSession("the session was closed while something waited in it"))
-
-    async def open(self) -> Self:
-        """Open the session without a block, for example in one cell of a notebook for all others.
-
-        Example::
-
-            mig = await aiomig.local().open()
-            job = await mig.submit("echo hello")
-            await mig.aclose()
-
-        Any task may close it. If it is still open when the event loop ends, it is closed as after a cancellation.
-
-        Returns:
-            The session. Until it is closed, it is the current session outside the blocks of other sessions.
-
-        Raises:
-            MigError: the session was opened before. `aiomig.grid` and `aiomig.local` list the other errors.
-        """
-        background: BackgroundContext[Session] = BackgroundContext(self)
-        await background.open()
-        self._background = background
-        _background_sessions.set((*_background_sessions.get(), self))
-        return self
-
-    async def aclose(self) -> None:
-        """Close a session that `open` opened, as leaving a block does. Do nothing if it is already closed.
-
-        Cancelling this while a local session waits for its jobs cancels the jobs.
-
-        Raises:
-            MigError: the session was opened by ``async with``; leave its block.
-        """
-        background, self._background = self._background, None
-        if background is not None:
-            _background_sessions.set(tuple(session for session in _background_sessions.get() if session is not self))
-            await background.close()
-        elif self._state == "open":
-            raise MigError("this session was opened by async with: leave its block to close it")
-
-    def _require_open(self) -> None:
-        if self._state != "open":
-            raise NoSession(f"this session is {'closed' if self._state == 'closed' else 'not open yet'}")
-        self._backend.tasks.ensure_own_loop()
 
     # -- submitting
 
