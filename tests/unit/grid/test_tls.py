@@ -290,7 +290,7 @@ async def test_a_renewed_certificate_drops_no_running_request(
 ) -> None:
     async with served(tmp_path, authority) as (grid, url), session(url, client, authority.file) as mig:
         mig._backend._client._reloader._seconds = 0.0  # type: ignore[attr-defined]
-        mig._backend._client._reloader._next_look = 0.0  # type: ignore[attr-defined]
+        mig._backend._client._reloader._next_check = 0.0  # type: ignore[attr-defined]
         handle, running, renewed = grid.handle, anyio.Event(), anyio.Event()
 
         async def wait(request: Request) -> Response:
