@@ -17,7 +17,7 @@ from .errors import ConfigError, ConnectionFailed, GridError, ProtocolError
 from .http_errors import Progress, translate_errors
 from .network import Network
 from .proxies import Proxy, proxy_for
-from .tls_errors import tls_error
+from .tls_errors import tls_error, translate_key_log_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -81,7 +81,8 @@ def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx
 
 def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
     # The proxy's certificate is checked with the system's store: the site's CA does not sign it.
-    context = ssl.create_default_context() if proxy.scheme == "https" else None
+    with translate_key_log_errors():
+        context = ssl.create_default_context() if proxy.scheme == "https" else None
     return httpcore.Proxy(f"{proxy.scheme}://{proxy.address}", auth=proxy.login, ssl_context=context)
 
 
@@ -289,7 +290,8 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
 
     def __init__(self, ca: str | None) -> None:
         self._transports: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
-        self._context = httpx.create_ssl_context() if ca is None else ssl.create_default_context(cafile=ca)
+        with translate_key_log_errors():
+            self._context = httpx.create_ssl_context() if ca is None else ssl.create_default_context(cafile=ca)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         proxy = proxy_for(str(request.url))

@@ -49,11 +49,11 @@ def proxy_for(url: str) -> Proxy | None:
     target = urlsplit(url)
     host = target.hostname or ""
     settings = getproxies()
-    kind = next((kind for kind in (target.scheme, "all") if settings.get(kind)), None)
+    kind = next((kind for kind in (target.scheme, "all") if settings.get(kind, "").strip()), None)
     if kind is None or proxy_bypass(host) or _is_listed(host, target.port, settings.get("no", "")):
         return None
     try:
-        return _parse(settings[kind])
+        return _parse(settings[kind].strip())
     except ValueError:
         # The value and the error are not shown, because they may contain a password.
         variable = f"{kind}_proxy".upper()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from .errors import AuthenticationFailed, ConnectionFailed, GridError
+from .errors import AuthenticationFailed, ConfigError, ConnectionFailed, GridError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _REFUSALS = {
     "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
@@ -71,3 +77,21 @@ def explain_tls(url: str, error: ssl.SSLError, *, sent: bool, is_site: bool) -> 
     ):
         remedy = "the server's TLS is too old or too weak for this machine's OpenSSL; ask the site to renew it"
     return ConnectionFailed(f"TLS with {url} failed: {reason}; {remedy}", sent=sent)
+
+
+@contextmanager
+def translate_key_log_errors() -> Iterator[None]:
+    """Turn the error of a file of ``$SSLKEYLOGFILE`` that cannot be written into one that says so.
+
+    Raises:
+        ConfigError: the new context of TLS is to log its keys there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename != os.environ.get("SSLKEYLOGFILE"):
+            raise
+        problem = (
+            f"{error.filename} cannot be written: {error.strerror}; unset it, or name a file in an existing folder"
+        )
+        raise ConfigError(f"SSLKEYLOGFILE: {problem}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,7 @@ def content(path: Path) -> bytes:
 def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
     """Return the line number and the value of each known key."""
     values: dict[str, tuple[int, str]] = {}
+    misspelt: dict[str, tuple[int, str]] = {}  # KEY VALUE, key=value: an error about a missing key names the line
     for number, line in enumerate(text.split("\n"), 1):
         words = line.split(None, 1)
         if not words or words[0].startswith("#"):
@@ -197,11 +199,14 @@ def _values(path: Path, text: str) -> dict[str, tuple[int, str]]:
         key, value = words[0], words[1].strip() if len(words) > 1 else ""
         if key not in _KEYS:
             logger.debug("%s:%d: unknown key ignored", path, number)
+            meant = re.split("[:=]", key)[0].lower()
+            if meant in _KEYS:
+                misspelt[meant] = (number, "")
         elif key in values:
             logger.debug("%s:%d: a second %s ignored", path, number, key)
         else:
             values[key] = (number, _without_comment(value) if key in _KEYS_WITH_COMMENTS else value)
-    return values
+    return misspelt | values
 
 
 def _without_comment(value: str) -> str:

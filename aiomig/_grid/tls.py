@@ -7,6 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .._core.errors import AuthenticationFailed, ConfigError
+from .._core.tls_errors import translate_key_log_errors
 from .credential import describe_weakness, is_encrypted, openssl_reads
 from .miguser import content, unreadable
 
@@ -45,12 +46,14 @@ def make_context(
 
 def _trust(ca: Path | None) -> ssl.SSLContext:
     if ca is None:
-        return ssl.create_default_context()
+        with translate_key_log_errors():
+            return ssl.create_default_context()
     try:
-        if ca.is_dir():
-            return ssl.create_default_context(capath=ca)
-        content(ca)
-        return ssl.create_default_context(cafile=ca)
+        with translate_key_log_errors():
+            if ca.is_dir():
+                return ssl.create_default_context(capath=ca)
+            content(ca)
+            return ssl.create_default_context(cafile=ca)
     except ssl.SSLError as error:
         raise ConfigError(
             f"ca: {ca} holds no certificate in PEM format; give the cacert.pem of the site, or "

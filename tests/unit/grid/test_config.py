@@ -356,6 +356,19 @@ def test_context(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+def test_a_key_log_that_cannot_be_written_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "nowhere" / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
+    trustme.CA().cert_pem.write_to_path(str(folder / "ca.pem"))
+    for settings in ({}, {"ca": folder / "ca.pem"}, {"ca": folder}):
+        with pytest.raises(ConfigError, match="SSLKEYLOGFILE: .*/nowhere/keys cannot be written"):
+            config(folder, **settings).ssl_context()
+    with pytest.raises(ConfigError, match="ca: .*/missing cannot be read"):
+        config(folder, ca=folder / "missing").ssl_context()
+
+
 def test_context_with_own_authority(folder: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))

@@ -56,6 +56,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HTTPS_PROXY": "http://a:1", "ALL_PROXY": "socks5://b:2"}, Proxy("http", "a", 1)),
         ({"HTTP_PROXY": "http://a:1"}, None),  # only for http://
         ({"HTTPS_PROXY": ""}, None),
+        ({"HTTPS_PROXY": " "}, None),
+        ({"HTTPS_PROXY": " http://a:1\n"}, Proxy("http", "a", 1)),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "example.org"}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": "nonsense://", "NO_PROXY": "grid.example.org"}, None),

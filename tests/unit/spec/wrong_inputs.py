@@ -357,6 +357,22 @@ MRSL = [
 CONFIGURATION = [
     conf("no server", USUAL.replace("migserver", "#"), None, "migserver", "is missing", "migserver https://host:port"),
     conf("no line for a certificate", USUAL.replace("certfile", "#"), None, "certfile", "certfile ~/.mig/cert.pem"),
+    conf(
+        "a key with a sign",
+        USUAL.replace("migserver ", "migserver="),
+        1,
+        "migserver",
+        "is missing",
+        "migserver https://host:port",
+    ),
+    conf(
+        "a key in capitals",
+        USUAL.replace("certfile", "CertFile"),
+        2,
+        "certfile",
+        "is missing",
+        "certfile ~/.mig/cert.pem",
+    ),
     conf("no line for a key", USUAL.replace("keyfile", "#"), None, "keyfile", "is missing", "keyfile ~/.mig/key.pem"),
     conf("a key that is not there", USUAL.replace("key.pem", "no.pem"), 3, "keyfile", "'no.pem'", "correct the path"),
     conf("a comment in a path", USUAL.replace("key.pem", "key.pem # mine"), 3, "keyfile", "a line of its own"),
