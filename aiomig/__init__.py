@@ -98,14 +98,13 @@ from ._core.models import (
     CheckReport,
     CommandResult,
     Fault,
-    FileInfo,
     JobResult,
     JobState,
     JobStatus,
     Outcome,
     Unconfirmed,
-    WordCount,
 )
+from ._core.paths import FileInfo, WordCount
 from ._core.site import Keyword, Site
 from ._core.version import VERSION as _VERSION
 from ._home.files import Files

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ._core.job_filter import JobFilter
-    from ._core.models import CheckReport, FileInfo, JobStatus, Unconfirmed
+    from ._core.models import CheckReport, JobStatus, Unconfirmed
+    from ._core.paths import FileInfo
     from ._core.site import Site
     from ._core.subscriptions import Subscriptions
     from ._core.tasks import SessionTasks

@@ -39,7 +39,7 @@ from ._grid.config import Config
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._core.models import FileInfo
+    from ._core.paths import FileInfo
     from ._home.files import Files
     from ._local.settings import LocalFields
     from ._session import Session

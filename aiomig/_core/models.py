@@ -399,37 +399,3 @@ class CheckReport:
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"unknown: {message}" for message in self.unknown]
         return "\n".join(lines or ["no problems found"])
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """One file or directory of the MiG home.
-
-    Attributes:
-        path: the path relative to the home; ``"."`` is the home itself.
-        name: the last component of the path.
-        is_dir: whether it is a directory.
-        size: the size in bytes; 0 for a directory.
-        modified_at: an aware datetime in UTC, or ``None`` if the server does not report it.
-    """
-
-    path: str
-    name: str
-    is_dir: bool
-    size: int
-    modified_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class WordCount:
-    """The counts of one file, as ``wc`` reports them.
-
-    Attributes:
-        lines: the number of line ends.
-        words: the number of words, separated by white space.
-        bytes: the size in bytes.
-    """
-
-    lines: int
-    words: int
-    bytes: int

@@ -9,6 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
@@ -233,3 +235,40 @@ def _archive(path: str) -> tuple[str, ArchiveFormat]:
             return suffix, kind
     suffixes = " ".join(suffix for suffix, _ in _ARCHIVES)
     raise PathRefused(path, f"the name does not say which archive it is; end it with one of {suffixes}")
+
+
+# -- what is at a path
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One file or directory of the MiG home.
+
+    Attributes:
+        path: the path relative to the home; ``"."`` is the home itself.
+        name: the last component of the path.
+        is_dir: whether it is a directory.
+        size: the size in bytes; 0 for a directory.
+        modified_at: an aware datetime in UTC, or ``None`` if the server does not report it.
+    """
+
+    path: str
+    name: str
+    is_dir: bool
+    size: int
+    modified_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WordCount:
+    """The counts of one file, as ``wc`` reports them.
+
+    Attributes:
+        lines: the number of line ends.
+        words: the number of words, separated by white space.
+        bytes: the size in bytes.
+    """
+
+    lines: int
+    words: int
+    bytes: int

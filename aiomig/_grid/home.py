@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from .._core.errors import ConnectionFailed, FileExists, FileNotFound, MigError, PathRefused, ProtocolError, ServerError
 from .._core.http import content_length
-from .._core.models import FileInfo
-from .._core.paths import archive_suffix, folder_of, join, name_of
+from .._core.paths import FileInfo, archive_suffix, folder_of, join, name_of
 from .._core.tasks import run_shielded
 from .._core.turns import Paced, give_way
 from .._home.transfer import file_content, once, put_each, receive_file, unsized_content

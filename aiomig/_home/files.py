@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable
     from pathlib import Path
 
-    from .._core.models import FileInfo
-    from .._core.paths import HomePath
+    from .._core.paths import FileInfo, HomePath
     from .transfer import LocalPath, Progress
 
 _PIECE = 1 << 20

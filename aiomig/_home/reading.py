@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._backend import HomeBackend
-    from .._core.models import FileInfo, WordCount
-    from .._core.paths import HomePath
+    from .._core.paths import FileInfo, HomePath, WordCount
 
 _MOST_LINES = 1_000_000  # docs/protocol.md#head-and-tail
 _ALGORITHMS = frozenset(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))

@@ -6,7 +6,7 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from .._core.models import WordCount
+from .._core.paths import WordCount
 from .._core.turns import Paced
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ from .folders import Entry, walk
 
 if TYPE_CHECKING:
     from .._backend import HomeBackend
-    from .._core.models import FileInfo
+    from .._core.paths import FileInfo
 
 LocalPath: TypeAlias = str | os.PathLike[str]
 """A path of this machine."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._backend import Action, Backend
-    from .._core.models import CheckReport, FileInfo, JobResult, JobStatus, Outcome
-    from .._core.paths import HomePath
+    from .._core.models import CheckReport, JobResult, JobStatus, Outcome
+    from .._core.paths import FileInfo, HomePath
     from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .._backend import HomeBackend
-    from .._core.models import FileInfo
+    from .._core.paths import FileInfo
     from .._home.transfer import Progress
     from .._spec.plan import PlannedOutput
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from .._core.errors import FileExists, FileNotFound, LocalError, PathRefused
-from .._core.models import FileInfo
-from .._core.paths import INVISIBLE, OWN_FOLDER, archive_format, join, name_of
+from .._core.paths import INVISIBLE, OWN_FOLDER, FileInfo, archive_format, join, name_of
 from .._core.turns import Paced
 from .._home.disk import (
     ON_THIS_MACHINE,

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..._core.errors import FileNotFound, ProtocolError, ServerError
-from ..._core.models import FileInfo
-from ..._core.paths import INVISIBLE, OWN_FOLDER, listed_path
+from ..._core.paths import INVISIBLE, OWN_FOLDER, FileInfo, listed_path
 from .answer import (
     Answer,
     Object,

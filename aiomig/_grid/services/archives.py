@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..._core.errors import FileNotFound, ServerError, SpecError
-from ..._core.models import Fault, FileInfo
-from ..._core.paths import home_path
+from ..._core.models import Fault
+from ..._core.paths import FileInfo, home_path
 from ..._core.tasks import run_shielded
 from ..._core.validation import is_text
 from ..._spec.plan import PRIVATE_FOLDER

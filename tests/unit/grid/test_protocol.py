@@ -23,7 +23,8 @@ from aiomig._core.errors import (
     ServerError,
     SubmitRejected,
 )
-from aiomig._core.models import Attempt, Fault, FileInfo, JobState, JobStatus
+from aiomig._core.models import Attempt, Fault, JobState, JobStatus
+from aiomig._core.paths import FileInfo
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import files, jobs, site
 from tests.unit.recordings import EXCHANGES, FOLDER, Exchange, Statuses, listing, objects, statuses

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from aiomig._core.errors import FileExists, FileNotFound, GridError, PathRefused
-from aiomig._core.models import FileInfo, WordCount
+from aiomig._core.paths import FileInfo, WordCount
 from aiomig._home.files import Files
 from aiomig._home.text import count_words, last_lines, lines_of
 from aiomig._home.transfer import receive_file
