@@ -19,7 +19,7 @@ from .._core.http import content_length
 from .._core.paths import FileInfo, archive_suffix, folder_of, join, name_of
 from .._core.tasks import run_shielded
 from .._core.turns import Paced, give_way
-from .._home.transfer import file_content, once, put_each, receive_file, unsized_content
+from .._home.transfer import file_content, once, receive_file, unsized_content
 from .._spec.plan import PRIVATE_FOLDER
 from .forms import multipart
 from .protocol import files
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
     from pathlib import Path
 
-    from .._backend import GetFile, PutFile
     from .._core.http import Content, Reply
     from .config import RequestLimits
     from .operations import OperationClient
@@ -45,7 +44,7 @@ _SERVER_ALGORITHMS = frozenset({"md5", "sha1", "sha256", "sha512"})
 
 
 class GridHome:
-    """The home of the user of the certificate.
+    """The home of the user of the certificate, file by file; `BundlingHome` carries many of them.
 
     Args:
         operations: the operations of the server.
@@ -58,13 +57,8 @@ class GridHome:
 
     async def stat(self, path: str) -> FileInfo | None:
         """As `HomeBackend.stat`, by ``statpath``."""
-        try:
-            found = files.stats(await self._operations.query("statpath", [("path", path)]))
-        except FileNotFound:
-            return None
-        if not found:
-            return None
-        return FileInfo(path, name_of(path), found[0].is_dir, found[0].size, found[0].modified_at)
+        found, _ = files.stats(await self._operations.query("statpath", [("path", path)]))
+        return _info(path, found[0]) if found else None
 
     async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
         """As `HomeBackend.stat_many`, by ``statpath``; paths that the server does not name again go one by one."""
@@ -72,11 +66,11 @@ class GridHome:
         for start in range(0, len(paths), _STATS_A_REQUEST):
             part = paths[start : start + _STATS_A_REQUEST]
             fields = [("flags", "v"), *(("path", path) for path in part)]
-            found, missing = files.named_stats(await self._operations.query("statpath", fields))
+            found, missing = files.stats(await self._operations.query("statpath", fields))
+            named = {stat.path: stat for stat in found}
             for path in part:
-                if path in found:
-                    stat = found[path]
-                    present[path] = FileInfo(path, name_of(path), stat.is_dir, stat.size, stat.modified_at)
+                if path in named:
+                    present[path] = _info(path, named[path])
                 elif path not in missing and (information := await self.stat(path)) is not None:
                     present[path] = information
         return present
@@ -185,18 +179,6 @@ class GridHome:
     async def get_file(self, info: FileInfo, destination: Path, report: Callable[[int], object]) -> None:
         """As `HomeBackend.get_file`."""
         await receive_file(self.read(info.path), info, destination, report)
-
-    async def put_files(
-        self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
-    ) -> None:
-        """As `HomeBackend.put_files`, one after the other."""
-        await self.make_directories(folders)
-        await put_each(self, files, report)
-
-    async def get_files(self, files: Sequence[GetFile], folder: str | None, report: Callable[[int], object]) -> None:
-        """As `HomeBackend.get_files`, one after the other."""
-        for file in files:
-            await self.get_file(file.info, file.destination, report)
 
     async def upload(self, name: str, content: AsyncIterable[bytes], size: int | None) -> int:
         """Put a file into the server's cache of uploads, under a name that nothing else has; return its size.
@@ -357,6 +339,10 @@ class GridHome:
     async def unpack(self, archive: str, destination: str) -> None:
         """As `HomeBackend.unpack`."""
         raise_for_errors("unpack", await self._operations.execute("unpack", [("src", archive), ("dst", destination)]))
+
+
+def _info(path: str, stat: files.Stat) -> FileInfo:
+    return FileInfo(path, name_of(path), stat.is_dir, stat.size, stat.modified_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from aiomig._grid.credential import _Certificate, _read_chain
 from aiomig._grid.job_finder import plan_from
 from aiomig._grid.protocol import answer as protocol
 from aiomig._grid.protocol import jobs, site
-from aiomig._grid.services import account, archives, crontab, service, shares, transfers, triggers
+from aiomig._grid.services import account, archives, crontab, shares, transfers, triggers
 from aiomig._grid.statuses import ChangedStatuses
 from aiomig._jobs.results import parse_io_status
 from aiomig._spec.mrsl import escape, parse, render
@@ -163,11 +163,11 @@ SERVICES: list[tuple[dict[str, Any], Callable[[Any], Any]]] = [
     ({"object_type": "sharelinks", "sharelinks": [_SHARE]}, shares._parsed),
     (
         {"object_type": "frozenarchives", "frozenarchives": [_ARCHIVE]},
-        lambda answer: [archives._archive("x", row) for row in service.records("x", answer, "frozenarchives")],
+        lambda answer: [archives._archive("x", row) for row in protocol.rows("x", answer, "frozenarchives")],
     ),
     (
         {"object_type": "datatransfers", "datatransfers": [_TRANSFER]},
-        lambda answer: [transfers._transfer(row) for row in service.records("x", answer, "datatransfers")],
+        lambda answer: [transfers._transfer(row) for row in protocol.rows("x", answer, "datatransfers")],
     ),
     ({"object_type": "crontab_listing", "crontab": ["* * * * * ls\n"]}, crontab._lines),
     ({"object_type": "list", "list": [_TRIGGER]}, lambda answer: triggers._parsed("b", answer)),

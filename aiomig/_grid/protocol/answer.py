@@ -227,8 +227,8 @@ def of_type(answer: Answer, kind: str) -> list[Object]:
     return [each for each in answer if each.get("object_type") == kind]
 
 
-def rows(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
-    """Return the rows of all objects of a type, such as the ``jobs`` of a ``job_list``.
+def rows(operation: str, answer: Answer, kind: str, key: str = "") -> list[Object]:
+    """Return the rows of all objects of a type, such as the ``jobs`` of a ``job_list``; by default the key is the type.
 
     Raises:
         ProtocolError: there is no such object, or it holds something else.
@@ -236,7 +236,7 @@ def rows(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
     found = of_type(answer, kind)
     if not found:
         raise ProtocolError(f"{operation}: the answer has no {kind}", excerpt=excerpt(answer))
-    return [row for each in found for row in members(operation, each, key)]
+    return [row for each in found for row in members(operation, each, key or kind)]
 
 
 def members(operation: str, each: Object, key: str) -> list[Object]:

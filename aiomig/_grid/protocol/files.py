@@ -14,7 +14,6 @@ from ..._core.paths import INVISIBLE, OWN_FOLDER, FileInfo, listed_path
 from .answer import (
     Answer,
     Object,
-    excerpt,
     faults,
     integer_of,
     lines_of,
@@ -52,16 +51,16 @@ class Stat:
     """One result of ``statpath``.
 
     Attributes:
+        path: the path; empty if the server does not say.
         is_dir: whether it is a directory.
         size: in bytes; 0 for a directory.
         modified_at: an aware datetime in UTC, or ``None``.
-        mode: as of ``os.stat``.
     """
 
+    path: str
     is_dir: bool
     size: int
     modified_at: datetime | None
-    mode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def read_listing(answer: Answer, operation: str = "ls") -> Generator[None, None,
     if missing and not of_type(answer, "dir_listings"):
         return Listing((), missing)
     entries: list[FileInfo] = []
-    for each in rows(operation, answer, "dir_listings", "dir_listings"):
+    for each in rows(operation, answer, "dir_listings"):
         for row in members(operation, each, "entries"):
             entry = _entry(operation, row)
             if entry:
@@ -132,30 +131,10 @@ def epoch(value: object) -> datetime | None:
         return None
 
 
-def stats(answer: Answer, operation: str = "statpath") -> tuple[Stat, ...]:
-    """Return what ``statpath`` says; nothing for paths that do not exist.
+def stats(answer: Answer, operation: str = "statpath") -> tuple[list[Stat], frozenset[str]]:
+    """Return what ``statpath`` says of paths, and the paths that do not exist.
 
-    Names are not in the answer, so ask for one path at a time. The server repeats the whole list once for
-    each match (docs/protocol.md#statpath); only the first is read.
-
-    Raises:
-        PathRefused: a path is not allowed.
-        ServerError: the request was refused.
-        ProtocolError: the response is about something else.
-    """
-    for error in faults(operation, answer, but=FileNotFound):
-        raise error
-    found = of_type(answer, "stats")
-    if not found:
-        _check_missing(operation, answer)
-        return ()
-    return tuple(_stat(operation, row) for row in members(operation, found[0], "stats"))
-
-
-def named_stats(answer: Answer, operation: str = "statpath") -> tuple[dict[str, Stat], frozenset[str]]:
-    """Return what ``statpath`` with the flag ``v`` says of several paths, by path, and the paths that do not exist.
-
-    A path that is in neither was not named (docs/protocol.md#statpath).
+    It names them with the flag ``v`` only. It repeats itself, which counts once (docs/protocol.md#statpath).
 
     Raises:
         PathRefused: a path is not allowed.
@@ -164,21 +143,11 @@ def named_stats(answer: Answer, operation: str = "statpath") -> tuple[dict[str, 
     """
     for error in faults(operation, answer, but=FileNotFound):
         raise error
-    found: dict[str, Stat] = {}
-    for each in of_type(answer, "stats"):
-        for row in members(operation, each, "stats"):
-            if name := text_of(row, "name"):
-                found[posixpath.normpath(name.lstrip("/") or ".")] = _stat(operation, row)
     missing = frozenset(text_of(each, "name") for each in of_type(answer, "file_not_found"))
-    if not of_type(answer, "stats"):
-        _check_missing(operation, answer)
-    return found, missing
-
-
-def _check_missing(operation: str, answer: Answer) -> None:
-    """Raise if a response neither answers the request nor says that a file is missing."""
-    if not of_type(answer, "file_not_found"):
-        raise ProtocolError(f"{operation}: the answer says nothing of the files", excerpt=excerpt(answer))
+    if missing and not of_type(answer, "stats"):
+        return [], missing
+    found = (_stat(operation, row) for row in rows(operation, answer, "stats"))
+    return list(dict.fromkeys(found)), missing
 
 
 def _stat(operation: str, row: Object) -> Stat:
@@ -186,7 +155,9 @@ def _stat(operation: str, row: Object) -> Stat:
     if mode is None or size is None or mode > _LARGEST_MODE:
         raise ProtocolError(f"{operation}: mode or size is not a number", excerpt=shown(row))
     is_dir = modes.S_ISDIR(mode)
-    return Stat(is_dir, 0 if is_dir else size, epoch(row.get("mtime")), mode)
+    name = text_of(row, "name")
+    path = posixpath.normpath(name.lstrip("/") or ".") if name else ""
+    return Stat(path, is_dir, 0 if is_dir else size, epoch(row.get("mtime")))
 
 
 def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPart, ...]:

@@ -93,7 +93,7 @@ def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
     """
     if not of_type(answer, "submitstatuslist"):
         raise_for_errors(operation, answer, "submitstatuslist")
-    made = [_submission(operation, row) for row in rows(operation, answer, "submitstatuslist", "submitstatuslist")]
+    made = [_submission(operation, row) for row in rows(operation, answer, "submitstatuslist")]
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
             made.append(SubmitReply(error.path.lstrip("/"), None, error))

@@ -98,7 +98,7 @@ def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, 
         ProtocolError: the response is about something else, or an environment has no name.
     """
     raise_for_errors(operation, answer, "runtimeenvironments")
-    found = rows(operation, answer, "runtimeenvironments", "runtimeenvironments")
+    found = rows(operation, answer, "runtimeenvironments")
     names = tuple(plain(text_of(row, "name")) for row in found)
     if not all(names):
         raise ProtocolError(f"{operation}: a runtime environment has no name", excerpt=excerpt(answer))

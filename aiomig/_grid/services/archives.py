@@ -15,8 +15,8 @@ from ..._core.paths import FileInfo, home_path
 from ..._core.tasks import run_shielded
 from ..._core.validation import is_text
 from ..._spec.plan import PRIVATE_FOLDER
-from ..protocol.answer import integer_of, of_type
-from .service import Service, find_by_id, given_id, given_paths, id_of, moment, records, words
+from ..protocol.answer import integer_of, of_type, rows
+from .service import Service, find_by_id, given_id, given_paths, id_of, moment, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,7 +130,7 @@ class Archives(Service):
     async def list(self) -> _Archives:
         """List the archives of the user, without their files."""
         answer = await self._call("freezedb", operation="list")
-        return [_archive("freezedb", row) for row in records("freezedb", answer, "frozenarchives")]
+        return [_archive("freezedb", row) for row in rows("freezedb", answer, "frozenarchives")]
 
     async def show(self, archive: Archive | str, *, flavor: str | None = None) -> Archive:
         """Return an archive with its files.

@@ -11,7 +11,7 @@ from ..._core.errors import FileNotFound, ProtocolError, SpecError
 from ..._core.models import Fault
 from ..._core.operations import form_fields
 from ..._core.paths import home_path
-from ..protocol.answer import excerpt, members, of_type, plain
+from ..protocol.answer import excerpt, plain
 from ..protocol.files import epoch
 from ..protocol.jobs import timestamp
 
@@ -49,18 +49,6 @@ class Service:
         self._backend.tasks.ensure_own_loop()
         given = {name: value for name, value in fields.items() if value is not None and value != "" and value != ()}
         return await self._backend.call(operation, form_fields(operation, given))
-
-
-def records(operation: str, answer: Answer, kind: str) -> list[Object]:
-    """Return the rows of the objects of a type: the list in the member that has the name of the type.
-
-    Raises:
-        ProtocolError: there is no such object, or it holds something else.
-    """
-    found = of_type(answer, kind)
-    if not found:
-        raise ProtocolError(f"{operation}: the answer has no {kind}", excerpt=excerpt(answer))
-    return [row for each in found for row in members(operation, each, kind)]
 
 
 def given_id(value: object, field: str) -> str:

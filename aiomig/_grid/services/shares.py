@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..._core.errors import ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, find_by_id, given_id, given_texts, id_of, moment, records, texts, words
+from ..protocol.answer import rows
+from .service import Service, find_by_id, given_id, given_texts, id_of, moment, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -193,7 +194,7 @@ def _rights(*, read: bool, write: bool) -> dict[str, str | None]:
 
 def _parsed(answer: Answer) -> _Shares:
     """Return the share links of a response (docs/protocol.md#services)."""
-    return [_share(row) for row in records(_OPERATION, answer, "sharelinks")]
+    return [_share(row) for row in rows(_OPERATION, answer, "sharelinks")]
 
 
 def _share(row: Object) -> Share:

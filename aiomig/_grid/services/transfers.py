@@ -14,7 +14,8 @@ import anyio
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from .service import Service, find_by_id, given_id, given_paths, given_texts, id_of, moment, records, texts, words
+from ..protocol.answer import rows
+from .service import Service, find_by_id, given_id, given_paths, given_texts, id_of, moment, texts, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,7 +136,7 @@ class Transfers(Service):
     async def list(self) -> _Transfers:
         """List the transfers of the user."""
         answer = await self._call(_OPERATION, action="show")
-        return [_transfer(row) for row in records(_OPERATION, answer, "datatransfers")]
+        return [_transfer(row) for row in rows(_OPERATION, answer, "datatransfers")]
 
     async def status(self, transfer: Transfer | str) -> Transfer:
         """Return a transfer as it is now.

@@ -21,7 +21,7 @@ from aiomig import (
     RequestLimits,
     ServerError,
 )
-from aiomig._grid.home import GridHome
+from aiomig._grid.bundles import BundlingHome as GridHome
 from aiomig._grid.http import HttpClient
 from aiomig._grid.operations import OperationClient
 from aiomig._home.files import Files

@@ -327,9 +327,11 @@ def test_listing_leaves_out_what_nobody_may_use() -> None:
 
 
 def test_stat_reads_the_repeated_list_once() -> None:
-    assert len(files.stats(answer("statpath--wildcard--json"))) == 2
-    assert files.stats(answer("statpath--missing--json")) == ()
-    assert files.named_stats(answer("statpath--many--json")) == ({}, frozenset({"nosuch"}))  # no flag v
+    assert len(files.stats(answer("statpath--wildcard--json"))[0]) == 2
+    assert files.stats(answer("statpath--missing--json")) == ([], frozenset({"rec/missing.txt"}))
+    found, missing = files.stats(answer("statpath--many--json"))
+    assert [stat.path for stat in found] == [""]  # no flag v
+    assert missing == {"nosuch"}
 
 
 def test_short_checksum_is_refused() -> None:
