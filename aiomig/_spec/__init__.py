@@ -1,1 +1,1 @@
-"""The description of a job: checked, and turned into mRSL. No I/O but ``stat``."""
+"""Job descriptions: their validation, and their conversion to mRSL. No I/O except ``stat``."""

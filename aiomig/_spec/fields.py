@@ -1,7 +1,7 @@
-"""The fields of a `JobSpec` that are keywords of mRSL: one table, read both ways.
+"""The table of the fields of a `JobSpec` and their mRSL keywords.
 
-A field takes what the user gave, adds faults, and returns it normalised (`Field.validate`); it writes a value as lines
-of its keyword (`Field.to_lines`), and reads them back (`Field.from_lines`).
+Each field validates and normalises values (`Field.validate`), converts them to lines of its keyword (`Field.to_lines`),
+and parses such lines (`Field.from_lines`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ NO_LINES: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 DEFAULT_RESOURCES = Resources()
 
 RawValue = str | int | bool | Sequence[str | int]
-"""A value in ``mrsl``."""
+"""The value of a keyword in ``JobSpec.mrsl``."""
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# bash refuses to export these, and then loses the variables after them. See docs/protocol.md#the-script.
+# bash refuses to export these, and then does not export the variables after them. See docs/protocol.md#the-script.
 _READ_ONLY = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
-# The server's script writes the exit codes below it. See docs/protocol.md#exit-codes.
+# The server's script writes exit codes to files below this directory. See docs/protocol.md#exit-codes.
 _NEEDED_BY_MIG = frozenset({"MIG_JOBDIR"})
 _LARGEST = 10**18 - 1
 _VERIFIABLE = (".status", ".stdout", ".stderr")
@@ -43,11 +43,11 @@ _VERIFIABLE = (".status", ".stdout", ".stderr")
 
 @dataclass(frozen=True)
 class Field:
-    """A field of one line of text.
+    """A field that is one line of text.
 
     Attributes:
-        name: as faults name it, such as ``"project"`` or ``"resources.platform"``.
-        keyword: the keyword that carries it, such as ``"PROJECT"``.
+        name: its name in faults, such as ``"project"`` or ``"resources.platform"``.
+        keyword: its mRSL keyword, such as ``"PROJECT"``.
     """
 
     name: str
@@ -56,33 +56,34 @@ class Field:
 
     @property
     def attribute(self) -> str:
-        """Its name in `JobSpec` or `Resources`."""
+        """The name of the attribute of `JobSpec` or `Resources`."""
         return self.name.rpartition(".")[2]
 
     def validate(self, value: Any, faults: list[Fault]) -> Any:
-        """Return the value normalised; add what is wrong with it to `faults`."""
+        """Return the normalised value, and add faults to `faults`."""
         return None if value is None else self._line(self.name, value, faults)
 
     def to_lines(self, value: Any) -> tuple[str, ...]:
-        """Return a normalised value as lines of the keyword."""
+        """Convert a normalised value to lines of the keyword."""
         return () if value is None else (value,)
 
     def from_lines(self, lines: tuple[str, ...]) -> Any:
-        """Return the value that lines of the keyword mean."""
+        """Parse lines of the keyword."""
         return lines[-1] if lines and lines[-1] else None
 
     def _line(self, name: str, value: object, faults: list[Fault]) -> str | None:
         if not isinstance(value, str):
-            faults.append(Fault(name, value, f"is of type {type(value).__name__}, not text", f"give text: {name}='…'"))
+            problem = f"is of type {type(value).__name__}, not a string"
+            faults.append(Fault(name, value, problem, f"give a string: {name}='…'"))
             return None
         line = value.strip()
-        wrong = validate_lines(self.keyword, (line,))
-        faults += [replace(fault, field=name, value=value) for fault in wrong]
-        return None if wrong else line
+        line_faults = validate_lines(self.keyword, (line,))
+        faults += [replace(fault, field=name, value=value) for fault in line_faults]
+        return None if line_faults else line
 
 
 class LinesField(Field):
-    """A field of several lines of text."""
+    """A field that is several lines of text."""
 
     absent: ClassVar[Any] = ()
 
@@ -91,7 +92,7 @@ class LinesField(Field):
             return ()
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             remedy = f"put it into a list: {self.name}=[…]"
-            faults.append(Fault(self.name, value, "is not a sequence of texts", remedy))
+            faults.append(Fault(self.name, value, "is not a sequence of strings", remedy))
             return ()
         lines = [self._line(f"{self.name}[{position}]", item, faults) for position, item in enumerate(value)]
         return tuple(line for line in lines if line is not None)
@@ -108,8 +109,8 @@ class NumberField(Field):
     """A field that is a whole number.
 
     Attributes:
-        least: the smallest number that makes sense.
-        example: what faults show.
+        least: the smallest valid number.
+        example: an example for the messages of faults.
     """
 
     least: int
@@ -163,14 +164,14 @@ class MountField(LinesField):
 
 
 class VerifyField(LinesField):
-    """Files of the home to compare the job's own with; the ending says which. See docs/protocol.md#keywords."""
+    """Files of the home, each to compare with the result that its suffix names. See docs/protocol.md#keywords."""
 
     def validate(self, value: Any, faults: list[Fault]) -> tuple[str, ...]:
         names = super().validate(value, faults)
         for name in names:
             if not name.endswith(_VERIFIABLE):
-                problem = "does not say which result to compare it with"
-                remedy = f"let its name end in one of {', '.join(_VERIFIABLE)}"
+                problem = "has no suffix that names the result to compare with"
+                remedy = f"use a file whose name ends in one of {', '.join(_VERIFIABLE)}"
                 faults.append(Fault(self.name, name, problem, remedy))
         return names
 
@@ -199,7 +200,7 @@ class EnvironmentField(Field):
         return tuple(f"{name}={quote(content)}" for name, content in value.items())
 
     def from_lines(self, lines: tuple[str, ...]) -> dict[str, str] | None:
-        """Return the variables; ``None`` if a line is more than a literal value, or a name is there twice."""
+        """Return the variables, or ``None`` if a value is not literal or a name is repeated."""
         variables: dict[str, str] = {}
         for line in lines:
             name, _, word = line.partition("=")
@@ -214,25 +215,25 @@ class EnvironmentField(Field):
 def _variable_fault(name: object, value: object) -> Fault | None:
     field = f"environment[{short_repr(name)}]"
     if not isinstance(name, str) or not _ENVIRONMENT_NAME.fullmatch(name):
-        return Fault(field, name, "is not a name of the shell", "use letters, digits and _, and no digit first")
+        problem = "is not a valid name of a variable"
+        return Fault(field, name, problem, "use letters, digits and _, and do not begin with a digit")
     if name in _READ_ONLY:
-        problem = "cannot be set in bash, and the variables after it would be lost"
+        problem = "is read-only in bash, and the variables after it would be lost"
         return Fault(field, name, problem, "use another name")
     if name in _NEEDED_BY_MIG:
-        return Fault(field, name, "is needed by MiG, which would lose the exit codes", "use another name")
+        return Fault(field, name, "is used by MiG, and the exit codes would be lost", "use another name")
     if name == LABELS_VARIABLE:
-        return Fault(field, name, "is where aiomig puts the labels", "give labels={…}, or use another name")
+        return Fault(field, name, "is used by aiomig for the labels", "use labels={…}, or another name")
     if not isinstance(value, str):
-        problem = f"is of type {type(value).__name__}, not text"
-        return Fault(field, value, problem, f"give text: {{{name!r}: '{short_repr(value)}'}}")
+        problem = f"is of type {type(value).__name__}, not a string"
+        return Fault(field, value, problem, f"give a string: {{{name!r}: '{short_repr(value)}'}}")
     if "\0" in value:
-        return Fault(
-            field, value, "holds NUL, which no variable can", "write the value to a file, and make that an input"
-        )
+        problem = "contains NUL, which variables cannot"
+        return Fault(field, value, problem, "write the value to a file, and make the file an input")
     try:
         value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return Fault(field, value, "holds half a character", "give text that UTF-8 can hold")
+        return Fault(field, value, "contains a lone surrogate", "give a string that can be encoded as UTF-8")
     return None
 
 
@@ -249,7 +250,7 @@ SPEC_FIELDS: tuple[Field | LabelsField, ...] = (
     Field("kind", "JOBTYPE"),
     LabelsField(),
 )
-"""The fields of `JobSpec` besides commands, files, resources and raw keywords."""
+"""The fields of `JobSpec` except commands, files, resources, the key and raw keywords."""
 
 RESOURCE_FIELDS: tuple[Field, ...] = (
     NumberField("resources.wall_time", "CPUTIME", 0, "wall_time=3600 (seconds)"),
@@ -268,7 +269,7 @@ RESOURCE_FIELDS: tuple[Field, ...] = (
 
 
 def validate_fields(fields: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
-    """Return the values of the fields of `JobSpec` that have a keyword of their own, normalised."""
+    """Return the normalised values of all `SPEC_FIELDS`, and add faults to `faults`."""
     return {
         field.name: field.validate(fields[field.name], faults) if field.name in fields else field.absent
         for field in SPEC_FIELDS
@@ -276,16 +277,16 @@ def validate_fields(fields: Mapping[str, Any], faults: list[Fault]) -> dict[str,
 
 
 def lines_of(spec: object, resources: Resources) -> dict[str, tuple[str, ...]]:
-    """Return the lines of a `JobSpec` and its resources by keyword."""
+    """Return the lines of a `JobSpec` and its resources, by keyword."""
     lines = {field.keyword: field.to_lines(getattr(resources, field.attribute)) for field in RESOURCE_FIELDS}
-    for each in SPEC_FIELDS:  # environment and labels share a keyword
-        if (value := getattr(spec, each.name)) is not each.absent:
-            lines[each.keyword] = lines.get(each.keyword, ()) + each.to_lines(value)
+    for field in SPEC_FIELDS:  # environment and labels share a keyword
+        if (value := getattr(spec, field.name)) is not field.absent:
+            lines[field.keyword] = lines.get(field.keyword, ()) + field.to_lines(value)
     return {keyword: values for keyword, values in lines.items() if values}
 
 
 def validate_commands(value: object, faults: list[Fault]) -> tuple[str, ...]:
-    """Return one command or several, stripped as a server strips them."""
+    """Return the commands, stripped as a server does, and add faults to `faults`."""
     single = isinstance(value, str)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         remedy = "give a command line, or a list of command lines"
@@ -305,28 +306,28 @@ def validate_commands(value: object, faults: list[Fault]) -> tuple[str, ...]:
 
 def _command_fault(field: str, command: object) -> Fault | None:
     if not isinstance(command, str):
-        problem = f"is of type {type(command).__name__}, not text"
-        return Fault(field, command, problem, "give each command as one line of text")
+        problem = f"is of type {type(command).__name__}, not a string"
+        return Fault(field, command, problem, "give each command as a string of one line")
     stripped = command.strip()
     if not stripped:
         return Fault(field, command, "is an empty command", "leave it out, or give 'true'")
     if "\0" in stripped:
-        problem = "holds NUL, which bash cannot take"
-        return Fault(field, command, problem, "remove it, or let printf make it: printf '\\0'")
+        problem = "contains NUL, which bash does not accept"
+        return Fault(field, command, problem, "remove it, or use printf: printf '\\0'")
     if line_fault("EXECUTE", stripped):
-        script = "ship a script as an executable: executables=['script.sh']"
+        script = "send a script as an executable: executables=['script.sh']"
         try:
             stripped.encode()
         except UnicodeEncodeError:
-            problem = "holds bytes that are not UTF-8, or half a character"
+            problem = "contains bytes that are not UTF-8, or a lone surrogate"
             return Fault(field, command, problem, f"write UTF-8, or {script}")
-        problem = "has several lines; MiG takes a command per line"
+        problem = "has several lines; in MiG, a command is one line"
         return Fault(field, command, problem, f"give several commands, or {script}")
     return None
 
 
 def validate_resources(value: object, faults: list[Fault]) -> Resources:
-    """Return all of `Resources`, with lists made tuples."""
+    """Return the normalised resources, and add faults to `faults`."""
     if value is DEFAULT_RESOURCES:
         return DEFAULT_RESOURCES
     if not isinstance(value, Resources):
@@ -339,7 +340,7 @@ def validate_resources(value: object, faults: list[Fault]) -> Resources:
 
 
 def validate_raw(value: object, faults: list[Fault]) -> Mapping[str, tuple[str, ...]]:
-    """Return the ``mrsl`` field: any keyword, with a line or several."""
+    """Return the normalised ``mrsl`` field, and add faults to `faults`."""
     if value is NO_LINES:
         return NO_LINES
     if not isinstance(value, Mapping):
@@ -347,20 +348,20 @@ def validate_raw(value: object, faults: list[Fault]) -> Mapping[str, tuple[str, 
         faults.append(Fault("mrsl", value, f"is of type {type(value).__name__}, not a mapping", remedy))
         return NO_LINES
     keywords: dict[str, tuple[str, ...]] = {}
-    for key, content in value.items():
+    for key, entry in value.items():
         name = key.strip().upper().replace(":", "") if isinstance(key, str) else short_repr(key)
-        lines = _raw_lines(content)
+        lines = _raw_lines(entry)
         if name in keywords:
-            wrong = [Fault(name, key, "the keyword is given twice", "give it once")]
+            new_faults = [Fault(name, key, "the keyword is given twice", "give it once")]
         elif name not in KEYWORDS:
-            wrong = [replace(unknown_keyword(name), value=key)]
+            new_faults = [replace(unknown_keyword(name), value=key)]
         elif lines is None:
-            remedy = "give text, a whole number, a bool, or a list of texts"
-            wrong = [Fault(name, content, f"is of type {type(content).__name__}", remedy)]
+            remedy = "give a string, a whole number, a bool, or a list of strings"
+            new_faults = [Fault(name, entry, f"is of type {type(entry).__name__}", remedy)]
         else:
-            wrong = validate_lines(name, lines)
-        faults += [replace(fault, field=f"mrsl[{name!r}]") for fault in wrong]
-        if lines and not wrong:
+            new_faults = validate_lines(name, lines)
+        faults += [replace(fault, field=f"mrsl[{name!r}]") for fault in new_faults]
+        if lines and not new_faults:
             keywords[name] = lines
     return MappingProxyType(keywords) if keywords else NO_LINES
 
@@ -375,14 +376,14 @@ def _raw_lines(content: object) -> tuple[str, ...] | None:
 def _raw_line(item: str | int) -> str:
     if isinstance(item, str):
         return item.strip()
-    # Python refuses to write numbers of thousands of digits; a smaller one is too large for mRSL as well.
+    # Python refuses to convert numbers with thousands of digits. The bounds are invalid in mRSL, too.
     return str(item).lower() if isinstance(item, bool) else str(max(-1, min(item, _LARGEST + 1)))
 
 
 def fields_of(description: Description) -> dict[str, Any]:
-    """Return the arguments of the `JobSpec` that says the same, without its files.
+    """Return the arguments of the equivalent `JobSpec`, except its files.
 
-    An absent keyword stays absent. ENVIRONMENT stays raw, all of it, if a line is more than a literal value.
+    If a value in ENVIRONMENT is not literal, all lines of ENVIRONMENT are kept in ``mrsl``.
     """
     values = {field.name: field.from_lines(description.lines(field.keyword)) for field in SPEC_FIELDS}
     resources = {field.attribute: field.from_lines(description.lines(field.keyword)) for field in RESOURCE_FIELDS}

@@ -1,4 +1,4 @@
-"""The files of a job: what a user names as inputs and outputs, as one value per file. No I/O but ``stat``."""
+"""Validation and expansion of the inputs and outputs of a job. No I/O except ``stat`` and listing directories."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: 
 
     Args:
         field: ``"inputs"`` or ``"executables"``, for the faults.
-        items: as `JobSpec` takes them.
-        claims: the names in the job that are taken; the names of these files are added.
-        faults: takes what is wrong.
+        items: the argument of `JobSpec`.
+        claims: the names in the job that are taken. The names of the files are added.
+        faults: the list to which faults are added.
 
     Returns:
-        The valid files, in order; directories and globs sorted by path.
+        The valid files, in order. Those of a directory or a glob are sorted by path.
     """
     files: list[InputFile] = []
     for position, item in enumerate(_items(field, items, faults)):
@@ -64,7 +64,7 @@ def input_files(field: str, items: Iterable[InputItem], claims: Claims, faults: 
             faults += [replace(fault, field=label, value=item) for fault in error.faults]
             continue
         for file in expanded:
-            # A folder of the home may be the job directory itself; the names of its files are claimed by the submit.
+            # The job directory itself may be the target of a folder of the home. The submit claims the names in it.
             fault = name_fault(label, posixpath.join(file.name, "file") if file.is_home_folder else file.name)
             if fault is None:
                 normal = InputFile(file.source, _normal(file.name))
@@ -86,7 +86,7 @@ def _items(field: str, items: object, faults: list[Fault]) -> Iterable[object]:
 
 
 def _refuse(problem: str, remedy: str) -> NoReturn:
-    """Raise; the caller knows the field and the value."""
+    """Raise `SpecError`. The caller adds the field and the value."""
     raise SpecError([Fault("", None, problem, remedy)])
 
 
@@ -99,7 +99,7 @@ def _expand(item: object) -> list[InputFile]:
     source, name = item, None
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[1], str | PurePath):
-            _refuse("is not a pair of source and name", "give (source, name), the name as text")
+            _refuse("is not a pair of source and name", "give (source, name) with the name as a string")
         source, name = item[0], plain_text(item[1])
     if isinstance(source, AsyncIterable):
         source = InputStream(source)
@@ -125,7 +125,7 @@ def _expand(item: object) -> list[InputFile]:
 
 def _local(text: str, name: str | None) -> list[InputFile]:
     if not text or "\0" in text:
-        _refuse("is empty or holds NUL", "give the path of a local file")
+        _refuse("is empty or contains NUL", "give the path of a local file")
     path = Path(text)
     try:
         files = _file_or_tree(path, name, frozenset())
@@ -135,26 +135,26 @@ def _local(text: str, name: str | None) -> list[InputFile]:
             return _matches(text, name)
         culprit = repr(str(error.filename if error.filename is not None else path))
         if missing:
-            remedy = "check the path (the working directory counts), or say Remote('…') for the MiG home"
+            remedy = "check the path and the working directory, or write Remote('…') for a file of the MiG home"
             _refuse(f"{culprit} does not exist", remedy)
-        _refuse(f"{culprit} cannot be looked at: {error.strerror}", "check the path and its permissions")
+        _refuse(f"{culprit} cannot be accessed: {error.strerror}", "check the path and its permissions")
     except UnicodeError:
-        _refuse("holds half a character", "give a path that the file system can hold")
+        _refuse("contains a lone surrogate", "give a path that the file system supports")
     if not files:
-        _refuse("is a directory without files", "make empty directories with mkdir in a command")
+        _refuse("is a directory without files", "create empty directories with mkdir in a command")
     return files
 
 
 def _matches(pattern: str, name: str | None) -> list[InputFile]:
     if name is not None:
-        remedy = "give the glob alone, or one (path, name) per file"
-        _refuse("is a glob with one name for all", remedy)
+        remedy = "give the glob without a name, or one (path, name) per file"
+        _refuse("is a glob with a name, which all its files would get", remedy)
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
         remedy = "check the pattern (it is relative to the working directory)"
-        _refuse("is a glob without a match", remedy)
+        _refuse("is a glob that matches nothing", remedy)
     if "**" in pattern:
-        # The files below a matching directory match themselves.
+        # It matches directories as well as the files in them.
         matches = [match for match in matches if not Path(match).is_dir()]
     return [file for match in matches for file in _local(match, None)]
 
@@ -166,7 +166,7 @@ def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]
     if stat.S_ISDIR(information.st_mode):
         identity = (information.st_dev, information.st_ino)
         if identity in above:
-            problem = f"{str(path)!r} links to a directory above it"
+            problem = f"{str(path)!r} is a link to one of its parent directories"
             _refuse(problem, "remove the link, or list the files")
         return [
             file
@@ -176,7 +176,7 @@ def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]
     if not stat.S_ISREG(information.st_mode):
         _refuse(f"{str(path)!r} is neither a file nor a directory", "copy its content to a file")
     if not os.access(path, os.R_OK):
-        _refuse(f"{str(path)!r} is not readable", "give yourself read permission: chmod u+r")
+        _refuse(f"{str(path)!r} is not readable", "change its permissions: chmod u+r")
     return [InputFile(path, name)]
 
 
@@ -184,11 +184,11 @@ def _file_or_tree(path: Path, name: str | None, above: frozenset[tuple[int, int]
 
 
 def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[OutputFile, ...]:
-    """Check and normalise the ``outputs`` of a spec.
+    """Validate and normalise the ``outputs`` of a spec.
 
     Args:
-        items: as `JobSpec` takes them.
-        faults: takes what is wrong.
+        items: the argument of `JobSpec`.
+        faults: the list to which faults are added.
 
     Returns:
         The valid outputs, in order.
@@ -204,7 +204,7 @@ def output_files(items: Iterable[OutputItem], faults: list[Fault]) -> tuple[Outp
                 _refuse_if(in_home.claim(label, place.path))
             elif not is_url(place):
                 _refuse_if(below_folder.claim(label, place))
-            # A URL is never a folder of another URL: only equal ones collide.
+            # Only equal URLs collide, so each URL is claimed as one component.
             elif urls.claim(label, place.replace("/", "\0")):
                 remedy = "give each output its own destination"
                 _refuse("is the destination of two outputs", remedy)
@@ -221,7 +221,7 @@ def _output_file(item: object) -> OutputFile:
         _refuse(f"is of type {type(name).__name__}, not a name", _OUTPUT_FORMS)
     name = plain_text(name)
     if name.endswith("/") and name.strip("/"):
-        _refuse("is a directory, which MiG would lose silently", _PACK)
+        _refuse("is a directory, which MiG would lose without an error", _PACK)
     if glob.has_magic(name):
         _refuse("is a glob, which MiG refuses", f"name each file, or {_PACK}")
     _refuse_if(name_fault("", name))
@@ -246,13 +246,13 @@ def _normal(name: str) -> str:
 
 
 def files_of(description: Description) -> dict[str, Any]:
-    """Return the file arguments of the `JobSpec` that says the same.
+    """Return the inputs, executables and outputs of the equivalent `JobSpec`.
 
-    The last of two inputs with one name in the job, or of two outputs with one destination, is kept: it is the one that
-    wins on the grid. See docs/protocol.md#staging-lines.
+    If several inputs have the same name in the job, or several outputs the same destination, the last one is kept, as
+    on the grid. See docs/protocol.md#staging-lines.
     """
     taken: set[str] = set()
-    # The front end fetches EXECUTABLES after INPUTFILES, so they win. See docs/protocol.md#inputs.
+    # The front end fetches EXECUTABLES after INPUTFILES, so they replace inputs. See docs/protocol.md#inputs.
     executables = _last_of_each(description.transfers("EXECUTABLES"), taken)
     inputs = _last_of_each(description.transfers("INPUTFILES"), taken)
     outputs = _last_of_each(description.transfers("OUTPUTFILES"), set())
@@ -285,8 +285,12 @@ def _place(path: str) -> str | Remote:
 
 
 def folder_faults(description: Description) -> list[Fault]:
-    """Return the staging lines that name a folder, whose files MiG would lose. See docs/protocol.md#inputs."""
-    problem, remedy = "names a folder, which MiG would lose silently", "name each file, or an archive made by tar"
+    """Return a fault for each staging line that names a folder, because MiG would lose it. See docs/protocol.md#inputs.
+
+    The fields of the faults are keywords.
+    """
+    problem = "names a folder, which MiG would lose without an error"
+    remedy = "name each file, or an archive made with tar"
     return [
         Fault(keyword, line, problem, remedy)
         for keyword in (*STAGED, "OUTPUTFILES")
@@ -296,7 +300,10 @@ def folder_faults(description: Description) -> list[Fault]:
 
 
 def lost_file_faults(description: Description) -> list[Fault]:
-    """Return all staging lines that a server would take although it would lose the files, with keywords as fields."""
+    """Return a fault for each staging line that a server would accept, but whose files it would lose.
+
+    The fields of the faults are keywords.
+    """
     faults = folder_faults(description)
     for keyword in (*STAGED, "OUTPUTFILES"):
         lost: list[Fault] = []

@@ -1,8 +1,8 @@
-"""The description of a job, checked when it is made."""
+"""`JobSpec`, the validated description of a job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class SpecFields(TypedDict, total=False):
-    """The fields of `JobSpec` besides the commands, as keyword arguments. See `JobSpec`."""
+    """The fields of `JobSpec` other than ``commands``, as keyword arguments."""
 
     inputs: Iterable[InputItem]
     executables: Iterable[InputItem]
@@ -61,17 +61,17 @@ NO_FILES: Mapping[str, tuple[()]] = MappingProxyType({"inputs": (), "executables
 
 @dataclass(frozen=True, slots=True, init=False)
 class JobSpec:
-    """One job: what to run, with which files, on what. Immutable, and checked when it is made.
+    """The description of a job: commands, files and resources. Immutable, and validated when it is created.
 
-    Making one looks at the local files that it names, but reads none of them and sends nothing. The arguments have
-    the names of the attributes; inputs and outputs can be given in these forms:
+    Validation checks that local files exist, but does not read them and sends nothing. The arguments have the names
+    of the attributes. Inputs and outputs can be given in these forms:
 
-    - ``inputs`` and ``executables``: a local path; a glob (a file of exactly that name comes first); a
-      directory, kept as a tree below its base name (folders without files are left out); a URL; a `Remote`
-      file of the home, or ``Remote("folder/")`` for all files below a folder, which the submit lists; any of these
+    - ``inputs`` and ``executables``: a local path; a glob (a file with exactly that name takes precedence); a
+      directory, which is kept as a tree below its base name (without empty folders); a URL; a `Remote` file of the
+      home, or ``Remote("folder/")`` for all files below a folder, which are listed at submit time; any of these
       except a glob as ``(source, name)``; ``(b"content", name)``; or ``(stream, name)`` with an async iterable of
-      bytes, which is read once. Without a name, a file has its base name.
-    - ``outputs``: ``name``, or ``(name, destination)``: a path below the folder of `Job.fetch`, or
+      bytes, which is read once. The default name of a file is its base name.
+    - ``outputs``: ``name``, or ``(name, destination)``. The destination is a path below the folder of `Job.fetch`,
       ``Remote("path")`` in the home, or a URL.
 
     Example::
@@ -86,32 +86,32 @@ class JobSpec:
         )
 
     Attributes:
-        commands: the command lines, run in order in one bash; one that fails does not stop the others.
-        inputs: the files that lie in the job directory when it starts.
-        executables: the same, made executable.
-        outputs: the files that are kept after the end.
-        resources: what it needs.
-        environment: variables; the values arrive literally, whatever they hold.
-        name: JOBNAME: letters, digits and ``. - _ + @ %``, at most 255.
+        commands: the command lines, which run in order in one bash. If one fails, the others still run.
+        inputs: the files that are in the job directory when the job starts.
+        executables: like ``inputs``, but the files are made executable.
+        outputs: the files to keep when the job has ended.
+        resources: the resources that the job needs.
+        environment: environment variables; the job gets the values literally, without expansion.
+        name: JOBNAME: at most 255 letters, digits and ``. - _ + @ %``.
         runtime_environments: names of runtime environments that the resource must have.
-        vgrids: the vgrids whose resources may take it; ``"ANY"`` for all of the user's.
-        retries: extra attempts after a failed one; ``None`` for the server's default.
+        vgrids: the vgrids whose resources may run the job; ``"ANY"`` for all of the user's.
+        retries: the number of extra attempts after a failed one; ``None`` for the server's default.
         notify: lines such as ``"email: me@example.org"``.
-        verify: files of the home to compare the results with; they end in ``.stdout``, ``.stderr`` or
+        verify: files of the home with which to compare the results; their names end in ``.stdout``, ``.stderr`` or
             ``.status``.
         mount: lines ``home_path mount_point``, or pairs of the two.
         project: PROJECT: letters and digits.
-        kind: JOBTYPE: ``"batch"``, ``"interactive"``, ``"bulk"``, ``"all"`` or another word of the site:
-            `Session.check` compares it with the words that the site lists.
-        labels: short texts of yours by names of letters, digits, ``_``, ``.`` and ``-``; `Session.jobs` finds jobs by
-            them. They are in the description, as the variable ``AIOMIG_LABELS`` of the job.
-        key: a short text: a submit under the same key to the same home or account gives the same job, also after a
-            crash and in other processes. Another description under a used key is refused.
-        mrsl: keywords without a field: keyword to one line or several, as a server reads them (unescaped). A
-            keyword that a field sets is a fault, except MEMORY while ``resources.memory_mb`` has its default.
+        kind: JOBTYPE: ``"batch"``, ``"interactive"``, ``"bulk"``, ``"all"`` or another value that the site accepts.
+            `Session.check` compares it with the values that the site lists.
+        labels: short strings of your own, by name; `Session.jobs` finds jobs by them. Names consist of letters, digits,
+            ``_``, ``.`` and ``-``. The job gets the labels as the variable ``AIOMIG_LABELS``.
+        key: a short string for idempotent submits: a second submit with the same key to the same home or account
+            returns the same job, even after a crash or from another process. It is refused if the description differs.
+        mrsl: mRSL keywords that have no field, each with a line or several lines (unescaped). A keyword that a field
+            sets is refused, except MEMORY if ``resources.memory_mb`` has its default.
 
     Raises:
-        SpecError: everything that is wrong, each with field, value and remedy.
+        SpecError: something is invalid; the error lists all faults, each with field, value and remedy.
     """
 
     commands: tuple[str, ...]
@@ -158,16 +158,17 @@ class JobSpec:
 
     @classmethod
     def of(cls, commands: str | Iterable[str] | JobSpec, fields: SpecFields) -> JobSpec:
-        """Return the spec of what `Session.submit` was given: commands and fields, or a whole spec.
+        """Return the spec for the arguments of `Session.submit`: commands and fields, or a complete spec.
 
         Raises:
-            SpecError: it is wrong, or both were given.
+            SpecError: the description is invalid, or both forms are mixed.
         """
         if not isinstance(commands, JobSpec):
             return cls(commands, **fields)
         if fields:
             names = ", ".join(fields)
-            raise SpecError([Fault("commands", commands, f"a whole JobSpec, and also {names}", "give one of them")])
+            problem = f"is a complete JobSpec, but {names} is also given"
+            raise SpecError([Fault("commands", commands, problem, "give either a JobSpec or fields")])
         return commands
 
     def _files(self, fields: SpecFields, faults: list[Fault]) -> dict[str, Any]:
@@ -188,19 +189,19 @@ class JobSpec:
 
     @classmethod
     def from_mrsl(cls, text: str) -> JobSpec:
-        """Return the spec of a hand-written description.
+        """Create a spec from a hand-written description in mRSL.
 
-        A keyword that is absent stays absent, so the server's defaults hold (such as 64 MB of memory). The files
-        are those of the MiG home: inputs are `Remote` or URLs, outputs go to `Remote` places or URLs. If two inputs
-        have one name, or two outputs one destination, the last is kept, as on the grid. An ENVIRONMENT that is
-        more than literal values stays raw in ``mrsl``.
+        For missing keywords, the server's defaults apply (such as 64 MB of memory). Paths are in the MiG home: inputs
+        become `Remote` files or URLs, and so do the destinations of outputs. If two inputs have the same name, or two
+        outputs the same destination, the last one is kept, as on the grid. If ENVIRONMENT contains anything except
+        literal values, it is kept in ``mrsl``.
 
         Args:
             text: a description in mRSL.
 
         Raises:
-            SpecError: everything that a server would refuse, with keywords as fields and line numbers; or, if
-                there is nothing, what it would take and lose, with the fields of `JobSpec`.
+            SpecError: a server would refuse the description; the fields of the faults are keywords, with line numbers.
+                Or a server would accept it, but lose files; the fields of the faults are then those of `JobSpec`.
         """
         description = parse(text)
         lost = folder_faults(description)
@@ -213,14 +214,14 @@ class JobSpec:
         return spec
 
     def mrsl_text(self) -> str:
-        """Return exactly what would be sent, with ``example`` as the name of the job's private folder."""
+        """Return the mRSL text that a submit sends, with ``example`` as the name of the job's private folder."""
         return render(self.plan("example").description)
 
     def plan(self, token: str) -> Plan:
-        """Return how the job is carried out on a server: the description, and the files around it.
+        """Return the plan for submitting the job: its mRSL description, its uploads and its outputs.
 
         Args:
-            token: names the job's private folder ``aiomig_jobs/<token>``; unique per job.
+            token: a unique name; the job's private folder is ``aiomig_jobs/<token>``.
 
         Raises:
             SpecError: the token cannot name a folder.
@@ -230,20 +231,19 @@ class JobSpec:
         plan = make_plan(token, *parts)
         if self.key is None:
             return plan
-        same = make_plan("key", *parts).description  # whatever the folder of the job is called
-        return replace(plan, key=SubmitKey.of(self.key, same.keywords, (*self.inputs, *self.executables)))
+        comparable = make_plan("key", *parts).description  # does not depend on the token
+        return replace(plan, key=SubmitKey.of(self.key, comparable.keywords, (*self.inputs, *self.executables)))
 
     def _raw_faults(self) -> list[Fault]:
-        by_field = {"EXECUTE", *lines_of(self, self.resources)}
+        set_by_fields = {"EXECUTE", *lines_of(self, self.resources)}
         if self.resources.memory_mb == DEFAULT_RESOURCES.memory_mb:
-            by_field.discard("MEMORY")
+            set_by_fields.discard("MEMORY")
         staged = {"INPUTFILES": self.inputs, "EXECUTABLES": self.executables, "OUTPUTFILES": self.outputs}
-        by_field |= {keyword for keyword, files in staged.items() if files}
+        set_by_fields |= {keyword for keyword, files in staged.items() if files}
         faults = [
-            Fault(keyword, lines, "is given by a field as well", "leave one of the two out")
+            Fault(keyword, lines, "is also set by a field", "leave one of the two out")
             for keyword, lines in self.mrsl.items()
-            if keyword in by_field
+            if keyword in set_by_fields
         ]
-        # What a server would take in these lines and then lose is refused as it is in the fields.
         faults += lost_file_faults(Description(self.mrsl))
         return [replace(fault, field=f"mrsl[{fault.field!r}]") for fault in faults]

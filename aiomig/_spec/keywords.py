@@ -1,4 +1,4 @@
-"""The keywords of mRSL, and what a server checks of their values. See docs/protocol.md#keywords."""
+"""The keywords of mRSL, and the checks of their values. See docs/protocol.md#keywords."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ LineCheck: TypeAlias = "Callable[[str, str], Fault | None]"
 """Takes a keyword and one of its lines."""
 
 TRUE_WORDS = ("true", "1", "on")
-"""The words of SANDBOX that mean True, in any case."""
+"""The values of SANDBOX that mean true; case does not matter."""
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGER = re.compile("[0-9]+")
-# Every character at which some reader of text begins a new line; NUL; half characters, which UTF-8 cannot hold.
-_UNHOLDABLE = re.compile("[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")
+# All line breaks, also those that only str.splitlines recognises, NUL, and surrogates, which UTF-8 cannot encode.
+_NOT_ALLOWED = re.compile("[\x00\n\r\v\f\x1c-\x1e\x85\u2028\u2029\ud800-\udfff]")
 
 
 def line_fault(keyword: str, line: str) -> Fault | None:
-    """Return why mRSL cannot hold `line` in any keyword: a line break, NUL, half a character, outer blanks, empty."""
-    if _UNHOLDABLE.search(line):
-        problem = "holds a line break, NUL or half a character, which mRSL cannot hold"
+    """Return why mRSL cannot represent a line of any keyword, or ``None``."""
+    if _NOT_ALLOWED.search(line):
+        problem = "contains a line break, NUL or a lone surrogate, which mRSL does not allow"
         return Fault(keyword, line, problem, "give one line, or several values")
     if not line or line.isspace():
-        return Fault(keyword, line, "is an empty line, which mRSL cannot hold", "leave it out")
+        return Fault(keyword, line, "is an empty line, which mRSL does not allow", "leave it out")
     if line != line.strip():
-        return Fault(keyword, line, "has blanks at an end, which mRSL cannot hold", "strip them")
+        return Fault(keyword, line, "begins or ends with blanks, which mRSL does not allow", "strip them")
     return None
 
 
@@ -43,7 +43,7 @@ def _path_fault(keyword: str, line: str) -> Fault | None:
         return Fault(keyword, line, f"is longer than {MAX_LENGTH} characters", "use a shorter path")
     stray = stray_character(line)
     if stray is not None:
-        return Fault(keyword, line, f"holds {stray!r}, which MiG does not take in a path", "rename the file")
+        return Fault(keyword, line, f"contains {stray!r}, which MiG does not accept in a path", "rename the file")
     return None
 
 
@@ -51,7 +51,7 @@ def _staging_fault(keyword: str, line: str) -> Fault | None:
     paths = line.split(" ")
     if len(paths) > 2 or "" in paths:
         problem = "must be 1 or 2 items separated by one space"
-        return Fault(keyword, line, problem, "write SOURCE or SOURCE DESTINATION; names with blanks cannot be carried")
+        return Fault(keyword, line, problem, "write SOURCE or SOURCE DESTINATION; names must not contain blanks")
     fault = next((fault for path in paths if (fault := _path_fault(keyword, path))), None)
     return fault and replace(fault, value=line)
 
@@ -61,17 +61,17 @@ def _environment_fault(keyword: str, line: str) -> Fault | None:
     if not equals:
         return Fault(keyword, line, "has no '='", "write NAME=VALUE")
     if not _ENVIRONMENT_NAME.fullmatch(name):
-        problem = f"{short_repr(name)} is not a name of the shell"
-        return Fault(keyword, line, problem, "use letters, digits and _, no digit first")
+        problem = f"{short_repr(name)} is not a valid name of a variable"
+        return Fault(keyword, line, problem, "use letters, digits and _, and do not begin with a digit")
     refused = next((character for character in "<>" if character in value), None)
     if refused is not None:
-        return Fault(keyword, line, f"holds {refused!r}, which a server refuses", "leave it out")
+        return Fault(keyword, line, f"contains {refused!r}, which servers refuse", "leave it out")
     return None
 
 
 def _integer_fault(keyword: str, line: str) -> Fault | None:
     if not _INTEGER.fullmatch(line):
-        return Fault(keyword, line, "is not a whole number of digits only", "write digits, without sign and unit")
+        return Fault(keyword, line, "is not a whole number", "write only digits, without a sign or a unit")
     if len(line) > 18:
         return Fault(keyword, line, "is too large", "write a number of at most 18 digits")
     return None
@@ -83,28 +83,28 @@ def _matching(pattern: str, allowed: str) -> LineCheck:
     def character_fault(keyword: str, line: str) -> Fault | None:
         if matches(line):
             return None
-        return Fault(keyword, line, "holds what MiG does not take", f"use only {allowed}")
+        return Fault(keyword, line, "contains characters that MiG does not accept", f"use only {allowed}")
 
     return character_fault
 
 
-def _words(*words: str, fold: bool = False) -> LineCheck:
-    def word_fault(keyword: str, line: str) -> Fault | None:
-        if (line.lower() if fold else line) in words:
+def _one_of(*values: str, fold: bool = False) -> LineCheck:
+    def value_fault(keyword: str, line: str) -> Fault | None:
+        if (line.lower() if fold else line) in values:
             return None
-        return Fault(keyword, line, "is not one of the words it can be", f"use one of {', '.join(words)}")
+        return Fault(keyword, line, "is not an allowed value", f"use one of {', '.join(values)}")
 
-    return word_fault
+    return value_fault
 
 
 class KeywordRule(NamedTuple):
-    """What the lines of a keyword can be.
+    """The rule for the lines of a keyword.
 
     Attributes:
-        type: as sites document it.
-        find_fault: returns what a server refuses in one line.
-        many: whether it can have more than one line.
-        may_be_empty: whether a section without lines means the same as no section.
+        type: the type of its value, as sites document it.
+        find_fault: returns why a server refuses a line, or ``None``.
+        many: whether the keyword can have more than one line.
+        may_be_empty: whether a section without lines is equivalent to no section.
     """
 
     type: Type
@@ -135,8 +135,8 @@ KEYWORDS: Mapping[str, KeywordRule] = {
     "JOBTYPE": KeywordRule("text", _alphanumeric, many=False, may_be_empty=False),
     "RESOURCE": KeywordRule("list", _resource),
     "VGRID": KeywordRule("list", _vgrid),
-    "MAXFILL": KeywordRule("list", _words("ALL", "CPUTIME", "NODECOUNT", "CPUCOUNT", "MEMORY", "DISK")),
-    "SANDBOX": KeywordRule("boolean", _words(*TRUE_WORDS, "false", "0", "off", fold=True), many=False),
+    "MAXFILL": KeywordRule("list", _one_of("ALL", "CPUTIME", "NODECOUNT", "CPUCOUNT", "MEMORY", "DISK")),
+    "SANDBOX": KeywordRule("boolean", _one_of(*TRUE_WORDS, "false", "0", "off", fold=True), many=False),
     "NOTIFY": KeywordRule("list"),
     "JOBNAME": KeywordRule("text", _job_name, many=False),
     "PROJECT": KeywordRule("text", _alphanumeric, many=False),
@@ -146,7 +146,7 @@ KEYWORDS: Mapping[str, KeywordRule] = {
 
 
 def unknown_keyword(keyword: str, *, line: int | None = None) -> Fault:
-    """Return the fault of a keyword that mRSL does not have, with the keywords that look like it."""
+    """Return the fault for an unknown keyword, with suggestions of similar ones."""
     import difflib
 
     near = difflib.get_close_matches(keyword[:80], KEYWORDS)
@@ -155,16 +155,12 @@ def unknown_keyword(keyword: str, *, line: int | None = None) -> Fault:
 
 
 def validate_lines(keyword: str, lines: Sequence[str], numbers: Sequence[int] | None = None) -> list[Fault]:
-    """Return everything that a server would refuse in the lines of one keyword.
+    """Return all faults in the lines of a keyword, with the keyword as their field.
 
     Args:
-        keyword: in upper case.
+        keyword: the keyword in upper case.
         lines: its values, unescaped.
-        numbers: the line numbers of the values in their text, counted from 1; the line number of the
-            keyword if there are no values.
-
-    Returns:
-        The faults, each with the keyword as its field.
+        numbers: the line numbers of the values, from 1. If there are no values, the line number of the keyword.
     """
     definition = KEYWORDS.get(keyword)
     if definition is None:
@@ -175,7 +171,7 @@ def validate_lines(keyword: str, lines: Sequence[str], numbers: Sequence[int] | 
         faults.append(Fault(keyword, "", "has no value", "give it one line, or leave the keyword out", line))
     if len(lines) > 1 and not definition.many:
         line = numbers[1] if numbers else None
-        faults.append(Fault(keyword, tuple(lines), "takes one line, not several", "leave one line", line))
+        faults.append(Fault(keyword, tuple(lines), "takes one line, not several", "keep one line", line))
     for position, text in enumerate(lines):
         fault = line_fault(keyword, text)
         if fault is None and definition.find_fault is not None:

@@ -1,6 +1,6 @@
-"""mRSL: the description of a job as a MiG server knows it, written and read. Pure values, no I/O.
+"""Reading and writing mRSL, the language of job descriptions on a MiG server. No I/O.
 
-Both backends use it: a grid is sent its text, and local mode runs it. See docs/protocol.md#mrsl-syntax.
+Both backends use `Description`: the grid gets its text, and local mode runs it. See docs/protocol.md#mrsl-syntax.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 DEFAULTS: Mapping[str, int] = MappingProxyType({"CPUTIME": 600, "NODECOUNT": 1, "CPUCOUNT": 1, "MEMORY": 64, "DISK": 0})
-"""The numbers that a server takes if a keyword is absent. See docs/protocol.md#keywords."""
+"""The server's defaults of numeric keywords. See docs/protocol.md#keywords."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One line of INPUTFILES, EXECUTABLES or OUTPUTFILES.
+    """A line of INPUTFILES, EXECUTABLES or OUTPUTFILES.
 
     Attributes:
-        source: for inputs a path in the MiG home or a URL, for outputs a path in the job directory.
-        destination: for inputs a path in the job directory, for outputs a path in the home or a URL.
+        source: for an input, a path in the MiG home or a URL; for an output, a path in the job directory.
+        destination: for an input, a path in the job directory; for an output, a path in the home or a URL.
     """
 
     source: str
@@ -37,10 +37,10 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The keywords of one job and their lines, unescaped, in the order of the lines.
+    """A job description: keywords with their lines.
 
     Attributes:
-        keywords: upper-case keyword to its lines.
+        keywords: the unescaped lines by upper-case keyword.
     """
 
     keywords: Mapping[str, tuple[str, ...]]
@@ -50,21 +50,21 @@ class Description:
         return self.keywords.get(keyword, ())
 
     def text(self, keyword: str, default: str = "") -> str:
-        """Return the value of a keyword that has one line."""
+        """Return the value of a single-line keyword."""
         lines = self.keywords.get(keyword, ())
         return lines[-1] if lines else default
 
     def number(self, keyword: str) -> int:
-        """Return the value of a keyword that is a number, or the server's default."""
+        """Return the value of a numeric keyword, or the server's default."""
         lines = self.keywords.get(keyword, ())
         return int(lines[-1]) if lines else DEFAULTS[keyword]
 
     def transfers(self, keyword: str) -> tuple[Transfer, ...]:
-        """Return the lines of a staging keyword, with the implied destinations. See docs/protocol.md#staging-lines."""
+        """Return the parsed lines of a staging keyword. See docs/protocol.md#staging-lines."""
         return tuple(transfer(line) for line in self.keywords.get(keyword, ()))
 
     def map_lines(self, keywords: Container[str], change: Callable[[str], str]) -> Description:
-        """Return the description with the lines of some keywords changed."""
+        """Return a copy in which a function has changed the lines of some keywords."""
         return Description(
             {
                 keyword: tuple(map(change, lines)) if keyword in keywords else lines
@@ -74,7 +74,7 @@ class Description:
 
 
 def transfer(line: str) -> Transfer:
-    """Return a staging line as a server reads it: without a leading ``/``, paths normalised, URLs unchanged."""
+    """Parse a staging line as a server does: add a missing destination, and normalise paths but not URLs."""
     source, _, destination = line.partition(" ")
     if not destination:
         destination = source.partition("://")[2] if "://" in source else source
@@ -86,26 +86,19 @@ def _clean(path: str) -> str:
 
 
 _MOST_FAULTS = 100
-"""A text with so many faults is not a job description."""
+"""After this number of faults, parsing stops: the text is not a job description."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _MARKED = re.compile(r"\\([\\#])|\\\Z|#.*")
 
 
 def render(description: Description) -> str:
-    r"""Return the text of a description: EXECUTE first, the other keywords in the order of the table.
+    """Return the mRSL text of a description, with the keywords in the order of `KEYWORDS`.
 
-    Each ``\`` is doubled and each ``#`` becomes ``\#``. See docs/protocol.md#mrsl-syntax.
-
-    Args:
-        description: keywords of `KEYWORDS` and their lines, unescaped.
-
-    Returns:
-        Text that `parse` and a server read as the same description.
+    `parse` and a server read the text as the same description.
 
     Raises:
-        SpecError: a keyword is unknown, or mRSL cannot hold a line: it is empty, holds a line break or NUL, or has
-            blanks at an end.
+        SpecError: a keyword is unknown, or a line cannot be written; see `line_fault`.
     """
     keywords = description.keywords
     faults = [unknown_keyword(keyword) for keyword in keywords if keyword not in KEYWORDS]
@@ -121,7 +114,7 @@ def render(description: Description) -> str:
 
 
 def escape(line: str) -> str:
-    """Return a line as it stands in the text."""
+    r"""Escape a line: double each ``\``, and write each ``#`` as ``\#``."""
     return line.replace("\\", "\\\\").replace("#", "\\#")
 
 
@@ -133,13 +126,12 @@ class _Section:
 
 
 def parse(text: str) -> Description:
-    r"""Read a hand-written description as a server does.
+    r"""Parse a hand-written description as a server does.
 
-    Blocks are separated by blank lines; the first line of a block is the keyword (colons and case do not
-    matter), the others are its values. A line that looks like a keyword inside a block is a value. ``#``
-    begins a comment, also inside a line, unless written ``\#``; ``\\`` is one backslash. List keywords may
-    come again. One kindness beyond the server, which calls it an unknown keyword: comment lines before the
-    keyword of a block are skipped.
+    Blocks are separated by blank lines. The first line of a block is the keyword (colons and case do not matter), and
+    the others are its values, even if they look like a keyword. ``#`` begins a comment, also inside a line, unless it
+    is written as ``\#``. ``\\`` is one backslash. Keywords with a list of values may be repeated. Unlike a server,
+    which reports an unknown keyword, aiomig skips comment lines before the keyword of a block.
 
     Args:
         text: the whole file, with any line ends.
@@ -148,10 +140,10 @@ def parse(text: str) -> Description:
         The keywords that have lines, in the order of the text.
 
     Raises:
-        SpecError: everything that a server would refuse, with keywords as fields and line numbers.
+        SpecError: a server would refuse the description. The fields of the faults are keywords, with line numbers.
     """
     if not isinstance(text, str):
-        raise SpecError([Fault("text", text, "is not text", "decode the file as UTF-8 first")])
+        raise SpecError([Fault("text", text, "is not a string", "decode the file as UTF-8 first")])
     sections: dict[str, _Section] = {}
     faults: list[Fault] = []
     for block in _blocks(text):
@@ -162,7 +154,7 @@ def parse(text: str) -> Description:
         faults += validate_lines(keyword, section.lines, section.numbers or [section.head])
     if "EXECUTE" not in sections or not sections["EXECUTE"].lines:
         remedy = "give ::EXECUTE:: and at least one command line in one block"
-        faults.append(Fault("EXECUTE", None, "the required keyword is missing, or has no command", remedy))
+        faults.append(Fault("EXECUTE", None, "the required keyword is missing or has no command", remedy))
     if faults:
         raise SpecError(sorted(faults, key=lambda fault: fault.line or 0))
     return Description({keyword: tuple(section.lines) for keyword, section in sections.items() if section.lines})
@@ -190,7 +182,7 @@ def _read_block(block: Sequence[tuple[int, str]], sections: dict[str, _Section],
         faults.append(replace(unknown_keyword(keyword, line=number), value=head))
         return
     if keyword in sections and not definition.many:
-        faults.append(Fault(keyword, head, "the keyword comes again, but takes one line", "leave one", number))
+        faults.append(Fault(keyword, head, "the keyword is repeated, but takes one line", "keep one", number))
         return
     section = sections.setdefault(keyword, _Section(number))
     for line_number, line in block[1:]:

@@ -1,4 +1,4 @@
-"""How a job is carried out on a MiG server: the description to send, and the files around it."""
+"""The plan of a submit: the description to send, the files to upload, and the outputs to fetch."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 UploadSource: TypeAlias = Path | bytes | InputStream
 
 PRIVATE_FOLDER = "aiomig_jobs"
-"""The folder of the MiG home that holds one folder for each job."""
+"""The folder of the MiG home with a private folder for each job."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
-_LONGEST_KEPT = 200  # bytes of a base name that is kept in the private folder
-# `chmod +x` gets the name unquoted. See docs/protocol.md#inputs.
+_LONGEST_BASE_NAME = 200  # bytes; longer names get an alias in the private folder
+# MiG does not quote the name in `chmod +x`. See docs/protocol.md#inputs.
 _SPECIAL_IN_SHELL = frozenset("$&();!~")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A local file, or bytes, that must lie in the home before the job is submitted.
+    """A file to upload before the job is submitted.
 
     Attributes:
-        source: the local file, or the content itself, or a stream of it.
-        path: where it goes in the home.
+        source: a local file, the content itself, or a stream of it.
+        path: its path in the home.
     """
 
     source: UploadSource
@@ -49,12 +49,12 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOutput:
-    """One output of the job.
+    """An output of a job.
 
     Attributes:
-        name: its name in the job.
-        path: where it arrives in the home.
-        destination: where `Job.fetch` puts it below its folder, or ``None`` if the user keeps it in the home only.
+        name: its path in the job directory.
+        path: the path in the home, or the URL, that the job writes it to.
+        destination: its path below the folder of `Job.fetch`, or ``None`` if `Job.fetch` does not fetch it.
     """
 
     name: str
@@ -64,17 +64,17 @@ class PlannedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that submitting and fetching need to know.
+    """Everything needed to submit a job and to fetch its outputs.
 
     Attributes:
-        description: what the server is told.
-        uploads: what must be in the home first.
-        outputs: in the order of the spec.
-        folder: the private folder of this job in the home, or ``None`` if it needs none.
-        marker: a text of letters and digits that no other submission has.
-        prologue_lines: how many EXECUTE lines of aiomig come before the user's.
-        epilogue_lines: how many come after.
-        key: the key under which the job is to be submitted, or ``None``. Records of jobs do not have it.
+        description: the description to send.
+        uploads: the files to upload first.
+        outputs: the outputs, in the order of the spec.
+        folder: the job's private folder in the home, or ``None`` if it needs none.
+        marker: a string of letters and digits that is unique to this submit.
+        prologue_lines: the number of aiomig's EXECUTE lines before the user's.
+        epilogue_lines: the number of aiomig's EXECUTE lines after the user's.
+        key: the key of the submit, or ``None``. It is not stored in the records of jobs.
     """
 
     description: Description
@@ -97,10 +97,10 @@ class Plan:
         return labels_in(self.description.lines("ENVIRONMENT"))
 
     def with_uploads_at(self, places: Mapping[str, str]) -> Plan:
-        """Return the plan with some of its uploads at other places of the home, which others fill.
+        """Return a plan that uses files elsewhere in the home instead of some of its uploads.
 
         Args:
-            places: old path to new path.
+            places: new paths by old path.
         """
 
         def moved(line: str) -> str:
@@ -117,7 +117,7 @@ class Plan:
         )
 
     def plan_resubmit(self, folder: str, marker: str) -> Plan:
-        """Return the plan for submitting the job again, with its inputs copied to another private folder."""
+        """Return the plan for submitting the job again, with its inputs in another private folder."""
         old = self.folder
         if old is None:
             return replace(self, marker=marker, key=None)
@@ -146,25 +146,25 @@ def make_plan(
     outputs: tuple[OutputFile, ...],
     keywords: Mapping[str, tuple[str, ...]],
 ) -> Plan:
-    """Return how a job is carried out.
+    """Return the plan of a job.
 
-    Files go through the private folder ``aiomig_jobs/<token>`` of the home, so that no other job's files collide
-    with them. Names that MiG's scripts cannot carry travel under an alias: one EXECUTE line of aiomig before the
-    user's gives the inputs their names, and one after them renames the outputs.
+    Files pass through the private folder ``aiomig_jobs/<token>`` of the home, so that they do not collide with those
+    of other jobs. Files with names that MiG's scripts cannot handle get an alias there: aiomig adds an EXECUTE line
+    before the user's that renames the inputs, and one after them that renames the outputs.
 
     Args:
-        token: names the private folder.
+        token: the name of the private folder.
         commands: the user's EXECUTE lines.
-        inputs: the files of the job; they need not exist any more.
-        executables: the same, made executable.
-        outputs: what the job makes.
-        keywords: all other keywords and their lines.
+        inputs: the input files, which are not accessed here.
+        executables: like ``inputs``, but the files are made executable.
+        outputs: the outputs of the job.
+        keywords: the lines of all other keywords.
 
     Raises:
         SpecError: the token cannot name a folder.
     """
     if not _TOKEN.fullmatch(token):
-        remedy = "use letters, digits and . _ + -, at most 200, a letter or digit first"
+        remedy = "use at most 200 letters, digits and . _ + -, beginning with a letter, a digit or _"
         raise SpecError([Fault("token", token, "cannot name a private folder", remedy)])
     if not (inputs or executables or outputs):
         return Plan(Description({"EXECUTE": commands, **keywords}), marker=token)
@@ -185,14 +185,15 @@ def _staged_plan(
     top = {name.partition("/")[0] for name in names}
     staged = _Inputs(folder, top)
     lines = {
-        "INPUTFILES": tuple(staged.line(file, _is_carried(file.name)) for file in inputs),
+        "INPUTFILES": tuple(staged.line(file, _can_be_quoted(file.name)) for file in inputs),
         "EXECUTABLES": tuple(
-            staged.line(file, _is_carried(file.name) and not _SPECIAL_IN_SHELL & set(file.name)) for file in executables
+            staged.line(file, _can_be_quoted(file.name) and not _SPECIAL_IN_SHELL & set(file.name))
+            for file in executables
         ),
     }
-    # One alias for all places of an output: the file moves, and its name is gone for the others.
-    moved = dict.fromkeys(name for name, place in outputs if not _is_sent_as_is(name, place))
-    aliases = dict(zip(moved, _aliases("out", top), strict=False))
+    # All destinations of an output use the same alias, because the file is moved.
+    renamed = dict.fromkeys(name for name, place in outputs if not _is_sent_as_is(name, place))
+    aliases = dict(zip(renamed, _aliases("out", top), strict=False))
     planned, lines["OUTPUTFILES"] = _planned_outputs(outputs, aliases, folder)
     prologue, epilogue = staged.prologue(), _epilogue(aliases)
     private = staged.uploads or any(output.destination is not None for output in planned)
@@ -212,18 +213,18 @@ def _staged_plan(
     )
 
 
-def _is_carried(name: str) -> bool:
-    """Return whether MiG's scripts carry a name in single quotes. See docs/protocol.md#staging-lines."""
+def _can_be_quoted(name: str) -> bool:
+    """Return whether MiG's scripts can handle a name in single quotes. See docs/protocol.md#staging-lines."""
     return stray_character(name) is None and not {" ", "'"} & set(name) and not name.startswith("-")
 
 
 def _is_private(destination: str | Remote) -> bool:
-    """Return whether an output lies in the job's own folder until it is fetched."""
+    """Return whether an output stays in the job's private folder until it is fetched."""
     return isinstance(destination, str) and not is_url(destination)
 
 
 def _is_sent_as_is(name: str, destination: str | Remote) -> bool:
-    return is_safe(name) if _is_private(destination) else _is_carried(name)
+    return is_safe(name) if _is_private(destination) else _can_be_quoted(name)
 
 
 def _aliases(direction: str, taken: Iterable[str]) -> Iterator[str]:
@@ -232,7 +233,7 @@ def _aliases(direction: str, taken: Iterable[str]) -> Iterator[str]:
 
 
 class _Inputs:
-    """Names the uploads of one job, and the aliases of inputs with odd names."""
+    """Collects the uploads of one job, and the aliases of inputs that MiG cannot name."""
 
     def __init__(self, folder: str, taken: Iterable[str]) -> None:
         self.uploads: dict[UploadSource, Upload] = {}
@@ -242,16 +243,16 @@ class _Inputs:
         self._aliases = _aliases("in", taken)
         self._renames: list[tuple[str, str]] = []  # (alias, name)
 
-    def line(self, file: InputFile, carried: bool) -> str:
-        """Return the staging line of a file; `carried`: MiG can carry its name."""
+    def line(self, file: InputFile, keeps_name: bool) -> str:
+        """Return the staging line of a file. Without `keeps_name`, it gets an alias."""
         source = file.source
         if isinstance(source, Remote):
             path = source.path
         elif isinstance(source, str):
             path = source
         else:
-            path, carried = self._upload(source, file.name), is_safe(file.name)
-        if carried:
+            path, keeps_name = self._upload(source, file.name), is_safe(file.name)
+        if keeps_name:
             return f"{path} {file.name}"
         alias = next(self._aliases)
         self._renames.append((alias, file.name))
@@ -261,18 +262,18 @@ class _Inputs:
         upload = self.uploads.get(source)
         if upload is None:
             base = name.rpartition("/")[2]
-            if not is_safe(base) or len(base) > _LONGEST_KEPT or base in self._names:
+            if not is_safe(base) or len(base) > _LONGEST_BASE_NAME or base in self._names:
                 base = next(self._upload_aliases)
             self._names.add(base)
             upload = self.uploads[source] = Upload(source, f"{self._folder}/in/{base}")
         return upload.path
 
     def prologue(self) -> tuple[str, ...]:
-        """Return the EXECUTE line that gives the files their names; empty if no file needs it."""
+        """Return the EXECUTE line that gives the inputs their names; empty if no input has an alias."""
         if not self._renames:
             return ()
         folders = sorted({name.rpartition("/")[0] for _, name in self._renames} - {""})
-        # `command -p` finds the programs also if ENVIRONMENT sets another PATH.
+        # `command -p` finds the programs even if ENVIRONMENT sets PATH.
         steps = [f"command -p mkdir -p -- {shlex.join(folders)}"] if folders else []
         steps += [f"command -p mv -f -- {alias} {shlex.quote(name)}" for alias, name in self._renames]
         return (" && ".join(steps),)
@@ -294,25 +295,25 @@ def _planned_outputs(
         path = destination.path if isinstance(destination, Remote) else destination
         private = _is_private(destination)
         if private:
-            # Named after its destination if MiG can carry that: a handle made from the id alone knows it then.
+            # If possible, its name is its destination, so that a `Job` created from an id alone finds the destination.
             if source not in places:
-                places[source] = f"{folder}/out/{path if is_safe(path) else _free(source, claims)}"
+                places[source] = f"{folder}/out/{path if is_safe(path) else _claim_free_name(source, claims)}"
             path = places[source]
         planned.append(PlannedOutput(name, path, str(destination) if private else None))
         lines[f"{source} {path}"] = None
     return tuple(planned), tuple(lines)
 
 
-def _free(name: str, claims: Claims) -> str:
-    """Return and claim the name, or the name with a number if another output has it."""
+def _claim_free_name(name: str, claims: Claims) -> str:
+    """Claim the name, or the name with a number if it is taken, and return it."""
     numbered = (f"aiomig-{number}-{name}" for number in itertools.count(1))
     return next(candidate for candidate in itertools.chain((name,), numbered) if claims.claim("", candidate) is None)
 
 
-# -- the EXECUTE line that renames outputs, written and read
+# -- the EXECUTE line that renames outputs
 
 _EPILOGUE_START, _EPILOGUE_END = '(cd -- "$MIG_JOBDIR" && { ', "; })"
-_QUOTED = r"(?:[\w@%+=:,./-]++|'(?:[^']++|'\"'\"')*+')"  # what shlex.quote makes
+_QUOTED = r"(?:[\w@%+=:,./-]++|'(?:[^']++|'\"'\"')*+')"  # the output of shlex.quote
 _RENAME = re.compile(
     rf"\[ ! -e {_QUOTED} \] \|\| command -p mv -f -- ({_QUOTED}) (aiomig-out-[0-9]+)(?:; |\Z)", re.ASCII
 )
@@ -325,12 +326,12 @@ def _epilogue(aliases: Mapping[str, str]) -> tuple[str, ...]:
         f"[ ! -e {quoted} ] || command -p mv -f -- {quoted} {alias}"
         for quoted, alias in ((shlex.quote(f"./{name}"), alias) for name, alias in aliases.items())
     )
-    # A subshell: later lines, such as an EXIT trap of the user's, keep their working directory.
+    # In a subshell, so that a user's EXIT trap keeps its working directory.
     return (f"{_EPILOGUE_START}{steps}{_EPILOGUE_END}",)
 
 
 def output_names(line: str) -> dict[str, str]:
-    """Return alias to name of the outputs that an EXECUTE line of `make_plan` renames; empty for any other line."""
+    """Return the names of outputs by alias from the EXECUTE line that renames them; empty for any other line."""
     if not (line.startswith(_EPILOGUE_START) and line.endswith(_EPILOGUE_END)):
         return {}
     steps = line[len(_EPILOGUE_START) : -len(_EPILOGUE_END)]
@@ -344,5 +345,5 @@ def output_names(line: str) -> dict[str, str]:
         name = quoted[1:-1].replace("'\"'\"'", "'") if quoted.startswith("'") else quoted
         names[alias] = name.removeprefix("./")
         at = step.end()
-    # The line comes from a server, and local files are named after it.
+    # The line comes from a server, and the names become names of local files.
     return {alias: name for alias, name in names.items() if name_fault("outputs", name) is None}

@@ -1,28 +1,28 @@
-"""Text as one word of bash, for the values of ENVIRONMENT: a server exports them unquoted."""
+"""Quoting of strings as bash words, for the values of ENVIRONMENT, which a server exports unquoted."""
 
 from __future__ import annotations
 
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=@%,-]*")
-# Not literal: what ends or escapes in $'…' (' and \), what mRSL takes as a comment (#), what a server refuses in
-# values (< and >), and what it expands (+JOBID+).
+# Excluded: ' and \, which are special in $'…', # (a comment in mRSL), < and > (refused by a server), and + (a server
+# expands +JOBID+).
 _LITERAL = frozenset(byte for byte in range(0x20, 0x7F) if chr(byte) not in "'\\#<>+")
-_QUOTED = re.compile(r"\$'((?:[ -&(-\[\]-~]|\\x[0-9a-f]{2})*+)'")  # one way to match any text: linear
+_QUOTED = re.compile(r"\$'((?:[ -&(-\[\]-~]|\\x[0-9a-f]{2})*+)'")  # without backtracking, so in linear time
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def quote(value: str) -> str:
-    r"""Return one bash word in printable ASCII that bash reads as `value`, whatever it holds.
+    r"""Quote a string as a bash word in printable ASCII.
 
-    Plain words stay as they are. All others become ``$'…'`` with ``\xHH`` (always two digits) for every byte
-    that bash, mRSL or the server could take for something else.
+    Plain words are returned unchanged. All others become ``$'…'`` with ``\xHH`` (always two digits) for each byte that
+    is special to bash, mRSL or the server.
 
     Args:
-        value: any text without NUL; undecodable bytes as ``surrogateescape`` has them.
+        value: any string without NUL; undecodable bytes as with ``surrogateescape``.
 
     Raises:
-        UnicodeEncodeError: the text holds half a character.
+        UnicodeEncodeError: the string contains a lone surrogate.
     """
     if _PLAIN.fullmatch(value):
         return value
@@ -31,7 +31,7 @@ def quote(value: str) -> str:
 
 
 def unquote(word: str) -> str | None:
-    """Return the text of a word made by `quote`; ``None`` for any other word."""
+    """Return the string that `quote` has quoted, or ``None`` if `quote` does not produce this word."""
     if _PLAIN.fullmatch(word):
         return word
     quoted = _QUOTED.fullmatch(word)

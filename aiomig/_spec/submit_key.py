@@ -1,4 +1,4 @@
-"""The key of a job that is to be submitted once only."""
+"""Submit keys, which make submits idempotent."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from .values import InputFile
 
 MARKER = "key"
-"""How the markers of keys begin; those of other submits are hexadecimal."""
+"""The prefix of markers of submits with a key. Other markers are hexadecimal."""
 
 _LONGEST = 200
 _FILES = {"EXECUTE": "commands", "INPUTFILES": "inputs", "EXECUTABLES": "executables", "OUTPUTFILES": "outputs"}
 
 
 def validate_key(value: object, faults: list[Fault]) -> str | None:
-    """Return the ``key`` of a `JobSpec`; add what is wrong with it to `faults`."""
+    """Return the ``key`` of a `JobSpec`, or add a fault to `faults`."""
     if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _LONGEST:
         return value
-    faults.append(Fault("key", value, "not a short text", f"give 1 to {_LONGEST} printable characters, or None"))
+    faults.append(Fault("key", value, "not a short string", f"give 1 to {_LONGEST} printable characters, or None"))
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitKey:
-    """The key of a job, and what the job is.
+    """The key of a submit, and digests of the description.
 
     Attributes:
         text: the key.
-        digests: of the lines of each keyword, and of inputs that were given as bytes: equal for equal descriptions.
+        digests: digests of the lines of each keyword, and of inputs given as bytes; the same for equal descriptions.
     """
 
     text: str
@@ -45,7 +45,7 @@ class SubmitKey:
 
     @classmethod
     def of(cls, text: str, keywords: Mapping[str, Sequence[str]], inputs: Sequence[InputFile]) -> SubmitKey:
-        """Return the key of a description, whose private folder has the same name for all jobs."""
+        """Create the key of a description in which the name of the private folder does not depend on the job."""
         digests = digests_of(keywords)
         digests |= {
             f"content of {file.name}": _digest(file.source) for file in inputs if isinstance(file.source, bytes)
@@ -54,15 +54,15 @@ class SubmitKey:
 
     @property
     def marker(self) -> str:
-        """A text of letters and digits that is the same for the same key, and differs from all other markers."""
+        """The marker of the submit: letters and digits that depend only on the key."""
         return MARKER + hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def encode(self) -> str:
-        """Return the digests as a text for records."""
+        """Return the digests as a string, for records."""
         return json.dumps(self.digests, sort_keys=True)
 
     def ensure_same(self, recorded: Mapping[str, str], job_id: str) -> None:
-        """Raise SpecError if the job that the key belongs to has another description."""
+        """Raise `SpecError` if the job with this key has a different description."""
         differing = [
             _field(part)
             for part in sorted(recorded.keys() | self.digests.keys())
@@ -71,11 +71,11 @@ class SubmitKey:
         if differing:
             names = ", ".join(dict.fromkeys(differing))
             problem = f"is the key of job {job_id}, which differs in: {names}"
-            raise SpecError([Fault("key", self.text, problem, "give another key, or the same description")])
+            raise SpecError([Fault("key", self.text, problem, "use another key, or the same description")])
 
 
 def digests_of(keywords: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the digests of the lines of keywords."""
+    """Return a digest of the lines of each keyword."""
     return {keyword: _digest("\n".join(lines).encode("utf-8", "surrogatepass")) for keyword, lines in keywords.items()}
 
 

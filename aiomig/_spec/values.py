@@ -1,9 +1,9 @@
-"""The values that a `JobSpec` is made of."""
+"""Values in a `JobSpec`: resources, inputs and outputs."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import AsyncIterable  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import AsyncIterable  # noqa: TC003 - for typing.get_type_hints
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ from .._core.validation import plain_text
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a job needs. ``None`` or an empty tuple leaves the keyword out, and the server decides.
+    """The resources that a job needs. For ``None`` and empty tuples, the server's defaults apply.
 
-    Checked when a `JobSpec` is made with it. See docs/protocol.md#keywords for meanings and defaults.
+    `JobSpec` checks the values. See docs/protocol.md#keywords for meanings and defaults.
 
     Example::
 
@@ -26,16 +26,16 @@ class Resources:
 
     Attributes:
         wall_time: seconds of wall time, and of CPU time per core (CPUTIME; server default 600).
-        memory_mb: megabytes per process (MEMORY; the server's 64 is too little for most programs).
+        memory_mb: megabytes per process (MEMORY; the server default 64 is too little for most programs).
         disk_gb: gigabytes of disk (DISK; server default 0, which allows files of 1 GB).
-        cores: cores per node (CPUCOUNT; server default 1).
-        nodes: nodes (NODECOUNT; server default 1).
-        architecture: one word of the server's list, such as ``"AMD64"`` (ARCHITECTURE).
-        platform: the platform a resource must have (PLATFORM).
+        cores: number of cores per node (CPUCOUNT; server default 1).
+        nodes: number of nodes (NODECOUNT; server default 1).
+        architecture: a value from the server's list, such as ``"AMD64"`` (ARCHITECTURE).
+        platform: the platform that a resource must have (PLATFORM).
         fill: the resources that the job gets in full: ``"ALL"``, ``"CPUTIME"``, ``"NODECOUNT"``,
             ``"CPUCOUNT"``, ``"MEMORY"``, ``"DISK"`` (MAXFILL).
-        hosts: ids of the resources that may take the job, ``*`` and ``?`` allowed (RESOURCE).
-        sandbox: whether sandbox resources may take it (SANDBOX).
+        hosts: ids of the resources that may run the job; ``*`` and ``?`` are wildcards (RESOURCE).
+        sandbox: whether sandbox resources may run the job (SANDBOX).
         max_price: letters and digits (MAXPRICE).
     """
 
@@ -54,30 +54,30 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Remote:
-    """A file in the MiG home, or a place for one; as an input also a folder, with all files below it.
+    """A file in the MiG home, as an input or as the destination of an output. An input can also be a folder.
 
     Attributes:
-        path: relative to the home and normalised; ends in ``/`` only if a folder was written that way.
-        name: its name in a job, or ``None`` for the last component of the path.
+        path: the normalised path relative to the home; it ends in ``/`` if it was given that way for a folder.
+        name: the name in a job, or ``None`` for the last component of the path.
     """
 
     path: str
     name: str | None
 
     def __init__(self, path: str | PurePosixPath, name: str | None = None) -> None:
-        """Name a file of the home. A `JobSpec` checks whether jobs can use it.
+        """Refer to a file of the home. `JobSpec` checks whether jobs can use it.
 
         Args:
-            path: relative to the home; a leading ``/`` is the home.
+            path: the path relative to the home; a leading ``/`` is the home.
             name: the default name in a job.
 
         Raises:
-            SpecError: the path or the name is not text.
+            SpecError: the path or the name has the wrong type.
         """
         if not isinstance(path, str | PurePosixPath):
-            raise SpecError([Fault("path", path, "is not a path", "give text or a PurePosixPath")])
+            raise SpecError([Fault("path", path, "is not a path", "give a string or a PurePosixPath")])
         if name is not None and not isinstance(name, str):
-            raise SpecError([Fault("name", name, "is not text", "give the name in the job, or None")])
+            raise SpecError([Fault("name", name, "is not a string", "give the name in the job, or None")])
         text = plain_text(path)
         normal = posixpath.normpath(text.lstrip("/"))
         object.__setattr__(self, "path", f"{normal}/" if text.endswith("/") and normal != "." else normal)
@@ -89,25 +89,23 @@ class Remote:
 
 
 def checked_schema(source: type[Any], handler: Any) -> Any:
-    """Return pydantic's schema of a dataclass, with values that its own ``__init__`` makes and checks.
-
-    Pydantic sets the fields itself and never calls ``__init__``.
+    """Return a pydantic schema that creates a dataclass by its own ``__init__``, which pydantic would not call.
 
     Args:
         source: the dataclass.
-        handler: pydantic's function that makes the schema of its fields.
+        handler: pydantic's function that returns the schema of the fields.
     """
-    from pydantic_core import core_schema  # pydantic has called this
+    from pydantic_core import core_schema  # installed, since pydantic is the caller
 
-    def made(value: Any) -> Any:
+    def create(value: Any) -> Any:
         return source(**{field.name: getattr(value, field.name) for field in fields(value)})
 
-    written = core_schema.plain_serializer_function_ser_schema(json_value)
-    return core_schema.no_info_after_validator_function(made, handler(source), serialization=written)
+    serializer = core_schema.plain_serializer_function_ser_schema(json_value)
+    return core_schema.no_info_after_validator_function(create, handler(source), serialization=serializer)
 
 
 class InputStream:
-    """The content of an input that comes from an async iterable of bytes, which is read once.
+    """The content of an input as an async iterable of bytes, which can be read once.
 
     Attributes:
         source: the async iterable.
@@ -129,13 +127,13 @@ class InputStream:
         return f"InputStream({short_repr(self.source)})"
 
     def open(self, name: str) -> AsyncIterable[bytes]:
-        """Return the async iterable, once.
+        """Return the async iterable.
 
         Args:
-            name: of the input, for the error.
+            name: the name of the input, for the error.
 
         Raises:
-            SpecError: it was read before: it would give nothing, or its rest.
+            SpecError: the stream was read before.
         """
         if self._is_read or getattr(self.source, "ag_frame", self) is None:
             problem = "is a stream that was read before, by an earlier submit"
@@ -145,7 +143,7 @@ class InputStream:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # pydantic has called this
+        from pydantic_core import core_schema  # installed, since pydantic is the caller
 
         return core_schema.is_instance_schema(cls)
 
@@ -153,14 +151,14 @@ class InputStream:
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
         from pydantic_core import PydanticOmit
 
-        raise PydanticOmit  # JSON holds no stream
+        raise PydanticOmit  # a stream cannot be written as JSON
 
 
 class InputFile(NamedTuple):
-    """One file that a job gets.
+    """An input of a job.
 
     Attributes:
-        source: a local file, its content, a file of the MiG home, a URL (as text), or a stream of its content.
+        source: a local file, the content, a file of the MiG home, a URL (as a string), or a stream of the content.
         name: its path in the job directory.
     """
 
@@ -169,7 +167,7 @@ class InputFile(NamedTuple):
 
     @property
     def is_home_folder(self) -> bool:
-        """Whether it stands for all files below a folder of the home, which are found by the submit."""
+        """Whether it stands for all files below a folder of the home, which are listed at submit time."""
         return isinstance(self.source, Remote) and self.source.path.endswith("/")
 
     def __repr__(self) -> str:
@@ -178,12 +176,11 @@ class InputFile(NamedTuple):
 
 
 class OutputFile(NamedTuple):
-    """One file that a job makes.
+    """An output of a job.
 
     Attributes:
         name: its path in the job directory.
-        destination: where `Job.fetch` puts it below its folder; or a place in the MiG home; or a URL (as
-            text).
+        destination: a path below the folder of `Job.fetch`, a file in the MiG home, or a URL (as a string).
     """
 
     name: str

@@ -46,9 +46,9 @@ _COMMANDS = {
 """The commands whose names differ from the methods."""
 
 _REPLACEMENTS = (
-    (re.compile(r"say Remote\('…'\) for the MiG home"), "write mig:PATH for a file of the MiG home"),
+    (re.compile(r"Remote\('…'\)"), "mig:PATH"),
     (re.compile(r"Remote\((['\"])(?P<path>.*?)\1\)"), r"mig:\g<path>"),
-    (re.compile(r"\bexecutables=\[…\] sends"), "-x FILE sends"),
+    (re.compile(r"\bexecutables=\[…\] (sends|makes)"), r"-x FILE \1"),
     (re.compile(r"\b(?:inputs|outputs)=\[…\]"), "-i or -o for each"),
     (
         re.compile(r"\baiomig\.local\(home=…\)(?:, AIOMIG_HOME or --home for local mode)?"),
@@ -76,7 +76,7 @@ _REPLACEMENTS = (
     (re.compile(r"\binputs=\[\(b'…', 'name'\)\]"), "-i FILE"),
     (re.compile(r", or declare it: aiomig\.local\(.*\)"), ""),
     (re.compile(r"\bopen a session on a grid: aiomig\.grid\(\), or --grid"), "--grid chooses a grid"),
-    (re.compile(r"\bgive labels=\{…\}"), "give --label NAME=VALUE"),
+    (re.compile(r"\buse labels=\{…\}"), "use --label NAME=VALUE"),
     (re.compile(r"\bresult\(check=False\) gives"), "aiomig output prints"),
     (re.compile(r", give another folder as journal=, or do without: journal=False"), ""),
     (re.compile(r"\bresubmit\(\) runs"), "aiomig resubmit runs"),

@@ -16,7 +16,7 @@ from aiomig.cli._messages import translate
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"inputs": ["nope.py"]}, "--input nope.py: does not exist; check the path (the working directory counts), or"),
+        ({"inputs": ["nope.py"]}, "--input nope.py: does not exist; check the path and the working directory, or"),
         ({"inputs": ["nope.py"]}, "write mig:PATH for a file of the MiG home"),
         ({"outputs": [("a", Remote("../x"))]}, "--output a:mig:../x: the destination leads out of the MiG home"),
         ({"outputs": ["/abs", "a*"]}, "2 faults:\n- --output /abs: is absolute"),
@@ -24,7 +24,7 @@ from aiomig.cli._messages import translate
             {"resources": lambda: Resources(wall_time=-1)},
             "--wall-time -1: is less than 0; give a whole number: --wall-time",
         ),
-        ({"environment": {"1A": "x"}}, "--env 1A: is not a name of the shell"),
+        ({"environment": {"1A": "x"}}, "--env 1A: is not a valid name of a variable"),
         ({"mrsl": {"FOO": "3"}}, "--mrsl FOO: unknown keyword"),
         ({"commands": ""}, "command '': is an empty command"),
     ],
@@ -61,7 +61,7 @@ def test_faults_name_options(fields: dict[str, Any], words: str) -> None:
         ("ship it as a file: executables=['script.sh']", "ship it as a file: -x script.sh"),
         ("leave it out, or declare it: aiomig.local(vgrids=['A'])", "leave it out"),
         ("has none; open a session on a grid: aiomig.grid(), or --grid", "has none; --grid chooses a grid"),
-        ("give labels={…}, or use another name", "give --label NAME=VALUE, or use another name"),
+        ("use labels={…}, or another name", "use --label NAME=VALUE, or another name"),
         ("'python session.py' exited with 1", "'python session.py' exited with 1"),
         ("algorithm='foo': is unknown", "--algorithm 'foo': is unknown"),
         ("x=1 is yours, and wall_time=60 is an option", "x=1 is yours, and --wall-time 60 is an option"),

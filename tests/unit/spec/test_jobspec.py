@@ -50,7 +50,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"commands": b"true"}, "commands", "command line"),
     ({"commands": ""}, "commands", "leave it out"),
     ({"commands": ["true", " \t"]}, "commands[1]", "leave it out"),
-    ({"commands": ["true", 7]}, "commands[1]", "text"),
+    ({"commands": ["true", 7]}, "commands[1]", "string"),
     ({"commands": "echo a\necho b"}, "commands", "several commands"),
     ({"commands": "echo a\r\necho b"}, "commands", "executable"),
     ({"commands": "echo a\u2028b"}, "commands", "executable"),
@@ -72,7 +72,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"inputs": ["empty"]}, "inputs[0]", "mkdir"),
     ({"inputs": ["looped"]}, "inputs[0]", "link"),
     ({"inputs": ["*.nosuch"]}, "inputs[0]", "pattern"),
-    ({"inputs": [("*.csv", "x")]}, "inputs[0]", "glob alone"),
+    ({"inputs": [("*.csv", "x")]}, "inputs[0]", "without a name"),
     ({"inputs": [b"content"]}, "inputs[0]", "name"),
     ({"inputs": [("a.csv", 5)]}, "inputs[0]", "(source, name)"),
     ({"inputs": [("a.csv", "b", "c")]}, "inputs[0]", "(source, name)"),
@@ -90,7 +90,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"inputs": [(b"", "d"), (b"", "d/e")]}, "inputs[1]", "rename"),
     ({"inputs": [(b"", "d/e"), (b"", "d")]}, "inputs[1]", "rename"),
     ({"inputs": ["https://host/"]}, "inputs[0]", "(url, name)"),
-    ({"inputs": ["https://host/a?b=1"]}, "inputs[0]", "percent-encoding"),
+    ({"inputs": ["https://host/a?b=1"]}, "inputs[0]", "percent-encode"),
     ({"inputs": [("://x", "x")]}, "inputs[0]", "https://"),
     ({"inputs": [Remote("d/two words")]}, "inputs[0]", "session.files.move"),
     ({"inputs": [Remote("it's")]}, "inputs[0]", "session.files.move"),
@@ -138,7 +138,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"resources": Resources(max_price="1.5")}, "resources.max_price", "letters and digits"),
     ({"environment": ["A=1"]}, "environment", "dict"),
     ({"environment": {"A B": "1"}}, "environment['A B']", "letters, digits and _"),
-    ({"environment": {"1A": "1"}}, "environment['1A']", "no digit first"),
+    ({"environment": {"1A": "1"}}, "environment['1A']", "do not begin with a digit"),
     ({"environment": {5: "1"}}, "environment[5]", "letters, digits and _"),
     ({"environment": {"SEED": 7}}, "environment['SEED']", "{'SEED': '7'}"),
     ({"environment": {"A": "a\0b"}}, "environment['A']", "input"),
@@ -154,7 +154,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"retries": False}, "retries", "retries=2"),
     ({"vgrids": "ANY"}, "vgrids", "vgrids=["),
     ({"vgrids": ["a\nb"]}, "vgrids[0]", "one line"),
-    ({"runtime_environments": [5]}, "runtime_environments[0]", "text"),
+    ({"runtime_environments": [5]}, "runtime_environments[0]", "string"),
     ({"notify": 5}, "notify", "list"),
     ({"notify": ["email: a\n\n::MEMORY::"]}, "notify[0]", "one line"),
     ({"verify": ["wanted.txt"]}, "verify", ".stdout"),
@@ -199,7 +199,7 @@ def test_all_faults_come_at_once(work: Path) -> None:
 
 def test_an_unreadable_file_is_a_fault(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert faults(inputs=["a.csv"]) == [("inputs[0]", "give yourself read permission: chmod u+r")]
+    assert faults(inputs=["a.csv"]) == [("inputs[0]", "change its permissions: chmod u+r")]
 
 
 def test_an_unreadable_directory_is_a_fault(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
