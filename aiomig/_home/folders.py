@@ -129,6 +129,13 @@ def open_below(root: Path | int, path: str, *, make: bool = False) -> Iterator[i
         os.close(descriptor)
 
 
+def inside(root: Path, path: str) -> Path | None:
+    """Return a path below a directory, links resolved; ``None`` if it leads out of it."""
+    real = os.path.realpath(root / path)
+    base = os.path.realpath(root)
+    return Path(real) if real == base or real.startswith(base + os.sep) else None
+
+
 def make_private(folder: Path) -> None:
     """Make a directory that only this user can enter, and the missing ones above it, whatever the umask is.
 

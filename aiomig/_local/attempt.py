@@ -17,31 +17,29 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._core.display import explain_signal
-from .._core.errors import LocalError
 from .._home.disk import atomic_write
 from .._shell.check import read_only
 from .._shell.process import end_escaped, spawn
 from .._shell.script import script
-from .control_file import Control, HomeBroken
+from .._spec.mrsl import DEFAULTS
+from .control_file import Control
+from .faults import FULL, HomeBroken, is_shortage
+from .inputs import Inputs
 from .job_folder import JobFolder
-from .settings import filled, job_directory, job_environment
-from .staging import FULL, SendFailed, Staging, verify
+from .results import Results, SendFailed
+from .settings import filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from .._shell.process import Process
-    from .._spec.mrsl import Description
+    from .._spec.plan import Plan
     from .settings import LocalSettings
 
 logger = logging.getLogger("aiomig.local")
 
 _NOT_BEGUN = 125
 """The exit code of a script that could not make its control file."""
-
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""What a system says if it has no descriptor, process or memory left. That is not the fault of any job."""
 
 _SPARE_DESCRIPTORS = 8
 """Descriptors that starting a job leaves for the rest of the program."""
@@ -91,22 +89,23 @@ class Attempt:
         machine: what all attempts of the session share.
         job_id: the job.
         local_name: MiG's name of the attempt, which no other attempt has.
-        description: what is to be done.
+        plan: what is to be done.
 
     Attributes:
         process: the shell, once it was started.
     """
 
-    def __init__(self, machine: Machine, job_id: str, local_name: str, description: Description) -> None:
+    def __init__(self, machine: Machine, job_id: str, local_name: str, plan: Plan) -> None:
         self.machine = machine
         self.job_id = job_id
+        self.plan = plan
+        description = plan.description
         self.description = filled(description, machine.settings) if "MAXFILL" in description.keywords else description
         self.local_name = local_name
         self.folder = f"{machine.settings.runs}/job-dir_{local_name}"
         self.directory = JobFolder(self.folder)
         self.process: Process | None = None
         self._failure: BaseException | None = None
-        self._has_folder = False
 
     @cached_property
     def control(self) -> Control:
@@ -114,19 +113,24 @@ class Attempt:
         return Control(self.machine.settings.runs, self.local_name, pidfd=self.machine.pidfd)
 
     @cached_property
-    def staging(self) -> Staging:
-        """The files of the job on their way in and out."""
-        return Staging(self.machine.settings.home, self.directory, self.job_id, self.description)
+    def inputs(self) -> Inputs:
+        """The files that are fetched before the commands run."""
+        return Inputs(self.machine.settings.home, self.directory, self.description)
 
-    @property
-    def results(self) -> str:
-        """The folder that the results go to."""
-        return self.machine.settings.results(self.job_id)
+    @cached_property
+    def results(self) -> Results:
+        """The files that go to the home afterwards."""
+        return Results(self.machine.settings, self.directory, self.job_id, self.plan, self.inputs)
 
     @property
     def mark(self) -> str:
         """An entry that only the environments of this attempt's processes have."""
-        return f"MIG_JOBDIR={job_directory(self.machine.settings, self.local_name)}"
+        return f"MIG_JOBDIR={self._jobdir}"
+
+    @property
+    def _jobdir(self) -> str:
+        # The double slash is a grid's own: jobs must not compare this with $PWD.
+        return f"{self.machine.settings.runs}//job-dir_{self.local_name}"
 
     @property
     def _stages(self) -> bool:
@@ -171,17 +175,15 @@ class Attempt:
     async def _start_in_time(self) -> Process:
         """Start the shell, and wait as long as the system is short of something for it."""
         failure, self._failure = self._failure, None
-        if failure is not None and not _is_shortage(failure):
+        if failure is not None and not is_shortage(failure):
             raise failure
-        if not self._has_folder:
-            self._make_folder()
         complaints = await self._fetch() if self._stages else []
         logged = False
         while True:
             try:
-                return self._start(complaints, self.staging.remark)
+                return self._start(complaints, self.inputs.remark)
             except OSError as error:
-                if not _is_shortage(error):
+                if not is_shortage(error):
                     raise
                 if not logged:
                     logger.warning("job %s waits until the system has room for it: %s", self.job_id, error)
@@ -190,7 +192,11 @@ class Attempt:
 
     async def _fetch(self) -> list[str]:
         try:
-            return await self.staging.fetch()
+            self.directory.make()
+        except OSError as error:
+            raise HomeBroken(self.folder, error) from error
+        try:
+            return await self.inputs.fetch()
         except OSError as error:
             if error.errno in FULL:
                 raise HomeBroken(error.filename or self.folder, error) from error
@@ -198,25 +204,21 @@ class Attempt:
 
     def _start(self, complaints: list[str], remark: str) -> Process:
         machine, settings = self.machine, self.machine.settings
-        environment = job_environment(
-            machine.base, self.description, settings, job_id=self.job_id, local_name=self.local_name
-        )
-        text = script(
-            self.description,
-            job_id=self.job_id,
-            local_name=self.local_name,
-            control=f"{settings.runs}/{self.local_name}.control",
-            limits=settings.limits,
-            complaints=complaints,
-            remark=remark,
-        )
+        environment = self._environment()
         try:
-            if not self._has_folder:
-                self.directory.make()
-                self._has_folder = True
+            text = script(
+                self.description,
+                job_id=self.job_id,
+                local_name=self.local_name,
+                control=f"{settings.runs}/{self.local_name}.control",
+                inode=self.directory.make().inode,
+                limits=settings.limits,
+                complaints=complaints,
+                remark=remark,
+            )
             descriptor = self.directory.write(f"{self.local_name}.job", text.encode("utf-8", "surrogateescape"), 0o755)
         except OSError as error:
-            if self._has_folder and _is_shortage(error):
+            if is_shortage(error):
                 raise
             raise HomeBroken(error.filename or self.folder, error) from error
         # The lowest free number tells how many are in use.
@@ -229,14 +231,25 @@ class Attempt:
         )
         return self.process
 
-    def _make_folder(self) -> None:
-        try:
-            self.directory.make()
-        except OSError as error:
-            raise HomeBroken(self.folder, error) from error
-        self._has_folder = True
+    def _environment(self) -> dict[str, str]:
+        """Return the whole environment of the job."""
+        description = self.description
+        names = {"MIG_JOBID": self.job_id, "MIG_JOBDIR": self._jobdir, "MIG_LOCALJOBNAME": self.local_name}
+        environment = {**self.machine.base, **names}
+        for name in DEFAULTS:
+            environment[f"MIG_JOB{name}"] = str(description.number(name))
+        environment["MIG_JOBSECONDS"] = environment["MIG_JOBCPUTIME"]
+        environment["MIG_JOBNODES"] = environment["MIG_JOBNODECOUNT"]
+        for name in description.keywords.get("RUNTIMEENVIRONMENT", ()):
+            environment |= self.machine.settings.runtime_environments.get(name.upper(), {})
+        return environment
 
     # -- to the end
+
+    def recall(self) -> None:
+        """Take up an attempt that another session began."""
+        self.directory.recall(self.control.inode())
+        self.inputs.recall(f"{self.local_name}.job")
 
     async def supervise(self, process: Process, exited: Callable[[], None], elapsed: float = 0.0) -> End:
         """Wait for the shell, at most until its wall time is over, and store the results.
@@ -281,52 +294,20 @@ class Attempt:
 
     async def _store_results(self) -> End:
         while True:
-            with anyio.CancelScope(shield=True):
-                error = await self._send()
-            if error is None or not _is_shortage(error):
-                break
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self.results.store()
+                return await self.finished()
+            except SendFailed as error:
+                return End(reason="JOB TIMEOUT", detail=str(error))
+            except OSError as error:
+                if not is_shortage(error):
+                    raise
             await anyio.sleep(_ROOM_SECONDS)
-        if isinstance(error, SendFailed):
-            return End(reason="JOB TIMEOUT", detail=str(error))
-        if isinstance(error, OSError):
-            self._keep_results(error)
-        self._keep_remarks()
-        return End(verified=self.verify())
 
-    async def _send(self) -> Exception | None:
-        try:
-            await self.staging.send(self.results)
-        except (SendFailed, OSError) as error:
-            return error
-        return None
-
-    def _keep_results(self, error: OSError) -> None:
-        """Keep all files of a job whose results cannot be stored.
-
-        Raises:
-            HomeBroken: that cannot be done either, or the disk is full. The next session on the home tries again.
-        """
-        if error.errno in FULL:
-            raise HomeBroken(self.results, error) from error
-        kept = self.machine.settings.kept_results(self.job_id)
-        try:
-            os.rename(self.folder, kept)
-        except OSError as second:
-            raise HomeBroken(self.results, error) from second
-        reason = f"{error.filename or self.results}: {error.strerror}"
-        self.staging.remarks.append(f"the results could not be stored ({reason}); all files of the job are in {kept}")
-
-    def _keep_remarks(self) -> None:
-        """Keep for the results which files did not arrive, and why."""
-        if self.staging.remarks:
-            text = "\n".join(self.staging.remarks)
-            with suppress(OSError), atomic_write(self.machine.settings.kept / f"{self.job_id}.remarks") as file:
-                file.write(text.encode("utf-8", "surrogateescape"))
-
-    def verify(self) -> str:
-        """Compare the stored results with the user's VERIFYFILES."""
-        settings = self.machine.settings
-        return verify(self.description, settings.home, settings.stored_results(self.job_id), self.job_id)
+    async def finished(self) -> End:
+        """Return the end that the stored results tell of."""
+        return End(verified=self.results.verify(), exit_code=await self.results.exit_code())
 
     async def _syntax_error(self) -> str:
         """Return what bash reports about the script if it could not read the commands."""
@@ -370,18 +351,10 @@ class Attempt:
         if self.process is not None:
             self.process.release()
 
-    async def preserve_output(self, stdout: Path, stderr: Path) -> None:
-        """Keep the output of a failed attempt for the user."""
-        await self.staging.keep(stdout, stderr)
-
-    async def discard_results(self) -> None:
-        """Remove the results of an attempt that was canceled after they were stored."""
-        await JobFolder(self.results).remove()
-
     async def clean(self) -> None:
         """Remove the job directory and the control file. A claim stays while a script may still begin."""
-        await self.directory.remove()
-        self.control.remove()
+        if await self.directory.remove():
+            self.control.remove()
 
     def has_begun(self) -> bool:
         """Return whether the shell has begun to run the commands; from then on it needs no session."""
@@ -390,8 +363,3 @@ class Attempt:
     def stream(self, name: str) -> str:
         """Return where ``stdout`` or ``stderr`` is while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"
-
-
-def _is_shortage(error: BaseException) -> bool:
-    cause = error.__cause__ if isinstance(error, LocalError) else error
-    return isinstance(cause, OSError) and cause.errno in _SHORTAGES

@@ -2,47 +2,35 @@
 
 Whoever makes the file owns the attempt: its script, a session that found after a crash that it had not begun, or a
 session that cancels it. So an attempt that was given up before it began cannot begin later. A script writes
-``pid NUMBER``, and when it ends its exit code on a line of its own.
+``pid NUMBER inode NUMBER``, its process id and its directory, and when it ends its exit code on a line of its own.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
-from .._core.errors import LocalError
-from .._home.disk import RAISE_THE_LIMIT, read_small
+from .._home.disk import read_small
 from .._shell import process as _local_process
+from .faults import HomeBroken
 
 if TYPE_CHECKING:
     from .._shell.process import Process
 
 _CLAIM = b"recovered\n"
-_PID = "pid "
-_DIGITS = 10  # more than any number in the file has
+_OWNER = re.compile(r"pid (\d{1,9})(?: inode (\d{1,20}))?", re.ASCII)  # earlier versions wrote no inode
+_EXIT_CODE = re.compile(r"\d{1,3}", re.ASCII)
 
 _BEGINNING_LASTS = 2.0
 """Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
 _CLAIM_LASTS = 86_400.0
 """Seconds after which no process can be about to start the script of a claim, if processes cannot be seen."""
-
-
-class HomeBroken(LocalError):
-    """Nothing can be written where jobs run. No attempt can begin, and that is not the fault of any job."""
-
-    def __init__(self, path: str, error: OSError) -> None:
-        remedy = RAISE_THE_LIMIT if error.errno == errno.EFBIG else "make room, or make the folder writable"
-        super().__init__(
-            f"{path} cannot be made: {error.strerror}",
-            path=path,
-            remedy=f"{remedy}, then open the home again: its jobs wait there",
-        )
 
 
 class Control:
@@ -91,7 +79,7 @@ class Control:
 
     def has_begun(self) -> bool:
         """Return whether the script has written its process id."""
-        return self._number() is not None
+        return self._pid() is not None
 
     async def settle(self) -> None:
         """Wait until a script that is about to begin has written its process id, or is gone."""
@@ -101,8 +89,8 @@ class Control:
 
     def shell(self) -> Process | None:
         """Return the shell of the attempt if it runs. The caller releases it or waits for it."""
-        number = self._number()
-        process = _local_process.attach(number, pidfd=self._pidfd) if number is not None else None
+        pid = self._pid()
+        process = _local_process.attach(pid, pidfd=self._pidfd) if pid is not None else None
         if process is not None and not _local_process.belongs_to(process.pid, self._folder):
             process.release()
             return None
@@ -125,7 +113,12 @@ class Control:
     def code(self) -> int | None:
         """Return the exit code that the script wrote, if it did."""
         lines = self._lines()
-        return int(lines[1]) if len(lines) > 1 and lines[1].isdigit() and len(lines[1]) < _DIGITS else None
+        return int(lines[1]) if len(lines) > 1 and _EXIT_CODE.fullmatch(lines[1]) else None
+
+    def inode(self) -> int | None:
+        """Return the inode of the job directory that the script began in."""
+        owner = self._owner()
+        return int(owner[2]) if owner is not None and owner[2] else None
 
     def written_at(self) -> float | None:
         """Return when the script last wrote, in seconds since 1970: its exit code, if there is one."""
@@ -143,11 +136,14 @@ class Control:
     def _is_old(self) -> bool:
         return time.time() - os.stat(self.path).st_mtime > _CLAIM_LASTS
 
-    def _number(self) -> int | None:
+    def _pid(self) -> int | None:
+        owner = self._owner()
+        return int(owner[1]) if owner is not None and int(owner[1]) > 1 else None
+
+    def _owner(self) -> re.Match[str] | None:
         # If the file was removed, the script makes it again with its exit code, which is not a process id.
         lines = self._lines()
-        word = lines[0].removeprefix(_PID) if lines and lines[0].startswith(_PID) else ""
-        return int(word) if word.isdigit() and len(word) < _DIGITS and int(word) > 1 else None
+        return _OWNER.fullmatch(lines[0]) if lines else None
 
     def _lines(self) -> list[str]:
         # A line without its end may be half written.

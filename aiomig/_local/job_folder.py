@@ -25,16 +25,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 PREFIX = "job-dir_"
-NOTE = ".inode"
-"""How the name of a job directory begins, and how that of the note about it ends."""
+"""How the name of a job directory begins."""
 
 
 @dataclass(slots=True)
 class JobFolder:
     """The directory of an attempt.
-
-    A note beside it, a link that leads nowhere, tells later sessions which inode was made. The device is that of the
-    folder above, because device numbers may change when a machine restarts.
 
     Args:
         path: where it is, in a folder that only aiomig writes to.
@@ -44,31 +40,27 @@ class JobFolder:
     path: str
     identity: Identity | None = None
 
-    def make(self) -> None:
-        """Make the directory, and the note.
+    def make(self) -> Identity:
+        """Make the directory if that was not done yet; return its identity.
 
         Raises:
             OSError: it cannot be made.
         """
-        os.mkdir(self.path)
-        status = os.lstat(self.path)
-        self.identity = Identity(status.st_dev, status.st_ino)
-        os.symlink(str(self.identity.inode), self._note)
+        if self.identity is None:
+            os.mkdir(self.path)
+            status = os.lstat(self.path)
+            self.identity = Identity(status.st_dev, status.st_ino)
+        return self.identity
 
-    @property
-    def _note(self) -> str:
-        above, name = os.path.split(self.path)
-        return f"{above}/{name.removeprefix(PREFIX)}{NOTE}"
+    def recall(self, inode: int | None) -> None:
+        """Take the identity from the inode that another session noted.
 
-    def recall(self) -> JobFolder:
-        """Take the identity from the note of the session that made the directory; return this object.
-
-        Earlier versions wrote no note. Then whatever directory is there counts as the one that was made.
+        If that is not known, whatever directory is there counts as the one that was made. The device is that of the
+        folder above, because device numbers may change when a machine restarts.
         """
-        with suppress(OSError, ValueError):
-            inode = int(os.readlink(self._note))
-            self.identity = Identity(os.stat(os.path.dirname(self.path)).st_dev, inode)
-        return self
+        if inode is not None:
+            with suppress(OSError):
+                self.identity = Identity(os.stat(os.path.dirname(self.path)).st_dev, inode)
 
     def write(self, name: str, content: bytes, mode: int) -> int:
         """Write a file before the job runs; return the number that its descriptor had.
@@ -103,28 +95,30 @@ class JobFolder:
         except OSError:
             return None
 
-    async def remove(self) -> None:
-        """Remove the directory, or the link in its place, then the note. Another directory in its place stays."""
+    async def remove(self) -> bool:
+        """Remove the directory, or the link in its place; return whether nothing is left.
+
+        Another directory in its place stays.
+        """
         runs, name = os.path.split(self.path)
         try:
             with open_directory(runs) as parent:
-                with suppress(FileNotFoundError):
-                    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                        await remove_tree(name, parent, identity=self.identity, force=True)
-                    else:
-                        os.unlink(name, dir_fd=parent)
-                if self.identity is not None:
-                    os.unlink(self._note)
+                if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    await remove_tree(name, parent, identity=self.identity, force=True)
+                else:
+                    os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
-            return
+            pass
         except OSError as error:
             logger.warning("the job directory %s is left behind: %s", self.path, error.strerror)
+            return False
+        return True
 
 
 async def hand_over(
-    name: str, source: int, target_name: str, target: int, *, keep: bool = False, follow: bool = False
-) -> None:
-    """Move a regular file to another directory; if a process may still change it, copy it.
+    name: str, source: int, target_name: str, target: int, *, keep: bool = False, follow: bool = False, most: int = 0
+) -> bytes:
+    """Move a regular file to another directory; if a process may still change it, copy it. Return how it begins.
 
     Args:
         name: the file.
@@ -133,6 +127,7 @@ async def hand_over(
         target: the descriptor of the new directory.
         keep: whether the file also stays where it is.
         follow: whether it may be a link.
+        most: how many of its first bytes are returned.
 
     Raises:
         OSError: it is not a regular file, or it cannot be moved.
@@ -140,15 +135,31 @@ async def hand_over(
     with _open(name, source, follow=follow) as file:
         is_link = follow and stat.S_ISLNK(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
         status = os.fstat(file.fileno())
+        beginning = os.pread(file.fileno(), min(most, status.st_size), 0) if most else b""
         if not is_link and status.st_nlink == 1 and not _is_being_written(file):
             with suppress(OSError):  # another file system, or one without hard links
                 if status.st_mode & 0o777 != 0o644:
                     os.fchmod(file.fileno(), 0o644)
                 _move(name, source, target_name, target, keep=keep)
-                return
+                return beginning
         with atomic_write(target_name, target) as copy:
             os.fchmod(copy.fileno(), 0o644)
             await copy_content(file, copy)
+        return beginning
+
+
+def below(path: str) -> str | None:
+    """Return a path of the job directory normalised; ``None`` if it leads out of it."""
+    normal = os.path.normpath(path)
+    return None if normal.startswith(("/", "../")) or normal == ".." else normal
+
+
+def is_file(path: str, folder: int) -> bool:
+    """Return whether a path below an open directory is a regular file and no link."""
+    try:
+        return stat.S_ISREG(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def _open(name: str, within: int, *, follow: bool) -> BinaryIO:
@@ -177,13 +188,13 @@ def _move(name: str, source: int, target_name: str, target: int, *, keep: bool) 
 def _is_being_written(file: BinaryIO) -> bool:
     """Return whether a process may have a file open for writing.
 
-    The kernel gives nobody a lease for reading then. True if it gives no leases at all.
+    The kernel gives nobody a lease for reading then. True if it gives no leases at all. A lease ends with the file.
     """
     try:
-        # A process that opens the file at this moment causes a signal: this one does nothing.
+        # A process that opens the file meanwhile waits for the end of the lease, and causes a signal: this one does
+        # nothing.
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError):
         return True
     return False

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from .._core.errors import MigError, PathRefused
 from .._core.paths import check_characters, home_path
 from .._home.disk import atomic_write, copy_content, open_regular, read_small
-from .._home.folders import open_below
+from .._home.folders import inside, open_below
 from .._home.queues import Queue
-from .staging import inside
+from .job_folder import below
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -149,8 +149,8 @@ def _fields(text: str) -> dict[str, list[str]]:
 
 def _below(path: str) -> str:
     """Return a path of the job directory, normalised. Raises PathRefused."""
-    normal = os.path.normpath(path)
-    if normal.startswith(("/", "../")) or normal == ".." or "\0" in path:
+    normal = below(path)
+    if normal is None or "\0" in path:
         raise PathRefused(path, "leads out of the job directory")
     return normal
 

@@ -8,15 +8,12 @@ which tells everyone who waits.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
 
 from .._core.errors import LocalError
-from .._core.models import first_failure
-from .._core.status_file import LONGEST_STATUS, parse_status_file
-from .._home.disk import open_regular
 from .._shell.process import end_escaped
 from .attempt import End
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .._core.tasks import SessionTasks
-    from .._spec.plan import Plan
     from .attempt import Attempt
     from .records import Record
     from .settings import LocalSettings
@@ -40,7 +36,6 @@ class Run:
     Args:
         attempt: the attempt.
         record: the job, claimed.
-        plan: what is to be done.
         cores: the slots that it has.
 
     Attributes:
@@ -51,7 +46,6 @@ class Run:
 
     attempt: Attempt
     record: Record
-    plan: Plan
     cores: int
     scope: anyio.CancelScope | None = None
     stopped: Literal["", "kill", "leave"] = ""
@@ -140,7 +134,7 @@ class AttemptRunner:
         for run in list(self.runs.values()):
             if run.stopped == "kill":
                 await run.attempt.find_and_kill()
-                await run.attempt.discard_results()
+                await run.attempt.results.discard()
                 await run.attempt.clean()
             else:
                 run.attempt.release()
@@ -195,30 +189,15 @@ class AttemptRunner:
         self.reports.free_slots(run)
         self.ended.append(attempt.mark)
         if end is not None:
-            if end.verified is not None:
-                end = replace(end, exit_code=await self._exit_code(run))
-            elif end.begun:
-                await attempt.preserve_output(*self._preserved(run))
+            if end.verified is None and end.begun:
+                await attempt.results.keep_output(*self._preserved(run))
             if not await self.reports.record_end(run, end):
                 return
         else:
             self.reports.advance()
         if run.stopped == "kill":
-            await attempt.discard_results()
+            await attempt.results.discard()
         await attempt.clean()
-
-    async def _exit_code(self, run: Run) -> int | None:
-        """Return the exit code that the stored results tell; ``None`` if the job has left no account."""
-        job_id, plan = run.attempt.job_id, run.plan
-        try:
-            with open_regular(f"{self._settings.stored_results(job_id)}/{job_id}.status", follow=False) as file:
-                data = file.read(LONGEST_STATUS + 1)
-        except OSError:
-            return None
-        if len(data) > LONGEST_STATUS:
-            return None
-        parser = await parse_status_file(data, plan.description.lines("EXECUTE"))
-        return first_failure(parser.finish(plan.prologue_lines, plan.epilogue_lines), reported=parser.count > 0)
 
     def _preserved(self, run: Run) -> tuple[Path, Path]:
         kept, number = self._settings.kept, run.record.number

@@ -293,8 +293,8 @@ class Scheduler:
 
     def attempt_of(self, record: Record) -> Attempt:
         """Return the attempt of a job that has begun."""
-        attempt = Attempt(self._machine, record.job_id, record.attempt_name, record.plan().description)
-        attempt.directory.recall()
+        attempt = Attempt(self._machine, record.job_id, record.attempt_name, record.plan())
+        attempt.directory.recall(attempt.control.inode())
         return attempt
 
     # -- the queue
@@ -370,12 +370,11 @@ class Scheduler:
         plan = self._plans.pop(record.number, None)
         cores = self._cores.pop(record.number, 1)
         try:
-            plan = plan or record.plan()
-            attempt = Attempt(self._machine, record.job_id, record.attempt_name, plan.description)
+            attempt = Attempt(self._machine, record.job_id, record.attempt_name, plan or record.plan())
         except DamagedRecord as error:
             self.reject(record, error)
             return []
-        run = Run(attempt, record, plan, cores)
+        run = Run(attempt, record, cores)
         self._free -= cores
         if start_now:
             self._runner.runs[record.number] = run  # first, because an interrupt may come at any moment
@@ -452,7 +451,7 @@ class Scheduler:
         if not end.begun:
             if self._store.unclaim(record.number, record.local_name):
                 self._queue.appendleft(record.number)
-                self._cores[record.number] = self.cores_of(run.plan)
+                self._cores[record.number] = self.cores_of(run.attempt.plan)
             return []
         if end.verified is not None:
             after = self._store.finish(record.number, record.attempt, now, end.verified, end.exit_code)
@@ -463,7 +462,7 @@ class Scheduler:
                 run.stopped = "kill"  # by another process meanwhile: no results
             return []  # else it is recorded already
         if after.state is JobState.QUEUED:
-            self.enqueue(after.number, run.plan, self.cores_of(run.plan))
+            self.enqueue(after.number, run.attempt.plan, self.cores_of(run.attempt.plan))
         return [after]
 
     def _fail(self, run: Run, end: End, now: float) -> Record | None:
@@ -474,7 +473,7 @@ class Scheduler:
             attempts = (*record.attempts(), failed)
         except DamagedRecord:
             attempts = (failed,)
-        retries = run.plan.description.lines("RETRIES")
+        retries = run.attempt.plan.description.lines("RETRIES")
         allowed = int(retries[-1]) if retries else self._settings.default_retries
         again = record.attempt <= allowed
         return self._store.fail(record.number, record.attempt, now, encode_attempts(attempts), again=again)

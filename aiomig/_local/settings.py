@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 from .._core.errors import LocalError, SpecError
 from .._core.models import Fault
 from .._core.validation import expanded, is_count, state_directory
-from .._spec.mrsl import DEFAULTS, Description
+from .._spec.mrsl import Description
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -276,28 +276,3 @@ def _user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def job_directory(settings: LocalSettings, local_name: str) -> str:
-    """Return what MIG_JOBDIR is. The double slash is a grid's own: jobs must not compare this with $PWD."""
-    return f"{settings.runs}//job-dir_{local_name}"
-
-
-def job_environment(
-    base: Mapping[str, str],
-    description: Description,
-    settings: LocalSettings,
-    *,
-    job_id: str,
-    local_name: str,
-) -> dict[str, str]:
-    """Return the whole environment of one job."""
-    directory = job_directory(settings, local_name)
-    environment = {**base, "MIG_JOBID": job_id, "MIG_JOBDIR": directory, "MIG_LOCALJOBNAME": local_name}
-    for name in DEFAULTS:
-        environment[f"MIG_JOB{name}"] = str(description.number(name))
-    environment["MIG_JOBSECONDS"] = environment["MIG_JOBCPUTIME"]
-    environment["MIG_JOBNODES"] = environment["MIG_JOBNODECOUNT"]
-    for name in description.keywords.get("RUNTIMEENVIRONMENT", ()):
-        environment |= settings.runtime_environments.get(name.upper(), {})
-    return environment

@@ -51,25 +51,27 @@ CREATE TABLE jobs (
     attempts TEXT,                -- the failed ones, as JSON
     verified TEXT
 ) STRICT;
-CREATE INDEX unfinished ON jobs (owner, rank) WHERE state IN ('QUEUED', 'EXECUTING', 'FROZEN');
 CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, opened REAL NOT NULL) STRICT;
 CREATE TABLE signals (session INTEGER NOT NULL, job INTEGER NOT NULL) STRICT;
 """
 
-_UNFINISHED = "state IN ('QUEUED', 'EXECUTING', 'FROZEN')"
+_UNFINISHED = "(ended IS NULL AND state IN ('QUEUED', 'EXECUTING', 'FROZEN'))"
 _CHUNK = 500
 """How many values one statement names."""
 
 _BUSY_SECONDS = 0.02
 """How long SQLite itself waits for a lock, which blocks the event loop. `retry_while_locked` waits for longer ones."""
 
-_ADDED_COLUMNS = {
-    "cores": "INTEGER NOT NULL DEFAULT 1",
-    "exit_code": "INTEGER",
-    "submit_key": "TEXT",
-    "key_digests": "TEXT",
+_ADDED = {
+    "cores": "ALTER TABLE jobs ADD COLUMN cores INTEGER NOT NULL DEFAULT 1",
+    "exit_code": "ALTER TABLE jobs ADD COLUMN exit_code INTEGER",
+    "submit_key": "ALTER TABLE jobs ADD COLUMN submit_key TEXT",
+    "key_digests": "ALTER TABLE jobs ADD COLUMN key_digests TEXT",
+    "forgotten": "CREATE TABLE forgotten (highest INTEGER NOT NULL) STRICT",
+    "submit_keys": "CREATE UNIQUE INDEX submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL",
+    "not_ended": "CREATE INDEX not_ended ON jobs (owner, rank) WHERE ended IS NULL",
 }
-"""Columns of the job table that earlier versions do not have; they read and write the table all the same."""
+"""What the databases of earlier versions do not have, by name; these read and write the job table all the same."""
 
 
 class DatabaseLocked(LocalError):
@@ -180,7 +182,7 @@ class Store:
                 path=str(self._path),
                 remedy="use that version, or another home",
             )
-        if version == 0 or self._missing_columns():
+        if self._missing():
             with self.transaction():
                 self._create_tables()
 
@@ -191,14 +193,14 @@ class Store:
                 if statement.strip():
                     run(statement)
             run(f"PRAGMA user_version={SCHEMA_VERSION}")
-        for column in self._missing_columns():
-            run(f"ALTER TABLE jobs ADD COLUMN {column} {_ADDED_COLUMNS[column]}")
-        run("CREATE TABLE IF NOT EXISTS forgotten (highest INTEGER NOT NULL) STRICT")
-        run("CREATE UNIQUE INDEX IF NOT EXISTS submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL")
+        for statement in self._missing():
+            run(statement)
+        run("DROP INDEX IF EXISTS unfinished")  # of earlier versions: each change of a state changed it, too
 
-    def _missing_columns(self) -> list[str]:
-        present = {row[1] for row in self._database.execute("PRAGMA table_info(jobs)")}
-        return [column for column in _ADDED_COLUMNS if column not in present]
+    def _missing(self) -> list[str]:
+        names = "SELECT name FROM sqlite_schema UNION SELECT name FROM pragma_table_info('jobs')"
+        present = {name for (name,) in self._database.execute(names)}
+        return [statement for name, statement in _ADDED.items() if name not in present]
 
     def _explain(self, error: sqlite3.Error) -> LocalError:
         path = str(self._path)
@@ -438,14 +440,15 @@ class Store:
         """End what has waited for too long."""
         return self._many(
             "UPDATE jobs SET state = 'EXPIRED', ended = ?"
-            f" WHERE owner = ? AND state IN ('QUEUED', 'FROZEN') AND queued < ? RETURNING {COLUMNS}",
+            f" WHERE owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN') AND queued < ? RETURNING {COLUMNS}",
             (now, self.session, queued_before),
         )
 
     def oldest_waiting(self) -> float | None:
         """Return when the job of this session that waits longest was queued."""
         row = self._run(
-            "SELECT min(queued) FROM jobs WHERE owner = ? AND state IN ('QUEUED', 'FROZEN')", (self.session,)
+            "SELECT min(queued) FROM jobs WHERE owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN')",
+            (self.session,),
         ).fetchone()
         return row[0] if row else None
 

@@ -16,7 +16,7 @@ from .._core.models import JobState
 from .._shell.process import seconds_running
 from .attempt import End
 from .control_file import Control
-from .job_folder import NOTE, PREFIX, JobFolder
+from .job_folder import PREFIX, JobFolder
 from .records import DamagedRecord, number_of
 from .runner import Run
 from .store import DatabaseLocked
@@ -108,8 +108,8 @@ class Takeover:
 
     def _resume(self, record: Record) -> None:
         try:
-            plan = record.plan()
-            run = Run(self._scheduler.attempt_of(record), record, plan, self._scheduler.cores_of(plan))
+            attempt = self._scheduler.attempt_of(record)
+            run = Run(attempt, record, self._scheduler.cores_of(attempt.plan))
         except DamagedRecord as error:
             self._scheduler.reject(record, error)
             return
@@ -129,10 +129,10 @@ class Takeover:
     def _remove_leftovers(self) -> None:
         """Remove what a program left that was killed between recording the end of a job and cleaning up."""
         runs = self._machine.settings.runs
-        names = {name.removeprefix(PREFIX).removesuffix(".control").removesuffix(NOTE) for name in os.listdir(runs)}
+        names = {name.removeprefix(PREFIX).removesuffix(".control") for name in os.listdir(runs)}
         for name in names - self._store.names_in_use(names):
             control = Control(runs, name, pidfd=self._machine.pidfd)
-            folder = JobFolder(f"{runs}/{PREFIX}{name}").recall()
+            folder = JobFolder(f"{runs}/{PREFIX}{name}")
             self._tasks.start(_end_leftover, control, folder, name=f"local leftover {name}")
 
     # -- following
@@ -220,9 +220,10 @@ async def _end_leftover(control: Control, folder: JobFolder) -> None:
     with anyio.CancelScope(shield=True):
         if (shell := control.shell()) is not None:
             await shell.end_session()
-        await folder.remove()
-        control.is_claim()  # then it may have to stay
-        control.remove()
+        folder.recall(control.inode())
+        if await folder.remove():
+            control.is_claim()  # then it may have to stay
+            control.remove()
 
 
 async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Run], None], place: Place) -> End:
@@ -243,10 +244,10 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
         return End(begun=False)
     if place == "here" and not control.has_begun() and control.is_deserted():
         return End(begun=False)  # the disk was full, or the script was killed, before its first command
-    attempt.staging.recall(f"{attempt.local_name}.job")
+    attempt.recall()
     at = control.written_at()
-    if os.path.exists(f"{attempt.results}/{attempt.job_id}.status"):
-        return End(verified=attempt.verify(), at=at)
+    if os.path.exists(f"{attempt.results.path}/{attempt.job_id}.status"):
+        return replace(await attempt.finished(), at=at)
     if place == "here":
         # One that has written its exit code may be about to do so again, and would leave a file behind.
         attempt.process = control.shell()

@@ -32,11 +32,8 @@ _DEATH_LASTS = 30.0
 """Seconds that SIGKILL may take, on a busy machine, too."""
 
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-_IGNORABLE = (
-    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
-    *(signal.SIGCHLD, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
-)
-"""The signals that programs ignore. SIGPIPE and SIGXFSZ, which Python itself ignores, are reset by `subprocess`."""
+_RESET = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+"""The signals that Python itself ignores, and `subprocess` resets, as the kernel writes a set of signals."""
 
 _ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
 """What enters the job directory for `os.posix_spawn`, which cannot."""
@@ -91,13 +88,17 @@ class _Stat(NamedTuple):
     parent: int
     session: int
     started: str
+    blocked: int
+    ignored: int
 
 
-def _stat(pid: int) -> _Stat | None:
+def _stat(pid: int | str) -> _Stat | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             words = file.read().rpartition(b")")[2].split()
-        return _Stat(words[0].decode(), int(words[1]), int(words[3]), words[19].decode())
+        return _Stat(
+            words[0].decode(), int(words[1]), int(words[3]), words[19].decode(), int(words[29]), int(words[30])
+        )
     except (OSError, IndexError, ValueError):
         return None
 
@@ -184,9 +185,9 @@ class _Session(ABC):
 
     async def end_session(self, grace: float = 0.0) -> None:
         """End every process of the session and wait until all are gone."""
+        if self._is_left_behind or (self._is_reaped and self._is_session_empty()):
+            return
         with anyio.CancelScope(shield=True):
-            if self._is_left_behind or (self._is_reaped and self._is_session_empty()):
-                return
             if grace > 0:
                 self._signal_members(signal.SIGTERM)
                 with anyio.move_on_after(grace):
@@ -346,9 +347,9 @@ def spawn(
 
 
 def _has_default_signals() -> bool:
-    return not signal.pthread_sigmask(signal.SIG_BLOCK, ()) and not any(
-        signal.getsignal(number) is signal.SIG_IGN for number in _IGNORABLE
-    )
+    """Return whether this thread blocks no signal, and this program ignores none that a child would ignore, too."""
+    stat = _stat("thread-self")  # None: a system without /proc
+    return stat is not None and not stat.blocked and not stat.ignored & ~_RESET
 
 
 def _spawn_with_default_signals(command: Sequence[str], folder: str, environment: Mapping[str, str], null: int) -> int:

@@ -34,6 +34,7 @@ def script(
     job_id: str,
     local_name: str,
     control: str,
+    inode: int | None = None,
     limits: bool = False,
     complaints: Sequence[str] = (),
     remark: str = "",
@@ -46,6 +47,7 @@ def script(
         job_id: its id, which names the files.
         local_name: MiG's name of the attempt, ``DDMMYY-HHMMSS.NUMBER``.
         control: absolute path of the control file.
+        inode: that of the job directory, for the control file.
         limits: set the ulimits of a MiG resource.
         complaints: lines for the beginning of ``.status``, such as ``"system: chmod 1"``.
         remark: a line for the head of the script.
@@ -56,12 +58,13 @@ def script(
     grouped = len(commands) <= largest_group
     streams = f"1>{job_id}.stdout 2>{job_id}.stderr"
     quoted = shlex.quote(control)
+    directory = "" if inode is None else f" inode {inode}"
     status = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.status"'
     log = f'"${{MIG_JOBDIR-/dev/null}}/{job_id}.log"'
     system = " ".join(f">{local_name}.{suffix}" for suffix in SYSTEM_FILES)
     parts = [
         f"#!/bin/bash\n# {remark}",
-        f"set -C; {{ echo pid $$ >{quoted}; }} 2>/dev/null || exit 125; set +C",
+        f"set -C; {{ echo pid $${directory} >{quoted}; }} 2>/dev/null || exit 125; set +C",
         f"trap 'echo $? >>'{shlex.quote(quoted)} EXIT",
         "umask 022",
         f": >{job_id}.log >{job_id}.status {system}",

@@ -21,6 +21,7 @@ from .._local.live import LiveFiles
 from .._local.queues import LocalQueues
 from .._local.settings import LocalSettings, base_environment
 from .._shell.process import has_pidfd
+from .._spec.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,4 +179,4 @@ class Runner:
     def _new_attempt(self, job: Job) -> Attempt:
         stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime(job.times["executing"]))
         local_name = f"{stamp}.{os.getpid()}{next(self._starts):05d}"
-        return Attempt(self._machine(job.user), job.id, local_name, job.description)
+        return Attempt(self._machine(job.user), job.id, local_name, Plan(job.description))

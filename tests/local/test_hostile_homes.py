@@ -24,14 +24,13 @@ PLACES = (
     ".aiomig/kept/JOB.remarks",
     ".aiomig/run",
     ".aiomig/run/010126-000000.1.control",
-    ".aiomig/run/010126-000000.1.inode",
     ".aiomig/run/job-dir_010126-000000.1",
     ".aiomig/sessions/99",
     ".aiomig/tmp",
     "job_output/JOB",
     "job_output/JOB/JOB.status",
 )
-OWNER = "UPDATE jobs SET owner = 99, state = 'QUEUED'"
+OWNER = "UPDATE jobs SET owner = 99, state = 'QUEUED', ended = NULL"
 SESSION = "INSERT INTO sessions VALUES (99, (SELECT boot FROM sessions), 0)"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from aiomig._local import attempt, staging, takeover
+from aiomig._local import attempt, results, takeover
 from aiomig._local.attempt import Attempt
 from aiomig._local.control_file import Control
+from aiomig._local.inputs import Inputs
 from aiomig._local.job_folder import JobFolder
+from aiomig._local.results import Results
 from aiomig._local.runner import AttemptRunner
 from aiomig._local.scheduler import Scheduler
-from aiomig._local.staging import Staging
 from aiomig._local.store import Store
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 POINTS: Mapping[str, tuple[Any, str]] = {
     "Attempt.clean": (Attempt, "clean"),
     "Attempt.conclude": (Attempt, "conclude"),
-    "Attempt.preserve_output": (Attempt, "preserve_output"),
+    "Results.keep_output": (Results, "keep_output"),
     "Attempt.run": (Attempt, "run"),
     "Attempt.supervise": (Attempt, "supervise"),
     "AttemptRunner.attempt_task": (AttemptRunner, "_attempt_task"),
@@ -33,23 +34,23 @@ POINTS: Mapping[str, tuple[Any, str]] = {
     "Scheduler.publish": (Scheduler, "publish"),
     "Scheduler.record": (Scheduler, "_record"),
     "Scheduler.take_candidates": (Scheduler, "_take_candidates"),
-    "Staging.fetch": (Staging, "fetch"),
-    "Staging.report": (Staging, "_report"),
-    "Staging.send": (Staging, "send"),
-    "Staging.send_one": (Staging, "_send_one"),
+    "Inputs.fetch": (Inputs, "fetch"),
+    "Results.report": (Results, "_report"),
+    "Results.send": (Results, "send"),
+    "Results.send_one": (Results, "_send_one"),
     "Store.adopt": (Store, "adopt"),
     "Store.claim": (Store, "claim"),
     "Store.fail": (Store, "fail"),
     "Store.finish": (Store, "finish"),
     "Store.insert": (Store, "insert"),
     "Store.unclaim": (Store, "unclaim"),
-    "hand_over": (staging, "hand_over"),
+    "hand_over": (results, "hand_over"),
     "os.link": (os, "link"),
     "os.rename": (os, "rename"),
     "os.replace": (os, "replace"),
     "os.unlink": (os, "unlink"),
     "resume": (takeover, "resume"),
     "spawn": (attempt, "spawn"),
-    "verify": (attempt, "verify"),
+    "verify": (Results, "verify"),
 }
 """The function of each point: its owner, and its name there."""
