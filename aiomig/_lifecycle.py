@@ -59,11 +59,11 @@ class SessionLifecycle:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._state: Literal["new", "open", "closed"] = "new"
+        self._tasks = backend.tasks
         self._background: BackgroundContext[SessionLifecycle] | None = None
 
     def __repr__(self) -> str:
-        return f"<Session {self._backend.mode} {self._state}>"
+        return f"<Session {self._backend.mode} {self._tasks.state}>"
 
     @property
     def mode(self) -> Literal["grid", "local"]:
@@ -73,7 +73,7 @@ class SessionLifecycle:
     @property
     def is_open(self) -> bool:
         """Whether the session is open."""
-        return self._state == "open"
+        return self._tasks.state == "open"
 
     @property
     def has_own_jobs(self) -> bool:
@@ -82,10 +82,10 @@ class SessionLifecycle:
 
     async def __aenter__(self) -> Self:
         interrupt_only_waits(SessionLifecycle.__aenter__, SessionLifecycle.__aexit__)
-        if self._state != "new":
-            raise MigError(f"this session is {self._state} already; make a new one")
+        if self._tasks.state != "new":
+            raise MigError(f"this session is {self._tasks.state} already; make a new one")
         await self._backend.open()
-        self._state = "open"
+        self._tasks.state = "open"
         _enter(self)
         return self
 
@@ -96,7 +96,7 @@ class SessionLifecycle:
         try:
             await self._backend.close(error)
         finally:
-            self._state = "closed"
+            self._tasks.state = "closed"
             self._backend.subscriptions.fail(NoSession("the session was closed while something waited in it"))
 
     async def open(self) -> Self:
@@ -134,10 +134,5 @@ class SessionLifecycle:
         if background is not None:
             _background_sessions.set(tuple(session for session in _background_sessions.get() if session is not self))
             await background.close()
-        elif self._state == "open":
+        elif self._tasks.state == "open":
             raise MigError("this session was opened by async with: leave its block to close it")
-
-    def _require_open(self) -> None:
-        if self._state != "open":
-            raise NoSession(f"this session is {'closed' if self._state == 'closed' else 'not open yet'}")
-        self._backend.tasks.ensure_own_loop()

@@ -53,7 +53,7 @@ class SessionServices(SessionLifecycle):
         Raises:
             GridError: the request to the grid failed.
         """
-        self._require_open()
+        self._tasks.require_open()
         return [self.queue(name) for name in await self._backend.queues.names()]
 
     async def site(self) -> Site:
@@ -64,7 +64,7 @@ class SessionServices(SessionLifecycle):
         Raises:
             GridError: the request to the grid failed, or the grid has no documentation.
         """
-        self._require_open()
+        self._tasks.require_open()
         return await self._backend.site()
 
     @property
@@ -159,5 +159,5 @@ class SessionServices(SessionLifecycle):
             FileNotFound, FileExists, PathRefused, JobNotFound: part of the operation failed for that reason.
             GridError: the request to the grid failed.
         """
-        self._require_open()
+        self._tasks.require_open()
         return await self._backend.call(operation, form_fields(operation, fields))

@@ -101,7 +101,7 @@ class Session(SessionServices):
                 sent.
         """
         await checkpoint()  # here, so that what follows is one step if the inputs need no upload
-        self._require_open()
+        self._tasks.require_open()
         return await self._submitter.submit_one(JobSpec.of(commands, fields))
 
     async def check(self, commands: str | Iterable[str] | JobSpec | Job, **fields: Unpack[SpecFields]) -> CheckReport:
@@ -124,7 +124,7 @@ class Session(SessionServices):
             GridError: the request to the grid failed.
             JobNotFound: the job does not exist.
         """
-        self._require_open()
+        self._tasks.require_open()
         if isinstance(commands, Job):
             return await commands.backend.feasibility(commands.id)
         try:
@@ -171,7 +171,7 @@ class Session(SessionServices):
             SubmitErrors: some jobs could not be submitted; ``outcomes`` contains the job or the error of each
                 description. If a description is invalid, no job was submitted.
         """
-        self._require_open()
+        self._tasks.require_open()
         outcomes = await self._submitter.submit_many(specs, progress=progress)
         if any(isinstance(outcome, MigError) for outcome in outcomes):
             raise SubmitErrors(outcomes)
@@ -204,12 +204,12 @@ class Session(SessionServices):
             SubmitRejected: while iterating, with ``on_failure="raise"``: the grid refuses a job.
             LocalError: the journal cannot be used.
         """
-        self._require_open()
+        self._tasks.require_open()
         return Sweep(self._submitter, template, parameters, SweepOptions(**options))
 
     def scope(self) -> Scope:
         """Return an async context manager that cancels its unfinished jobs if its block fails; see `Scope`."""
-        self._require_open()
+        self._tasks.require_open()
         return Scope(self.submit, self._backend)
 
     async def find_submitted(self, marker: str, *, project: str | None = None) -> list[Job]:
@@ -226,7 +226,7 @@ class Session(SessionServices):
         Raises:
             GridError: the request to the grid failed.
         """
-        self._require_open()
+        self._tasks.require_open()
         return [self.job(job_id) for job_id in await self._backend.find_by_marker(marker, project)]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
@@ -249,7 +249,7 @@ class Session(SessionServices):
         Raises:
             GridError: the request to the grid failed; nothing is forgotten.
         """
-        self._require_open()
+        self._tasks.require_open()
         return list(await self._backend.unconfirmed())
 
     def confirm(self, *unconfirmed: Unconfirmed | str) -> None:
@@ -258,7 +258,7 @@ class Session(SessionServices):
         Args:
             *unconfirmed: items that `unconfirmed` returned, or markers. Unknown markers are ignored.
         """
-        self._require_open()
+        self._tasks.require_open()
         self._backend.confirm([submit if isinstance(submit, str) else submit.marker for submit in unconfirmed])
 
     # -- jobs
@@ -308,7 +308,7 @@ class Session(SessionServices):
             SpecError: an argument is invalid.
             GridError: the request to the grid failed.
         """
-        self._require_open()
+        self._tasks.require_open()
         wanted = JobFilter(pattern, name, labels if labels is not None else {}, states_of(state), since, newest)
         return [self.job(status.job_id) for status in await self._backend.find(wanted)]
 
@@ -337,11 +337,11 @@ class Session(SessionServices):
             SpecError: the time is invalid.
             GridError: the request to the grid failed.
         """
-        self._require_open()
+        self._tasks.require_open()
         return await self._backend.prune(time_before(older_than), records=records)
 
     def _jobs(self, jobs: Job | str | Iterable[Job | str]) -> list[Job]:
-        self._require_open()
+        self._tasks.require_open()
         return as_jobs(jobs, self.job)
 
     def watch(self, jobs: Job | str | Iterable[Job | str]) -> Watch:
@@ -371,7 +371,7 @@ class Session(SessionServices):
             SpecError: the buffer size is not a positive integer.
             NoSession: the session is not open.
         """
-        self._require_open()
+        self._tasks.require_open()
         if not is_count(buffer):
             raise SpecError([Fault("buffer", buffer, "not a positive whole number", "give a count")])
         return Events(self._backend, buffer)

@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -167,15 +167,25 @@ async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
 
 
 class SessionTasks:
-    """Background tasks of a session.
+    """Background tasks of a session, and where and whether it can be used.
 
     A task group around the user's block would wrap the block's exceptions in an ExceptionGroup. This one is
     entered and left by hand and not told of them. The tasks must not raise.
+
+    Attributes:
+        state: of the session, which sets it.
     """
 
     def __init__(self) -> None:
+        self.state: Literal["new", "open", "closed"] = "new"
         self._group: InternalTaskGroup
         self._loop: object = None
+
+    def require_open(self) -> None:
+        """Raise `NoSession` if the session is not open, or the caller runs in another event loop."""
+        if self.state != "open":
+            raise NoSession(f"this session is {'closed' if self.state == 'closed' else 'not open yet'}")
+        self.ensure_own_loop()
 
     def ensure_own_loop(self) -> None:
         """Raise `NoSession` if the caller runs in another event loop than the session."""
