@@ -37,8 +37,8 @@ _LISTED = ("ARCHITECTURE", "JOBTYPE")
 async def review(operations: OperationClient, description: Description) -> CheckReport:
     """Compare a description with what a server offers, by at most two read-only requests.
 
-    No operation lists the resources or the user's vgrids (docs/protocol.md#discovery). For a queued job, `feasibility`
-    says whether a resource fits.
+    Resources and VGrids are not checked: what lists them was not recorded (docs/protocol.md#discovery). For a queued
+    job, `feasibility` says whether a resource fits.
 
     Raises:
         ConnectionFailed: the server could not be asked.

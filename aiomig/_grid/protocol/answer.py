@@ -1,10 +1,9 @@
 """Parses the responses of a MiG server: JSON objects, and the errors in them. Pure functions, no I/O.
 
-The exit code of an operation is not in its JSON, and HTTP says 200 for nearly every failure, so errors are
-found in the objects themselves (docs/protocol.md#errors). `read_objects` reads any answer and raises what
-concerns every operation; `raise_for_errors` raises what an operation reports; ``jobs_protocol``, ``files_protocol``
-and ``site_protocol`` turn the rest into values. Whatever a server sends, nothing but a `MigError` comes
-out of these modules.
+The exit code of an operation is not in its JSON, and the HTTP status is 200 for nearly every failure, so the objects
+tell whether an operation failed (docs/protocol.md#errors). `read_objects` reads any response and raises the errors
+that every operation may have. `raise_for_errors` raises those that the operation reports. The modules ``jobs``,
+``files`` and ``site`` turn the objects into values. Whatever a server sends, these modules raise only `MigError`.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ _REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRef
 def read_objects(
     operation: str, body: bytes, content_type: str = "", http_status: int = 200, *, keep_noise: bool = False
 ) -> Generator[None, None, list[Object]]:
-    """Read the response to an operation that was asked for with ``output_format=json``. Yields between pieces.
+    """Parse the response to a request with ``output_format=json``. Yields between pieces.
 
     Args:
         operation: its name, such as ``"ls"``, for messages.
@@ -162,7 +161,7 @@ def form_token(answer: Answer) -> str:
 def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
     """Raise the error that an operation reports, if it reports one.
 
-    It reports one where it holds an ``error_text``, a ``file_not_found`` or a ``warning`` (docs/protocol.md#errors).
+    An ``error_text``, a ``file_not_found`` or a ``warning`` reports an error (docs/protocol.md#errors).
 
     Args:
         operation: its name, for messages.
@@ -170,13 +169,11 @@ def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) 
         expect: the type of an object that must be there.
 
     Raises:
-        FileNotFound: a path does not exist; also for one that leaves the home, which the server does not
-            tell apart.
-        FileExists: a path does exist.
-        PathRefused: a path is not allowed. "Inside a read-only location" also means that its parent is
-            missing.
+        FileNotFound: a path does not exist, or leaves the home: a server answers both in the same way.
+        FileExists: a path exists.
+        PathRefused: a path is not allowed, or its parent is missing ("inside a read-only location").
         JobNotFound: no job has that id.
-        ServerError: anything else that went wrong, with all of the server's words.
+        ServerError: anything else failed; the error has all of the server's words.
         ProtocolError: the expected type is missing.
     """
     found = faults(operation, answer)
@@ -206,7 +203,7 @@ def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = 
 
 
 def missing_jobs(answer: Answer) -> tuple[str, ...]:
-    """Return the ids and patterns that, the server says, match no job."""
+    """Return the ids and patterns that match no job, as the server reports."""
     said = (_NO_JOB.fullmatch(text) for kind, text in _words(answer) if kind == "error_text")
     return tuple(match[1] for match in said if match)
 

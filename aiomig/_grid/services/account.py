@@ -1,4 +1,4 @@
-"""What the server says about the user: figures, VGrids and resources."""
+"""Statistics of the user, and the VGrids and resources that the user sees."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class UserStatistics:
 
     Attributes:
         jobs: the number of jobs by the server's words, such as ``"total"`` and ``"finished"``.
-        disk: what the home holds, by the server's words.
-        resources: what it says of the resources that the user may use.
-        certificate: what it says of the certificate.
+        disk: the size of the home, by the server's words.
+        resources: the resources that the user may use.
+        certificate: the certificate of the user.
     """
 
     jobs: Mapping[str, object] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Resource:
 
 
 class Account(Service):
-    """Asks for what the methods of `Session` return."""
+    """Asks for what `Session.statistics`, `vgrids` and `resources` return."""
 
     __slots__ = ()
 

@@ -15,7 +15,7 @@ from ..._core.paths import FileInfo, home_path
 from ..._core.tasks import run_shielded
 from ..._core.validation import is_text
 from ..._spec.plan import PRIVATE_FOLDER
-from ..protocol.answer import integer_of, of_type, rows
+from ..protocol.answer import integer_of, of_type, rows, text_of
 from .service import Service, find_by_id, given_id, given_paths, id_of, moment, words
 
 if TYPE_CHECKING:
@@ -220,12 +220,12 @@ def _archive(operation: str, row: Object) -> Archive:
         flavor=words(row, "flavor") or "freeze",
         state=words(row, "state", "freeze_state"),
         created_at=moment(row.get("created_timestamp", row.get("created"))),
-        files=tuple(_file(each) for each in files if isinstance(each, dict) and words(each, "name")),
+        files=tuple(_file(each) for each in files if isinstance(each, dict) and text_of(each, "name")),
         details=dict(row),
     )
 
 
 def _file(row: Object) -> FileInfo:
-    path = words(row, "name")
+    path = text_of(row, "name")
     name = path.rpartition("/")[2]
     return FileInfo(path, name, False, integer_of(row, "size") or 0, moment(row.get("timestamp")))

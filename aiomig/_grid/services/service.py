@@ -1,4 +1,4 @@
-"""What the services have in common: calling operations, and reading their objects."""
+"""Base class of the services, checks of what the user gives, and readers of what servers answer."""
 
 from __future__ import annotations
 
@@ -121,11 +121,11 @@ def words(row: Object, *keys: str) -> str:
 
 
 def texts(row: Object, *keys: str) -> tuple[str, ...]:
-    """Return the texts of the first of some members that has any: a list of texts, or one text."""
+    """Return the texts of the first of some members that has any, as they are: a list of texts, or one text."""
     for key in keys:
         value = row.get(key)
         found = [value] if isinstance(value, str) else value
-        if isinstance(found, list) and (kept := tuple(plain(text) for text in found if isinstance(text, str) and text)):
+        if isinstance(found, list) and (kept := tuple(text for text in found if isinstance(text, str) and text)):
             return kept
     return ()
 

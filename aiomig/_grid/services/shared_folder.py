@@ -1,4 +1,4 @@
-"""What lies behind the URL of a share link, for everyone who has it."""
+"""Reads and writes what a share link shares, by its URL alone."""
 
 from __future__ import annotations
 

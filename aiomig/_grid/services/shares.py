@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ..._core.errors import ProtocolError, ServerError, SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from ..protocol.answer import rows
+from ..protocol.answer import rows, text_of
 from .service import Service, find_by_id, given_id, given_texts, id_of, moment, texts, words
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class Shares(Service):
         fields = {"path": checked, "expire": expire, "invite": given_texts(invites, "invites"), "msg": message}
         before = {share.id for share in await self.list()}
         answer = await self._call(_OPERATION, action="create", **fields, **rights)
-        made = [share for share in await self._shares(answer) if share.id not in before and share.path == checked]
+        made = [share for share in await self._shares(answer) if share.id not in before]
+        if len(made) > 1:  # another program makes links as well
+            made = [share for share in made if share.path == checked]
         if len(made) != 1:
             raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after making one")
         if expire is not None and not _ends_about(made[0], expire):
@@ -201,7 +203,7 @@ def _share(row: Object) -> Share:
     access = " ".join(texts(row, "access")).lower()
     return Share(
         id=id_of(_OPERATION, row, "share_id"),
-        path=words(row, "path").strip("/") or ".",
+        path=text_of(row, "path").strip("/") or ".",
         url=words(row, "share_url"),
         read="read" in access or is_on(row.get("read_access")),
         write="write" in access or is_on(row.get("write_access")),

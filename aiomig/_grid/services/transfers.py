@@ -14,7 +14,7 @@ import anyio
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.paths import home_path
-from ..protocol.answer import rows
+from ..protocol.answer import rows, text_of
 from .service import Service, find_by_id, given_id, given_paths, given_texts, id_of, moment, texts, words
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _transfer(row: Object) -> Transfer:
         action=words(row, "action"),
         state=words(row, "status", "state").upper(),
         sources=texts(row, "src", "transfer_src"),
-        destination=words(row, "dst", "transfer_dst"),
+        destination=text_of(row, "dst") or text_of(row, "transfer_dst"),
         created_at=moment(row.get("created_timestamp", row.get("created"))),
         details={key: value for key, value in row.items() if key not in ("password", "transfer_pw", "password_digest")},
     )

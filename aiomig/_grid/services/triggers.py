@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..._core.errors import SpecError
 from ..._core.models import Fault
 from ..._core.validation import is_text
+from ..protocol.answer import text_of
 from .service import Service, given_id, given_texts, id_of, texts, words
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _trigger(vgrid: str, row: Object) -> Trigger:
     return Trigger(
         id=id_of("lsvgridtriggers", row, "rule_id"),
         vgrid=words(row, "vgrid_name") or vgrid,
-        path=words(row, "path"),
+        path=text_of(row, "path"),
         changes=texts(row, "changes"),
         action=words(row, "action"),
         arguments=texts(row, "arguments"),

@@ -88,6 +88,17 @@ async def test_a_link_without_the_wanted_end_is_deleted(ends: str | None, monkey
         assert sent == ["show", "create", "delete"]
 
 
+async def test_a_path_stays_as_it_is() -> None:
+    async with world(WORLD) as (_, mig):
+        await mig.files.write_text("two  blanks/R&amp;D  1.txt", "x")
+        share = await mig.shares.create("two  blanks")
+        assert share.path == "two  blanks"
+        archive = await mig.archives.create("n", "two  blanks")
+        assert [file.path for file in archive.files] == ["two  blanks/R&amp;D  1.txt"]
+        transfer = await mig.transfers.export_to("two  blanks", "https://example.org/R&amp;D  1")
+        assert (transfer.sources, transfer.destination) == (("two  blanks",), "/R&amp;D  1")
+
+
 @pytest.mark.parametrize(
     "url", ["", "https://example.org", "http://example.org/share_redirect/abc", "ftp://x/y/z", "/a/b"]
 )
