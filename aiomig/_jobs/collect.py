@@ -1,4 +1,4 @@
-"""Many jobs at once: `as_completed`, `wait`, `statuses`, `cancel` and `Session.results`."""
+"""Functions for many jobs at once: `as_completed`, `wait`, `statuses`, `cancel` and `Session.results`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LOADED_AT_ONCE = 8
 
 
 def as_jobs(jobs: Job | str | Iterable[Job | str], by_id: Callable[[str], Job]) -> list[Job]:
-    """Return one job or several, given as jobs or ids, as a list without duplicates.
+    """Return one or more jobs, given as jobs or ids, as a list without duplicates.
 
     Raises:
-        SpecError: something else is among them.
+        SpecError: a value is neither a job nor an id.
     """
     if isinstance(jobs, str | Job):
         jobs = [jobs]
@@ -46,24 +46,24 @@ def _job_of(job_id: object, by_id: Callable[[str], Job]) -> Job:
 
 
 def _not_jobs(value: object) -> SpecError:
-    return SpecError([Fault("jobs", value, "neither a job nor a job id", "give a Job, the text of its id, or several")])
+    return SpecError([Fault("jobs", value, "neither a job nor a job id", "give a Job, its id as a string, or several")])
 
 
 def backend_of(jobs: Sequence[Job]) -> Backend:
-    """Return the backend of jobs.
+    """Return the common backend of jobs.
 
     Raises:
-        MigError: they belong to several sessions.
+        MigError: the jobs belong to several sessions.
     """
     backend = jobs[0].backend
     backend.tasks.ensure_own_loop()
     if any(job.backend is not backend for job in jobs):
-        raise MigError("these jobs belong to several sessions; wait for those of each session apart")
+        raise MigError("these jobs belong to several sessions; pass the jobs of one session at a time")
     return backend
 
 
 class Completed:
-    """Async iterator of jobs as they end. Made by `aiomig.as_completed`; see `Watch` for leaving and cancelling it."""
+    """Async iterator of jobs as they end. Made by `aiomig.as_completed`; can be left and cancelled like a `Watch`."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = {job.id: job for job in jobs}
@@ -81,12 +81,12 @@ class Completed:
                 return self._jobs[status.job_id]
 
     def close(self) -> None:
-        """End it; allowed, but not needed."""
+        """End the iteration. Optional."""
         if self._watch is not None:
             self._watch.close()
 
     def ready(self) -> list[Job]:
-        """Return the jobs that are known to have ended and were not yielded yet."""
+        """Return the jobs that are already known to have ended and have not been yielded, without waiting."""
         statuses = self._watch.ready() if self._watch is not None else []
         return [self._jobs[status.job_id] for status in statuses if status.state.is_final]
 
@@ -124,7 +124,7 @@ async def wait_for(jobs: Sequence[Job], return_when: Literal["all", "any"]) -> W
 
 
 async def results_of(jobs: Sequence[Job]) -> dict[str, JobResult]:
-    """Wait for jobs and return their results; see `Session.results`."""
+    """Wait until jobs end and return their results; see `Session.results`."""
     results: dict[str, JobResult] = {}
 
     async def load(job: Job) -> None:
@@ -136,7 +136,7 @@ async def results_of(jobs: Sequence[Job]) -> dict[str, JobResult]:
 
 
 async def statuses_of(jobs: Sequence[Job]) -> dict[str, JobStatus]:
-    """Ask for the statuses of jobs; see `aiomig.statuses`."""
+    """Return the current statuses of jobs; see `aiomig.statuses`."""
     return dict(await backend_of(jobs).statuses([job.id for job in jobs])) if jobs else {}
 
 

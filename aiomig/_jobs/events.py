@@ -1,4 +1,4 @@
-"""Reading the changes of all jobs of a session: `Session.events`."""
+"""`Events`: the changes of all jobs of a user, from `Session.events`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Events:
-    """Async iterator of the changes of all jobs of a session, from now on. Made by `Session.events`.
+    """Async iterator of the changes of all jobs from now on. Made by `Session.events`.
 
-    Leaving the loop, cancelling it, or dropping the object leaves nothing behind; `__anext__` may be cancelled and
-    called again, and loses nothing. ``async with`` returns when every later change will be reported, which a program
-    needs that looks at the present jobs first.
+    The loop may be left or cancelled at any time, and needs no cleanup. A cancelled `__anext__` loses nothing and may
+    be called again. Once ``async with`` has entered its block, every later change will be reported; use it in programs
+    that list the current jobs first.
 
-    Raises, while it is iterated:
-        EventsLost: the reader was too slow. Iterate on; look at the present jobs for what is missing.
-        GridError: the grid could not be asked for too long.
-        LocalError: local mode had to stop.
+    Raises, while iterating:
+        EventsLost: the reader was too slow. Continue to iterate, and list the current jobs to find what is missing.
+        GridError: requests to the grid kept failing for too long.
+        LocalError: local mode has failed.
         NoSession: the session was closed.
     """
 
@@ -41,7 +41,7 @@ class Events:
         backend.subscriptions.readers.add(self)
 
     def offer(self, status: JobStatus) -> None:
-        """Take a change; for aiomig's own use."""
+        """Buffer a change and wake the reader; for aiomig's own use."""
         if len(self._buffer) >= self._size:
             self._lost += len(self._buffer)
             self._buffer.clear()
@@ -49,7 +49,7 @@ class Events:
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """Make the present or next `__anext__` raise an error; for aiomig's own use."""
+        """Make the current or next `__anext__` raise an error; for aiomig's own use."""
         self._error = error
         self._wake()
 
@@ -82,7 +82,7 @@ class Events:
             self._is_following = True
 
     def close(self) -> None:
-        """Take no more changes; allowed, but not needed."""
+        """Stop recording changes. Optional."""
         self._backend.subscriptions.readers.discard(self)
 
     async def __aenter__(self) -> Self:

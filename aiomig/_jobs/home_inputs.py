@@ -1,4 +1,4 @@
-"""Inputs that lie in the MiG home: the files of folders, and what is missing."""
+"""Inputs in the MiG home: expanding directories, and finding missing files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HomeFolders:
-    """Finds the files of folders of the home, each of which it lists once.
+    """Finds the files in directories of the home. Each directory is listed once.
 
     Args:
         files: the home.
@@ -30,11 +30,11 @@ class HomeFolders:
         self._names: dict[str, list[str]] = {}
 
     async def expand(self, spec: JobSpec) -> JobSpec:
-        """Return a spec that names the files of its folders of the home instead of these. No I/O if it has none.
+        """Return a spec in which directories of the home are replaced by their files. No I/O if it has none.
 
         Raises:
-            SpecError: a folder is not there or holds no file; or two files have one name in the job.
-            GridError: the grid could not be asked.
+            SpecError: a directory is missing or contains no files, or two files have the same name in the job.
+            GridError: the request to the grid failed.
         """
         if not any(file.is_home_folder for file in (*spec.inputs, *spec.executables)):
             return spec
@@ -58,24 +58,24 @@ class HomeFolders:
         try:
             entries = await self._files.ls(folder, recursive=True, hidden=True)
         except FileNotFound:
-            remedy = "put it there before the submit: session.files.put(…)"
+            remedy = "upload it before the submit: session.files.put(…)"
             raise SpecError([Fault(field, source, "is not in the MiG home", remedy)]) from None
         files = [info.path for info in entries if not info.is_dir]
         if files == [folder]:
-            raise SpecError([Fault(field, source, "is a file", "leave the / at its end out")])
+            raise SpecError([Fault(field, source, "is a file, not a directory", "remove the / at the end")])
         if not files:
-            raise SpecError([Fault(field, source, "is a directory without files", "make it by mkdir in a command")])
+            raise SpecError([Fault(field, source, "is a directory without files", "create it with mkdir in a command")])
         return [below(folder, path) for path in files]
 
 
-_WITHOUT = "a grid looks for it for a minute, and then runs the job without it"  # docs/protocol.md#inputs
+_WITHOUT = "a grid looks for it for a minute and then runs the job without it"  # docs/protocol.md#inputs
 
 
 async def missing_inputs(spec: JobSpec, files: Files) -> list[Fault]:
-    """Return a warning for each file of the home that is not there now, or is a folder.
+    """Return a warning for each input in the home that does not exist at the moment, or is a directory.
 
     Raises:
-        GridError: the grid could not be asked.
+        GridError: the request to the grid failed.
     """
     warnings: list[Fault] = []
     for field, inputs in (("inputs", spec.inputs), ("executables", spec.executables)):
@@ -83,10 +83,10 @@ async def missing_inputs(spec: JobSpec, files: Files) -> list[Fault]:
             try:
                 is_folder = (await files.stat(source.path)).is_dir
             except FileNotFound:
-                remedy = "put it there before the job starts: session.files.put(…)"
+                remedy = "upload it before the job starts: session.files.put(…)"
                 warnings.append(Fault(field, source, f"is not in the MiG home; {_WITHOUT}", remedy))
             else:
                 if is_folder:
-                    remedy = "end the path with a / for all files below it"
-                    warnings.append(Fault(field, source, f"is a folder; {_WITHOUT}", remedy))
+                    remedy = "end the path with a / to use all files in it"
+                    warnings.append(Fault(field, source, f"is a directory; {_WITHOUT}", remedy))
     return warnings

@@ -1,4 +1,4 @@
-"""`Job`: a handle on one job; and the download of its outputs."""
+"""`Job`: the handle on one job."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("aiomig")
 
 
 class JobOwner(Protocol):
-    """What a `Job` needs of its session."""
+    """The parts of a session that a `Job` uses."""
 
     backend: Backend
     files: Files
@@ -46,10 +46,10 @@ class JobOwner(Protocol):
 
 
 class Job:
-    """One job. Made by `Session.submit`, or by `Session.job` for any id; making one does no I/O.
+    """A handle on one job. Made by `Session.submit`, or by `Session.job` for any job id, without I/O.
 
-    ``await job`` waits for the end and gives a `JobResult`, or raises what went wrong. ``async for status in job``
-    gives the present status and then each change. Cancelling whatever waits here never cancels the job.
+    ``await job`` waits until the job ends and returns a `JobResult`, or raises an error if the job failed.
+    ``async for status in job`` yields the current status and then each change. Cancelling a wait never cancels the job.
 
     Example::
 
@@ -60,11 +60,11 @@ class Job:
             print(error.command, error.exit_code)
 
     Attributes:
-        id: the job's id, as the grid gave it.
-        spec: what was submitted, or ``None`` if this program does not know it.
-        parameter: the parameter of a sweep that made the job, or ``None``.
-        attempts: the ids of the jobs that this run of a sweep with ``retries`` submitted for the parameter: those that
-            failed, and last this one.
+        id: the job id that the grid assigned.
+        spec: the submitted description, or ``None`` if this program did not submit the job.
+        parameter: the parameter of the sweep that submitted the job, or ``None``.
+        attempts: with ``retries`` of a sweep, the ids of all jobs that this run submitted for the parameter: first
+            those that failed, and last this job. Otherwise, the id of this job.
     """
 
     __slots__ = ("_owner", "_plan", "_result", "attempts", "id", "parameter", "spec")
@@ -90,7 +90,7 @@ class Job:
 
     @property
     def known_result(self) -> JobResult | None:
-        """The result, if it was downloaded; for aiomig's own use."""
+        """The result, if it has been downloaded; for aiomig's own use."""
         return self._result
 
     def __repr__(self) -> str:
@@ -119,14 +119,14 @@ class Job:
     def __aiter__(self) -> Watch:
         return Watch(self.backend, [self.id])
 
-    # -- its state
+    # -- state
 
     async def status(self) -> JobStatus:
-        """Ask for the present status.
+        """Return the current status, with one request.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         status = (await self._usable_backend.statuses([self.id])).get(self.id)
         if status is None:
@@ -134,39 +134,39 @@ class Job:
         return status
 
     async def wait(self, until: JobState | None = None) -> JobStatus:
-        """Wait for the end, whatever it is; do not raise if the job failed.
+        """Wait until the job ends, successfully or not.
 
         Args:
-            until: wait only until this state, or a later one, is reached: ``JobState.EXECUTING``.
+            until: wait only until the job has reached this state or a later one, such as ``JobState.EXECUTING``.
 
         Returns:
-            The status then; the final one if ``until`` is not given.
+            The status at that time; the final status if ``until`` is not given.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked for too long.
+            GridError: requests to the grid kept failing for too long.
         """
         if self._result is not None:
             return self._result.status
         return await reached_status(self.backend, self.id, JobState(JobState.FINISHED if until is None else until))
 
     async def result(self, *, check: bool = True) -> JobResult:
-        """Wait for the end and return the result. It is downloaded once and kept by this `Job`.
+        """Wait until the job ends and return its result, which is downloaded once and kept by this `Job`.
 
         Args:
-            check: raise if the job did not end well; with False return what there is, whatever happened.
+            check: raise if the job was not successful. With False, return whatever the job left behind.
 
         Returns:
-            States, exit codes and output of the job.
+            Status, exit codes and output of the job.
 
         Raises:
-            CommandFailed: a command exited with something other than 0.
-            JobFailed: the grid gave up: ``status.attempts`` has the reasons.
+            CommandFailed: a command had a nonzero exit code.
+            JobFailed: the grid gave up; ``status.attempts`` contains the reasons.
             JobCanceled: the job was canceled.
-            JobExpired: the job waited for too long.
+            JobExpired: the job was queued for too long.
             ResultsMissing: the job is FINISHED, but no exit codes arrived.
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked for too long.
+            GridError: requests to the grid kept failing for too long.
         """
         outcome = self._result or await self._download_result()
         if check:
@@ -177,33 +177,33 @@ class Job:
         status = await self.wait()
         files = await self._usable_backend.results(status)
         outcome = await job_result(status, files, await self.plan())
-        for words in outcome.staging:
-            logger.warning("job %s: %s", self.id, words, extra={"event_name": "job_staging", "job_id": self.id})
-        if outcome.reported or status.state is not JobState.FINISHED:  # else its files may still arrive
+        for problem in outcome.staging:
+            logger.warning("job %s: %s", self.id, problem, extra={"event_name": "job_staging", "job_id": self.id})
+        if outcome.reported or status.state is not JobState.FINISHED:  # otherwise its files may still arrive
             self._result = outcome
         if outcome.exit_code is not None:
             self.backend.note_exit_code(self.id, outcome.exit_code)
         return outcome
 
     async def feasibility(self) -> CheckReport:
-        """Ask whether some resource could take this job, which waits in the queue.
+        """Check whether any resource could run this queued job.
 
-        A grid is also asked to plan the job: what it says is in ``status().schedule_hint`` after some seconds.
+        This also requests a schedule from the grid. Its reply appears in ``status().schedule_hint`` after some seconds.
 
         Returns:
-            Why no resource would take it; or, if it does not wait, that this cannot be known. In local mode there are
-            no faults: this machine takes every job.
+            The reasons why no resource would run the job. If the job is not queued, a note that this cannot be known.
+            In local mode there are no faults, because this machine accepts every job.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         return await self._usable_backend.feasibility(self.id, schedule=True)
 
-    # -- acting on it
+    # -- actions
 
     async def cancel(self) -> Outcome:
-        """Cancel the job. One that has ended stays as it is, without an error: see `Outcome.changed`.
+        """Cancel the job. A job that has already ended stays unchanged, without an error: see `Outcome.changed`.
 
         Raises:
             JobNotFound: no job of this user has this id.
@@ -211,7 +211,7 @@ class Job:
         return await self._act("cancel")
 
     async def freeze(self) -> Outcome:
-        """Hold the job back while it waits in the queue.
+        """Hold back the queued job until `thaw`.
 
         Raises:
             ActionRefused: the job is not QUEUED.
@@ -241,45 +241,48 @@ class Job:
         return outcome
 
     async def resubmit(self) -> Job:
-        """Submit the same again, as a new job with outputs of its own.
+        """Submit the job again, as a new job with its own outputs.
 
-        If it is cancelled before the new job is made, it makes none.
+        Cancelling this before the new job is created creates none.
 
         Returns:
             The new job.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            SubmitRejected: the grid refuses the job now.
+            SubmitRejected: the grid refuses the new job.
             GridError: the grid could not be reached.
         """
         self._owner.backend.tasks.ensure_own_loop()
         return await self._owner.resubmit(await self.plan(), self.spec)
 
-    # -- its output
+    # -- output
 
     async def stdout(self, *, wait: bool = True) -> str:
-        """Return what the commands wrote to standard output, as text; bytes that are not UTF-8 are replaced.
+        """Return the standard output of the commands as text. Invalid UTF-8 is replaced.
 
         Args:
-            wait: wait for the end of the job; with False return what there is by now.
+            wait: wait until the job ends. With False, return what the job has written so far.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         return (await self.stdout_bytes(wait=wait)).decode("utf-8", "replace")
 
     async def stderr(self, *, wait: bool = True) -> str:
-        """Return the same for standard error. After a FAILED attempt local mode has it; a grid throws it away."""
+        """Return the standard error of the commands; see `stdout`.
+
+        Local mode keeps the output of failed attempts; a grid discards it.
+        """
         return (await self.stderr_bytes(wait=wait)).decode("utf-8", "replace")
 
     async def stdout_bytes(self, *, wait: bool = True) -> bytes:
-        """Return standard output byte for byte; see `stdout`."""
+        """Return the standard output as bytes; see `stdout`."""
         return await self._stream("stdout", wait=wait)
 
     async def stderr_bytes(self, *, wait: bool = True) -> bytes:
-        """Return standard error byte for byte; see `stderr`."""
+        """Return the standard error as bytes; see `stderr`."""
         return await self._stream("stderr", wait=wait)
 
     async def _stream(self, name: Stream, *, wait: bool) -> bytes:
@@ -290,7 +293,7 @@ class Job:
         return await self._usable_backend.read_stream(self.id, name, 0)
 
     def tail(self, stream: Stream = "stdout", *, skip: int = 0) -> Tail:
-        """Follow what the job writes. Leaving the loop, or cancelling it, does nothing to the job.
+        """Follow the output of the job. Leaving or cancelling the loop does not affect the job.
 
         Example::
 
@@ -299,10 +302,10 @@ class Job:
 
         Args:
             stream: ``"stdout"`` or ``"stderr"``.
-            skip: leave out so many lines, which were read before.
+            skip: the number of lines to leave out, for example lines that were read before.
 
         Returns:
-            An iterator of lines without their ends, which ends with the job.
+            An async iterator of lines without line ends. It ends when the job has ended.
         """
         if stream not in ("stdout", "stderr"):
             raise ValueError(f"stream={stream!r}: no such stream; use 'stdout' or 'stderr'")
@@ -313,10 +316,10 @@ class Job:
     async def send_live(
         self, sources: HomePath | Iterable[HomePath] = (), destination: HomePath | None = None
     ) -> tuple[str, ...]:
-        """Have the running job send files into the home, before it ends.
+        """Have the running job copy files into the home before it ends.
 
-        A grid does that some 20 to 100 seconds later, takes one request a minute for each job, and says nothing of a
-        file that does not exist; this method waits for its turn. Local mode does it at once.
+        A grid copies them 20 to 100 seconds later, and does not report files that do not exist. It accepts one request
+        per job and minute; this method waits until the next one is allowed. Local mode copies the files at once.
 
         Example::
 
@@ -325,21 +328,21 @@ class Job:
             await session.files.get(path, ".")
 
         Args:
-            sources: files of the job, by their paths in its directory; none means standard output and error.
-            destination: the directory of the home, made if it is missing; the default is the folder of the job's
+            sources: files of the job, as paths in its directory. The default is standard output and error.
+            destination: a directory of the home, created if it is missing. The default is the directory of the job's
                 results.
 
         Returns:
-            The paths in the home at which the files appear: their last names in the directory.
+            The paths in the home at which the files appear, directly in the destination.
 
         Raises:
             ActionRefused: the job is not EXECUTING.
             JobNotFound: no job of this user has this id.
-            FileNotFound: the job has no such file; in local mode only.
-            PathRefused: a path leads out of the job's directory or the home.
-            GridError: the grid could not be asked.
+            FileNotFound: in local mode: the job has no such file.
+            PathRefused: a path is outside the job's directory or the home.
+            GridError: the request to the grid failed.
         """
-        files = [job_path(source) for source in _several(sources)]
+        files = [job_path(source) for source in _as_list(sources)]
         folder = f"job_output/{self.id}"
         if destination is not None:
             folder = home_path(destination)
@@ -350,11 +353,11 @@ class Job:
         return tuple(home_path(f"{folder}/{name}") for name in names)
 
     async def get_live(self, sources: HomePath | Iterable[HomePath], destination: HomePath = ".") -> tuple[str, ...]:
-        """Have files of the home copied to the running job; the reverse of `send_live`.
+        """Copy files of the home to the running job; the reverse of `send_live`.
 
         Args:
             sources: files of the home.
-            destination: the directory below that of the job, made if it is missing.
+            destination: a directory below the job's directory, created if it is missing.
 
         Returns:
             The paths in the job's directory at which the files appear.
@@ -363,7 +366,7 @@ class Job:
             FileNotFound: a source does not exist.
             ActionRefused, JobNotFound, PathRefused, GridError: as for `send_live`.
         """
-        paths = [home_path(source) for source in _several(sources)]
+        paths = [home_path(source) for source in _as_list(sources)]
         if not paths:
             raise SpecError([Fault("sources", sources, "nothing to send to the job", "give files of the home")])
         folder = job_path(destination)
@@ -374,7 +377,7 @@ class Job:
         return tuple(str(PurePosixPath(folder) / name_of(path)) for path in paths)
 
     async def plan(self) -> Plan:
-        """Return what was sent to the grid and where the outputs are. Ask once, if this program does not know it.
+        """Return the submitted description and the places of the outputs. Request them once, if they are unknown.
 
         Raises:
             JobNotFound: no job of this user has this id.
@@ -396,11 +399,11 @@ class Job:
             name: the name of the output in the job.
 
         Raises:
-            MigError: there is no such output, or this handle was made from an id and knows nothing yet:
-                ``await job.plan()`` asks.
+            MigError: there is no such output, or this handle was made from an id and has not loaded its plan;
+                ``await job.plan()`` loads it.
         """
         if self._plan is None:
-            raise MigError(f"job {self.id}: its outputs are not known here yet; await job.plan() first")
+            raise MigError(f"the outputs of job {self.id} are not loaded; await job.plan() first")
         for output in self._plan.outputs:
             if output.name == name:
                 return Remote(output.path, PurePosixPath(name).name)
@@ -408,22 +411,22 @@ class Job:
         raise MigError(f"job {self.id} has no output {name!r}; it has {names}")
 
     async def outputs(self) -> list[FileInfo]:
-        """Return those declared outputs that are in the MiG home, with their sizes, in the order of the description.
+        """Return the declared outputs that are in the MiG home, with their sizes, in the order of the description.
 
         Raises:
             JobNotFound: no job of this user has this id.
-            GridError: the grid could not be asked.
+            GridError: the request to the grid failed.
         """
         return list((await arrived_outputs(self._owner.backend.home, (await self.plan()).outputs)).values())
 
     async def fetch(
         self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
     ) -> list[Path]:
-        """Wait for the end, then download the outputs.
+        """Wait until the job ends, then download its outputs.
 
-        Each output goes to its destination below the folder, whole or not at all, and replaces what is there.
-        Outputs whose destination is in the MiG home, or a URL, stay there. If it is cancelled, it leaves the outputs
-        that have arrived.
+        Each output is written atomically to its destination below ``folder`` and replaces an existing file. Outputs
+        with a destination in the MiG home or with a URL are not downloaded. Cancelling this keeps the outputs that
+        have arrived.
 
         Example::
 
@@ -431,15 +434,15 @@ class Job:
             out, plot = await job.fetch("results/")     # results/out.txt and results/plots/7.png
 
         Args:
-            folder: where to put them on this machine; made if it is missing.
-            check: raise if the job did not end well, after what there is was downloaded.
-            progress: called with the bytes done and the bytes in all.
+            folder: the local directory for the outputs, created if it is missing.
+            check: after downloading the available outputs, raise if the job was not successful.
+            progress: called with the number of bytes downloaded and the total number.
 
         Returns:
             The local paths, in the order of ``outputs``.
 
         Raises:
-            ResultsMissing: outputs did not arrive; the others were downloaded.
+            ResultsMissing: some outputs did not arrive; the others were downloaded.
             JobError: see `result`.
         """
         outcome = await self.result(check=False)
@@ -460,10 +463,10 @@ class Job:
         return fetched.paths
 
     async def clean(self, *, results: bool = False) -> None:
-        """Remove what aiomig put into the MiG home for this job: its private folder of inputs and outputs.
+        """Remove the private directory of inputs and outputs that aiomig created in the MiG home for this job.
 
         Args:
-            results: remove the grid's own folder with the job's output and exit codes, too.
+            results: also remove the grid's own directory with the job's output and exit codes.
         """
         plan = await self.plan()
         if plan.folder is not None:
@@ -472,5 +475,5 @@ class Job:
             await self._owner.files.remove(f"job_output/{self.id}", recursive=True, missing_ok=True)
 
 
-def _several(paths: HomePath | Iterable[HomePath]) -> list[HomePath]:
+def _as_list(paths: HomePath | Iterable[HomePath]) -> list[HomePath]:
     return [paths] if isinstance(paths, str | PurePosixPath) else list(paths)

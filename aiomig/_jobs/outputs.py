@@ -1,4 +1,4 @@
-"""The outputs of a job: which have arrived, and their download."""
+"""The outputs of a job: finding those that have arrived, and downloading them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 async def arrived_outputs(home: HomeBackend, outputs: Iterable[PlannedOutput]) -> dict[PlannedOutput, FileInfo]:
-    """Return the outputs that are in the home, with what is there."""
-    places = {output: home_path(output.path) for output in outputs}
-    present = await home.stat_many(list(dict.fromkeys(places.values())))
-    return {output: present[path] for output, path in places.items() if path in present}
+    """Return the outputs that exist in the home, with their metadata."""
+    paths = {output: home_path(output.path) for output in outputs}
+    present = await home.stat_many(list(dict.fromkeys(paths.values())))
+    return {output: present[path] for output, path in paths.items() if path in present}
 
 
 class Fetched(NamedTuple):
-    """Outcome of a download: the names of the outputs that arrived and of the others, and the local paths."""
+    """Outcome of a download: the names of the arrived and of the missing outputs, and the local paths."""
 
     arrived: list[str]
     missing: list[str]
@@ -39,31 +39,31 @@ class Fetched(NamedTuple):
 async def fetch_outputs(
     home: HomeBackend, outputs: Iterable[PlannedOutput], folder: Path, progress: Progress | None
 ) -> Fetched:
-    """Download the outputs that have a destination and are there.
+    """Download the existing outputs that have a local destination.
 
     Args:
         home: the home.
         outputs: the planned outputs of the job.
-        folder: where they go; made if it is missing.
-        progress: called with the bytes done and the bytes in all.
+        folder: the local directory for the outputs, created if it is missing.
+        progress: called with the number of bytes downloaded and the total number.
 
     Raises:
         PathRefused: a destination leads out of the folder; nothing was downloaded.
-        GridError: the grid failed.
+        GridError: the request to the grid failed.
     """
     targets = {output: _below(folder, output.destination) for output in outputs if output.destination is not None}
     arrived = await arrived_outputs(home, targets)
     for output, info in arrived.items():
         if info.is_dir:
             raise PathRefused(
-                info.path, "is a directory, where the job was to put a file; fetch it by session.files.get"
+                info.path, "is a directory, but an output must be a file; download it with session.files.get"
             )
         with translate_os_errors(str(targets[output].parent), ON_THIS_MACHINE):
             targets[output].parent.mkdir(parents=True, exist_ok=True)
             ensure_replaceable(targets[output])
     meter = Meter(progress, sum(info.size for info in arrived.values()))
     wanted = [GetFile(info, targets[output]) for output, info in arrived.items()]
-    # All of them are in the private folder of the job.
+    # All these files are in the private folder of the job.
     common = posixpath.commonpath([folder_of(file.info.path) for file in wanted]) if wanted else None
     await home.get_files(wanted, common, meter.add)
     return Fetched(
@@ -74,7 +74,9 @@ async def fetch_outputs(
 
 
 def _below(folder: Path, name: str) -> Path:
-    """Return a path below a folder; refuse a destination that leads out of it."""
+    """Return a path below a folder. Refuse a destination that leads out of the folder."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise PathRefused(name, "an output's destination leads out of the folder; fetch it by its path in the home")
+        raise PathRefused(
+            name, "an output's destination leads out of the folder; download the output by its path in the home"
+        )
     return folder / name

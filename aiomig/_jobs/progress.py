@@ -1,4 +1,4 @@
-"""Progress bars of many jobs: on a terminal by rich, in a notebook by its own display. Elsewhere nothing is shown."""
+"""Progress bars for many jobs: with rich on a terminal, with IPython in a notebook, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .._core.errors import SpecError
 from .._core.models import Fault
 
 _INTERVAL = 0.1
-"""The shortest time between two pictures, in seconds."""
+"""The shortest time between two redraws, in seconds."""
 
 
 class _Display(Protocol):
-    def draw(self, done: int, total: int | None, words: str) -> None:
-        """Show a picture in place of the one before."""
+    def draw(self, done: int, total: int | None, note: str) -> None:
+        """Draw the bar in place of the previous one."""
 
     def close(self) -> None:
-        """Leave the last picture as it is."""
+        """Stop drawing, and leave the last bar on the screen."""
 
 
 class ProgressBar:
-    """A progress bar that is drawn when it is told of progress, at most ten times a second. It needs no task.
+    """A progress bar, redrawn by calls of `show` at most ten times a second. It needs no background task.
 
     Args:
-        total: how many things there are, or ``None`` if that is not known.
+        total: the number of items, or ``None`` if it is unknown.
 
     Raises:
         SpecError: standard error is a terminal, and rich is not installed.
@@ -38,25 +38,25 @@ class ProgressBar:
         self._drawn = 0.0
         self._last: tuple[int, str] | None = None
 
-    def show(self, done: int, words: str = "") -> None:
-        """Draw, unless it was drawn just now.
+    def show(self, done: int, note: str = "") -> None:
+        """Redraw the bar, unless it was drawn very recently.
 
         Args:
-            done: how many things are done.
-            words: what else is to be said.
+            done: the number of items that are done.
+            note: text after the number.
         """
-        self._last = done, words
+        self._last = done, note
         if self._display is not None and time.monotonic() - self._drawn >= _INTERVAL:
-            self._display.draw(done, self._total, words)
+            self._display.draw(done, self._total, note)
             self._drawn = time.monotonic()
 
     def close(self) -> None:
-        """Draw the last state, which stays."""
+        """Draw the last state, and leave it on the screen."""
         display, self._display = self._display, None
         if display is not None:
             if self._last is not None:
-                done, words = self._last
-                display.draw(done, self._total, words)
+                done, note = self._last
+                display.draw(done, self._total, note)
             display.close()
 
 
@@ -74,15 +74,15 @@ class _Terminal:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
         except ImportError:
-            remedy = "pip install 'aiomig[cli]', or leave progress out"
+            remedy = "run pip install 'aiomig[cli]', or leave progress out"
             raise SpecError([Fault("progress", True, "needs rich, which is not installed", remedy)]) from None
         columns = BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
-        # Without its own refreshing, which would start a thread.
+        # Automatic refreshing would start a thread.
         self._progress = Progress(*columns, console=Console(stderr=True), auto_refresh=False)
         self._task: Any = None
 
-    def draw(self, done: int, total: int | None, words: str) -> None:
-        text = _counted(done, total, words)
+    def draw(self, done: int, total: int | None, note: str) -> None:
+        text = _label(done, total, note)
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task(text, total=total)
@@ -97,21 +97,20 @@ class _Notebook:
     def __init__(self) -> None:
         self._handle: Any = None
 
-    def draw(self, done: int, total: int | None, words: str) -> None:
+    def draw(self, done: int, total: int | None, note: str) -> None:
         from IPython.display import HTML, display  # type: ignore[import-not-found, unused-ignore]
 
         limit = f' value="{done}" max="{total}"' if total is not None else ""
-        picture = HTML(f"<progress{limit}></progress> {html_text(_counted(done, total, words))}")
+        bar = HTML(f"<progress{limit}></progress> {html_text(_label(done, total, note))}")
         if self._handle is None:
-            self._handle = display(picture, display_id=True)
+            self._handle = display(bar, display_id=True)
         else:
-            self._handle.update(picture)
+            self._handle.update(bar)
 
     def close(self) -> None:
-        """Do nothing: what was shown stays."""
+        """Do nothing: the last bar stays in the notebook."""
 
 
-def _counted(done: int, total: int | None, words: str) -> str:
-    """Return a line on what is done."""
+def _label(done: int, total: int | None, note: str) -> str:
     count = str(done) if total is None else f"{done}/{total}"
-    return f"{count}, {words}" if words else count
+    return f"{count}, {note}" if note else count

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from .._spec.jobspec import JobSpec, SpecFields
 
 CANCEL_SECONDS = 30.0
-"""How long leaving a scope may take to cancel its jobs."""
+"""The maximum time for cancelling the jobs of a scope when its block is left."""
 
 _open_scopes: ContextVar[tuple[Scope, ...]] = ContextVar("aiomig_open_scopes", default=())
 
 
 def add_to_open_scope(job: Job) -> None:
-    """Add a new job to the innermost open scope of its session in the current context, if there is one."""
+    """Add a new job to the innermost open scope of its session in the current context, if any."""
     for scope in reversed(_open_scopes.get()):
         if scope.is_open and scope.backend is job.backend:
             scope.add(job)
@@ -33,11 +33,11 @@ def add_to_open_scope(job: Job) -> None:
 
 
 class Scope:
-    """A block whose jobs end with it. Made by `Session.scope`.
+    """An async context manager whose jobs end with its block. Made by `Session.scope`.
 
-    Every job that is submitted in the block, in its own task or in one that was started there, belongs to it. Leaving
-    the block normally waits for them. Leaving it by an exception or by cancellation cancels the unfinished ones, on a
-    grid too; this is shielded from cancellation and takes at most 30 seconds. The exception comes out as it is.
+    Every job that is submitted in the block, or in a task started there, belongs to the scope. Leaving the block
+    normally waits for these jobs. Leaving it through an exception or cancellation cancels the unfinished ones, even on
+    a grid. This is shielded from cancellation and takes at most 30 seconds. The exception is not wrapped.
 
     Example::
 
@@ -60,13 +60,13 @@ class Scope:
         return len(self._jobs)
 
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
-        """Submit a job that belongs to this scope, even within another one; see `Session.submit`.
+        """Submit a job that belongs to this scope, even inside the block of another scope; see `Session.submit`.
 
         Raises:
             MigError: the scope is not open.
         """
         if not self.is_open:
-            raise MigError("this scope is not open: submit within its block, or in a session")
+            raise MigError("this scope is not open; submit jobs inside its block, or with the session")
         token = _open_scopes.set((*_open_scopes.get(), self))
         try:
             return await self._submit(commands, **fields)
@@ -74,11 +74,11 @@ class Scope:
             _open_scopes.reset(token)
 
     def add(self, *jobs: Job) -> None:
-        """Make jobs belong to the scope.
+        """Add existing jobs to the scope.
 
         Raises:
-            MigError: one is of another session.
-            SpecError: one is not a `Job`.
+            MigError: a job belongs to another session.
+            SpecError: an argument is not a `Job`.
         """
         for job in jobs:
             if not isinstance(job, Job):
@@ -88,7 +88,7 @@ class Scope:
             self._jobs[job.id] = job
 
     def detach(self, *jobs: Job) -> None:
-        """Let jobs live on when the scope ends."""
+        """Remove jobs from the scope, so that they continue after its end."""
         for job in jobs:
             self._jobs.pop(job.id, None)
 
@@ -113,10 +113,10 @@ class Scope:
             await self._cancel()
 
     async def _wait(self) -> None:
-        """Wait for all jobs, including those that tasks of the block submit meanwhile."""
+        """Wait for all jobs, including those that tasks of the block submit in the meantime."""
         ended: set[Job] = set()
-        while left := [job for job in self if job not in ended]:
-            async for job in Completed(left):
+        while unfinished := [job for job in self if job not in ended]:
+            async for job in Completed(unfinished):
                 ended.add(job)
 
     async def _cancel(self) -> None:

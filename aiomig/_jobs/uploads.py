@@ -1,4 +1,4 @@
-"""Uploads of the inputs of jobs: those of one job into its private folder, those that several jobs share once."""
+"""Uploads of inputs: into the private folder of a job, or once into a shared folder if several jobs use them."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig")
 
 SHARED_FOLDER = f"{PRIVATE_FOLDER}/shared"
-"""Folder of inputs that several jobs share, named after the checksums of their contents; `Job.clean` keeps it."""
+"""Folder of shared inputs, in subfolders named after the checksums of their contents. `Job.clean` keeps it."""
 
 _AT_ONCE = 8
 _CLEAN_UP_SECONDS = 10.0
-"""How long a failed or cancelled submit may take to remove its uploads."""
+"""The maximum time in which a failed or cancelled submit removes its uploads."""
 
 
 class Uploads:
     """Uploads the inputs of the jobs of one session.
 
     Args:
-        files: the home.
-        home: the same, to carry many files at once.
+        files: the user's home.
+        home: the backend of the same home, for uploads of many files at once.
     """
 
     def __init__(self, files: Files, home: HomeBackend) -> None:
@@ -55,15 +55,17 @@ class Uploads:
     async def upload(self, plan: Plan) -> None:
         """Upload the inputs of one job."""
         async with self._limiter:
-            files = {each.path: each.source for each in plan.uploads if not isinstance(each.source, InputStream)}
+            files = {
+                upload.path: upload.source for upload in plan.uploads if not isinstance(upload.source, InputStream)
+            }
             if files:
                 await self._put(files)
         for upload in plan.uploads:
-            if isinstance(upload.source, InputStream):  # which may be slow, and is not to keep others from uploading
+            if isinstance(upload.source, InputStream):  # a slow stream must not block other uploads
                 await self._files.put_stream(upload.source.open(name_of(upload.path)), upload.path)
 
     async def _put(self, sources: Mapping[str, Path | bytes]) -> None:
-        """Upload files under their paths in the home."""
+        """Upload sources to their paths in the home."""
         files: list[PutFile] = []
         async for path, source in Paced(sources.items()):
             with translate_os_errors(str(source), ON_THIS_MACHINE):
@@ -72,7 +74,7 @@ class Uploads:
         await self._home.put_files(sorted(folders), files, lambda size: None)
 
     async def upload_all(self, plans: Mapping[int, Plan]) -> dict[int, MigError]:
-        """Upload the inputs of many jobs; return the errors, by the keys of the plans."""
+        """Upload the inputs of many jobs, and return the errors by the keys of the plans."""
         errors: dict[int, MigError] = {}
 
         async def upload(key: int) -> None:
@@ -85,10 +87,10 @@ class Uploads:
         return errors
 
     async def share(self, plans: Mapping[int, Plan]) -> tuple[dict[int, Plan], dict[int, MigError]]:
-        """Upload the inputs that several of these jobs have, or that earlier jobs shared, to a shared folder.
+        """Upload inputs that several of these jobs or earlier jobs use to a shared folder.
 
         Returns:
-            The plans with the new places of these inputs, and the errors of the jobs whose input could not be uploaded.
+            The plans with the new paths of these inputs, and the errors of the jobs whose input could not be uploaded.
         """
         uses = Counter(upload.source for plan in plans.values() for upload in plan.uploads)
         names = {
@@ -98,14 +100,14 @@ class Uploads:
             if not isinstance(upload.source, InputStream)
             and (uses[upload.source] > 1 or self._is_shared(upload.source))
         }
-        places, errors = await self._share(names)
+        paths, errors = await self._share(names)
         failed = {
             key: errors[upload.source]
             for key, plan in plans.items()
             for upload in plan.uploads
             if not isinstance(upload.source, InputStream) and upload.source in errors
         }
-        return {key: _moved(plan, places) for key, plan in plans.items() if key not in failed}, failed
+        return {key: _with_shared(plan, paths) for key, plan in plans.items() if key not in failed}, failed
 
     def _is_shared(self, source: Path | bytes) -> bool:
         try:
@@ -116,15 +118,15 @@ class Uploads:
     async def _share(
         self, names: Mapping[Path | bytes, str]
     ) -> tuple[dict[Path | bytes, str], dict[Path | bytes, MigError]]:
-        """Upload shared inputs, unless they are there already from any earlier day.
+        """Upload shared inputs, unless an earlier submit or session has uploaded them.
 
         Args:
-            names: their base names.
+            names: the base names of the inputs.
 
         Returns:
-            Their paths in the home, and the errors of those that could not be uploaded.
+            The paths of the inputs in the home, and the errors of inputs that could not be uploaded.
         """
-        places: dict[Path | bytes, str] = {}
+        paths: dict[Path | bytes, str] = {}
         errors: dict[Path | bytes, MigError] = {}
         identities: dict[Path | bytes, tuple[object, ...]] = {}
         for source, name in names.items():
@@ -132,37 +134,37 @@ class Uploads:
                 with translate_os_errors(str(source), ON_THIS_MACHINE):
                     identity = identity_of(source)
                     if identity in self._shared:
-                        places[source] = self._shared[identity]
+                        paths[source] = self._shared[identity]
                     else:
-                        places[source] = f"{SHARED_FOLDER}/{await content_digest(source)}/{name}"
+                        paths[source] = f"{SHARED_FOLDER}/{await content_digest(source)}/{name}"
                         identities[source] = identity
             except MigError as error:
                 errors[source] = error
-        errors |= await self._put_absent({source: places[source] for source in identities})
-        self._shared |= {identity: places[source] for source, identity in identities.items() if source not in errors}
-        return places, errors
+        errors |= await self._put_absent({source: paths[source] for source in identities})
+        self._shared |= {identity: paths[source] for source, identity in identities.items() if source not in errors}
+        return paths, errors
 
-    async def _put_absent(self, places: Mapping[Path | bytes, str]) -> dict[Path | bytes, MigError]:
-        """Upload what is not in its place with the right size; return the errors."""
+    async def _put_absent(self, paths: Mapping[Path | bytes, str]) -> dict[Path | bytes, MigError]:
+        """Upload inputs that are missing in the home or have another size there, and return the errors."""
         errors: dict[Path | bytes, MigError] = {}
         absent: dict[str, Path | bytes] = {}
         try:
-            present = await self._home.stat_many(list(places.values()))
-            for source, path in places.items():
+            present = await self._home.stat_many(list(paths.values()))
+            for source, path in paths.items():
                 with translate_os_errors(str(source), ON_THIS_MACHINE):
                     if path not in present or present[path].size != size_of(source):
                         absent[path] = source
             if absent:
                 await self._put(absent)
         except MigError as error:
-            if len(places) == 1:
-                return dict.fromkeys(places, error)
-            for source, path in places.items():  # whose fault it is
+            if len(paths) == 1:
+                return dict.fromkeys(paths, error)
+            for source, path in paths.items():  # one by one, to find the inputs that fail
                 errors |= await self._put_absent({source: path})
         return errors
 
     async def remove(self, plans: Sequence[Plan]) -> None:
-        """Remove the private folders of jobs that were not made, even if the caller is cancelled."""
+        """Remove the private folders of jobs that were not created, even if the caller is cancelled."""
         folders = [plan.folder for plan in plans if plan.folder is not None]
         if folders:
             await run_shielded(partial(self._remove_all, folders), seconds=_CLEAN_UP_SECONDS)
@@ -172,27 +174,27 @@ class Uploads:
             try:
                 await self._files.remove(folder, recursive=True, missing_ok=True)
             except MigError as error:
-                logger.warning("%s is left behind in the MiG home: %s", folder, error)
+                logger.warning("%s could not be removed from the MiG home: %s", folder, error)
 
         await run_all(remove, folders, at_once=_AT_ONCE)
 
 
-def _moved(plan: Plan, places: Mapping[Path | bytes, str]) -> Plan:
-    moved = {
-        upload.path: places[upload.source]
+def _with_shared(plan: Plan, paths: Mapping[Path | bytes, str]) -> Plan:
+    shared = {
+        upload.path: paths[upload.source]
         for upload in plan.uploads
-        if not isinstance(upload.source, InputStream) and upload.source in places
+        if not isinstance(upload.source, InputStream) and upload.source in paths
     }
-    return plan.with_uploads_at(moved) if moved else plan
+    return plan.with_uploads_at(shared) if shared else plan
 
 
 def size_of(source: Path | bytes) -> int:
-    """Return how many bytes an input has. Raises OSError."""
+    """Return the size of an input in bytes. Raises OSError."""
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def identity_of(source: Path | bytes) -> tuple[object, ...]:
-    """Return what changes with the content of an input. Raises OSError."""
+    """Return a value that changes with the content of an input. Raises OSError."""
     if isinstance(source, bytes):
         return (hashlib.sha256(source).digest(),)
     information = source.stat()
@@ -205,6 +207,6 @@ async def content_digest(source: Path | bytes) -> str:
     if isinstance(source, bytes):
         digest.update(source)
     else:
-        async for piece in read_file(source):
-            digest.update(piece)
+        async for chunk in read_file(source):
+            digest.update(chunk)
     return digest.hexdigest()[:40]

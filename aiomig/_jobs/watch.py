@@ -1,7 +1,7 @@
-"""Following the statuses of jobs: `watch`.
+"""`Watch`: the statuses of jobs as they change.
 
-The iterators are objects and not generators: one that is dropped in the middle of a loop ends its subscription at
-once, on asyncio and on trio, and nothing needs to be closed.
+The iterator is an object, not an async generator: dropping it in the middle of a loop ends its subscription at once, on
+asyncio and on trio, without closing.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ _TURNS = 100
 
 
 class Watch:
-    """Async iterator of the statuses of jobs: for each job the present one, then each change once, until it has ended.
+    """Async iterator of the statuses of jobs: for each job the current one, then each change once, until it has ended.
 
-    Made by `aiomig.watch`. A slow loop gets the latest status of a job and not all those between. Leaving the loop,
-    cancelling it, or dropping the object leaves nothing behind; `__anext__` may be cancelled and called again, and
-    loses nothing.
+    Made by `aiomig.watch`. A slow loop gets the latest status of a job and skips those in between. The loop may be left
+    or cancelled at any time, and needs no cleanup. A cancelled `__anext__` loses nothing and may be called again.
 
-    Raises, while it is iterated:
-        JobNotFound: there is no such job.
-        GridError: the grid could not be asked for too long.
-        LocalError: local mode had to stop.
+    Raises, while iterating:
+        JobNotFound: a job does not exist.
+        GridError: requests to the grid kept failing for too long.
+        LocalError: local mode has failed.
     """
 
     def __init__(self, backend: Backend, job_ids: Iterable[str]) -> None:
@@ -68,16 +67,16 @@ class Watch:
         return status
 
     def ready(self) -> list[JobStatus]:
-        """Return all statuses that are there now, without waiting."""
+        """Return the available statuses, without waiting."""
         return list(iter(self._subscription.ready, None))
 
     async def _read(self) -> None:
-        """Read the present statuses of new jobs. A change that was published meanwhile is newer, and stays."""
+        """Read the current statuses of new jobs. A change that is published meanwhile is newer and takes precedence."""
         unread = list(self._unread)
         try:
             present = await self._backend.present(unread)
         except JobNotFound as error:
-            # Raised once: the others can still be watched.
+            # Raised once. The other jobs can still be watched.
             self._unread = [job_id for job_id in self._unread if job_id != error.job_id]
             self._subscription.discard(error.job_id)
             raise
@@ -87,7 +86,7 @@ class Watch:
             self._subscription.offer_first(status)
 
     def close(self) -> None:
-        """End the watch, also for a task that waits in it; allowed, but not needed."""
+        """End the watch, even if a task is waiting in it. Optional."""
         self._subscription.close()
         self._unread.clear()
 
@@ -108,18 +107,18 @@ _RANKS = {JobState.PARSE: 0, JobState.QUEUED: 1, JobState.FROZEN: 2, JobState.EX
 
 
 def _rank(state: JobState) -> int:
-    """Return how far a job has come in a state, as a number."""
+    """Return a number for a state that grows with the progress of a job."""
     return 4 if state.is_final else _RANKS.get(state, -1)
 
 
 async def reached_status(backend: Backend, job_id: str, until: JobState) -> JobStatus:
-    """Wait until a job has reached a state, or a later one. Cancelling this does nothing to the job."""
+    """Wait until a job has reached a state or a later one. Cancelling this does not affect the job."""
     watch = Watch(backend, [job_id])
     try:
         status = await anext(watch)
-        # Back in the queue after a failed attempt, it has been EXECUTING.
+        # A job that is queued again after a failed attempt has been EXECUTING.
         while max(_rank(status.state), 3 if status.attempts else -1) < _rank(until):
             status = await anext(watch)
     finally:
-        watch.close()  # the traceback of an error may keep the object alive
+        watch.close()  # the traceback of an error may keep the watch alive
     return status

@@ -77,7 +77,7 @@ _REPLACEMENTS = (
     (re.compile(r", or declare it: aiomig\.local\(.*\)"), ""),
     (re.compile(r"\bopen a session on a grid: aiomig\.grid\(\), or --grid"), "--grid chooses a grid"),
     (re.compile(r"\buse labels=\{…\}"), "use --label NAME=VALUE"),
-    (re.compile(r"\bresult\(check=False\) gives"), "aiomig output prints"),
+    (re.compile(r"\bresult\(check=False\) returns"), "aiomig output prints"),
     (re.compile(r", give another folder as journal=, or do without: journal=False"), ""),
     (re.compile(r"\bresubmit\(\) runs"), "aiomig resubmit runs"),
 )

@@ -96,7 +96,7 @@ async def test_a_shell_that_dies_fails_the_attempt(mig: aiomig.Session, job: aio
 
 @pytest.mark.job(["echo a", "[ -d nosuch ] || exit 3"], retries=0)
 async def test_a_failure_names_the_command_that_may_have_ended_the_shell(job: aiomig.Job) -> None:
-    with pytest.raises(JobFailed, match=r"may have done it: '\[ -d nosuch \] \|\| exit 3'$"):
+    with pytest.raises(JobFailed, match=r"may be the cause: '\[ -d nosuch \] \|\| exit 3'$"):
         await job
 
 

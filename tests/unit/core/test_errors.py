@@ -259,7 +259,7 @@ def test_staging_faults_name_the_files() -> None:
     error = failure(finished(STAGED, status=b"./fit 1\n", io_status=BAD_INPUT, stderr=b"no data.csv\n"))
     assert isinstance(error, CommandFailed)
     assert error.staging == (
-        "staging: get_input_files failed with 22, so some of INPUTFILES may have been missing while it ran: "
+        "staging: get_input_files failed with 22, so some INPUTFILES may have been missing while the job ran: "
         + "data.csv (from aiomig_jobs/t/in/data.csv), host/x.bin (from https://host/x.bin)",
     )
     assert str(error).split("\n")[1:] == [*error.staging, "no data.csv"]
@@ -268,10 +268,10 @@ def test_staging_faults_name_the_files() -> None:
 def test_staging_faults_of_every_step() -> None:
     steps = b"get_input_files 0\nget_executables 22\noutput_files_missing 2\nsend_output_files 7\nsend_io_files 0\n"
     assert finished(STAGED, io_status=steps).staging == (
-        "staging: get_executables failed with 22, so some of EXECUTABLES may have been missing while it ran: bin/fit "
+        "staging: get_executables failed with 22, so some EXECUTABLES may have been missing while the job ran: bin/fit "
         + "(from tools/fit)",
-        "staging: 2 of the outputs were not files when the commands had ended: not made, or a folder, or a symbolic "
-        + "link with a relative target, of which a grid takes the link only: cp -L it",
+        "staging: 2 of the outputs were missing when the commands ended, or were directories or symbolic links with "
+        + "relative targets (a grid sends only the link itself; use cp -L)",
         "staging: send_output_files failed with 7",
     )
     assert "see the description of the job" in finished(io_status=BAD_INPUT).staging[0]
@@ -312,11 +312,11 @@ def test_commands_that_may_have_ended_the_shell_are_named() -> None:
     status = JobStatus(JOB, JobState.FAILED, "FAILED", attempts=(Attempt(failed_at=WHEN, reason="RESOURCE DIED"),))
     description = Description({"EXECUTE": ("echo exit 3", "[ -f x ] || exit 3", "( exit 4 )", "set -e")})
     lines = str(failure(result(status, {}), description)).split("\n")
-    assert lines[-1] == "these commands may have done it: '[ -f x ] || exit 3', 'set -e'"
+    assert lines[-1] == "these commands may be the cause: '[ -f x ] || exit 3', 'set -e'"
     assert "set -e, exec" in lines[-2]
-    assert "may have done it" not in str(failure(result(status, {})))
+    assert "may be the cause" not in str(failure(result(status, {})))
     good = Description({"EXECUTE": ("echo exit 3",)})
-    assert "may have done it" not in str(failure(result(status, {}), good))
+    assert "may be the cause" not in str(failure(result(status, {}), good))
 
 
 @pytest.mark.parametrize(

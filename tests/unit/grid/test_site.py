@@ -74,7 +74,7 @@ async def test_what_speaks_for_nothing_against_it(grid: FakeGrid, mig: aiomig.Se
     assert (good.ok, good.faults, good.warnings) == (True, (), ())
     assert grid.count("redb") == 0
     (warning,) = (await mig.check("./fit", executables=[Remote("data")])).warnings
-    assert (warning.field, "is a folder" in warning.problem) == ("executables", True)
+    assert (warning.field, "is a directory" in warning.problem) == ("executables", True)
 
 
 async def test_a_wrong_description_needs_no_server(grid: FakeGrid, mig: aiomig.Session) -> None:

@@ -189,15 +189,15 @@ def test_raise_for_failed_lists_the_attempts() -> None:
     with pytest.raises(JobFailed) as caught:
         raise_for(JOB, result(status(JobState.FAILED, attempts=attempts), {}))
     assert str(caught.value) == (
-        f"job {JOB}: the grid gave it up after 3 attempts:\n"
+        f"job {JOB}: the grid gave up after 3 attempts:\n"
         "- RESOURCE DIED, on a_exe1, queued 2026-11-23 05:04:49 UTC, executing 2026-11-23 05:04:49 UTC, "
         "failed 2026-11-23 05:04:49 UTC\n"
         "- JOB TIMEOUT, failed 2026-11-23 05:04:49 UTC\n"
         "- no reason given"
     )
-    with pytest.raises(JobFailed, match="at an unknown time, without saying why"):
+    with pytest.raises(JobFailed, match="at an unknown time and reported no reason"):
         raise_for(JOB, result(status(JobState.FAILED), {}))
-    with pytest.raises(JobFailed, match="after its only attempt"):
+    with pytest.raises(JobFailed, match="after the only attempt"):
         raise_for(JOB, result(status(JobState.FAILED, attempts=attempts[:1]), {}))
 
 
@@ -292,7 +292,7 @@ async def test_a_status_file_that_is_too_long_is_no_report() -> None:
     plan = Plan(Description({"EXECUTE": ("true",)}))
     made = await job_result(status(JobState.FINISHED), {"status": b"true 0\n" * 100}, plan, longest_status=350)
     assert not made.reported
-    assert made.staging == ("staging: the .status file has 700 bytes: exit codes are not known",)
+    assert made.staging == ("staging: the .status file is too long (700 bytes): the exit codes are unknown",)
     with pytest.raises(ResultsMissing, match="700 bytes"):
         raise_for(JOB, made)
 
