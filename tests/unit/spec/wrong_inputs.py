@@ -418,7 +418,7 @@ CONFIGURATION = [
 CERTIFICATES = [
     files_of("an expired certificate", AuthenticationFailed, "certificate", "expired.pem", "CN=Test User", "expired at", "renew", certificate="expired.pem"),
     files_of("an early certificate", AuthenticationFailed, "certificate", "early.pem", "not valid before", "clock", certificate="early.pem"),
-    files_of("a key of another", ConfigError, "key", "other.pem is not the key of cert.pem", "belong together", key="other.pem"),
+    files_of("a key of another", ConfigError, "key", "other.pem is not the key of cert.pem", "matching pair", key="other.pem"),
     files_of("a locked key", AuthenticationFailed, "key", "locked.pem is encrypted", "set password", "openssl pkey", key="locked.pem"),
     files_of("a wrong password", AuthenticationFailed, "key", "does not open locked.pem", key="locked.pem", password="wrong"),
     files_of("a password that is too long", AuthenticationFailed, "password", "1023 bytes", key="locked.pem", password="x" * 2000),
