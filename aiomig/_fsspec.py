@@ -6,7 +6,6 @@ runs an asyncio event loop in its own thread; aiomig starts no threads.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 from contextlib import contextmanager, suppress
@@ -14,15 +13,13 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
-import anyio
-from anyio.lowlevel import RunVar, current_token
 from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.core import has_magic
 from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import isfilelike
 
-from ._api import connect, grid
+from ._api import connect
 from ._core.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -34,6 +31,7 @@ from ._core.errors import (
     PathRefused,
 )
 from ._core.paths import has_pattern
+from ._fsspec_sessions import shared_session
 from ._grid.config import Config
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from ._core.paths import FileInfo
     from ._home.files import Files
     from ._local.settings import LocalFields
-    from ._session import Session
 
 _CHUNK_SIZE = 8 << 20
 _CODES: tuple[tuple[type[MigError], int], ...] = (
@@ -65,52 +62,6 @@ def _os_errors(path: str) -> Iterator[None]:
         if isinstance(error, LocalError) and isinstance(error.__cause__, OSError):
             code = error.__cause__.errno or code
         raise OSError(code, str(error), path) from error
-
-
-class _SharedSession:
-    """The session of one account in one event loop, opened on first use."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._lock = anyio.Lock()
-        self._session: Session | None = None
-
-    async def files(self) -> Files:
-        async with self._lock:
-            if self._session is None:
-                session = grid(self._config)
-                await session.open()
-                self._session = session
-            return self._session.files
-
-    async def close(self) -> None:
-        async with self._lock:
-            session, self._session = self._session, None
-            if session is not None:
-                await session.aclose()
-
-
-_sessions: RunVar[dict[Config, _SharedSession]] = RunVar("aiomig_fsspec_sessions")
-
-
-def _shared_session(config: Config) -> _SharedSession:
-    try:
-        sessions = _sessions.get()
-    except LookupError:
-        sessions = {}
-        _sessions.set(sessions)
-        atexit.register(_close_at_exit, current_token().native_token, sessions)
-    return sessions.setdefault(config, _SharedSession(config))
-
-
-def _close_at_exit(loop: Any, sessions: dict[Config, _SharedSession]) -> None:
-    async def close() -> None:
-        for session in sessions.values():
-            with suppress(MigError):
-                await session.close()
-
-    if loop.is_running():  # fsspec's own loop; any other loop has closed the sessions when it ended
-        sync(loop, close, timeout=10)
 
 
 class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
@@ -163,7 +114,7 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if self._config is None:
             assert self._local is not None
             return self._local
-        return await _shared_session(self._config).files()
+        return await shared_session(self._config).files()
 
     def close(self) -> None:
         """Close the session that all file systems of this account share. The next use opens a new one."""
@@ -172,7 +123,7 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     async def _close(self) -> None:
         if self._config is not None:
-            await _shared_session(self._config).close()
+            await shared_session(self._config).close()
 
     # -- metadata
 

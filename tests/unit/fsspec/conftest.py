@@ -45,7 +45,7 @@ def grid() -> Iterator[FakeGrid]:
     server = GridInLoop()
     sync(get_loop(), server.open)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiomig._fsspec.grid", lambda config: server.grid.session())
+        patch.setattr("aiomig._fsspec_sessions.grid", lambda config: server.grid.session())
         yield server.grid
     sync(get_loop(), server.close)
 
