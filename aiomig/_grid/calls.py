@@ -1,4 +1,4 @@
-"""Runs any operation of the server by its name, and says by name which are broken or switched off."""
+"""Runs any operation of the server by name, with error messages about operations that are broken or switched off."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SWITCHED_OFF = re.compile(r"disabled|not enabled|not (?:supported|available) (?
 async def call(
     operations: OperationClient, operation: str, fields: Sequence[tuple[str, str]]
 ) -> list[dict[str, object]]:
-    """Run an operation: once, with a token, unless it only reads.
+    """Run an operation. If it only reads, retry it; otherwise send it once, with a token.
 
     Raises:
-        GridError: the server could not be asked, or the operation failed; `ServerError.remedy` says if it is
-            known not to work.
+        GridError: the request or the operation failed. `ServerError.remedy` explains operations that are known not to
+            work.
         FileNotFound: a path does not exist; and the other errors of `raise_for_errors`.
     """
     try:
@@ -36,19 +36,19 @@ async def call(
         raise_for_errors(operation, answer)
     except ServerError as error:
         raise explained(error) from error
-    return [dict(each) for each in answer]
+    return [dict(item) for item in answer]
 
 
 def explained(error: ServerError) -> ServerError:
-    """Return an error that also says if the operation is known to be broken, or is not offered by the site."""
+    """Return the error with a remedy if the operation is known to be broken, or if the site does not offer it."""
     return ServerError(error.operation, error.messages, remedy=_remedy(error.operation, error))
 
 
 def _remedy(operation: str, error: ServerError) -> str:
-    said = "; ".join(error.messages)
+    message = "; ".join(error.messages)
     if operation in BROKEN:
         instead = instead_of(operation)
         return f"{operation} is known to fail: {BROKEN[operation]}{instead and '; '}{instead}"
-    if _MISSING.search(said) or said == "HTTP 404":
-        return f"this server has no operation {operation}: look for a misspelt name"
-    return f"this site does not offer {operation}" if _SWITCHED_OFF.search(said) else ""
+    if _MISSING.search(message) or message == "HTTP 404":
+        return f"this server has no operation {operation}: check the spelling"
+    return f"this site does not offer {operation}" if _SWITCHED_OFF.search(message) else ""

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[A-Za-z0-9._=&-]+", re.ASCII).fullmatch
 
 _LARGE = 1 << 16
-"""Bytes of a piece of a body that is not joined with others."""
+"""Bytes from which on a piece of a body is not joined with its neighbours."""
 
 
 def form(fields: Sequence[tuple[str, str]]) -> tuple[bytes, str]:
-    """Return the parameters of an operation as a body, and its media type."""
-    # Most are job ids, thousands of them, which need no quoting: finding that out is far faster than quoting.
+    """Return the parameters of an operation as a request body, and its media type."""
+    # Mostly thousands of job ids, which need no quoting. Checking that is far faster than quoting them.
     text = "&".join([f"{name}={value}" for name, value in fields])
     if not _PLAIN(text) or text.count("=") != len(fields) or text.count("&") != len(fields) - 1:
         text = urlencode(fields, errors="surrogateescape")
@@ -35,7 +35,7 @@ def multipart(
 
     Args:
         fields: names and values.
-        files: field name, file name and content of each file. aiomig makes the names, so they need no quoting.
+        files: field name, file name and content of each file. aiomig generates the names, so they need no quoting.
     """
     boundary = f"aiomig{secrets.token_hex(16)}"
     parts: list[bytes] = []
@@ -46,7 +46,7 @@ def multipart(
         pieces = (content,) if isinstance(content, bytes) else content
         parts += [f"{head}Content-Type: application/octet-stream\r\n\r\n".encode(), *pieces, b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
-    # Many small pieces would each be a packet.
+    # Joined, because each small piece would be sent as a packet of its own.
     groups = groupby(parts, key=lambda part: len(part) >= _LARGE)
     body = chain.from_iterable(group if is_large else (b"".join(group),) for is_large, group in groups)
     return tuple(body), f"multipart/form-data; boundary={boundary}"

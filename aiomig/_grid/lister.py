@@ -1,4 +1,4 @@
-"""Background task that lists the jobs of the user, so that the changes of all of them are known."""
+"""Background task that lists the user's jobs, to find those that other programs submit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("aiomig.grid")
 
 
 class _Run:
-    """One run of the task: what its first listing gave."""
+    """One run of the task, with the outcome of its first listing."""
 
     def __init__(self) -> None:
         self.listed = anyio.Event()
@@ -30,13 +30,13 @@ class _Run:
 
 
 class JobLister:
-    """Finds jobs that other programs submit, and hands them to the poller, while someone reads all changes.
+    """Finds jobs that other programs submit, and passes them to the poller, while there are readers of all changes.
 
     Args:
-        subscriptions: who reads changes.
-        poller: follows the jobs that were found.
+        subscriptions: the readers of changes.
+        poller: follows the jobs.
         find: sends one request for all jobs.
-        polling: how often to ask: more often while new jobs are found.
+        polling: the pauses between requests, which are shorter while new jobs appear.
         tasks: the task group of the session.
     """
 
@@ -58,10 +58,10 @@ class JobLister:
         self._unfinished: list[str] = []
 
     async def follow(self) -> None:
-        """Start the task if it does not run. Return after its first listing.
+        """Start the task unless it is running. Return after its first listing.
 
         Raises:
-            GridError: the grid could not be asked.
+            GridError: the first listing failed.
         """
         if self._run is None:
             self._run = _Run()
@@ -74,13 +74,13 @@ class JobLister:
 
     async def _list(self, run: _Run) -> None:
         self._seen.clear()
-        failures, news = 0, anyio.current_time()
+        failures, last_news = 0, anyio.current_time()
         try:
             while self._subscriptions.readers:
                 await self._poller.admit()
                 began = anyio.current_time()
                 try:
-                    found = await self._take(await self._find(), first=not run.listed.is_set())
+                    has_new = await self._publish(await self._find(), first=not run.listed.is_set())
                 except MigError as error:
                     if not run.listed.is_set():
                         run.error = error
@@ -89,9 +89,9 @@ class JobLister:
                     pause = self._failed(error, failures)
                 else:
                     now = anyio.current_time()
-                    failures, news = 0, now if found else news
+                    failures, last_news = 0, now if has_new else last_news
                     run.listed.set()
-                    pause = self._polling.pause_after(now - began, now - news)
+                    pause = self._polling.pause_after(now - began, now - last_news)
                 await anyio.sleep(pause)
         finally:
             self._run = None
@@ -103,12 +103,12 @@ class JobLister:
             self._subscriptions.fail_readers(error)
         return min(self._polling.floor * 2.0 ** min(failures, 60), self._polling.ceiling)
 
-    async def _take(self, statuses: Sequence[JobStatus], *, first: bool) -> bool:
-        """Publish what is new, and follow what has not ended. Return whether there was a new job."""
+    async def _publish(self, statuses: Sequence[JobStatus], *, first: bool) -> bool:
+        """Publish changes, and follow unfinished jobs. Return whether there was a new job."""
         unfinished = [status for status in statuses if not status.state.is_final]
         before = set(self._unfinished)
         self._unfinished = [status.job_id for status in unfinished]
-        found = False
+        has_new = False
         if first:
             self._subscriptions.begin_reading(unfinished)
         else:
@@ -116,7 +116,7 @@ class JobLister:
                 is_new = status.job_id not in self._seen
                 if is_new or status.job_id in before:
                     self._poller.note(status)
-                    found = found or is_new
+                    has_new = has_new or is_new
         self._seen.update(status.job_id for status in statuses)
         self._poller.wake(self._unfinished)
-        return found
+        return has_new

@@ -1,4 +1,4 @@
-"""What this client knows of the jobs of one account and ``jobstatus`` does not report: names, labels, exit codes."""
+"""Records facts about jobs that ``jobstatus`` does not report: names, labels, exit codes and private folders."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ CREATE TABLE IF NOT EXISTS jobs (
     labels TEXT NOT NULL DEFAULT '{}',   -- as JSON
     exit_code INTEGER,
     folder TEXT,                         -- the private folder of the job in the home, if it may exist
-    described INTEGER NOT NULL DEFAULT 0,  -- whether name and labels are known
-    noted REAL NOT NULL                  -- when the row was made, in seconds since 1970
+    described INTEGER NOT NULL DEFAULT 0,  -- whether name and labels are set
+    noted REAL NOT NULL                  -- when the row was inserted, in seconds since 1970
 ) WITHOUT ROWID
 """
 
 _LOCK_SECONDS = 0.5
-"""How long SQLite waits for another process. Each holds the lock for milliseconds."""
+"""How long SQLite waits for another process, which holds the lock for milliseconds."""
 
 _CHUNK = 200
 
 
 class JobRecords:
-    """The records, in a SQLite database that the sessions of one account on this machine share.
+    """The job records of one account, in a SQLite database that all its sessions on this machine share.
 
-    Without a folder they last as long as the session. They only add to what the server says, so whatever is wrong
-    with the file is logged, and is not an error.
+    Without a folder, they last as long as the session. They only supplement the server's data, so a problem with the
+    file is logged and raises no error.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class JobRecords:
         self._database: sqlite3.Connection | None = None
 
     def open(self, folder: Path | None) -> None:
-        """Use the database in a private folder, or one in memory. The file is made when there is something to note."""
+        """Use the database in a private folder, or one in memory. The first write creates the file."""
         self._path = folder / "jobs.sqlite" if folder is not None else None
 
     def close(self) -> None:
-        """Close the database. Harmless if repeated."""
+        """Close the database. May be called more than once."""
         database, self._database = self._database, None
         if database is not None:
             database.close()
@@ -59,7 +59,7 @@ class JobRecords:
     def note_descriptions(
         self, jobs: Iterable[tuple[str, str | None, Mapping[str, str]]], folders: Mapping[str, str | None] | None = None
     ) -> None:
-        """Record names and labels (triples of job id, name and labels), and private folders of own jobs."""
+        """Record names and labels (triples of job id, name and labels), and the private folders of this user's jobs."""
         now, folders = time.time(), folders or {}
         self._write(
             "INSERT INTO jobs (job_id, name, labels, folder, described, noted) VALUES (?, ?, ?, ?, 1, ?)"
@@ -68,11 +68,11 @@ class JobRecords:
         )
 
     def noted_before(self, before: float) -> dict[str, str | None]:
-        """Return the private folders of the jobs, by id, that were noted before a time; ``None`` if there is none."""
+        """Return the private folder, or ``None``, of each job recorded before a time, by job id."""
         return dict(self._query("SELECT job_id, folder FROM jobs WHERE noted < ?", (before,)))
 
     def note_removed(self, job_id: str) -> None:
-        """Record that the private folder of a job does not exist any more."""
+        """Record that the private folder of a job no longer exists."""
         self._write("UPDATE jobs SET folder = NULL WHERE job_id = ?", [(job_id,)])
 
     def forget(self, job_ids: Iterable[str]) -> None:
@@ -88,23 +88,23 @@ class JobRecords:
         )
 
     def undescribed(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the jobs with unknown names and labels."""
-        known = {row[0] for row in self._rows(job_ids) if row[4]}
-        return [job_id for job_id in job_ids if job_id not in known]
+        """Return the jobs whose names and labels are not recorded."""
+        described = {row[0] for row in self._rows(job_ids) if row[4]}
+        return [job_id for job_id in job_ids if job_id not in described]
 
     def completed(self, statuses: Iterable[JobStatus]) -> Generator[None, None, list[JobStatus]]:
-        """Return statuses with what is recorded of their jobs. Yields between steps."""
-        whole: list[JobStatus] = list(statuses)
-        for start in range(0, len(whole), _CHUNK):
-            some = whole[start : start + _CHUNK]
-            rows = {row[0]: row for row in self._rows([status.job_id for status in some])}
+        """Add the recorded names, labels and exit codes to statuses. Yields between steps."""
+        result: list[JobStatus] = list(statuses)
+        for start in range(0, len(result), _CHUNK):
+            chunk = result[start : start + _CHUNK]
+            rows = {row[0]: row for row in self._rows([status.job_id for status in chunk])}
             if rows:
-                whole[start : start + _CHUNK] = [_with(status, rows.get(status.job_id)) for status in some]
+                result[start : start + _CHUNK] = [_with(status, rows.get(status.job_id)) for status in chunk]
             yield
-        return whole
+        return result
 
     def complete(self, status: JobStatus) -> JobStatus:
-        """Return a status with what is recorded of its job."""
+        """Add the recorded name, labels and exit code to a status."""
         rows = self._rows([status.job_id])
         return _with(status, rows[0]) if rows else status
 
@@ -113,10 +113,10 @@ class JobRecords:
     def _rows(self, job_ids: Sequence[str]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         for start in range(0, len(job_ids), _CHUNK):
-            some = job_ids[start : start + _CHUNK]
-            marks = ",".join("?" * len(some))
+            chunk = job_ids[start : start + _CHUNK]
+            marks = ",".join("?" * len(chunk))
             query = f"SELECT job_id, name, labels, exit_code, described FROM jobs WHERE job_id IN ({marks})"
-            rows += self._query(query, some)
+            rows += self._query(query, chunk)
         return rows
 
     def _query(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Reads the results of jobs, and what running jobs write."""
+"""Reads the results of jobs, and the output of running jobs."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ResultReader:
     """Reads the files in ``job_output``.
 
     Args:
-        home: where they are.
+        home: the home that contains the files.
         operations: the operations of the server.
-        limits: how much is read into memory, and how often live output is asked for.
+        limits: the largest file to read into memory, and the interval of requests for live output.
     """
 
     def __init__(self, home: HomeBackend, operations: OperationClient, limits: RequestLimits) -> None:
@@ -45,14 +45,14 @@ class ResultReader:
         self._live_requests: dict[str, float] = {}
 
     async def results(self, status: JobStatus) -> dict[str, bytes]:
-        """Read the four result files by ``cert_redirect``. A grid has none of a job that is not FINISHED."""
+        """Read the four result files by ``cert_redirect``. A grid has none for a job that is not FINISHED."""
         if status.state is not JobState.FINISHED:
             return {}
         contents = {kind: await self.read(status.job_id, kind) for kind in KINDS}
         return {kind: content for kind, content in contents.items() if content is not None}
 
     async def read(self, job_id: str, kind: str, start: int = 0) -> bytes | None:
-        """Read a result file from an offset on; ``None`` if it does not exist.
+        """Read a result file, starting at an offset; ``None`` if it does not exist.
 
         Raises:
             ProtocolError: it is too large.
@@ -73,7 +73,7 @@ class ResultReader:
         return bytes(content)
 
     async def request_live_output(self, job_id: str) -> None:
-        """Ask by ``liveio`` for what a running job has written, unless that was done a short time ago."""
+        """Request the output of a running job by ``liveio``, unless it was requested a short time ago."""
         now = anyio.current_time()
         if now - self._live_requests.get(job_id, -math.inf) < self._limits.live_output:
             return
@@ -84,13 +84,13 @@ class ResultReader:
             logger.debug("no live output of %s: %s", job_id, error)
 
     async def pass_files(self, job_id: str, action: str, sources: Sequence[str], destination: str | None) -> None:
-        """Ask a running job by ``liveio`` for files, or send it some. Wait until the server takes the request.
+        """Request files from a running job by ``liveio``, or send files to it. Wait until the server accepts that.
 
         The arguments are those of `Backend.live`.
 
         Raises:
             JobNotFound: there is no such job.
-            ServerError: the server refuses it.
+            ServerError: the server refuses the request.
         """
         fields = [("action", action), ("job_id", job_id), *(("src", source) for source in sources)]
         if destination is not None:
@@ -113,6 +113,6 @@ class ResultReader:
                 return
 
     def forget(self, job_ids: Iterable[str]) -> None:
-        """Forget when the live output of jobs was asked for."""
+        """Forget when the live output of these jobs was last requested."""
         for job_id in job_ids:
             self._live_requests.pop(job_id, None)

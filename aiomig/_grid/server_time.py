@@ -1,4 +1,4 @@
-"""Times in the headers of responses: how long to wait before a retry, and how far the server's clock is off."""
+"""Times in response headers: the delay before a retry, and the difference between the clocks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from email.utils import parsedate_to_datetime
 logger = logging.getLogger("aiomig.grid")
 
 _LONGEST_RETRY_AFTER = 300.0
-_LARGE_SKEW = 60.0  # seconds; clocks that are kept right differ by less than one
+_LARGE_SKEW = 60.0  # seconds; synchronized clocks differ by less than one
 
 
 def retry_after(value: str | None, date: str | None = None) -> float:
-    """Return how many seconds a ``Retry-After`` header asks to wait; 0 if there is none, at most five minutes.
+    """Return the seconds to wait according to a ``Retry-After`` header, at most five minutes; 0 without the header.
 
     Args:
         value: the header: a number of seconds, or a date.
-        date: the ``Date`` of the same response, from which a date is counted, because the server's clock may differ;
-            by default the clock of this machine.
+        date: the ``Date`` header of the same response, to measure a date by the server's clock; by default, this
+            machine's clock is used.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -30,36 +30,36 @@ def retry_after(value: str | None, date: str | None = None) -> float:
 
 
 def _http_date(text: str) -> datetime | None:
-    """Return the moment that a header names, or ``None`` if it is not a date."""
+    """Return the date in a header, or ``None`` if it is not a date."""
     try:
-        found = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    # The zone -0000 is read as none at all; HTTP knows no zone but GMT (RFC 9110 5.6.7).
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    # The zone -0000 gives a naive datetime; the only zone in HTTP is GMT (RFC 9110 5.6.7).
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 class ClockSkew:
-    """Compares the clocks of server and client by the ``Date`` of responses. Warns once of a large difference."""
+    """Compares the clocks of server and client by the ``Date`` of responses. Warns once about a large difference."""
 
     def __init__(self) -> None:
-        self._is_told = False
+        self._has_warned = False
 
     def note(self, date: str | None, began: float, ended: float) -> None:
         """Compare the clocks by one response.
 
         Args:
-            date: its ``Date`` header, in whole seconds, set at some time in between.
+            date: its ``Date`` header, in whole seconds, set at some time between the next two.
             began: when the request was sent, by this machine's clock, in seconds since 1970.
             ended: when the response had arrived.
         """
-        if self._is_told or not date or (at := _http_date(date)) is None:
+        if self._has_warned or not date or (at := _http_date(date)) is None:
             return
-        told = at.timestamp()
-        skew = max(told - ended, 0.0) or min(told + 1.0 - began, 0.0)
+        server_time = at.timestamp()
+        skew = max(server_time - ended, 0.0) or min(server_time + 1.0 - began, 0.0)
         if abs(skew) < _LARGE_SKEW:
             return
-        self._is_told = True
+        self._has_warned = True
         logger.warning(
             "the server's clock is %s %s this machine's, so times of jobs, files and certificates cannot be compared "
             "with local times; set the clock that is wrong, for example by NTP",

@@ -1,4 +1,4 @@
-"""Reads what a grid documents, and checks whether it would accept a job without submitting one."""
+"""Reads a grid's documentation, and checks whether the grid would accept a job without submitting it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 async def describe(operations: OperationClient) -> Site:
-    """Return what ``docs`` and ``redb`` say (docs/protocol.md#discovery), by three read-only requests.
+    """Read ``docs`` and ``redb`` (docs/protocol.md#discovery), by three read-only requests.
 
     Raises:
-        GridError: the server could not be asked, or has no documentation.
+        GridError: a request failed, or the server has no documentation.
     """
     keywords = site.keywords(await operations.query("docs", [("show", "mrsl")]))
     runtime_environments = site.runtime_environments(await operations.query("redb", [("operation", "list")]))
@@ -31,17 +31,17 @@ async def describe(operations: OperationClient) -> Site:
 
 _OF_ALL = frozenset({"Generic", "ANY"})
 _LISTED = ("ARCHITECTURE", "JOBTYPE")
-"""The keywords with a list of values in a server's documentation (docs/protocol.md#discovery)."""
+"""Keywords whose documentation on the server lists the possible values (docs/protocol.md#discovery)."""
 
 
 async def review(operations: OperationClient, description: Description) -> CheckReport:
-    """Compare a description with what a server offers, by at most two read-only requests.
+    """Compare a description with the values that a server offers, by at most two read-only requests.
 
-    Resources and VGrids are not checked: what lists them was not recorded (docs/protocol.md#discovery). For a queued
-    job, `feasibility` says whether a resource fits.
+    Resources and VGrids are not checked, because the operations that list them were not recorded
+    (docs/protocol.md#discovery). `feasibility` tells whether a resource fits a queued job.
 
     Raises:
-        ConnectionFailed: the server could not be asked.
+        ConnectionFailed: a request failed.
         AuthenticationFailed: the server refuses the user.
     """
     offers: dict[str, tuple[str, ...]] = {}
@@ -65,23 +65,28 @@ async def review(operations: OperationClient, description: Description) -> Check
 
 
 async def feasibility(operations: OperationClient, job_id: str, *, schedule: bool) -> CheckReport:
-    """Return whether some resource could run a queued job, by ``jobfeasible``, and have it planned by ``jobschedule``.
+    """Check by ``jobfeasible`` whether a resource could run a queued job, and plan the job by ``jobschedule``.
+
+    Args:
+        operations: the operations of the server.
+        job_id: the job.
+        schedule: whether to plan the job if the check succeeds.
 
     Raises:
         JobNotFound: no job of this user has this id.
-        GridError: the server could not be asked.
+        GridError: a request failed.
     """
     answer = await operations.execute("jobfeasible", [("job_id", job_id)], repeatable=True)
-    found = jobs.feasible(answer).get(job_id)
-    if found is None:
+    result = jobs.feasible(answer).get(job_id)
+    if result is None:
         raise JobNotFound(job_id)
-    if found.message:
-        return CheckReport(unknown=(f"whether some resource could take it: {found.message}",))
+    if result.message:
+        return CheckReport(unknown=(f"whether some resource could take it: {result.message}",))
     if schedule:
         planned = await operations.execute("jobschedule", [("job_id", job_id)], repeatable=True)
         raise_for_errors("jobschedule", planned, "saveschedulejobs")
     remedy = "ask for less, or wait until a resource has it; the job stays in the queue until then"
-    reasons = found.reasons or ((("job", found.verdict),) if found.color.upper() == "RED" else ())
+    reasons = result.reasons or ((("job", result.verdict),) if result.color.upper() == "RED" else ())
     return CheckReport(tuple(Fault(keyword, job_id, reason, remedy) for keyword, reason in reasons))
 
 
@@ -94,11 +99,11 @@ def not_offered(description: Description, offers: Mapping[str, Sequence[str]]) -
     """
     faults: list[Fault] = []
     for keyword, values in offers.items():
-        known = {value.upper() for value in values}  # servers ignore the case of RUNTIMEENVIRONMENT
-        have = f"it has {', '.join(values)}" if values else "it has none"
+        upper = {value.upper() for value in values}  # servers ignore the case of RUNTIMEENVIRONMENT
+        offer = f"it has {', '.join(values)}" if values else "it has none"
         faults += [
-            Fault(keyword, value, "is not what this site offers", f"{have}: use one of its own, or leave it out")
+            Fault(keyword, value, "is not what this site offers", f"{offer}: use one of these, or leave it out")
             for value in description.lines(keyword)
-            if value not in values and not (keyword == "RUNTIMEENVIRONMENT" and value.upper() in known)
+            if value not in values and not (keyword == "RUNTIMEENVIRONMENT" and value.upper() in upper)
         ]
     return faults

@@ -1,4 +1,4 @@
-"""Asks a grid for the statuses of jobs, and finds out which have changed."""
+"""Reads the statuses of jobs from a grid, and detects which of them changed."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _STATUS_FIELDS = (
 
 
 class StatusReader:
-    """Asks by ``jobstatus``, many ids a request. Ids that a server cannot have are not sent.
+    """Reads statuses by ``jobstatus``, many per request. Ids that no job can have are not sent.
 
     Args:
         operations: the operations of the server.
-        size: the most ids of a request.
+        size: the most ids in one request.
     """
 
     def __init__(self, operations: OperationClient, size: int) -> None:
@@ -47,20 +47,20 @@ class StatusReader:
         self._changed = ChangedStatuses()
 
     def chunks(self, job_ids: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the ids that a server can have, as many as a request may carry."""
+        """Yield the valid ids, split into one list for each request."""
         valid = [job_id for job_id in job_ids if is_job_id(job_id)]
         return (valid[start : start + self._size] for start in range(0, len(valid), self._size))
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
         """Return the statuses of the jobs that exist, in any order."""
         statuses: dict[str, JobStatus] = {}
-        for some in self.chunks(job_ids):
-            answer = await self._operations.query("jobstatus", _fields(some))
-            statuses |= await give_way(jobs.read_statuses(answer, frozenset(some)))
+        for chunk in self.chunks(job_ids):
+            answer = await self._operations.query("jobstatus", _fields(chunk))
+            statuses |= await give_way(jobs.read_statuses(answer, frozenset(chunk)))
         return statuses
 
     async def changed(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus | None], Sequence[str]]:
-        """Send one request. Return the changed statuses, `None` for the others, and the ids that do not exist."""
+        """Send one request. Return the rows (the new status, or ``None`` if unchanged) and the ids without a job."""
         valid = [job_id for job_id in job_ids if is_job_id(job_id)]
         asked, unknown = frozenset(valid), [job_id for job_id in job_ids if not is_job_id(job_id)]
         if not valid:
@@ -85,25 +85,25 @@ def _fields(job_ids: Iterable[str]) -> list[tuple[str, str]]:
 
 
 class ChangedStatuses:
-    """Reads responses to ``jobstatus`` about the same jobs again and again, and returns only what changed.
+    """Compares responses to ``jobstatus`` with earlier ones about the same jobs, and returns only the changes.
 
-    A response that repeats the last one about the same jobs is recognised by a digest of its bytes, and a row by the
-    values of its status fields.
+    A digest of the bytes tells whether a whole response repeats the last one about the same jobs. The values of the
+    status fields tell whether a row does.
     """
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[object, ...]] = {}
-        self._digests: dict[frozenset[str], bytes] = {}  # by the jobs that were asked for; no job is in two keys
+        self._digests: dict[frozenset[str], bytes] = {}  # by the jobs of the request; no job is in two keys
 
     def is_repeated(self, job_ids: frozenset[str], body: bytes) -> bool:
-        """Return whether a response says the same as the last one about these jobs."""
+        """Return whether a response repeats the last one about these jobs."""
         return job_ids in self._digests and self._digests[job_ids] == _digest(body)
 
     def read(self, job_ids: frozenset[str], body: bytes, answer: Answer) -> Iterator[JobStatus | None]:
         """Yield the statuses that changed, and ``None`` for each other row. Rows of other jobs are ignored.
 
         Args:
-            job_ids: the jobs that were asked for.
+            job_ids: the jobs of the request.
             body: the response.
             answer: the objects of the response.
 
@@ -113,11 +113,11 @@ class ChangedStatuses:
         self._forget_digests(job_ids)
         for row in jobs.job_rows(answer):
             name = row.get("job_id")
-            # Python's garbage collector passes over tuples of texts, but not if each held an empty list.
+            # None for an empty list, because the garbage collector skips tuples of strings only.
             fields = tuple([row.get(field) or None for field in _STATUS_FIELDS])
             if not isinstance(name, str) or (name in job_ids and self._rows.get(name) != fields):
                 status = jobs.status_of(row)
-                if not status.state.is_final:  # nobody asks for an ended job again
+                if not status.state.is_final:  # an ended job is not polled again
                     self._rows[status.job_id] = fields
                 yield status
             else:
@@ -132,11 +132,11 @@ class ChangedStatuses:
             self._rows.pop(job_id, None)
 
     def _forget_digests(self, job_ids: Collection[str]) -> None:
-        self._digests = {known: digest for known, digest in self._digests.items() if known.isdisjoint(job_ids)}
+        self._digests = {ids: digest for ids, digest in self._digests.items() if ids.isdisjoint(job_ids)}
 
 
 def _digest(body: bytes) -> bytes:
-    """Return a digest of a response without its ``timing_info``, which differs each time."""
+    """Return a digest of a response without its ``timing_info``, which differs in every response."""
     begin = body.rfind(b'"timing_info"')
     end = body.find(b"}", begin) if begin >= 0 else 0
     digest = hashlib.sha256(memoryview(body)[: max(begin, 0)])

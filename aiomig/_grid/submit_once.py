@@ -1,4 +1,4 @@
-"""Submits jobs under keys: once for each key, whatever happened to earlier submits under it."""
+"""Submits jobs under keys: at most one job per key, whatever happened to earlier submits."""
 
 from __future__ import annotations
 
@@ -23,24 +23,23 @@ if TYPE_CHECKING:
     from .submit_keys import LockedRecord, SubmitKeys
 
 _AT_ONCE = 50
-"""Number of keys whose records are locked at the same time: each takes a descriptor."""
-
+"""The most keys whose records are locked at the same time. Each lock takes a file descriptor."""
 
 _SHOWN = frozenset({"EXECUTE", "JOBNAME"})
-"""What is compared of a job that was submitted on another machine."""
+"""Keywords that the server shows as they were submitted, and that can be compared with a job of another machine."""
 
 
 class OnceSubmitter:
     """Submits jobs under keys.
 
-    The marker of a job follows from its key, so the server shows the job of a key also to other machines, and after
-    a crash of this one.
+    The marker of a job is derived from its key. So other machines can find the job of a key on the server, and so can
+    this machine after a crash.
 
     Args:
         submitter: sends submits.
-        finder: finds jobs, by their markers, and reads what they were submitted with.
+        finder: finds jobs by their markers, and reads their descriptions.
         keys: the records of this machine.
-        journal: of the session.
+        journal: the journal of the session.
         limits: how long to look for a job whose submit got no response.
         cancel: cancels jobs, shielded from cancellation.
         made: called with plans and their outcomes.
@@ -65,23 +64,24 @@ class OnceSubmitter:
         self._made = made
 
     async def submit(self, plans: Sequence[Plan]) -> list[str | MigError]:
-        """Submit plans that have keys. Return for each in order the id of the new job, or `KeyTaken`, or the error.
+        """Submit plans that have keys. Return in order, for each plan, the id of its new job or the error.
 
-        If this is cancelled while a submit is sent, its jobs are canceled, and their keys are free.
+        The error is `KeyTaken` if the key has a job already. If this is cancelled during a submit, the jobs of the
+        submit are canceled, and their keys become free.
         """
         outcomes: list[str | MigError] = []
         try:
-            for some in _batches(plans):
+            for batch in _batches(plans):
                 try:
-                    outcomes += await self._submit_some(some)
-                except MigError as error:  # the caller must get the ids of the jobs of earlier batches
-                    outcomes += [error for _ in some]
+                    outcomes += await self._submit_batch(batch)
+                except MigError as error:  # not raised, so that the caller gets the job ids of earlier batches
+                    outcomes += [error for _ in batch]
         except BaseException:
             await self._cancel([outcome for outcome in outcomes if isinstance(outcome, str)])
             raise
         return outcomes
 
-    async def _submit_some(self, plans: Sequence[Plan]) -> list[str | MigError]:
+    async def _submit_batch(self, plans: Sequence[Plan]) -> list[str | MigError]:
         records: dict[str, LockedRecord] = {}
         try:
             for key in sorted((plan.key for plan in plans if plan.key is not None), key=lambda key: key.marker):
@@ -96,10 +96,10 @@ class OnceSubmitter:
     async def _submit_locked(self, plans: Sequence[tuple[Plan, LockedRecord]]) -> list[str | MigError]:
         outcomes: dict[int, str | MigError] = {}
         ready: dict[int, Plan] = {}
-        is_none_there = await self._is_none_there([each for each in plans if each[1].job_id is None])
+        all_are_new = await self._all_are_new([pair for pair in plans if pair[1].job_id is None])
         for index, (plan, record) in enumerate(plans):
             try:
-                await self._ensure_new(plan, record, is_none_there=is_none_there)
+                await self._ensure_new(plan, record, all_are_new=all_are_new)
                 record.begin()
                 ready[index] = replace(plan, marker=record.marker)
             except MigError as error:
@@ -109,33 +109,33 @@ class OnceSubmitter:
             outcomes |= zip(ready, sent, strict=True)
         return [outcomes[index] for index in range(len(plans))]
 
-    async def _is_none_there(self, plans: Sequence[tuple[Plan, LockedRecord]]) -> bool:
-        """Return whether the server shows no job under any of some keys, as it does for new ones."""
+    async def _all_are_new(self, plans: Sequence[tuple[Plan, LockedRecord]]) -> bool:
+        """Return whether one request proves that the server has no job under any of these keys."""
         if any(plan.description.text("PROJECT") for plan, _ in plans):
             return False
         return not await self._finder.of_projects([record.marker for _, record in plans])
 
-    async def _ensure_new(self, plan: Plan, record: LockedRecord, *, is_none_there: bool) -> None:
-        """Return if a key has no job.
+    async def _ensure_new(self, plan: Plan, record: LockedRecord, *, all_are_new: bool) -> None:
+        """Raise an error unless a key has no job.
 
         Raises:
-            KeyTaken: it has.
-            SpecError: it has, and that has another description.
-            KeyPending: an earlier submit under the key got no response, and the server may still make its job.
-            GridError: the server could not be asked.
+            KeyTaken: the key has a job.
+            SpecError: the key has a job with a different description.
+            KeyPending: an earlier submit under the key got no response, and the server may still create its job.
+            GridError: a request failed.
         """
         if record.job_id is not None:
             record.key.ensure_same(record.digests, record.job_id)
             raise KeyTaken(record.job_id)
         if record.sent_at is not None:
-            if found := await self._lost(plan, record):
+            if job_id := await self._find_lost(plan, record):
                 digests = record.digests
-                record.made(found)
+                record.made(job_id)
                 self._journal.settle([record.marker])
-                record.key.ensure_same(digests, found)
-                raise KeyTaken(found)
-        elif not is_none_there and (job_ids := await self._find(plan, record)):
-            # Submitted on another machine: the server shows the commands and the name as they were given.
+                record.key.ensure_same(digests, job_id)
+                raise KeyTaken(job_id)
+        elif not all_are_new and (job_ids := await self._find(plan, record)):
+            # Submitted on another machine, so there is no record to compare with.
             shown = digests_of((await self._finder.plan_of(job_ids[0])).description.keywords)
             others = {part: digest for part, digest in record.key.digests.items() if part not in _SHOWN}
             record.key.ensure_same({**others, **{part: shown[part] for part in _SHOWN & shown.keys()}}, job_ids[0])
@@ -144,8 +144,8 @@ class OnceSubmitter:
     async def _find(self, plan: Plan, record: LockedRecord) -> list[str]:
         return await self._finder.find_marked(record.marker, plan.description.text("PROJECT"))
 
-    async def _lost(self, plan: Plan, record: LockedRecord) -> str | None:
-        """Return the job of a submit that got no response; ``None`` if the server will make none any more."""
+    async def _find_lost(self, plan: Plan, record: LockedRecord) -> str | None:
+        """Return the job of a submit that got no response; ``None`` if the server will not create it any more."""
         sent_at = record.sent_at or 0.0
         for pause in (0.0, *self._limits.lookups):
             await anyio.sleep(pause)
@@ -185,7 +185,7 @@ class OnceSubmitter:
 
 
 def _batches(plans: Sequence[Plan]) -> Iterator[list[Plan]]:
-    """Yield plans in order, in batches in which no key comes twice."""
+    """Yield the plans in order, in batches without repeated keys."""
     batch: list[Plan] = []
     markers: set[str] = set()
     for plan in plans:

@@ -79,7 +79,7 @@ async def test_what_a_server_does_not_offer_is_said_by_name() -> None:
         with pytest.raises(ServerError, match="this site does not offer jobstatus") as caught:
             await mig.call("jobstatus")
         assert caught.value.messages == ("Job execution is not enabled on this system",)
-        with pytest.raises(ServerError, match="this server has no operation nosuch: look for a misspelt name"):
+        with pytest.raises(ServerError, match="this server has no operation nosuch: check the spelling"):
             await mig.call("nosuch")
         assert grid.count("nosuch") == 1
 
