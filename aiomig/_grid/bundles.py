@@ -131,7 +131,7 @@ class BundlingHome(GridHome):
     async def _unpack(self, archive: str, folder: str, files: Sequence[PutFile]) -> None:
         """Unpack, and compare the sizes. A cancellation waits for the server, or it would write after the removal."""
         try:
-            await self._finish("unpack", [("src", archive), ("dst", folder)])  # which makes the folder
+            await self._finish("unpack", [("src", archive), ("dst", f"{folder}/")])  # which makes the folder
             listed = await self.listing(folder, recursive=True)
             sizes = {below(folder, info.path): info.size async for info in Paced(listed) if not info.is_dir}
             wrong = [file.path for file in files if sizes.get(file.path) != file.size]

@@ -41,6 +41,7 @@ _LONG = "cat expand datatransfer find freezedb grep jobstatus ls resman sharelin
 _LARGEST = dict.fromkeys(_LONG.split()) | {
     "mrslview": 8 << 20,
     "mqueue": 4 << 20,
+    "statpath": 8 << 20,
 }
 """The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
 
