@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from ._core.errors import MigError, NoSession, SpecError
 from ._core.job_filter import JobFilter, states_of, time_before
 from ._core.models import CheckReport, Fault
-from ._core.validation import is_count, is_text
+from ._core.validation import is_text
 from ._jobs.collect import Completed, Waited, as_jobs, cancel_all, results_of, statuses_of, wait_for
 from ._jobs.events import Events
 from ._jobs.job import Job
@@ -372,8 +372,6 @@ class Session(SessionServices):
             NoSession: the session is not open.
         """
         self._tasks.require_open()
-        if not is_count(buffer):
-            raise SpecError([Fault("buffer", buffer, "not a positive whole number", "give a count")])
         return Events(self._backend, buffer)
 
     async def wait(self, jobs: Job | str | Iterable[Job | str], return_when: Literal["all", "any"] = "all") -> Waited:

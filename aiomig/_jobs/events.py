@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from .._core.errors import EventsLost
+from .._core.errors import EventsLost, SpecError
+from .._core.models import Fault
+from .._core.validation import is_count
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,9 +32,11 @@ class Events:
         NoSession: the session was closed.
     """
 
-    def __init__(self, backend: Backend, size: int) -> None:
+    def __init__(self, backend: Backend, buffer: int) -> None:
+        if not is_count(buffer):
+            raise SpecError([Fault("buffer", buffer, "not a positive whole number", "give a count")])
         self._backend = backend
-        self._size = size
+        self._size = buffer
         self._buffer: deque[JobStatus] = deque()
         self._lost = 0
         self._error: BaseException | None = None
