@@ -1,1 +1,1 @@
-"""The user's MiG home: files and message queues, the same in both modes."""
+"""Files and message queues in the user's MiG home, for both modes."""

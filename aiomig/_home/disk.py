@@ -1,7 +1,7 @@
-"""Reads, writes and copies files of this machine in pieces on the event loop, without threads.
+"""Reading, writing and copying local files on the event loop, without threads.
 
-A piece has at most `PIECE` bytes, and a checkpoint follows it, so that other tasks run and cancellation is noticed.
-A file that is written appears under its name at once and whole, or not at all.
+After each chunk of at most `PIECE` bytes, a checkpoint lets other tasks run and cancellation take effect. Files are
+written atomically.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
 PIECE = 1 << 20
-"""The most bytes that are read or written between two checkpoints."""
+"""The largest number of bytes that are read or written between two checkpoints."""
 
-RAISE_THE_LIMIT = "raise the limit on the size of files (ulimit -f), or use a file system that takes larger ones"
-"""What to do if the system says that a file is too large."""
+RAISE_THE_LIMIT = "raise the limit on the size of files (ulimit -f), or use a file system for larger files"
+"""The remedy for the error that a file is too large."""
 
 ON_THIS_MACHINE = "on this machine"
 
@@ -39,13 +39,13 @@ _HOLES_UNKNOWN = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 @contextmanager
 def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[None]:
-    """Turn an error of the operating system about a path into an error of aiomig.
+    """Translate an `OSError` about a path into an error of aiomig.
 
-    Errors that `mark_as_callers` marked pass as they are.
+    An error that `mark_as_callers` has marked is raised unchanged.
 
     Raises:
-        FileNotFound, FileExists, PathRefused: if that is what it means.
-        LocalError: anything else, such as a full disk or missing permissions.
+        FileNotFound, FileExists, PathRefused: the corresponding errors of the operating system.
+        LocalError: any other error, such as a full disk or missing permissions.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def translate_os_errors(path: str, place: str = "in the MiG home") -> Iterator[N
 
 
 def mark_as_callers(error: OSError) -> None:
-    """Let an error of the caller's own code, such as a stream or a callback, pass `translate_os_errors`."""
+    """Mark an error from the caller's code (a stream or a callback), so that `translate_os_errors` ignores it."""
     vars(error)[_OF_CALLER] = True
 
 
@@ -69,11 +69,11 @@ def _translate(error: OSError, path: str, place: str) -> MigError:
         case errno.EEXIST:
             return FileExists(path)
         case errno.ENOTEMPTY:
-            return FileExists(path, "the directory is not empty; remove(recursive=True) removes it with all it holds")
+            return FileExists(path, "the directory is not empty; remove(recursive=True) removes it with its contents")
         case errno.ENOTDIR:
-            return FileExists(path, "a file is in the way, where a directory is needed")
+            return FileExists(path, "a file is in the way where a directory is needed")
         case errno.EISDIR:
-            return PathRefused(path, "is a directory, where a file is needed")
+            return PathRefused(path, "is a directory, not a file")
         case errno.ENAMETOOLONG | errno.ELOOP:
             return PathRefused(path, f"{error.strerror}; use a shorter name, or one without circular links")
         case errno.ENOSPC | errno.EDQUOT:
@@ -81,29 +81,29 @@ def _translate(error: OSError, path: str, place: str) -> MigError:
         case errno.EFBIG:
             remedy = RAISE_THE_LIMIT
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            remedy = "check who may read and write there"
+            remedy = "check the permissions"
         case _:
             remedy = "check the disk and the folder"
     return LocalError(f"{path}: {error.strerror or error}", path=path, remedy=remedy)
 
 
 def open_regular(path: str | Path, within: int | None = None, *, follow: bool = True, write: bool = False) -> BinaryIO:
-    """Open a regular file, unbuffered, for reading or also for writing. Anything else is refused without waiting.
+    """Open a regular file, unbuffered. Refuse anything else, without blocking.
 
     Args:
         path: the file.
-        within: the descriptor of the directory that a relative path begins at.
-        follow: whether it may be a link.
-        write: whether it can be written to.
+        within: the descriptor of the directory to which a relative path refers.
+        follow: whether to follow a link.
+        write: whether to open it for writing, too.
 
     Raises:
-        OSError: ENOENT if nothing is there, also below a file; EISDIR for a directory; EINVAL for a pipe, a socket
-            or a device; ELOOP for a link that is not followed.
+        OSError: ENOENT if the path does not exist, even if a parent is a file; EISDIR for a directory; EINVAL for a
+            pipe, a socket or a device; ELOOP for a link if ``follow`` is false.
     """
     flags = os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW) | (os.O_RDWR if write else os.O_RDONLY)
     try:
-        # Opening a device may do something. The second look is for what took the place of the file in between:
-        # a pipe, which would stop the whole event loop without O_NONBLOCK.
+        # Check before opening, because opening a device may have side effects. Check again afterwards, because the
+        # file may have been replaced meanwhile, for example by a pipe, which would block without O_NONBLOCK.
         _require_regular(os.stat(path, dir_fd=within, follow_symlinks=follow), path)
         descriptor = os.open(path, flags, dir_fd=within)
     except NotADirectoryError as error:
@@ -126,15 +126,15 @@ def _require_regular(status: os.stat_result, path: str | Path) -> None:
 
 
 def read_small(path: str | Path, within: int | None = None, *, most: int = 16 << 20) -> bytes:
-    """Return the bytes of a regular file that is not a link.
+    """Return the content of a regular file that is not a link.
 
     Args:
         path: the file.
-        within: the descriptor of the directory that a relative path begins at.
-        most: how many bytes it may have.
+        within: the descriptor of the directory to which a relative path refers.
+        most: the largest size in bytes.
 
     Raises:
-        OSError: as `open_regular`; EFBIG if the file has more bytes.
+        OSError: as in `open_regular`; EFBIG if the file is larger.
     """
     with open_regular(path, within, follow=False) as file:
         if os.fstat(file.fileno()).st_size > most:
@@ -145,10 +145,10 @@ def read_small(path: str | Path, within: int | None = None, *, most: int = 16 <<
 async def read_file(
     path: str | Path, start: int = 0, end: int | None = None, *, piece_size: int = PIECE, follow: bool = True
 ) -> AsyncGenerator[bytes, None]:
-    """Give the bytes of a file from ``start`` up to ``end`` in pieces. The caller closes the generator.
+    """Yield the bytes of a file from ``start`` to ``end`` in chunks. The caller closes the generator.
 
     Raises:
-        OSError: as `open_regular`.
+        OSError: as in `open_regular`.
     """
     with open_regular(path, follow=follow) as file:
         file.seek(start)
@@ -165,13 +165,13 @@ async def read_file(
 
 def _read(file: BinaryIO, size: int) -> bytes:
     piece: bytes | None = file.read(size)
-    if piece is None:  # some files of /proc wait for content
+    if piece is None:  # reading some files of /proc would block
         raise BlockingIOError(errno.EAGAIN, "Has no content at the moment")
     return piece
 
 
 async def write_pieces(file: BinaryIO, data: bytes) -> None:
-    """Write bytes of any length to a file, with checkpoints."""
+    """Write bytes to a file in chunks, with checkpoints."""
     view = memoryview(data)
     while view:
         view = view[file.write(view[:PIECE]) :]
@@ -182,13 +182,13 @@ async def write_pieces(file: BinaryIO, data: bytes) -> None:
 def atomic_write(
     destination: str | Path, within: int | None = None, *, folder: Path | None = None, mode: int = 0o666
 ) -> Iterator[BinaryIO]:
-    """Give a new file that takes the place of ``destination`` at the end of the block, or vanishes with an error.
+    """Yield a temporary file, which replaces ``destination`` at the end of the block. It is removed after an error.
 
     Args:
-        destination: the final name.
-        within: the descriptor of the directory that a relative name begins at.
-        folder: where the file lies until then, on the same file system; by default beside ``destination``.
-        mode: its permissions, before the umask.
+        destination: the final path.
+        within: the descriptor of the directory to which relative paths refer.
+        folder: the directory of the temporary file, on the same file system; by default that of ``destination``.
+        mode: the permissions of the file, before the umask.
     """
     temporary = (folder or Path(destination).parent) / temporary_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -204,28 +204,28 @@ def atomic_write(
 
 
 def ensure_replaceable(path: Path) -> None:
-    """Refuse to put a file in the place of something else: only a file may be there, or nothing.
+    """Raise an error if something other than a regular file exists at a path.
 
-    Links are followed, such as that of ``/dev/stdout``.
+    Links such as ``/dev/stdout`` are followed.
 
     Raises:
-        FileExists: a directory is there.
-        PathRefused: a device, a pipe or a socket is there.
-        OSError: nobody can know.
+        FileExists: the path is a directory.
+        PathRefused: the path is a device, a pipe or a socket.
+        OSError: the path cannot be accessed.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return
     if stat.S_ISDIR(mode):
-        raise FileExists(str(path), "is a directory, where a file is to be put")
+        raise FileExists(str(path), "is a directory, which a file cannot replace")
     if not stat.S_ISREG(mode):
         raise PathRefused(str(path), "is a device, a pipe or a socket; name a file, or read the content and write it")
 
 
 @asynccontextmanager
 async def atomic_directory(destination: Path, *, folder: Path) -> AsyncGenerator[Path, None]:
-    """Give a new directory that becomes ``destination`` at the end of the block, or vanishes with an error."""
+    """Yield a temporary directory, which becomes ``destination`` at the end of the block. An error removes it."""
     temporary = folder / temporary_name()
     temporary.mkdir()
     try:
@@ -238,25 +238,25 @@ async def atomic_directory(destination: Path, *, folder: Path) -> AsyncGenerator
 
 
 def temporary_name() -> str:
-    """Return a random, hidden name that fits wherever a file name does."""
+    """Return a random name for a hidden file."""
     return f".aiomig-{secrets.token_hex(8)}.part"
 
 
 async def copy_file(source: Path, destination: Path, *, folder: Path | None = None, mode: int = 0o666) -> None:
-    """Copy a file atomically, inside the kernel if possible, with its holes. Links are followed.
+    """Copy a file atomically, including holes, in the kernel if possible. Links are followed.
 
-    Cancellation is noticed between two pieces and leaves nothing behind.
+    Cancellation takes effect between two chunks and leaves no partial file.
 
     Args:
         source: a regular file.
-        destination: the final name, in an existing directory; a file there is replaced.
-        folder: where the copy is made, on the same file system; by default beside ``destination``.
-        mode: the permissions of the copy, before the umask; not those of the source.
+        destination: the new path, in an existing directory. An existing file is replaced.
+        folder: the directory of the temporary file, on the same file system; by default that of ``destination``.
+        mode: the permissions of the copy, before the umask. Those of the source are not copied.
 
     Raises:
         FileNotFound: the source, or the directory of the destination, does not exist.
-        PathRefused: one of them is a directory.
-        LocalError: anything else, such as a full disk.
+        PathRefused: the source or the destination is a directory.
+        LocalError: any other error, such as a full disk.
     """
     with translate_os_errors(str(source), ON_THIS_MACHINE):
         origin = open_regular(source)
@@ -275,16 +275,16 @@ async def copy_content(
     size: int | None = None,
     report: Callable[[int], object] = lambda count: None,
 ) -> int:
-    """Copy an open file into an empty one, with its holes.
+    """Copy an open file to an empty one, including holes.
 
     Args:
-        source: an unbuffered file, at its beginning.
+        source: an unbuffered file, at position 0.
         target: the empty file.
-        size: the most bytes to copy. Files of /proc say that they have none, so 0 copies all.
-        report: called with the bytes of each piece.
+        size: the largest number of bytes to copy; 0 copies everything, because files of /proc report size 0.
+        report: called with the number of bytes of each chunk.
 
     Returns:
-        How many bytes the copy has.
+        The size of the copy in bytes.
     """
     end = os.fstat(source.fileno()).st_size
     if not end:
@@ -296,7 +296,7 @@ async def copy_content(
         if start > position:
             report(start - position)
         position = await _copy_range(source.fileno(), target.fileno(), start, stop, report)
-        if position < stop:  # the file became shorter
+        if position < stop:  # the file was truncated meanwhile
             break
     target.truncate(position)
     target.seek(position)
@@ -305,7 +305,7 @@ async def copy_content(
 
 
 def _next_data(descriptor: int, position: int, end: int) -> tuple[int, int]:
-    """Return where the next bytes that are not in a hole begin and end; ``end`` twice if there are none."""
+    """Return the start and the end of the next data that is not a hole, or ``end`` twice if there is none."""
     if not hasattr(os, "SEEK_DATA"):
         return position, end
     try:
@@ -320,7 +320,7 @@ def _next_data(descriptor: int, position: int, end: int) -> tuple[int, int]:
 
 
 async def _copy_range(source: int, target: int, start: int, stop: int, report: Callable[[int], object]) -> int:
-    """Copy the bytes between two positions; return where the copy ended."""
+    """Copy the bytes between two positions. Return the position at which the copy ended."""
     in_kernel = hasattr(os, "copy_file_range")
     while start < stop:
         count = 0
@@ -330,7 +330,7 @@ async def _copy_range(source: int, target: int, start: int, stop: int, report: C
             except OSError as error:
                 if error.errno not in _NO_KERNEL_COPY:
                     raise
-        if not count:  # the kernel copies nothing between some file systems, without an error
+        if not count:  # between some file systems, the kernel copies nothing and reports no error
             in_kernel = False
             piece = os.pread(source, min(PIECE, stop - start), start)
             if not piece:

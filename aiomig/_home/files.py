@@ -32,15 +32,14 @@ _PIECE = 1 << 20
 class Files(HomeReader):
     """The files of the MiG home, reached as ``session.files``.
 
-    Paths are text or `PurePosixPath`, relative to the home. A leading ``/`` is the home, and so is ``"."``. Only
-    `put`, `get`, `ls` and `find` take the patterns ``*`` and ``?``. Methods that make a file or directory also make
-    the missing directories above it. They replace a file of that name, but never a directory.
+    Paths are `str` or `PurePosixPath`, relative to the home. A leading ``/`` is the home, and so is ``"."``. Only
+    `put`, `get`, `ls` and `find` accept the wildcards ``*`` and ``?``. Methods that create a file or directory also
+    create missing parent directories. They replace an existing file, but never a directory.
 
-    All methods raise `PathRefused` if a path leaves the home, is hidden by MiG, or has the wrong kind (a directory in
-    place of a file), `FileNotFound` if nothing is there, and `GridError` or `LocalError` if the grid or this machine
-    fails. A cancelled method leaves no partial file: each file is complete, either the old one or the new one. An
-    operation of several steps (directories, several files) stops between two of them. Only `write_range` changes a
-    file in place.
+    All methods raise `PathRefused` if a path leaves the home, is hidden by MiG, or is a directory instead of a file,
+    `FileNotFound` if a path does not exist, and `GridError` or `LocalError` if the grid or this machine fails. A
+    cancelled method leaves no partial files: each file has either its old or its new content. A method with several
+    steps (directories, several files) may stop between two steps. Only `write_range` changes a file in place.
 
     Example::
 
@@ -56,20 +55,20 @@ class Files(HomeReader):
         *,
         progress: Progress | None = None,
     ) -> tuple[str, ...]:
-        """Copy files and directories of this machine into the home.
+        """Copy local files and directories to the home.
 
         Args:
-            source: a file, a directory (with all below it), a pattern, or several of these.
-            destination: the new name. If it is a directory or ends with ``/``, and for a pattern or several sources,
-                the sources keep their names and go inside it.
+            source: a file, a directory (copied recursively), a pattern, or several of these.
+            destination: the new path. The sources are copied into it under their own names if it is a directory or ends
+                with ``/``, or if ``source`` is a pattern or several sources.
             progress: called with the number of bytes copied so far, and the total.
 
         Returns:
-            The paths in the home of the copied files, in order.
+            The paths of the copied files in the home, in order.
 
         Raises:
-            FileNotFound: a source does not exist or matches nothing.
-            FileExists: two sources have the same name, or a file is in the place of a directory.
+            FileNotFound: a source does not exist, or a pattern matches nothing.
+            FileExists: two sources have the same name, or a file exists where a directory is needed.
         """
         return await upload(self._home, source, destination, progress)
 
@@ -80,70 +79,70 @@ class Files(HomeReader):
         *,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Copy files and directories of the home to this machine; the reverse of `put`.
+        """Copy files and directories from the home to this machine; the reverse of `put`.
 
-        Each file appears under its name after all of it has arrived, with the permissions of the umask.
+        Each file appears under its name when it is complete. Its permissions follow the umask.
 
         Args:
-            source: a file, a directory (with all below it), a pattern in the last component, or several.
-            destination: the new name, or the directory to go inside, as in `put`; made if it is missing.
+            source: a file, a directory (copied recursively), a pattern in the last component, or several of these.
+            destination: the new path, or the directory to copy into, as in `put`. A missing directory is created.
             progress: called with the number of bytes copied so far, and the total.
 
         Returns:
             The local paths of the copied files, in order.
 
         Raises:
-            FileNotFound: a source does not exist or matches nothing.
-            FileExists: two sources have the same name, or a file or directory is in the way.
+            FileNotFound: a source does not exist, or a pattern matches nothing.
+            FileExists: two sources have the same name, or an existing file or directory is in the way.
             GridError: fewer bytes arrived than the size of the file.
         """
         return await download(self._home, source, destination, progress)
 
     async def put_stream(self, source: AsyncIterable[bytes], path: HomePath, *, size: int | None = None) -> int:
-        """Make or replace a file, atomically, with bytes as they come. At most 16 MiB of them are in memory.
+        """Create or replace a file atomically with the bytes of a stream. At most 16 MiB are held in memory.
 
         Example::
 
             await session.files.put_stream(request.stream(), "uploads/data.bin")      # in a route of Starlette
 
         Args:
-            source: an async iterable of bytes, such as an async generator; read once, and closed at the end.
+            source: an async iterable of bytes, such as an async generator. It is read once and closed at the end.
             path: the file.
-            size: how many bytes come, if that is known.
+            size: the number of bytes in the stream, if known.
 
         Returns:
-            The number of bytes.
+            The number of bytes written.
 
         Raises:
-            SpecError: ``source`` does not give bytes, or gives another number of them than ``size``.
-            GridError: the upload failed. Requests are repeated as usual, but the stream cannot be: put a new one.
+            SpecError: ``source`` does not yield bytes, or the number of bytes is not ``size``.
+            GridError: the upload failed. aiomig retries requests as usual, but cannot restart a stream.
         """
         return await upload_stream(self._home, source, await self._new(path), size)
 
     async def write_bytes(self, path: HomePath, data: bytes | bytearray | memoryview) -> None:
-        """Make or replace a file, atomically."""
+        """Create or replace a file atomically."""
         content = bytes(memoryview(data))
         target = await self._new(path)
         async with aclosing(_pieces(content)) as pieces:
             await self._home.write(target, pieces, len(content))
 
     async def write_text(self, path: HomePath, text: str, encoding: str = "utf-8", errors: str = "strict") -> None:
-        """Make or replace a file, atomically. Line ends stay as they are."""
+        """Create or replace a file atomically. Line ends are not changed."""
         require_text("text", text)
         await self.write_bytes(path, text.encode(encoding, errors))
 
     async def write_range(self, path: HomePath, start: int, data: bytes | bytearray | memoryview) -> None:
-        """Write into an existing file at byte ``start``. Zero bytes fill a gap. This is not atomic."""
+        """Write to an existing file from byte ``start``. A gap is filled with zero bytes. This is not atomic."""
         clean = home_path(path)
         require_number("start", start, 0)
         await self._home.write_range(clean, start, bytes(memoryview(data)))
 
     async def mkdir(self, path: HomePath, *, parents: bool = True, exist_ok: bool = True) -> None:
-        """Make a directory.
+        """Create a directory.
 
         Args:
             path: the directory.
-            parents: make missing directories above it; otherwise raise `FileNotFound`.
+            parents: create missing parent directories; otherwise raise `FileNotFound`.
             exist_ok: accept an existing directory.
 
         Raises:
@@ -159,18 +158,18 @@ class Files(HomeReader):
             await self._home.make_directories((clean,))
 
     async def copy(self, source: HomePath, destination: HomePath, *, recursive: bool = False) -> str:
-        """Copy a file, or with ``recursive`` a directory, inside the home.
+        """Copy a file, or with ``recursive`` a directory, within the home.
 
         Args:
             source: the file or directory to copy.
-            destination: the new name. If it is a directory or ends with ``/``, the copy goes inside it.
-            recursive: accept a directory.
+            destination: the new path. If it is a directory or ends with ``/``, the copy is placed in it.
+            recursive: allow copying a directory.
 
         Returns:
             The path of the copy.
 
         Raises:
-            FileExists: a directory is in the way, or anything is in the way of a directory.
+            FileExists: the new path is a directory, or the source is a directory and the new path exists.
         """
         info = await self._present(home_path(source))
         if info.is_dir and not recursive:
@@ -180,18 +179,18 @@ class Files(HomeReader):
         return target
 
     async def move(self, source: HomePath, destination: HomePath) -> str:
-        """Move or rename a file or directory inside the home. Arguments, result and errors are those of `copy`."""
+        """Move or rename a file or directory within the home. Arguments, result and errors are those of `copy`."""
         info = await self._present(home_path(source))
         target = await self._target(info, destination)
         await self._home.move(info.path, target)
         return target
 
     async def remove(self, path: HomePath, *, recursive: bool = False, missing_ok: bool = False) -> None:
-        """Remove a file, or with ``recursive`` a directory with its content. It does not go to MiG's trash.
+        """Remove a file, or with ``recursive`` a directory and its contents, without moving it to MiG's trash.
 
         Args:
-            path: the file or directory to remove; the home itself is refused.
-            recursive: accept a directory.
+            path: the file or directory to remove, except the home itself.
+            recursive: allow removing a directory.
             missing_ok: do nothing if it does not exist.
         """
         clean = _not_home(home_path(path))
@@ -210,20 +209,20 @@ class Files(HomeReader):
         await self._home.remove_directory(_not_home(home_path(path)))
 
     async def touch(self, path: HomePath) -> None:
-        """Set the time of a file or directory to now, or make an empty file."""
+        """Set the modification time of a file or directory to now, or create an empty file."""
         await self._home.touch(await self._new(path))
 
     async def truncate(self, path: HomePath, size: int = 0) -> None:
-        """Cut an existing file to ``size`` bytes, or lengthen it with zero bytes."""
+        """Shorten an existing file to ``size`` bytes, or extend it with zero bytes."""
         clean = home_path(path)
         require_number("size", size, 0)
         await self._home.truncate(clean, size)
 
     async def pack(self, source: HomePath, archive: HomePath) -> None:
-        """Make an archive of one file or directory; the names in it begin with the name of the source.
+        """Create an archive of one file or directory. The names in it begin with the name of the source.
 
-        There is one source, because a MiG server keeps only the last of several (docs/protocol.md#archives). Copy
-        several files into one directory first.
+        To pack several files, copy them to one directory first: a MiG server would keep only the last of several
+        sources (docs/protocol.md#archives).
 
         Args:
             source: a file or directory, not the home itself.
@@ -233,18 +232,18 @@ class Files(HomeReader):
         target = self._named(archive)
         archive_format(target)
         if target == clean or is_inside(target, clean):
-            raise PathRefused(target, f"the archive is inside its own source {clean!r}; choose another place")
+            raise PathRefused(target, f"the archive would be inside its source {clean!r}; choose another place")
         await self._present(clean)
         await self._home.pack(clean, await self._new(target))
 
     async def unpack(self, archive: HomePath, destination: HomePath = ".") -> None:
-        """Unpack an archive into a directory, which is made if it is missing. Existing files are replaced.
+        """Unpack an archive into a directory, which is created if missing. Existing files are replaced.
 
-        Local mode checks every member before it writes anything. A member that leaves the directory, a link, a
-        device, or a disproportionate size refuses the whole archive with `PathRefused`.
+        Local mode checks all members first. It raises `PathRefused` and writes nothing if a member would leave the
+        directory, is a link or a device, or is disproportionately large.
 
         Args:
-            archive: the archive, with one of the suffixes of `pack`.
+            archive: the archive, with one of the suffixes listed in `pack`.
             destination: the directory.
         """
         clean = home_path(archive)
@@ -279,7 +278,7 @@ class Files(HomeReader):
             check_characters(target)
             present = await self._home.stat(target)
         if target == source.path or (source.is_dir and is_inside(target, source.path)):
-            raise PathRefused(target, f"is {source.path!r} itself or inside it; choose another destination")
+            raise PathRefused(target, f"is {source.path!r} itself, or inside it; choose another destination")
         if present is not None and (present.is_dir or source.is_dir):
             raise FileExists(target, "is in the way; remove it first")
         await self._make(folder_of(target))

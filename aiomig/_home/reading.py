@@ -1,4 +1,4 @@
-"""What reads the MiG home and changes nothing: the methods that `Files` has from `HomeReader`."""
+"""The methods of `Files` that only read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ALGORITHMS = frozenset(name for name in hashlib.algorithms_guaranteed if not na
 
 
 class HomeReader:
-    """Reads the MiG home: files, text in them, listings and checksums. `Files` says how paths and errors are.
+    """The methods of `Files` that only read. See `Files` for the rules of paths and errors.
 
     Args:
         home: the home.
@@ -50,44 +50,44 @@ class HomeReader:
         return self._backend
 
     def stream(self, path: HomePath, *, chunk: int = 1 << 20) -> FileStream:
-        """Read a file in pieces, without holding it in memory.
+        """Read a file in chunks, without holding all of it in memory.
 
         Example::
 
-            async for piece in session.files.stream("large.bin"):
-                digest.update(piece)
+            async for chunk in session.files.stream("large.bin"):
+                digest.update(chunk)
 
         Args:
             path: the file.
-            chunk: the most bytes of a piece.
+            chunk: the largest size of a chunk in bytes.
 
         Returns:
-            An async iterator of `bytes`, which can be left at any time. Iterating raises `FileNotFound`, and
-            `ServerError` if the file changes meanwhile.
+            An async iterator of `bytes`. You can stop iterating at any time. The iteration raises `FileNotFound` if
+            the file does not exist, and `ServerError` if it changes meanwhile.
         """
         require_number("chunk", chunk, 1)
         clean = home_path(path)
         return FileStream(clean, self._home.read(clean), chunk)
 
     async def read_bytes(self, path: HomePath) -> bytes:
-        """Return all bytes of a file."""
+        """Return the content of a file as bytes."""
         return await joined(self._home.read(home_path(path)))
 
     async def read_text(self, path: HomePath, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return all of a file as text, with its line ends.
+        """Return the content of a file as a string. Line ends are not changed.
 
         Raises:
-            UnicodeDecodeError: the file has another encoding.
+            UnicodeDecodeError: the file cannot be decoded.
         """
         return (await self.read_bytes(path)).decode(encoding, errors)
 
     async def read_range(self, path: HomePath, start: int, end: int | None = None) -> bytes:
-        """Return the bytes from ``start`` up to but not including ``end``, or fewer at the end of the file.
+        """Return the bytes from ``start`` up to but not including ``end``, or fewer if the file ends before.
 
         Args:
             path: the file.
-            start: the first byte, counted from 0.
-            end: the byte after the last; ``None`` is the end of the file.
+            start: the position of the first byte, from 0.
+            end: the position after the last byte, or ``None`` for the end of the file.
         """
         clean = home_path(path)
         require_number("start", start, 0)
@@ -99,11 +99,11 @@ class HomeReader:
         return await joined(self._home.read(clean, start, end))
 
     async def ls(self, path: HomePath = ".", *, recursive: bool = False, hidden: bool = False) -> list[FileInfo]:
-        """List a directory sorted by path, a single file, or the matches of a pattern.
+        """List a directory, a single file, or the matches of a pattern, sorted by path.
 
         Args:
             path: a directory, a file, or a pattern in the last component.
-            recursive: also list everything below.
+            recursive: also list the contents of subdirectories.
             hidden: also list names with a leading dot.
         """
         clean = home_path(path, pattern=True)
@@ -116,12 +116,12 @@ class HomeReader:
         return await give_way(sort_steps(matches, _path_of))
 
     async def find(self, pattern: str, path: HomePath = ".", *, hidden: bool = False) -> list[FileInfo]:
-        """Find files and directories below a directory by a pattern of ``*`` and ``?``. The result is sorted by path.
+        """Find files and directories below a directory by name. The result is sorted by path.
 
         Args:
-            pattern: for the name, not for the path.
-            path: the directory to search, at any depth.
-            hidden: also search names with a leading dot, and below such directories.
+            pattern: a pattern for the name (not the path), with the wildcards ``*`` and ``?``.
+            path: the directory to search recursively.
+            hidden: also find names with a leading dot, and search directories with such names.
         """
         require_text("pattern", pattern)
         if not pattern or "/" in pattern:
@@ -130,7 +130,7 @@ class HomeReader:
         return [info async for info in Paced(entries) if name_matches(info.name, pattern)]
 
     async def stat(self, path: HomePath) -> FileInfo:
-        """Return the kind, size and time of a file or directory."""
+        """Return the type, size and modification time of a file or directory."""
         return await self._present(home_path(path))
 
     async def exists(self, path: HomePath) -> bool:
@@ -138,19 +138,19 @@ class HomeReader:
         return await self._home.stat(home_path(path)) is not None
 
     async def head(self, path: HomePath, lines: int = 20) -> list[str]:
-        """Return the first lines (1 to 1000000) of a file, without line ends. Bytes that are not UTF-8 are replaced."""
+        """Return the first lines of a file (1 to 1000000), without line ends. Bytes that are not UTF-8 are replaced."""
         clean = home_path(path)
         require_number("lines", lines, 1, _MOST_LINES)
         return await first_lines(self._home.read(clean), lines)
 
     async def tail(self, path: HomePath, lines: int = 20) -> list[str]:
-        """Return the last lines of a file, as `head` does. Only the end of the file is read."""
+        """Return the last lines of a file, like `head`. Only the end of the file is read."""
         info = await self._file(home_path(path))
         require_number("lines", lines, 1, _MOST_LINES)
         return await last_lines(lambda start, end: self._home.read(info.path, start, end), info.size, lines)
 
     async def cat(self, *paths: HomePath) -> str:
-        """Return files one after the other as one text. Bytes that are not UTF-8 are replaced.
+        """Return the concatenated contents of files as a string. Bytes that are not UTF-8 are replaced.
 
         Use `read_bytes` or `read_text` if every byte matters.
         """
@@ -158,10 +158,10 @@ class HomeReader:
         return b"".join([await joined(self._home.read(path)) for path in clean]).decode("utf-8", "replace")
 
     async def grep(self, pattern: str, path: HomePath) -> list[str]:
-        """Return the lines of a file, without line ends, that a regular expression of Python's `re` matches anywhere.
+        """Return the lines of a file in which a regular expression (see `re`) is found, without line ends.
 
         Raises:
-            ValueError: the pattern is not a regular expression.
+            ValueError: the pattern is not a valid regular expression.
         """
         clean = home_path(path)
         require_text("pattern", pattern)
@@ -176,16 +176,16 @@ class HomeReader:
         return await count_words(self._home.read(home_path(path)))
 
     async def disk_usage(self, path: HomePath = ".") -> int:
-        """Return the size of a file, or of all files below a directory, hidden ones included, in bytes."""
+        """Return the size of a file, or of all files below a directory, in bytes. Hidden files count, too."""
         entries = await self._home.listing(home_path(path), recursive=True)
         return sum(info.size for info in entries if not info.is_dir)
 
     async def checksum(self, path: HomePath, algorithm: str = "sha256") -> str:
-        """Return the checksum of a whole file, in lower-case hexadecimal.
+        """Return the checksum of a file, in lower-case hexadecimal.
 
         Args:
             path: the file.
-            algorithm: a name of Python's `hashlib` with a fixed length, such as ``"sha256"`` or ``"md5"``.
+            algorithm: a fixed-length algorithm of `hashlib`, such as ``"sha256"`` or ``"md5"``.
         """
         if algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm={algorithm!r}: is unknown; use one of {', '.join(sorted(_ALGORITHMS))}")
@@ -227,4 +227,4 @@ def require_number(name: str, value: int, least: int, most: int = sys.maxsize) -
 
 def require_text(name: str, value: str) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{name}={short_repr(value)}: must be text, not {type(value).__name__}")
+        raise TypeError(f"{name}={short_repr(value)}: must be a string, not {type(value).__name__}")

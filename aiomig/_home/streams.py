@@ -1,4 +1,4 @@
-"""Streams of bytes into and out of the home: what `Files.put_stream` and `Files.stream` do."""
+"""Streams of bytes to and from files of the home, for `Files.put_stream` and `Files.stream`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class FileStream:
-    """Async iterator of the bytes of a file of the home, in pieces. Made by `Files.stream`.
+    """Async iterator of the bytes of a file of the home, in chunks. Returned by `Files.stream`.
 
-    It can be left at any time: between two pieces no request is under way. In local mode the file is open until the
-    iterator is dropped or closed, by ``async with`` or `aclose`.
+    You can stop iterating at any time: between two chunks, no request is in progress. In local mode, the file stays
+    open until the iterator is dropped or closed, by ``async with`` or `aclose`.
     """
 
     def __init__(self, path: str, content: AsyncGenerator[bytes, None], chunk: int) -> None:
@@ -36,20 +36,20 @@ class FileStream:
 
     async def __anext__(self) -> bytes:
         if self._is_cut_off:
-            raise MigError(f"{self._path}: this stream was cut off by an error or a cancellation; make a new one")
+            raise MigError(f"{self._path}: this stream was cut off by an error or a cancellation; create a new one")
         while not self._rest:
-            self._is_cut_off = True  # until the piece has come
+            self._is_cut_off = True  # until the chunk has arrived
             try:
                 self._rest = memoryview(await anext(self._content))
             except StopAsyncIteration:
                 self._is_cut_off = False
                 raise
             self._is_cut_off = False
-        piece, self._rest = self._rest[: self._chunk], self._rest[self._chunk :]
-        return bytes(piece)
+        chunk, self._rest = self._rest[: self._chunk], self._rest[self._chunk :]
+        return bytes(chunk)
 
     async def aclose(self) -> None:
-        """Close the file. No more pieces come."""
+        """Close the file and end the iteration."""
         self._rest = memoryview(b"")
         await self._content.aclose()
 
@@ -62,21 +62,21 @@ class FileStream:
         await self.aclose()
 
     def __del__(self) -> None:
-        # A loop that was left by `break`: closing between two pieces waits for nothing. Otherwise trio would warn.
+        # After a `break`: trio warns about unclosed generators. Between two chunks, closing one does not wait.
         with suppress(StopIteration, RuntimeError):
             self._content.aclose().send(None)
 
 
 async def upload_stream(home: HomeBackend, source: AsyncIterable[bytes], path: str, size: int | None) -> int:
-    """Make or replace a file with the bytes of a stream; see `Files.put_stream`."""
+    """Create or replace a file with the bytes of a stream; see `Files.put_stream`."""
     content = _Measured(source, size)
     try:
         await home.write(path, content, size)
     except (GridError, LocalError) as error:
         if content.count:
-            # The message, because notes are not part of it.
-            words = f"{content.count} bytes of the stream were read and cannot be read again; put a new stream"
-            error.args = (f"{error}; {words}", *error.args[1:])
+            # This extends the message itself, because str(error) does not include notes.
+            addition = f"{content.count} bytes of the stream were read and cannot be read again; put a new stream"
+            error.args = (f"{error}; {addition}", *error.args[1:])
         raise
     finally:
         await content.aclose()
@@ -84,10 +84,10 @@ async def upload_stream(home: HomeBackend, source: AsyncIterable[bytes], path: s
 
 
 class _Measured:
-    """The pieces of a stream, checked and counted.
+    """Wraps a stream to check and count its bytes.
 
     Attributes:
-        count: the bytes so far.
+        count: the number of bytes so far.
     """
 
     def __init__(self, source: AsyncIterable[bytes], size: int | None) -> None:
@@ -103,7 +103,7 @@ class _Measured:
 
     async def __anext__(self) -> bytes:
         try:
-            piece = await anext(self._iterator)
+            chunk = await anext(self._iterator)
         except StopAsyncIteration:
             if self._size not in (None, self.count):
                 raise self._wrong_size() from None
@@ -111,9 +111,9 @@ class _Measured:
         except OSError as error:
             mark_as_callers(error)
             raise
-        if not isinstance(piece, bytes | bytearray | memoryview):
-            raise SpecError([Fault("source", piece, "is not bytes", "encode text before: text.encode()")])
-        data = bytes(piece)
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise SpecError([Fault("source", chunk, "is not bytes", "encode strings first: text.encode()")])
+        data = bytes(chunk)
         self.count += len(data)
         if self._size is not None and self.count > self._size:
             raise self._wrong_size()
@@ -121,9 +121,9 @@ class _Measured:
 
     def _wrong_size(self) -> SpecError:
         problem = f"the stream has {'at least ' * (self.count > (self._size or 0))}{self.count} bytes"
-        return SpecError([Fault("size", self._size, problem, "give their number, or leave size out")])
+        return SpecError([Fault("size", self._size, problem, "give this number, or leave size out")])
 
     async def aclose(self) -> None:
-        """Close the stream, if it can be closed."""
+        """Close the stream, if it has `aclose`."""
         if (close := getattr(self._iterator, "aclose", None)) is not None:
             await close()

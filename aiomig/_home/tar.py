@@ -1,7 +1,7 @@
-"""Reads and writes tar archives as streams, from their beginning to their end, with headers of bounded size.
+"""Reading and writing tar archives as streams, with headers of limited size.
 
-The standard library reads each extended header as a whole, however big it says that it is, and looks for records in
-it in quadratic time. Here no header has more than `MOST_HEADER` bytes, and other tasks run between two pieces.
+The standard library reads extended headers of any size and parses them in quadratic time. Here, a header has at most
+`MOST_HEADER` bytes, and other tasks run between two chunks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 MOST_HEADER = 1 << 16
-PIECE = 1 << 17  # what a compressor takes without holding up other tasks for long
+PIECE = 1 << 17  # small enough that compressing a chunk does not block other tasks for long
 
 _PAX = {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE}
 _LONG = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
@@ -36,9 +36,9 @@ class TarMember:
     """A member of a tar archive.
 
     Attributes:
-        name: as the archive has it, without a ``/`` at the end.
+        name: its name in the archive, without a trailing ``/``.
         is_dir: whether it is a directory.
-        size: of its content, in bytes.
+        size: the size of its content in bytes.
         problem: why it cannot be unpacked; empty for a file or a directory.
     """
 
@@ -49,11 +49,11 @@ class TarMember:
 
 
 class TarReader:
-    """The members of an archive, one after the other.
+    """Reads the members of an archive in order.
 
     Args:
-        read: returns so many bytes of the archive, without compression; fewer at its end.
-        count: called with the bytes of each header; may raise if there are too many.
+        read: returns the given number of bytes of the uncompressed archive, or fewer at its end.
+        count: called with the number of bytes of each header; may raise to stop.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class TarReader:
         self._shared: dict[str, bytes] = {}
 
     async def next(self) -> TarMember | None:
-        """Return the next member; ``None`` at the end.
+        """Return the next member, or ``None`` at the end.
 
         Raises:
-            PathRefused: it has a huge header.
+            PathRefused: the header of the member is too large.
             tarfile.TarError: the archive is damaged.
         """
         self._unread += self._padding
@@ -91,7 +91,7 @@ class TarReader:
         return None
 
     async def content(self) -> AsyncGenerator[bytes, None]:
-        """Give the bytes of the present member that are not read yet. The caller closes the generator."""
+        """Yield the unread bytes of the current member. The caller closes the generator."""
         while self._unread > 0:
             piece = await self._read(min(PIECE, self._unread))
             self._unread -= len(piece)
@@ -101,7 +101,7 @@ class TarReader:
     async def _read(self, size: int) -> bytes:
         data = await self._source(size)
         if len(data) < size:
-            raise tarfile.ReadError("it ends in the middle of a member")
+            raise tarfile.ReadError("it is truncated in the middle of a member")
         return data
 
     async def _header(self) -> tarfile.TarInfo | None:
@@ -137,7 +137,7 @@ class TarReader:
 
 
 def _pax_records(data: bytes) -> dict[str, bytes]:
-    """Return the records of an extended header, each ``LENGTH KEYWORD=VALUE`` and a line end."""
+    """Parse the records of an extended header. Each is ``LENGTH KEYWORD=VALUE`` and a line end."""
     records: dict[str, bytes] = {}
     position = 0
     while position < len(data):
@@ -153,14 +153,14 @@ def _pax_records(data: bytes) -> dict[str, bytes]:
 
 
 class Pieces:
-    """Gives the bytes of a stream of pieces in the portions that a reader asks for."""
+    """Reads a given number of bytes at a time from a stream of chunks."""
 
     def __init__(self, content: AsyncGenerator[bytes, None]) -> None:
         self._content = content
         self._waiting = bytearray()
 
     async def read(self, size: int) -> bytes:
-        """Return the next ``size`` bytes, or fewer at the end."""
+        """Return the next ``size`` bytes, or fewer at the end of the stream."""
         while len(self._waiting) < size and (piece := await anext(self._content, None)) is not None:
             self._waiting += piece
         data = bytes(self._waiting[:size])
@@ -169,7 +169,7 @@ class Pieces:
 
 
 async def tar_size(folders: Iterable[str], files: Iterable[PutFile]) -> int:
-    """Return how many bytes `tar_content` gives."""
+    """Return the number of bytes that `tar_content` yields."""
     size = 2 * BLOCK
     async for folder in Paced(folders):
         size += len(_header(folder, None))
@@ -181,15 +181,15 @@ async def tar_size(folders: Iterable[str], files: Iterable[PutFile]) -> int:
 async def tar_content(
     folders: Iterable[str], files: Iterable[PutFile], report: Callable[[int], object]
 ) -> AsyncGenerator[bytes, None]:
-    """Give the bytes of an archive of local files, without compression. The caller closes the generator.
+    """Yield the bytes of an uncompressed archive of local files. The caller closes the generator.
 
     Args:
-        folders: the directories in it, parents first.
-        files: the files, under their paths.
-        report: called with the bytes of each piece of a file.
+        folders: the directories in the archive, parents first.
+        files: the files in the archive, with their paths.
+        report: called with the number of bytes of each chunk of a file.
 
     Raises:
-        LocalError: a file cannot be read, or became shorter.
+        LocalError: a file cannot be read, or was truncated meanwhile.
     """
     for folder in folders:
         yield _header(folder, None)
@@ -208,7 +208,7 @@ async def tar_content(
 
 
 def _header(name: str, size: int | None) -> bytes:
-    """Return the header of a file, or of a directory without a size. Names are bytes, so any server reads them."""
+    """Return the header of a file, or of a directory if the size is ``None``."""
     info = tarfile.TarInfo(name)
     info.type = tarfile.DIRTYPE if size is None else tarfile.REGTYPE
     info.mode = 0o755 if size is None else 0o644

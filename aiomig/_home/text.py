@@ -1,4 +1,4 @@
-"""Text from streams of bytes: lines, counts and searches, with little more in memory than the result."""
+"""Lines, word counts and searches in streams of bytes, without holding the stream in memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SPACE = b" \t\n\r\x0b\x0c"
 
 
 def decode(line: bytes) -> str:
-    """Return a line as text without a CR at its end. Bytes that are not UTF-8 are replaced."""
+    """Decode a line, without a trailing CR. Bytes that are not UTF-8 are replaced."""
     return line.removesuffix(b"\r").decode("utf-8", "replace")
 
 
 async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a stream without their LF. Text after the last LF is a line."""
+    """Yield the lines of a stream without LF. Bytes after the last LF are a line."""
     rest: list[bytes] = []
     async with aclosing(content):
         async for piece in content:
@@ -40,7 +40,7 @@ async def lines_of(content: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes
 
 
 async def first_lines(content: AsyncGenerator[bytes, None], count: int) -> list[str]:
-    """Return the first lines of a stream. Read no more than needed."""
+    """Return the first lines of a stream, without reading more than necessary."""
     result: list[str] = []
     async with aclosing(lines_of(content)) as lines:
         async for line in lines:
@@ -51,10 +51,10 @@ async def first_lines(content: AsyncGenerator[bytes, None], count: int) -> list[
 
 
 async def last_lines(read: Reader, size: int, count: int) -> list[str]:
-    """Return the last lines of a file of ``size`` bytes. Read growing blocks from its end."""
+    """Return the last lines of a file of ``size`` bytes. Read blocks of increasing size from its end."""
     tail = b""
     start, block = size, _TAIL_BLOCK
-    # The last byte may be the LF of the last line, so one more LF than lines is needed.
+    # If the file ends with LF, one more LF than lines is needed.
     while start > 0 and tail.count(b"\n") <= count:
         start, end = max(0, start - block), start
         tail = await joined(read(start, end)) + tail
@@ -70,14 +70,14 @@ async def joined(content: AsyncGenerator[bytes, None]) -> bytes:
 
 
 async def matching_lines(content: AsyncGenerator[bytes, None], pattern: str) -> list[str]:
-    """Return the lines of a stream that a regular expression matches anywhere."""
+    """Return the lines of a stream in which a regular expression is found."""
     search = re.compile(pattern).search
     async with aclosing(lines_of(content)) as lines:
         return [line async for raw in lines if search(line := decode(raw))]
 
 
 async def count_words(content: AsyncGenerator[bytes, None]) -> WordCount:
-    """Count a stream as ``wc`` does: LFs, runs of anything but ASCII white space, bytes."""
+    """Count the LFs, the words separated by ASCII white space, and the bytes of a stream, like ``wc``."""
     lines = words = size = 0
     inside = False
     async with aclosing(content):

@@ -1,7 +1,7 @@
-"""Files and directories between this machine and the MiG home: what `Files.put` and `Files.get` do.
+"""Copying files and directories between this machine and the MiG home, for `Files.put` and `Files.get`.
 
-All names are checked before the first byte moves: a name that MiG cannot carry, or two sources with one destination,
-stop the whole call with nothing changed.
+All names are checked before the transfer starts, so a name that MiG does not accept, or two sources with the same
+destination, raise an error before anything is changed.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ if TYPE_CHECKING:
     from .._core.paths import FileInfo
 
 LocalPath: TypeAlias = str | os.PathLike[str]
-"""A path of this machine."""
+"""A path on this machine."""
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""Called with the bytes done and the bytes in all, over all files of one call."""
+"""Called with the number of bytes copied so far and the total, over all files of one call."""
 
-_SAME_NAME = "several sources would become this one file; rename one of them"
+_SAME_NAME = "several sources would be copied to this file; rename one of them"
 _MOST_UNSIZED = 64 << 20
-"""The most bytes of a file whose size is not known before it is read."""
+"""The largest file, in bytes, whose size is not known before it is read."""
 
 
 class Meter:
-    """Adds up the bytes that are done, and reports them to a callback, also once if there are none."""
+    """Adds up the copied bytes and reports them to a callback, at least once."""
 
     def __init__(self, report: Progress | None, total: int) -> None:
         if inspect.iscoroutinefunction(report):
-            raise TypeError(f"progress={short_repr(report)}: must be a function, and not a coroutine function")
+            raise TypeError(f"progress={short_repr(report)}: must be a function, not a coroutine function")
         self._report = report
         self._total = total
         self._done = 0
@@ -74,7 +74,7 @@ class Meter:
             self.add(0)
 
     def add(self, count: int) -> None:
-        """Count bytes that have arrived."""
+        """Add copied bytes, and report the sum."""
         self._done += count
         # A file may grow while it is read.
         self._total = max(self._total, self._done)
@@ -92,7 +92,7 @@ async def upload(
     destination: HomePath,
     progress: Progress | None,
 ) -> tuple[str, ...]:
-    """Carry local files and directories into the home; see `Files.put`."""
+    """Copy local files and directories to the home; see `Files.put`."""
     paths, several = _local_sources(sources)
     base = home_path(destination)
     inside = await _goes_inside(home, destination, base, several=several)
@@ -111,7 +111,7 @@ async def upload(
 
 
 async def put_each(home: HomeBackend, files: Iterable[PutFile], report: Callable[[int], object]) -> None:
-    """Carry files into existing directories of the home, one after the other."""
+    """Copy local files to existing directories of the home, one after the other."""
     for file in files:
         if isinstance(file.source, bytes):
             async with aclosing(once(file.source)) as content:
@@ -122,7 +122,7 @@ async def put_each(home: HomeBackend, files: Iterable[PutFile], report: Callable
 
 
 async def once(data: bytes) -> AsyncGenerator[bytes, None]:
-    """Give bytes as one piece."""
+    """Yield bytes as one chunk."""
     yield data
 
 
@@ -136,9 +136,8 @@ async def _goes_inside(home: HomeBackend, destination: HomePath, base: str, *, s
 
 
 def _local_sources(sources: LocalPath | Iterable[LocalPath]) -> tuple[list[Path], bool]:
-    """Return the paths that sources name, and whether they may be several."""
-    one = isinstance(sources, str | os.PathLike)
-    several = not one
+    """Return the local paths of sources, and whether the sources can be more than one path."""
+    several = not isinstance(sources, str | os.PathLike)
     paths: list[Path] = []
     for source in (sources,) if isinstance(sources, str | os.PathLike) else sources:
         path = local_path(source)
@@ -146,7 +145,7 @@ def _local_sources(sources: LocalPath | Iterable[LocalPath]) -> tuple[list[Path]
             paths.append(path)
         elif has_pattern(str(path)):
             several = True
-            # Only * and ? are patterns, as everywhere in the home: a name may hold brackets.
+            # Only * and ? are wildcards, as in paths of the home. Brackets are ordinary characters.
             matches = sorted(glob.glob(str(path).replace("[", "[[]")))
             if not matches:
                 raise FileNotFound(str(path), f"matches nothing {ON_THIS_MACHINE}")
@@ -157,22 +156,22 @@ def _local_sources(sources: LocalPath | Iterable[LocalPath]) -> tuple[list[Path]
 
 
 def local_path(path: LocalPath) -> Path:
-    """Return a path of this machine as a `Path`.
+    """Convert a local path to a `Path`.
 
     Raises:
-        PathRefused: it is empty or holds a NUL.
-        TypeError: it is not a path.
+        PathRefused: the path is empty or contains NUL.
+        TypeError: the argument is not a path.
     """
     text = os.fspath(path)
     if not isinstance(text, str):
-        raise TypeError(f"{path!r}: a local path is str or a path object of text, not {type(text).__name__}")
+        raise TypeError(f"{path!r}: a local path must be str or a path object, not {type(text).__name__}")
     if not text or "\0" in text:
-        raise PathRefused(text, "a local path is neither empty nor holds a NUL; give another one")
+        raise PathRefused(text, "is empty or contains NUL; give a valid local path")
     return Path(plain_text(text))
 
 
 def _local_name(path: Path) -> str:
-    # "." and ".." name a directory that has a name of its own.
+    # "." and ".." have no base name, but the directories that they refer to have one.
     return path.name if path.name not in {"", ".."} else path.resolve().name or "."
 
 
@@ -184,7 +183,7 @@ async def _plan_upload(source: Path, target: str, folders: set[str], files: dict
     async for entry in Paced(entries):
         path = home_path(join(target, entry.name))
         if entry.status is None:
-            raise FileNotFound(str(entry.path), f"is a broken link, or vanished, {ON_THIS_MACHINE}")
+            raise FileNotFound(str(entry.path), f"is a broken link or has disappeared {ON_THIS_MACHINE}")
         if entry.is_dir:
             folders.add(path)
         elif not entry.is_file:
@@ -196,15 +195,15 @@ async def _plan_upload(source: Path, target: str, folders: set[str], files: dict
 
 
 async def file_content(source: Path, size: int, report: Callable[[int], object]) -> AsyncGenerator[bytes, None]:
-    """Give the bytes of a local file that is carried into the home. The caller closes the generator.
+    """Yield the first ``size`` bytes of a local file. The caller closes the generator.
 
     Args:
         source: the file.
-        size: how many bytes it has; it may have grown since.
-        report: called with the bytes of each piece.
+        size: its size in bytes; the file may have grown since.
+        report: called with the number of bytes of each chunk.
 
     Raises:
-        LocalError: it has become shorter.
+        LocalError: the file has become shorter.
     """
     sent = 0
     with translate_os_errors(str(source), ON_THIS_MACHINE):
@@ -217,20 +216,20 @@ async def file_content(source: Path, size: int, report: Callable[[int], object])
 
 
 def require_size(path: str, count: int, size: int) -> None:
-    """Raise `LocalError` if a file of this machine gave fewer bytes than it had."""
+    """Raise `LocalError` if fewer bytes were read from a local file than its size."""
     if count < size:
         raise LocalError(
             f"{path}: became shorter while it was read, {count} bytes instead of {size}",
             path=path,
-            remedy="copy it when nothing writes to it",
+            remedy="copy it when no program writes to it",
         )
 
 
 async def unsized_content(source: Path) -> bytes:
-    """Return the bytes of a local file whose size is said to be 0, as those of ``/proc`` say.
+    """Return the content of a local file that reports size 0, like files of ``/proc``.
 
     Raises:
-        LocalError: it has too many bytes to hold them in memory, or cannot be read.
+        LocalError: the file is too large to be read into memory, or cannot be read.
     """
     content = bytearray()
     with translate_os_errors(str(source), ON_THIS_MACHINE):
@@ -239,7 +238,7 @@ async def unsized_content(source: Path) -> bytes:
                 content += piece
                 if len(content) > _MOST_UNSIZED:
                     raise LocalError(
-                        f"{source}: says that it has 0 bytes, and has more than {_MOST_UNSIZED}",
+                        f"{source}: reports a size of 0 bytes, but has more than {_MOST_UNSIZED}",
                         path=str(source),
                         remedy="copy it to a regular file, and put that",
                     )
@@ -252,7 +251,7 @@ async def download(
     destination: LocalPath,
     progress: Progress | None,
 ) -> tuple[Path, ...]:
-    """Carry files and directories of the home to this machine; see `Files.get`."""
+    """Copy files and directories of the home to this machine; see `Files.get`."""
     entries, several = await _home_sources(home, sources)
     base = local_path(destination)
     with translate_os_errors(str(base), ON_THIS_MACHINE):
@@ -281,7 +280,7 @@ async def download(
 
 
 async def _home_sources(home: HomeBackend, sources: HomePath | Iterable[HomePath]) -> tuple[list[FileInfo], bool]:
-    """Return what sources name in the home, and whether they may be several."""
+    """Return the files and directories that sources refer to, and whether the sources can be more than one path."""
     several = not isinstance(sources, str | PurePosixPath)
     entries: list[FileInfo] = []
     for source in (sources,) if isinstance(sources, str | PurePosixPath) else sources:
@@ -300,9 +299,9 @@ async def _home_sources(home: HomeBackend, sources: HomePath | Iterable[HomePath
 
 
 async def matching(home: HomeBackend, pattern: str, *, hidden: bool = False) -> list[FileInfo]:
-    """Return what a pattern in the last component of a path matches, sorted.
+    """Return the matches of a path with a pattern in its last component, sorted by path.
 
-    Dot names match if ``hidden`` is true or the pattern begins with a dot.
+    Names with a leading dot match if ``hidden`` is true or the pattern begins with a dot.
 
     Raises:
         FileNotFound: the directory does not exist.
@@ -326,10 +325,10 @@ async def _plan_download(
         below_it = await home.listing(source.path, recursive=True)
         entries += await give_way(sort_steps(below_it, lambda info: info.path))
     async for entry in Paced(entries):
-        # The name comes from a server: what is not below the source must not become a path of this machine.
+        # The names come from a server: do not write to local paths outside the destination.
         relative = below(source.path, listed_path(entry.path))
         if entry is not source and not is_inside(entry.path, source.path):
-            raise PathRefused(entry.path, f"the listing of {source.path!r} holds something outside it")
+            raise PathRefused(entry.path, f"the listing of {source.path!r} contains a path outside it")
         path = target if entry is source else target / relative
         with translate_os_errors(str(path), ON_THIS_MACHINE):
             if entry.is_dir:
@@ -344,16 +343,16 @@ async def _plan_download(
 async def receive_file(
     content: AsyncGenerator[bytes, None], info: FileInfo, destination: Path, report: Callable[[int], object]
 ) -> None:
-    """Write the bytes of a file of the home to a local file, atomically.
+    """Write the content of a file of the home to a local file atomically.
 
     Args:
-        content: the bytes; closed at the end.
-        info: the file.
+        content: the content of the file; closed at the end.
+        info: the file of the home.
         destination: the local file, in an existing directory.
-        report: called with the bytes of each piece.
+        report: called with the number of bytes of each chunk.
 
     Raises:
-        GridError: fewer bytes arrived than the home said.
+        GridError: fewer bytes arrived than the size of the file.
     """
     done = 0
     with translate_os_errors(str(destination), ON_THIS_MACHINE), atomic_write(destination) as target:
@@ -366,5 +365,5 @@ async def receive_file(
         if done < info.size:
             raise GridError(
                 f"{info.path}: only {done} of {info.size} bytes arrived; "
-                "the file was cut meanwhile or the transfer broke, so get it again"
+                "the file was truncated or the transfer was interrupted, so get it again"
             )

@@ -68,7 +68,7 @@ async def test_what_is_not_a_number_or_a_text_is_named() -> None:
             with pytest.raises(TypeError, match="lines=.*must be a whole number"):
                 await mig.files.head("lines", value)
         for call in (lambda: mig.files.write_text("a", 7), lambda: mig.files.find(7), lambda: mig.files.grep(7, "a")):  # type: ignore[arg-type]
-            with pytest.raises(TypeError, match="=7: must be text, not int"):
+            with pytest.raises(TypeError, match="=7: must be a string, not int"):
                 await call()
 
 

@@ -72,9 +72,9 @@ async def test_what_was_sent_does_not_change_any_more(tmp_path: Path) -> None:
     ("request_lines", "reason"),
     [
         ("target mqueue\\nsource missing\\ndestination default\\n", "No such file"),
-        ("target mqueue\\nsource good\\ndestination a-b\\n", "not a name of a message queue"),
+        ("target mqueue\\nsource good\\ndestination a-b\\n", "not a valid name of a message queue"),
         ("target mqueue\\nsource good\\ndestination nosuch\\n", "there is no such message queue"),
-        ("target mqueue\\nsource bad\\ndestination default\\n", "which a grid's queues do not accept"),
+        ("target mqueue\\nsource bad\\ndestination default\\n", "which message queues do not accept"),
         ("target mqueue\\nsource binary\\ndestination default\\n", "can't decode byte"),
         ("source ../../x\\ndestination out\\n", "leads out of the job directory"),
         ("source good\\ndestination ../out\\n", "leads out of the MiG home"),

@@ -45,7 +45,7 @@ def test_faults_name_options(fields: dict[str, Any], words: str) -> None:
         ("see Remote('a b/c') and Remote(\"it's\")", "see mig:a b/c and mig:it's"),
         ("command not found: executables=[…] sends your own", "command not found: -x FILE sends your own"),
         ("await session.unconfirmed() lists them", "aiomig unconfirmed lists them"),
-        ("make it with queue.create()", "make it with aiomig queue create"),
+        ("create it with queue.create()", "create it with aiomig queue create"),
         ("the directory is not empty; use remove(recursive=True)", "the directory is not empty; use aiomig rm -r"),
         ("use remove(recursive=True), or rmdir", "use aiomig rm -r, or rmdir"),
         ("is a directory; copy it with recursive=True", "is a directory; copy it with --recursive"),

@@ -227,7 +227,7 @@ async def test_a_name_too_long_for_the_disk(files: Files) -> None:
     [
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
-        (errno.EACCES, "who may"),
+        (errno.EACCES, "check the permissions"),
         (errno.EIO, "disk"),
     ],
 )

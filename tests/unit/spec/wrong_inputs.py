@@ -557,8 +557,8 @@ SESSIONS = [
     Wrong("the files of a closed one", files_of_closed, NoSession, ("not open", "open one")),
     Wrong("jobs of two sessions", mixed_sessions, MigError, ("several sessions", "one session at a time")),
     option("a mode that there is not", "mode", lambda: aiomig.connect("cloud"), "'cloud'", "'grid' or 'local'"),  # type: ignore[arg-type]
-    home("a queue that there is not", lambda mig: mig.queue("q").send("x"), FileNotFound, "message_queues/q: ", "make it with queue.create()", path="message_queues/q"),
-    home("a local queue that there is not", lambda local: local.queue("q").receive(), FileNotFound, "message_queues/q: ", "make it with", path="message_queues/q"),
+    home("a queue that there is not", lambda mig: mig.queue("q").send("x"), FileNotFound, "message_queues/q: ", "create it with queue.create()", path="message_queues/q"),
+    home("a local queue that there is not", lambda local: local.queue("q").receive(), FileNotFound, "message_queues/q: ", "create it with", path="message_queues/q"),
     home("a queue twice", lambda mig: mig.queue("default").create(), FileExists, "message_queues/default: ", "exist_ok=True", path="message_queues/default"),
     option("a job id that is none", "job_id", lambda mig: mig.job(" "), "Job.id"),
     option("a spec and fields", "commands", lambda mig: mig.submit(JobSpec("true"), name="x"), "either a JobSpec or fields"),
@@ -597,7 +597,7 @@ OPTIONS = [
     option("no slots", "slots", lambda: aiomig.local("h", slots=0), "0", "positive whole number"),
     option("a queue with a dash", "name", lambda mig: mig.queue("my-queue"), "'my-queue'", "letters and digits"),
     option("a message in HTML", "message", lambda mig: mig.queue().send("<b>"), "'<'", "base64"),
-    option("a message in bytes", "message", lambda local: local.queue().send(b"x"), "b'x'", "not text", "decode it"),
+    option("a message in bytes", "message", lambda local: local.queue().send(b"x"), "b'x'", "not a string", "decode it"),
     option("an empty message", "message", lambda local: local.queue().send(""), "empty", "at least one character"),
     option("negative grace", "kill_grace", lambda: aiomig.local("h", kill_grace=-1), "-1", "at least 0"),
     option("retries in words", "default_retries", lambda: aiomig.local("h", default_retries="two"), "'two'"),  # type: ignore[arg-type]
