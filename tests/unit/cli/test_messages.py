@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("click")
 
+import aiomig
 from aiomig import JobSpec, Remote, Resources, SpecError
 from aiomig.cli._exit_codes import sentence
-from aiomig.cli._messages import translate
+from aiomig.cli._messages import _REPLACEMENTS, translate
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,30 @@ def test_an_unknown_keyword_of_a_file_is_named_once() -> None:
     with pytest.raises(SpecError) as caught:
         JobSpec.from_mrsl("::EXECUTE::\ntrue\n\n::FOO::\n1\n")
     assert sentence(caught.value).startswith("line 4: FOO: unknown keyword; use one of EXECUTE")
+
+
+@pytest.fixture(scope="module")
+def library_texts() -> list[str]:
+    """Provide every string in the source of the library."""
+    package = Path(aiomig.__file__).parent
+    return [text for path in package.rglob("*.py") if path.parent.name != "cli" for text in _texts(path)]
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the strings of a module; those with values have the word "inputs" in place of each value."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else _placeholder(part) for part in node.values
+            )
+
+
+def _placeholder(part: ast.expr) -> str:
+    return "'inputs'" if isinstance(part, ast.FormattedValue) and part.conversion == ord("r") else "inputs"
+
+
+@pytest.mark.parametrize("pattern", [pattern for pattern, _ in _REPLACEMENTS], ids=lambda pattern: pattern.pattern)
+def test_each_pattern_matches_a_message_of_the_library(pattern: re.Pattern[str], library_texts: list[str]) -> None:
+    assert any(map(pattern.search, library_texts))
