@@ -1,8 +1,7 @@
-"""`Job`: the handle on one job."""
+"""`Job`: what a user does with one job."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -12,10 +11,11 @@ from .._core.models import Fault, JobState
 from .._core.paths import check_characters, home_path, job_path, name_of
 from .._core.validation import is_count
 from .._spec.values import Remote
+from .handle import JobHandle
 from .outputs import arrived_outputs, fetch_outputs
-from .results import job_result, raise_for
+from .results import raise_for
 from .tail import Tail
-from .watch import Watch, reached_status
+from .watch import Watch
 
 if TYPE_CHECKING:
     import os
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._backend import Action, Backend
-    from .._core.models import CheckReport, JobResult, JobStatus, Outcome
+    from .._core.models import JobResult, Outcome
     from .._core.paths import FileInfo, HomePath
     from .._home.files import Files
     from .._home.transfer import Progress
     from .._spec.jobspec import JobSpec
     from .._spec.plan import Plan
     from .tail import Stream
-
-logger = logging.getLogger("aiomig")
 
 
 class JobOwner(Protocol):
@@ -45,7 +43,7 @@ class JobOwner(Protocol):
         ...
 
 
-class Job:
+class Job(JobHandle):
     """A handle on one job. Made by `Session.submit`, or by `Session.job` for any job id, without I/O.
 
     ``await job`` waits until the job ends and returns a `JobResult`, or raises an error if the job failed.
@@ -67,31 +65,14 @@ class Job:
             those that failed, and last this job. Otherwise, the id of this job.
     """
 
-    __slots__ = ("_owner", "_plan", "_result", "attempts", "id", "parameter", "spec")
+    __slots__ = ("_owner", "attempts", "parameter", "spec")
 
     def __init__(self, owner: JobOwner, job_id: str, *, spec: JobSpec | None = None, plan: Plan | None = None) -> None:
+        super().__init__(owner.backend, job_id, plan)
         self._owner = owner
-        self._plan = plan
-        self._result: JobResult | None = None
-        self.id: str = job_id
         self.spec: JobSpec | None = spec
         self.parameter: Any = None
         self.attempts: tuple[str, ...] = (job_id,)
-
-    @property
-    def backend(self) -> Backend:
-        """The backend that the job runs on; for aiomig's own use."""
-        return self._owner.backend
-
-    @property
-    def _usable_backend(self) -> Backend:
-        self._owner.backend.tasks.ensure_own_loop()
-        return self._owner.backend
-
-    @property
-    def known_result(self) -> JobResult | None:
-        """The result, if it has been downloaded; for aiomig's own use."""
-        return self._result
 
     def __repr__(self) -> str:
         return f"<Job {self.id} ({self.backend.mode})>"
@@ -118,87 +99,6 @@ class Job:
 
     def __aiter__(self) -> Watch:
         return Watch(self.backend, [self.id])
-
-    # -- state
-
-    async def status(self) -> JobStatus:
-        """Return the current status, with one request.
-
-        Raises:
-            JobNotFound: no job of this user has this id.
-            GridError: the request to the grid failed.
-        """
-        status = (await self._usable_backend.statuses([self.id])).get(self.id)
-        if status is None:
-            raise JobNotFound(self.id)
-        return status
-
-    async def wait(self, until: JobState | None = None) -> JobStatus:
-        """Wait until the job ends, successfully or not.
-
-        Args:
-            until: wait only until the job has reached this state or a later one, such as ``JobState.EXECUTING``.
-
-        Returns:
-            The status at that time; the final status if ``until`` is not given.
-
-        Raises:
-            JobNotFound: no job of this user has this id.
-            GridError: requests to the grid kept failing for too long.
-        """
-        if self._result is not None:
-            return self._result.status
-        return await reached_status(self.backend, self.id, JobState(JobState.FINISHED if until is None else until))
-
-    async def result(self, *, check: bool = True) -> JobResult:
-        """Wait until the job ends and return its result, which is downloaded once and kept by this `Job`.
-
-        Args:
-            check: raise if the job was not successful. With False, return whatever the job left behind.
-
-        Returns:
-            Status, exit codes and output of the job.
-
-        Raises:
-            CommandFailed: a command had a nonzero exit code.
-            JobFailed: the grid gave up; ``status.attempts`` contains the reasons.
-            JobCanceled: the job was canceled.
-            JobExpired: the job was queued for too long.
-            ResultsMissing: the job is FINISHED, but no exit codes arrived.
-            JobNotFound: no job of this user has this id.
-            GridError: requests to the grid kept failing for too long.
-        """
-        outcome = self._result or await self._download_result()
-        if check:
-            raise_for(self.id, outcome, await self.plan())
-        return outcome
-
-    async def _download_result(self) -> JobResult:
-        status = await self.wait()
-        files = await self._usable_backend.results(status)
-        outcome = await job_result(status, files, await self.plan())
-        for problem in outcome.staging:
-            logger.warning("job %s: %s", self.id, problem, extra={"event_name": "job_staging", "job_id": self.id})
-        if outcome.reported or status.state is not JobState.FINISHED:  # otherwise its files may still arrive
-            self._result = outcome
-        if outcome.exit_code is not None:
-            self.backend.note_exit_code(self.id, outcome.exit_code)
-        return outcome
-
-    async def feasibility(self) -> CheckReport:
-        """Check whether any resource could run this queued job.
-
-        This also requests a schedule from the grid. Its reply appears in ``status().schedule_hint`` after some seconds.
-
-        Returns:
-            The reasons why no resource would run the job. If the job is not queued, a note that this cannot be known.
-            In local mode there are no faults, because this machine accepts every job.
-
-        Raises:
-            JobNotFound: no job of this user has this id.
-            GridError: the request to the grid failed.
-        """
-        return await self._usable_backend.feasibility(self.id, schedule=True)
 
     # -- actions
 
@@ -253,7 +153,7 @@ class Job:
             SubmitRejected: the grid refuses the new job.
             GridError: the grid could not be reached.
         """
-        self._owner.backend.tasks.ensure_own_loop()
+        self.backend.tasks.ensure_own_loop()
         return await self._owner.resubmit(await self.plan(), self.spec)
 
     # -- output
@@ -376,16 +276,6 @@ class Job:
         await self._usable_backend.live(self.id, "get", paths, folder)
         return tuple(str(PurePosixPath(folder) / name_of(path)) for path in paths)
 
-    async def plan(self) -> Plan:
-        """Return the submitted description and the places of the outputs. Request them once, if they are unknown.
-
-        Raises:
-            JobNotFound: no job of this user has this id.
-        """
-        if self._plan is None:
-            self._plan = await self._usable_backend.plan_of(self.id)
-        return self._plan
-
     def output(self, name: str) -> Remote:
         """Return an output of this job as an input of another one, without downloading it. No I/O.
 
@@ -417,7 +307,7 @@ class Job:
             JobNotFound: no job of this user has this id.
             GridError: the request to the grid failed.
         """
-        return list((await arrived_outputs(self._owner.backend.home, (await self.plan()).outputs)).values())
+        return list((await arrived_outputs(self.backend.home, (await self.plan()).outputs)).values())
 
     async def fetch(
         self, folder: str | os.PathLike[str] = ".", *, check: bool = True, progress: Progress | None = None
@@ -448,7 +338,7 @@ class Job:
         outcome = await self.result(check=False)
         plan = await self.plan()
         outputs = plan.outputs if outcome.status.state is JobState.FINISHED else ()
-        fetched = await fetch_outputs(self._owner.backend.home, outputs, Path(folder), progress)
+        fetched = await fetch_outputs(self.backend.home, outputs, Path(folder), progress)
         if check:
             raise_for(self.id, outcome, plan)
             if fetched.missing:
