@@ -33,12 +33,12 @@ from ._core.errors import (
 from ._core.paths import has_pattern
 from ._fsspec_sessions import shared_session
 from ._grid.config import Config
+from ._home.files import Files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ._core.paths import FileInfo
-    from ._home.files import Files
     from ._local.settings import LocalFields
 
 _CHUNK_SIZE = 8 << 20
@@ -100,7 +100,8 @@ class MigFileSystem(AsyncFileSystem):  # type: ignore[misc]
         with _os_errors(f"{self.protocol}://"):
             fields: LocalFields = {} if home is None else {"home": home}
             session = connect(self._mode, config=config, **fields)
-            self._local = session.files if session.mode == "local" else None
+            # The files of a local home need no open session, and no event loop of their own.
+            self._local = Files(session._backend.home) if session.mode == "local" else None
             self._config: Config | None = None
             if self._local is None:
                 self._config = config if isinstance(config, Config) else Config.load(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from anyio.lowlevel import RunVar
 
@@ -64,6 +64,9 @@ class SessionLifecycle:
 
     def __repr__(self) -> str:
         return f"<Session {self._backend.mode} {self._tasks.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a session cannot be copied or pickled: open one in each program, on the same home or account")
 
     @property
     def mode(self) -> Literal["grid", "local"]:

@@ -29,7 +29,7 @@ class SessionServices(SessionLifecycle):
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None]) -> None:
         super().__init__(backend)
         self._credential = credential
-        self._files = Files(backend.home, backend.tasks.ensure_own_loop)
+        self._files = Files(backend.home, self._tasks.require_open)
 
     @property
     def files(self) -> Files:
@@ -45,7 +45,7 @@ class SessionServices(SessionLifecycle):
         Raises:
             SpecError: the name is not valid for MiG.
         """
-        return Queue(self._backend.queues, name, self._backend.tasks.ensure_own_loop)
+        return Queue(self._backend.queues, name, self._tasks.require_open)
 
     async def queues(self) -> list[Queue]:
         """Return the existing message queues, sorted by name.

@@ -70,19 +70,19 @@ class Queue:
         name: the name of the queue.
     """
 
-    __slots__ = ("_backend", "_ensure_own_loop", "name")
+    __slots__ = ("_backend", "_require_open", "name")
 
-    def __init__(self, backend: QueueBackend, name: str, ensure_own_loop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, backend: QueueBackend, name: str, require_open: Callable[[], None] = lambda: None) -> None:
         if not is_name(name):
             remedy = "use 1 to 255 ASCII letters and digits"
             raise SpecError([Fault("name", name, "not a valid name of a message queue", remedy)])
         self._backend = backend
-        self._ensure_own_loop = ensure_own_loop
+        self._require_open = require_open
         self.name: str = name
 
     @property
     def _access(self) -> QueueBackend:
-        self._ensure_own_loop()
+        self._require_open()
         return self._backend
 
     def __repr__(self) -> str:

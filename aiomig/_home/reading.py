@@ -37,16 +37,16 @@ class HomeReader:
 
     Args:
         home: the home.
-        ensure_own_loop: raises `NoSession` in another event loop than that of the session.
+        require_open: raises `NoSession` if the session is not open, or in another event loop than that of the session.
     """
 
-    def __init__(self, home: HomeBackend, ensure_own_loop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, home: HomeBackend, require_open: Callable[[], None] = lambda: None) -> None:
         self._backend = home
-        self._ensure_own_loop = ensure_own_loop
+        self._require_open = require_open
 
     @property
     def _home(self) -> HomeBackend:
-        self._ensure_own_loop()
+        self._require_open()
         return self._backend
 
     def stream(self, path: HomePath, *, chunk: int = 1 << 20) -> FileStream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 from .._core.display import html_rows
 from .._core.errors import ActionRefused, JobNotFound, MigError, PathRefused, ResultsMissing, SpecError
@@ -20,7 +20,7 @@ from .watch import Watch
 if TYPE_CHECKING:
     import os
     from collections.abc import Generator, Iterable
-    from typing import Any
+    from typing import Any, Self
 
     from .._backend import Action, Backend
     from .._core.models import JobResult, Outcome
@@ -93,6 +93,15 @@ class Job(JobHandle):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a copy of what holds a job holds the same job
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Job belongs to the session of its program: pickle job.id, and use session.job(job_id)")
 
     def __await__(self) -> Generator[Any, Any, JobResult]:
         return self.result().__await__()

@@ -179,6 +179,9 @@ class JobSpec:
             "outputs": output_files(fields.get("outputs", ()), faults),
         }
 
+    def __hash__(self) -> int:
+        return hash((self.commands, self.inputs, self.executables, self.outputs, self.name, self.key))
+
     def __getstate__(self) -> list[Any]:
         values = (getattr(self, part.name) for part in fields(self))
         return [dict(value) if isinstance(value, MappingProxyType) else value for value in values]
