@@ -1,4 +1,4 @@
-"""Submitting jobs: their commands are checked, their inputs uploaded, and the backend makes them."""
+"""Submitting jobs: checking their commands, uploading their inputs, and creating them on the backend."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ _CANCEL_SECONDS = 10.0
 
 
 class PlannedJob(NamedTuple):
-    """A job that is to be submitted."""
+    """A job to submit."""
 
     spec: JobSpec
     plan: Plan
 
 
 def planned(spec: JobSpec) -> PlannedJob:
-    """Return a job under a new marker."""
+    """Return a job with a new marker."""
     return PlannedJob(spec, spec.plan(secrets.token_hex(12)))
 
 
 class JobSubmitter:
     """Submits the jobs of one session.
 
-    The private folder of a job that was not made is removed. It stays if nobody knows whether the job was made: the
-    job may exist and need its inputs.
+    If a job was not created, its private folder is removed. If it is unknown whether the job was created, the folder
+    stays, because the job may exist and need its inputs.
 
     Args:
-        backend: of the session.
+        backend: the backend of the session.
         files: the home of the session.
 
     Attributes:
@@ -78,12 +78,12 @@ class JobSubmitter:
         return await self._submit_new(spec, plan)
 
     async def _submit_once(self, spec: JobSpec, plan: Plan) -> Job:
-        """Return the job that has the key of a plan; submit it if there is none."""
-        (known,) = (await self._of_keys({0: PlannedJob(spec, plan)})).values() or (None,)
-        if isinstance(known, MigError):
-            raise known
+        """Return the job that has the key of a plan. Submit the plan if there is none."""
+        (recorded,) = (await self._recorded_by_key({0: PlannedJob(spec, plan)})).values() or (None,)
+        if isinstance(recorded, MigError):
+            raise recorded
         try:
-            return known or await self._submit_new(spec, plan)
+            return recorded or await self._submit_new(spec, plan)
         except KeyTaken as taken:
             return self.attach(taken.job_id, spec)
 
@@ -94,7 +94,7 @@ class JobSubmitter:
         return self.attach(job_id, spec, plan)
 
     async def resubmit(self, plan: Plan, spec: JobSpec | None) -> Job:
-        """Submit a job again, with a copy of its inputs in a private folder of its own; see `Job.resubmit`."""
+        """Submit a job again, with a copy of its inputs in a new private folder; see `Job.resubmit`."""
         marker = secrets.token_hex(12)
         new = plan.plan_resubmit(f"{PRIVATE_FOLDER}/{marker}", marker)
         async with self._removed_on_failure(new):
@@ -117,17 +117,17 @@ class JobSubmitter:
     async def submit_many(
         self, specs: Iterable[JobSpec | str | Iterable[str]], *, progress: bool = False
     ) -> list[Job | MigError]:
-        """Submit many jobs, or none if a description is wrong.
+        """Submit many jobs, or none if a description is invalid.
 
         Args:
             specs: descriptions, or commands.
             progress: see `Session.submit_many`.
 
         Returns:
-            For each description in order the job or the error.
+            The job or the error of each description, in order.
         """
         if isinstance(specs, str | JobSpec) or not isinstance(specs, Iterable):
-            remedy = "give a list: one entry a job"
+            remedy = "give a list with one entry per job"
             raise SpecError([Fault("specs", specs, "not a list of descriptions or commands", remedy)])
         if fault := spent_fault("specs", specs):
             raise SpecError([fault])
@@ -141,40 +141,40 @@ class JobSubmitter:
         count = len(jobs) + len(errors)
         errors |= await self._expand_folders(jobs)
         errors |= await self._command_errors(jobs)
-        known = await self._of_keys(jobs)
-        errors |= {index: outcome for index, outcome in known.items() if isinstance(outcome, MigError)}
+        recorded = await self._recorded_by_key(jobs)
+        errors |= {index: outcome for index, outcome in recorded.items() if isinstance(outcome, MigError)}
         if errors:
-            not_sent = SpecError([Fault("specs", None, "not sent, because other descriptions are wrong", "mend those")])
+            not_sent = SpecError([Fault("specs", None, "not sent, because other descriptions are wrong", "fix those")])
             return [errors.get(index, not_sent) for index in range(count)]
         bar = ProgressBar(count) if progress else None
         try:
-            unknown = {index: job for index, job in jobs.items() if index not in known}
-            outcomes = known | await self._submit(unknown, bar, len(known))
+            new = {index: job for index, job in jobs.items() if index not in recorded}
+            outcomes = recorded | await self._submit(new, bar, len(recorded))
         finally:
             if bar is not None:
                 bar.close()
         return [outcomes[index] for index in range(count)]
 
     async def submit_valid(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
-        """Submit the jobs whose commands bash can read; return for each key the job or the error."""
+        """Submit the jobs without errors, and return the job or the error of each, by index."""
         jobs = dict(jobs)
-        known = await self._expand_folders(jobs)
-        known |= await self._command_errors(jobs)
-        known = await self._of_keys(jobs) | known
-        return known | await self._submit({index: job for index, job in jobs.items() if index not in known})
+        outcomes = await self._expand_folders(jobs)
+        outcomes |= await self._command_errors(jobs)
+        outcomes = await self._recorded_by_key(jobs) | outcomes
+        return outcomes | await self._submit({index: job for index, job in jobs.items() if index not in outcomes})
 
-    async def _of_keys(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
-        """Return the jobs whose keys are recorded, or what is wrong with them."""
+    async def _recorded_by_key(self, jobs: Mapping[int, PlannedJob]) -> dict[int, Job | MigError]:
+        """Return the jobs whose keys are recorded, and the errors of keys that cannot be used."""
         keys = [job.plan.key for job in jobs.values() if job.plan.key is not None]
-        known = await self.backend.find_keys(keys) if keys else {}
+        recorded = await self.backend.find_keys(keys) if keys else {}
         outcomes: dict[int, Job | MigError] = {}
         for index, job in jobs.items():
-            if job.plan.key is not None and (outcome := known.get(job.plan.key.text)) is not None:
+            if job.plan.key is not None and (outcome := recorded.get(job.plan.key.text)) is not None:
                 outcomes[index] = outcome if isinstance(outcome, MigError) else self.attach(outcome, job.spec)
         return outcomes
 
     async def _expand_folders(self, jobs: dict[int, PlannedJob]) -> dict[int, Job | MigError]:
-        """Name the files of folders of the home in place of these; return the errors and leave out their jobs."""
+        """Replace directories of the home by their files. Remove the jobs with errors, and return the errors."""
         folders = HomeFolders(self.files)
         errors: dict[int, Job | MigError] = {}
         for key, (spec, plan) in list(jobs.items()):
@@ -192,17 +192,17 @@ class JobSubmitter:
         if not self.check_commands:
             return {}
         faults = await self._commands.faults_of_many([job.spec.commands for job in jobs.values()])
-        return {key: SpecError(found) for key, found in zip(jobs, faults, strict=True) if found}
+        return {key: SpecError(of_job) for key, of_job in zip(jobs, faults, strict=True) if of_job}
 
     async def _submit(
         self, jobs: Mapping[int, PlannedJob], bar: ProgressBar | None = None, done: int = 0
     ) -> dict[int, Job | MigError]:
-        """Upload what the jobs need, inputs that several of them share once, and have the backend make them.
+        """Upload the inputs of jobs, shared inputs only once, and create the jobs on the backend.
 
         Args:
-            jobs: to be submitted.
-            bar: shows how many are made.
-            done: how many were made before.
+            jobs: the jobs to submit.
+            bar: shows the number of submitted jobs.
+            done: the number of jobs to count as submitted from the start.
         """
 
         def report(count: int) -> None:
@@ -220,24 +220,24 @@ class JobSubmitter:
                 if ready := {key: plan for key, plan in plans.items() if key not in outcomes}:
                     outcomes |= zip(ready, await self.backend.submit_many(list(ready.values()), report), strict=True)
             finally:
-                unmade = [plan for key, plan in plans.items() if not _may_exist(outcomes.get(key))]
-                await self._uploads.remove([plan for plan in unmade if plan.uploads])
+                failed = [plan for key, plan in plans.items() if not _may_exist(outcomes.get(key))]
+                await self._uploads.remove([plan for plan in failed if plan.uploads])
         except BaseException:
             job_ids = [outcome for outcome in outcomes.values() if isinstance(outcome, str)]
             await cancel_shielded(self.backend, job_ids, _CANCEL_SECONDS)
             raise
-        made: dict[int, Job | MigError] = {}
+        handles: dict[int, Job | MigError] = {}
         for index, outcome in outcomes.items():
             if isinstance(outcome, KeyTaken):
-                made[index] = self.attach(outcome.job_id, jobs[index].spec)
+                handles[index] = self.attach(outcome.job_id, jobs[index].spec)
             elif isinstance(outcome, MigError):
-                made[index] = outcome
+                handles[index] = outcome
             else:
-                made[index] = self.attach(outcome, jobs[index].spec, plans[index])
-        return made
+                handles[index] = self.attach(outcome, jobs[index].spec, plans[index])
+        return handles
 
     def attach(self, job_id: str, spec: JobSpec | None, plan: Plan | None = None) -> Job:
-        """Return the handle on a job that was submitted, now or before, and add it to the open scope, if any."""
+        """Return a handle on a job that was submitted now or earlier, and add it to the open scope, if any."""
         job = Job(self, job_id, spec=spec, plan=plan and replace(plan, uploads=(), key=None))
         add_to_open_scope(job)
         if plan is not None:
@@ -245,7 +245,7 @@ class JobSubmitter:
         return job
 
     async def review(self, spec: JobSpec) -> CheckReport:
-        """Return what is known to prevent a job from being accepted and from running; see `Session.check`."""
+        """Return the faults and warnings of a job that was not submitted; see `Session.check`."""
         try:
             spec = await HomeFolders(self.files).expand(spec)
         except SpecError as error:
@@ -257,7 +257,7 @@ class JobSubmitter:
 
 
 def _may_exist(outcome: str | MigError | None) -> bool:
-    """Return whether a submit has made its job, or may have done so."""
+    """Return whether a submit has created its job, or may have created it."""
     return isinstance(outcome, str) or (isinstance(outcome, SubmitUnknown) and not isinstance(outcome, KeyPending))
 
 
@@ -265,8 +265,8 @@ class SubmitErrors(MigError):
     """Some of many jobs could not be submitted; the others were.
 
     Attributes:
-        outcomes: for each description in order, the `Job` that was made, or the error.
-        errors: the errors alone, by their index in that order.
+        outcomes: for each description, in order, the `Job` that was created, or the error.
+        errors: only the errors, by the index of their description.
     """
 
     def __init__(self, outcomes: Sequence[Job | MigError]) -> None:
@@ -276,24 +276,25 @@ class SubmitErrors(MigError):
         }
         lines = [f"[{index}] {error}" for index, error in list(self.errors.items())[:5]]
         more = [f"… and {len(self.errors) - 5} more"] if len(self.errors) > 5 else []
-        made = len(self.outcomes) - len(self.errors)
+        created = len(self.outcomes) - len(self.errors)
         super().__init__(
-            f"{len(self.errors)} of {len(self.outcomes)} jobs were not made, {made} were:\n" + "\n".join(lines + more)
+            f"{len(self.errors)} of {len(self.outcomes)} jobs could not be submitted, {created} were:\n"
+            + "\n".join(lines + more)
         )
 
     @property
     def jobs(self) -> list[Job]:
-        """The jobs that were made; after pickling, which a job cannot survive, their ids."""
+        """The jobs that were created. After unpickling, their ids, because jobs cannot be pickled."""
         return [outcome for outcome in self.outcomes if not isinstance(outcome, MigError)]
 
     def __copy__(self) -> SubmitErrors:
         return rebuild(type(self), self.args, self.__dict__)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SubmitErrors:
-        # Everything in it is immutable, except the jobs, which are not copied.
+        # Everything in the error is immutable, except the jobs, which are not copied.
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A job belongs to its session, and the session to its event loop; only the id can be pickled.
+        # A job belongs to a session and thus to an event loop; only its id can be pickled.
         outcomes = [outcome if isinstance(outcome, MigError) else outcome.id for outcome in self.outcomes]
         return rebuild, (type(self), self.args, {**self.__dict__, "outcomes": tuple(outcomes)})

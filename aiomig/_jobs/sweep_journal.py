@@ -1,4 +1,4 @@
-"""The journal of a sweep: which jobs were submitted, and how they ended. An entry is known by what was submitted."""
+"""The journal of a sweep: the submitted jobs, and how they ended. Entries are identified by what was submitted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _KEY = "aiomig sweep"
 _VERSION = 2
 _TITLES = tuple(f'{{"{_KEY}":{version}}}\n'.encode() for version in (1, _VERSION))
-"""First lines. Version 1 knew an entry by its position among the parameters, and did not tell how a job ended."""
+"""The first lines. Version 1 identified entries by the position of the parameter, and did not record failures."""
 
 _DIGESTS_KEPT = 1000
 
@@ -32,14 +32,14 @@ State = Literal["submitted", "canceled", "done", "failed", "ended"]
 
 @dataclass(slots=True)
 class Entry:
-    """What the journal knows of a job.
+    """The journal's entry for a job.
 
     Attributes:
-        marker: the marker that the job was, or was to be, submitted with.
+        marker: the marker of the job's submit.
         digest: see `SweepJournal.digest_of`.
-        job_id: its id, or ``None`` if the program ended before it was known.
-        state: ``canceled`` if the job was to be canceled with the sweep: it may have ended before, or be alive.
-            ``done`` or ``failed`` if the user has got it; ``ended`` likewise, in a journal of version 1.
+        job_id: the job id, or ``None`` if the program ended before it was recorded.
+        state: ``canceled`` if the sweep tried to cancel the job, which may have ended before or may still exist.
+            ``done`` or ``failed`` if the sweep has yielded the job; ``ended`` for both, in a journal of version 1.
     """
 
     marker: str
@@ -49,22 +49,22 @@ class Entry:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the user has got the job after its end."""
+        """Whether the sweep has yielded the job after its end."""
         return self.state in ("done", "failed", "ended")
 
 
 class SweepJournal:
-    """The journal of one sweep, which nobody else can use meanwhile.
+    """The journal of one sweep, locked against use by other sweeps.
 
     Args:
-        path: the file; made if it is missing. With ``None`` nothing is recorded, and nothing is known.
+        path: the file, created if it is missing. With ``None``, nothing is recorded.
 
     Attributes:
         is_kept: whether there is a file.
 
     Raises:
-        LocalError: it cannot be read or written, or another sweep is using it.
-        SpecError: it is not the journal of a sweep.
+        LocalError: the file cannot be read or written, or another sweep is using it.
+        SpecError: the file is not the journal of a sweep.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
@@ -89,9 +89,9 @@ class SweepJournal:
             raise self._unusable(error) from error
         if log is None:
             raise LocalError(
-                f"the journal {self._path} is in use by another sweep, of this program or of another",
+                f"the journal {self._path} is in use by another sweep, in this program or another one",
                 path=str(self._path),
-                remedy="let that end first, or give another file",
+                remedy="wait until that sweep ends, or give another file",
             )
         return log
 
@@ -101,7 +101,7 @@ class SweepJournal:
     def _read(self, log: JsonLinesLog) -> None:
         try:
             content = log.read()
-            if any(title.startswith(content) for title in _TITLES):  # new, or the program died while it wrote this line
+            if any(title.startswith(content) for title in _TITLES):  # new, or a program died while writing this line
                 log.clear()
                 log.append([{_KEY: _VERSION}])
             elif not content.startswith(_TITLES):
@@ -115,7 +115,7 @@ class SweepJournal:
             entries.sort(key=lambda entry: _CLAIMED_FIRST.index(entry.state), reverse=True)
 
     async def digest_of(self, spec: JobSpec) -> str:
-        """Return a checksum of all that a job consists of: its description and the contents of its local inputs."""
+        """Return a checksum of a job's description and of the contents of its local inputs."""
         plan = spec.plan("example")
         digest = hashlib.sha256(render(plan.description).encode("utf-8", "surrogatepass"))
         for upload in plan.uploads:
@@ -129,36 +129,36 @@ class SweepJournal:
                         self._digests.clear()
                     self._digests[identity] = await content_digest(upload.source)
                 digest.update(self._digests[identity].encode())
-            except OSError:  # the submit raises it
+            except OSError:  # the submit raises the error
                 digest.update(b"unreadable")
         return digest.hexdigest()[:32]
 
     def claim(self, spec: JobSpec, digest: str) -> Entry | None:
-        """Return what an earlier run recorded of such a job; each entry once."""
+        """Return the entry of an earlier run for such a job. Each entry is returned only once."""
         entries = self._earlier.get(digest)
         if not entries and self._is_old:
             entries = self._earlier.get(_digest_of_version_1(spec))
         return entries.pop() if entries else None
 
-    def left(self) -> list[Entry]:
-        """Return the unfinished jobs of earlier runs that nobody has claimed."""
+    def unclaimed(self) -> list[Entry]:
+        """Return the unfinished jobs of earlier runs that have not been claimed."""
         return [entry for entries in self._earlier.values() for entry in entries if entry.state == "submitted"]
 
-    def intend(self, jobs: Iterable[tuple[str, str, str]]) -> None:
-        """Record before a submit: markers, digests, and the markers of the entries that these replace."""
+    def record_submits(self, jobs: Iterable[tuple[str, str, str]]) -> None:
+        """Record jobs before their submit: markers, digests, and the markers of the entries that they replace."""
         rows = ({"marker": marker, "job": digest, "replaces": old} for marker, digest, old in jobs)
-        self._append(rows, sync=True)  # by the markers the jobs are found after a loss of power
+        self._append(rows, sync=True)  # after a power failure, the markers identify the jobs
 
-    def made(self, jobs: Iterable[tuple[str, str]]) -> None:
-        """Record after a submit: markers and job ids."""
+    def record_ids(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Record the ids of jobs after their submit, by marker."""
         self._append({"marker": marker, "id": job_id} for marker, job_id in jobs)
 
-    def note(self, markers: Iterable[str], state: State) -> None:
-        """Record what became of jobs."""
+    def record_state(self, markers: Iterable[str], state: State) -> None:
+        """Record the state of jobs."""
         self._append({"marker": marker, "state": state} for marker in markers)
 
     def forget(self, markers: Iterable[str]) -> None:
-        """Remove entries: these jobs were refused, or their failure was raised."""
+        """Remove the entries of jobs that were refused or whose error was raised."""
         self._append({"replaces": marker} for marker in markers)
 
     def _append(self, rows: Iterable[Mapping[str, object]], *, sync: bool = False) -> None:
@@ -170,7 +170,7 @@ class SweepJournal:
             raise self._unusable(error) from error
 
     def close(self) -> None:
-        """Close the file, so that others can use it."""
+        """Close and unlock the file."""
         if self._log is not None:
             self._log.close()
 
@@ -183,7 +183,7 @@ def _digest_of_version_1(spec: JobSpec) -> str:
 
 
 def _entries(rows: Iterable[dict[str, Any]]) -> list[Entry]:
-    """Return the entries that the rows of a journal leave; rows that say nothing are skipped."""
+    """Return the entries that result from the rows of a journal. Rows without meaning are skipped."""
     entries: dict[str, Entry] = {}
     markers: dict[int, str] = {}
     for row in rows:
@@ -204,7 +204,7 @@ def _entries(rows: Iterable[dict[str, Any]]) -> list[Entry]:
 
 
 def _as_version_2(row: dict[str, Any], markers: dict[int, str]) -> dict[str, Any]:
-    """Translate a row of version 1, which names the position of a parameter."""
+    """Translate a row of version 1, which contains the position of the parameter."""
     position = row.get("i")
     if not isinstance(position, int):
         return row

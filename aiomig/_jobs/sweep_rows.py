@@ -1,4 +1,4 @@
-"""Bookkeeping of a sweep: its rows, the order in which they are handed out, and their numbers."""
+"""The bookkeeping of a sweep: its rows, the order in which they are yielded, and its counts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SweepCounts:
-    """Numbers of jobs of a sweep, such as for a progress bar.
+    """Numbers of jobs of a sweep, for example for a progress bar.
 
     Attributes:
-        submitted: jobs that the sweep has submitted, or taken over unfinished from an earlier run; retries not counted.
-        running: those of them that have not ended.
-        done: those of them that have ended, well or not.
-        failed: those that did not end well, of this run and of earlier ones that are not run again. Exit codes count
-            as soon as the result of a job was read, and always if there is a journal.
-        earlier: jobs that an earlier run brought to an end, and that this one does not submit.
+        submitted: jobs that the sweep has submitted, or has continued from an earlier run. Retries are not counted.
+        running: the submitted jobs that have not ended.
+        done: the submitted jobs that have ended, successfully or not.
+        failed: the failed jobs of this run, and those of earlier runs that are not run again. Exit codes are taken
+            into account once the result of a job has been read; with a journal, always.
+        earlier: jobs that ended in an earlier run and are not submitted again.
     """
 
     submitted: int = 0
@@ -39,14 +39,14 @@ class Row:
     """One parameter of a sweep.
 
     Attributes:
-        index: its position.
-        parameter: as the user gave it.
-        spec: its job.
-        digest: of the job, for the journal.
-        marker: of its entry in the journal; empty if there is none.
-        earlier: what an earlier run recorded; ``None`` if nothing is left to find out about that.
-        tries: how often the job was submitted again.
-        job: its handle.
+        index: the position of the parameter.
+        parameter: the parameter.
+        spec: the description of the job.
+        digest: the checksum of the job, for the journal.
+        marker: the marker of the job's entry in the journal; empty if there is none.
+        earlier: the entry of an earlier run; ``None`` if there is none, or if the job is submitted or continued.
+        tries: how often the job was resubmitted.
+        job: the handle of the job, once it is submitted.
         state: the final state of the job.
     """
 
@@ -62,25 +62,25 @@ class Row:
 
     @property
     def handle(self) -> Job:
-        """The handle of the job, which was submitted."""
+        """The handle of the submitted job."""
         assert self.job is not None
         return self.job
 
     @property
     def has_failed(self) -> bool:
-        """Whether the job did not end well, as far as is known without asking; not of a job that ended earlier."""
+        """Whether the job has failed, judged without I/O; false for a job that ended in an earlier run."""
         result = self.handle.known_result
         return self.earlier is None and (self.state is not JobState.FINISHED if result is None else not result.ok)
 
 
 class Outbox:
-    """Rows on their way to the user, as they end or in the order of the parameters.
+    """A queue of the rows to yield, as they end or in the order of the parameters.
 
     Args:
-        in_order: whether the order of the parameters is kept.
+        in_order: whether to yield the rows in the order of the parameters.
 
     Attributes:
-        next_index: the row that is to be handed out next, if the order is kept.
+        next_index: with ``in_order``, the index of the next row to yield.
     """
 
     def __init__(self, *, in_order: bool) -> None:
@@ -93,11 +93,11 @@ class Outbox:
         return bool(self._ready)
 
     def pop(self) -> Row:
-        """Return the next row."""
+        """Remove and return the next row."""
         return self._ready.popleft()
 
     def add(self, index: int, row: Row | None) -> None:
-        """Add a row whose job has ended, or ``None`` for one that is not handed out."""
+        """Add a row whose job has ended, or ``None`` for a parameter that yields no job."""
         if not self._in_order:
             self._ready += [row] if row is not None else []
             return

@@ -1,4 +1,4 @@
-"""Follows the output of a job while it runs."""
+"""`Tail`: the output of a job while it runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 Stream = Literal["stdout", "stderr"]
 
 _LINES_PER_TURN = 100
-"""How many lines are taken before other tasks run."""
+"""Number of lines after which other tasks can run."""
 
 
 class Tail:
-    """Async iterator of the lines of a job's ``stdout`` or ``stderr``, without their ends. Made by `Job.tail`.
+    """Async iterator of the lines of a job's ``stdout`` or ``stderr``, without line ends. Made by `Job.tail`.
 
-    It ends after the last line, when the job has ended. If a failed attempt is followed by another one, the lines of
-    that follow. Dropping the object leaves nothing behind; `__anext__` may be cancelled and called again, and loses
-    nothing.
+    It ends after the last line, when the job has ended. The lines of a failed attempt are followed by those of the next
+    attempt. The loop may be left or cancelled at any time, and needs no cleanup. A cancelled `__anext__` loses nothing
+    and may be called again.
     """
 
     def __init__(self, backend: Backend, job_id: str, name: Stream, skip: int = 0) -> None:
@@ -39,7 +39,7 @@ class Tail:
         self._status: JobStatus | None = None
         self._attempt = 0
         self._offset = 0
-        self._rest: list[bytes] = []  # of a line whose end is not written yet
+        self._rest: list[bytes] = []  # the chunks of an unfinished line
         self._lines: Iterator[bytes] = iter(())
         self._done = False
         self._skip = skip
@@ -64,19 +64,19 @@ class Tail:
                 return line.decode("utf-8", "replace")
 
     def ready(self, most: int) -> list[str]:
-        """Return lines that are there now, at most so many, without waiting."""
+        """Return up to ``most`` available lines, without waiting."""
         return [line.decode("utf-8", "replace") for line in islice(self._lines, most)]
 
     async def _advance(self) -> None:
-        # The state is from before the read: a job that is final here has written all that is read next.
-        whole, final = await self._next_attempt(), self._final
-        # Before an attempt is known to have begun nothing is read, because it would be read again.
+        # The state is older than the data: if the job has ended here, the next read contains all its output.
+        previous, final = await self._next_attempt(), self._final
+        # Read nothing before the first attempt is known to have begun, because it would be read twice.
         readable = self._begun > 0 and not self._lost
         data = await self._backend.read_stream(self._job_id, self._name, self._offset) if readable else b""
         for status in self._watch.ready():
             self._status = status
         if self._begun > self._attempt:
-            data = b""  # it may belong to an attempt that began meanwhile, which is read from its beginning next
+            data = b""  # it may belong to a new attempt, which is read from its beginning next
         self._offset += len(data)
         end = data.rfind(b"\n") + 1
         lines: Iterator[bytes] = iter(())
@@ -86,9 +86,9 @@ class Tail:
             self._rest = []
         self._rest += [data[end:]] if end < len(data) else []
         if final and not data:
-            whole += self._end_of_attempt()
+            previous += self._end_of_attempt()
             self._done = True
-        self._lines = chain(whole, lines)
+        self._lines = chain(previous, lines)
 
     @property
     def _final(self) -> bool:
@@ -96,9 +96,9 @@ class Tail:
 
     @property
     def _begun(self) -> int:
-        """The number of attempts that have begun, as far as is known.
+        """The number of attempts that are known to have begun.
 
-        While the job is back in the queue, the failed attempt is the last; its output is read to the end.
+        While the job is queued again, the failed attempt is the last one, and its output is read to the end.
         """
         if self._status is None:
             return 0
@@ -106,20 +106,20 @@ class Tail:
 
     @property
     def _lost(self) -> bool:
-        """Whether the attempt was canceled: the output that is kept then belongs to the one before."""
+        """Whether the attempt was canceled. The output that is kept then belongs to the previous attempt."""
         status = self._status
         return status is not None and status.state is JobState.CANCELED and len(status.attempts) < self._attempt
 
     async def _next_attempt(self) -> list[bytes]:
-        """Wait a moment for a change; if another attempt has begun, return the unfinished line of the last one."""
+        """Wait briefly for a change. If another attempt has begun, return the unfinished line of the previous one."""
         if not self._final and self._begun <= self._attempt:
             with anyio.move_on_after(self._backend.look_again if self._status is not None else None):
                 self._status = await anext(self._watch)
         if self._begun <= self._attempt:
             return []
-        left = self._end_of_attempt() if self._attempt else []
+        line = self._end_of_attempt() if self._attempt else []
         self._attempt, self._offset = self._begun, 0
-        return left
+        return line
 
     def _end_of_attempt(self) -> list[bytes]:
         rest, self._rest = self._rest, []
@@ -127,7 +127,7 @@ class Tail:
 
 
 def _lines(data: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Yield the lines between two positions, the last of which is behind a line end."""
+    """Yield the lines between two positions. The end position must follow a line end."""
     while start < end:
         stop = data.index(b"\n", start)
         yield data[start:stop]

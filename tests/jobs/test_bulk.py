@@ -77,7 +77,7 @@ async def test_partial_failure_keeps_the_jobs_that_were_made() -> None:
             assert isinstance(outcome, Job) is (spec is not REFUSED)
             if isinstance(outcome, Job):
                 assert outcome.spec is spec
-        assert "10 of 100 jobs were not made, 90 were" in str(error)
+        assert "10 of 100 jobs could not be submitted, 90 were" in str(error)
 
 
 async def test_a_wrong_description_stops_all_before_anything_is_sent() -> None:

@@ -185,7 +185,7 @@ def journal_of(version: int, count: int) -> str:
 def read_sweep_journal(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     journal = SweepJournal(path)
-    journal.left()
+    journal.unclaimed()
     journal.close()
 
 

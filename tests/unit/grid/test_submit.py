@@ -315,7 +315,7 @@ async def test_of_many_one_that_is_refused(grid: FakeGrid, mig: Session) -> None
     (refused,) = caught.value.errors.values()
     assert isinstance(refused, SubmitRejected)
     assert len(caught.value.jobs) == len(grid.jobs) == 2
-    assert "1 of 3 jobs were not made, 2 were" in str(caught.value)
+    assert "1 of 3 jobs could not be submitted, 2 were" in str(caught.value)
 
 
 @pytest.mark.parametrize("limits", [RequestLimits(jobs_a_submit=2)])

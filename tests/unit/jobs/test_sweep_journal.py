@@ -355,10 +355,10 @@ def test_markers_are_on_the_disk_before_a_submit(tmp_path: Path, monkeypatch: py
     path = tmp_path / "journal"
     journal = SweepJournal(path)
     monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
-    journal.intend([("aa", "x", "")])
+    journal.record_submits([("aa", "x", "")])
     assert b'"aa"' in synced[0]
-    journal.made([("aa", "7_1")])
-    journal.note(["aa"], "done")
+    journal.record_ids([("aa", "7_1")])
+    journal.record_state(["aa"], "done")
     journal.close()
     assert len(synced) == 1
 
@@ -386,7 +386,7 @@ def test_lines_that_say_nothing_are_skipped(tmp_path: Path) -> None:
     path.write_text('{"aiomig sweep":2}\n' + "\n".join([*lines[:6], "{", "7", "null", "", '{"marker": "aa", "sta']))
     assert entries(path) == [Entry("aa", "x", "7_1")]
     journal = SweepJournal(path)
-    journal.note(["aa"], "failed")
+    journal.record_state(["aa"], "failed")
     journal.close()
     assert entries(path) == [Entry("aa", "x", "7_1", "failed")]
     path.write_text('{"aiomig sweep":2}\n' + "\n".join(lines))
@@ -474,7 +474,7 @@ async def test_jobs_of_the_journal_that_are_gone_are_submitted_anew(
     async with world() as (grid, session):  # another grid, which does not have the jobs
         grid.script(script)
         assert sorted(await collect(session.sweep(spec, range(3), journal=path))) == [0, 1, 2]
-        assert caplog.text.count("is not known any more and is submitted anew") == 3
+        assert caplog.text.count("no longer exists and is submitted again") == 3
         assert await collect(session.sweep(spec, range(3), journal=path)) == []
 
 

@@ -573,7 +573,7 @@ SESSIONS = [
     Wrong("thawing what is queued", thaw_queued, ActionRefused, ("can only thaw", "FROZEN")),
     Wrong("an output that there is not", unknown_output, MigError, ("no output 'b.txt'", "'a.txt'")),
     Wrong("outputs of an unknown job", lambda mig: mig.job("7_1").output("a"), MigError, ("await job.plan() first",)),
-    Wrong("one of many is wrong", many_with_one_wrong, SubmitErrors, ("2 of 2 jobs were not made", "empty command")),
+    Wrong("one of many is wrong", many_with_one_wrong, SubmitErrors, ("2 of 2 jobs could not be submitted", "empty command")),
     Wrong("a vgrid that there is not", refused_by_server, SubmitRejected, ("'NoSuchVGrid' vgrid", "owner or member")),
 ]  # fmt: skip
 
