@@ -19,7 +19,8 @@ import anyio
 from .._core.display import explain_signal
 from .._home.disk import atomic_write
 from .._shell.check import read_only
-from .._shell.process import end_escaped, spawn
+from .._shell.proc import end_escaped
+from .._shell.process import spawn
 from .._shell.script import script
 from .._spec.mrsl import DEFAULTS
 from .control_file import Control

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from .._home.disk import read_small
-from .._shell import process as _local_process
+from .._shell.proc import anyone_in, belongs_to
+from .._shell.process import attach
 from .faults import HomeBroken
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ class Control:
     def shell(self) -> Process | None:
         """Return the shell of the attempt if it runs. The caller releases it or waits for it."""
         pid = self._pid()
-        process = _local_process.attach(pid, pidfd=self._pidfd) if pid is not None else None
-        if process is not None and not _local_process.belongs_to(process.pid, self._folder):
+        process = attach(pid, pidfd=self._pidfd) if pid is not None else None
+        if process is not None and not belongs_to(process.pid, self._folder):
             process.release()
             return None
         return process
@@ -108,7 +109,7 @@ class Control:
 
     def is_deserted(self) -> bool:
         """Return whether no process of the attempt is left, as far as that can be seen."""
-        return not _local_process.anyone_in(self._folder)
+        return not anyone_in(self._folder)
 
     def code(self) -> int | None:
         """Return the exit code that the script wrote, if it did."""

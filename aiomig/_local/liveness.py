@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .._core.errors import LocalError
-from .._shell.process import started_at
+from .._shell.proc import started_at
 
 Place = Literal["here", "other container", "before restart", "other machine"]
 

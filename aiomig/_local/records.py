@@ -119,6 +119,14 @@ class Record:
         except _MALFORMED as error:
             raise DamagedRecord(f"job {self.job_id}", f"its attempts cannot be read ({error!r})") from error
 
+    def attempts_text_with(self, reason: str, detail: str, now: float) -> str:
+        """Return the failed attempts as JSON text, with one more that fails now."""
+        failed = Attempt(moment(self.queued), moment(self.executing or now), moment(now), reason, detail)
+        try:
+            return encode_attempts([*self.attempts(), failed])
+        except DamagedRecord:
+            return encode_attempts([failed])
+
     def status(self) -> JobStatus:
         """Return the record as a user sees it."""
         state = self.state

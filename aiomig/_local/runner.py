@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import anyio
 
 from .._core.errors import LocalError
-from .._shell.process import end_escaped
+from .._shell.proc import end_escaped
 from .attempt import End
 
 if TYPE_CHECKING:

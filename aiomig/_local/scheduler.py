@@ -1,4 +1,4 @@
-"""The queue of local mode: which job runs when, what users do to jobs, and what happens when the session ends.
+"""The queue of local mode: which job runs when, and what becomes of it.
 
 Everything that decides is synchronous and ends in one database transaction.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -18,18 +17,15 @@ import anyio.lowlevel
 from .._backend import KeyTaken
 from .._core.errors import LocalError
 from .._core.job_log import JobLog
-from .._core.models import TRANSITIONS, JobState, Outcome
-from .._core.models import Attempt as FailedAttempt
+from .._core.models import JobState
 from .attempt import Attempt
-from .control_file import Control
-from .records import DamagedRecord, encode_attempts, moment
+from .database import DatabaseLocked
+from .records import DamagedRecord
 from .runner import Run
-from .store import DatabaseLocked, retry_while_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .._backend import Action
     from .._core.errors import MigError
     from .._core.subscriptions import Subscriptions
     from .._spec.plan import Plan
@@ -45,14 +41,6 @@ _PLANS_IN_MEMORY = 100
 
 _LOCKED_PAUSE = 0.05
 """Seconds between two tries to record an end while another process holds the lock of the database."""
-
-
-class _Candidate(NamedTuple):
-    """A job that may start."""
-
-    number: int
-    now: float
-    local_name: str
 
 
 class Scheduler:
@@ -122,6 +110,10 @@ class Scheduler:
 
     # -- the end of the session
 
+    def close(self) -> None:
+        """Start no more jobs."""
+        self._closing = True
+
     async def drained(self) -> None:
         """Wait until no job of this session is queued or runs. Frozen jobs are not waited for.
 
@@ -132,19 +124,6 @@ class Scheduler:
             await self._runner.wait_for_change()
         self.raise_if_stopped()
 
-    async def stop_runs(self, how: Literal["cancel", "leave"]) -> None:
-        """Cancel what this session submitted, or leave it to run on; what it adopted is always left.
-
-        The tasks of the attempts end soon after this.
-        """
-        self._closing = True
-        if how == "cancel" and self.error is None:
-            try:
-                await retry_while_locked(self._cancel_all, self._settings.lock_timeout)
-            except LocalError as error:
-                self.stop(error)
-        self._runner.leave_all()
-
     async def finish(self) -> None:
         """Do what an interrupt has prevented; call this when all tasks have ended."""
         self._runner.end_escaped()
@@ -152,20 +131,7 @@ class Scheduler:
         if self.error is None:
             self.advance()
 
-    def _cancel_all(self) -> None:
-        runs = {number: run for number, run in self._runner.runs.items() if number not in self.adopted}
-        now = time.time()
-        records: list[Record] = []
-        with self._store.transaction():
-            for number in self.unfinished - self.adopted:
-                states = TRANSITIONS["cancel"].sources if number in runs else (JobState.QUEUED, JobState.FROZEN)
-                record = self._store.change(number, states, JobState.CANCELED, now)
-                records += [record] if record is not None else []
-        for run in runs.values():
-            run.stop("kill")
-        self.publish(records)
-
-    # -- submitting and acting
+    # -- entering jobs
 
     def submit(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Put jobs at the end of the queue, and start those that have a slot; return their ids.
@@ -226,50 +192,9 @@ class Scheduler:
         """Enter a job of this session that is frozen."""
         self._held.add(number)
 
-    def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
-        """Cancel, freeze or thaw jobs."""
-        self.raise_if_stopped()
-        outcomes: dict[str, Outcome] = {}
-        changed: list[Record] = []
-        with self._store.transaction():
-            for job_id in job_ids:
-                before = self._store.find(job_id)
-                after = None
-                if before is not None:
-                    after = self._store.change(before.number, *TRANSITIONS[action], time.time())
-                    changed += [after] if after is not None else []
-                outcomes[job_id] = _outcome(job_id, action, before, after)
-            if action == "thaw":
-                for record in changed:
-                    self._assign(record)
-        for record in changed:
-            self._apply(action, record)
-        self.publish(changed)
-        self.advance()
-        return outcomes
-
-    def _assign(self, record: Record) -> None:
-        """Give a job that was thawed to the session that runs it."""
-        if record.owner is None or not self._store.is_alive(record.owner):
-            self._store.take(record.number)
-            self.adopted.add(record.number)
-        elif record.owner != self._store.session:
-            self._store.signal(record.owner, record.number)
-
-    def _apply(self, action: Action, record: Record) -> None:
-        """Do to the jobs of this session what the records say."""
-        number, is_own = record.number, record.owner == self._store.session
-        if action == "freeze" and is_own:
-            self._held.add(number)
-        elif action == "thaw" and (is_own or number in self.adopted):
-            self.enqueue_record(record)
-        elif action == "cancel":
-            self._held.discard(number)
-            if number in self._runner.runs:
-                self._runner.runs[number].stop("kill")
-            elif record.executing is not None:
-                with suppress(DamagedRecord):
-                    Control(self._settings.runs, record.attempt_name, pidfd=self._machine.pidfd).kill_elsewhere()
+    def drop(self, number: int) -> None:
+        """Forget a job that was frozen."""
+        self._held.discard(number)
 
     def enqueue_record(self, record: Record) -> None:
         """Put a job at the end of the queue whose plan is in its record; end the job if that is damaged."""
@@ -287,15 +212,7 @@ class Scheduler:
     def reject(self, record: Record, error: DamagedRecord) -> None:
         """Make a job FAILED that can never run, because its record is damaged."""
         logger.error("%s", error)
-        now = time.time()
-        failed = FailedAttempt(moment(now), None, moment(now), "RESOURCE DIED", str(error))
-        self._store.reject(record.number, now, encode_attempts([failed]))
-
-    def attempt_of(self, record: Record) -> Attempt:
-        """Return the attempt of a job that has begun."""
-        attempt = Attempt(self._machine, record.job_id, record.attempt_name, record.plan())
-        attempt.directory.recall(attempt.control.inode())
-        return attempt
+        self._store.reject(record.number, time.time(), str(error))
 
     # -- the queue
 
@@ -321,16 +238,16 @@ class Scheduler:
         try:
             published, claims = self._record_and_claim(ends, candidates)
         except LocalError as error:
-            self._queue.extendleft(candidate.number for candidate in reversed(candidates))
+            self._queue.extendleft(reversed(candidates))
             self._note_failure(error)
             return False
         self._locked_since = None
         for run in ends:  # not before: an interrupt may come at any moment, and then they are still to do
             self._ends.pop(run, None)
         again = bool(ends)
-        for candidate, record in zip(candidates, claims, strict=True):
+        for number, record in zip(candidates, claims, strict=True):
             if record is None:
-                again |= self._sort_out(candidate.number)
+                again |= self._sort_out(number)
             else:
                 published += self._begin(record, start_now=start_now)
                 start_now = False
@@ -339,29 +256,28 @@ class Scheduler:
         return again
 
     def _record_and_claim(
-        self, ends: Mapping[Run, End], candidates: Sequence[_Candidate]
+        self, ends: Mapping[Run, End], candidates: Mapping[int, str]
     ) -> tuple[list[Record], list[Record | None]]:
         published: list[Record] = []
         claims: list[Record | None] = []
         shared = self._settings.slots if self._settings.shared_slots else None
+        now = time.time()
         with self._store.transaction():
             for run, end in ends.items():
                 published += self._record(run, end)
-            for candidate in candidates:
-                claims.append(self._store.claim(*candidate, shared))  # noqa: PERF401 - every job goes through here
+            for number, local_name in candidates.items():
+                claims.append(self._store.claim(number, now, local_name, shared))
         return published, claims
 
-    def _take_candidates(self) -> list[_Candidate]:
-        """Take the jobs off the queue that have slots."""
-        candidates: list[_Candidate] = []
+    def _take_candidates(self) -> dict[int, str]:
+        """Take the jobs off the queue that have slots; return the names of their attempts by their numbers."""
+        candidates: dict[int, str] = {}
         free = self._free
-        now = time.time()
         while self.is_open and self._queue and (cores := self._cores.get(self._queue[0], 1)) <= free:
             self._starts += 1
             # MiG has a process id behind the time; one program may have several sessions on a home.
-            stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime(now))
-            local_name = f"{stamp}.{self._store.session}{self._starts:07d}"
-            candidates.append(_Candidate(self._queue.popleft(), now, local_name))
+            stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime())
+            candidates[self._queue.popleft()] = f"{stamp}.{self._store.session}{self._starts:07d}"
             free -= cores
         return candidates
 
@@ -456,7 +372,10 @@ class Scheduler:
         if end.verified is not None:
             after = self._store.finish(record.number, record.attempt, now, end.verified, end.exit_code)
         else:
-            after = self._fail(run, end, now)
+            retries = run.attempt.plan.description.lines("RETRIES")
+            again = record.attempt <= (int(retries[-1]) if retries else self._settings.default_retries)
+            attempts = record.attempts_text_with(end.reason, end.detail, now)
+            after = self._store.fail(record.number, record.attempt, now, attempts, again=again)
         if after is None:
             if any(row.state is JobState.CANCELED for row in self._store.records([record.number])):
                 run.stopped = "kill"  # by another process meanwhile: no results
@@ -464,19 +383,6 @@ class Scheduler:
         if after.state is JobState.QUEUED:
             self.enqueue(after.number, run.attempt.plan, self.cores_of(run.attempt.plan))
         return [after]
-
-    def _fail(self, run: Run, end: End, now: float) -> Record | None:
-        record = run.record
-        began = moment(record.executing or now)
-        failed = FailedAttempt(moment(record.queued), began, moment(now), end.reason, end.detail)
-        try:
-            attempts = (*record.attempts(), failed)
-        except DamagedRecord:
-            attempts = (failed,)
-        retries = run.attempt.plan.description.lines("RETRIES")
-        allowed = int(retries[-1]) if retries else self._settings.default_retries
-        again = record.attempt <= allowed
-        return self._store.fail(record.number, record.attempt, now, encode_attempts(attempts), again=again)
 
     def publish(self, records: Iterable[Record]) -> None:
         """Tell those that watch a job, and the log, how the job is."""
@@ -489,12 +395,3 @@ class Scheduler:
                 logger.error("%s", error)
             else:
                 self._log.state(job_id, record.state, record.attempt)
-
-
-def _outcome(job_id: str, action: Action, before: Record | None, after: Record | None) -> Outcome:
-    if before is None:
-        return Outcome.unknown(job_id)
-    if after is None:
-        states = " or ".join(TRANSITIONS[action].sources)
-        return Outcome(job_id, before.state, None, f"You can only {action} jobs with status: {states}.")
-    return Outcome(job_id, before.state, after.state)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._core.models import Fault
 from .._core.site import Keyword, Site
 from .._spec.keywords import KEYWORDS
 from .._spec.mrsl import DEFAULTS
+from .urls import URL_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .._spec.mrsl import Description
     from .settings import LocalSettings
 
 _IGNORED = "Local mode ignores it."
@@ -81,3 +84,48 @@ def describe(settings: LocalSettings) -> Site:
 def _text(name: str, meaning: str, example: str, default: str | None) -> tuple[str, ...]:
     lines = (f"Description: {meaning}", f"Type: {KEYWORDS[name].type}", f"Example: {example}")
     return lines if default is None else (*lines, f"Default: {default}")
+
+
+def refusals(settings: LocalSettings, description: Description) -> list[Fault]:
+    """Return what a grid would refuse because of what it has."""
+    vgrids = {"Generic", "ANY", *settings.vgrids}
+    faults = [
+        Fault(
+            "VGRID",
+            name,
+            f"You must be an owner or member of the {name!r} vgrid to submit a job to it",
+            f"leave it out, or declare it: aiomig.local(vgrids=[{name!r}])",
+        )
+        for name in description.lines("VGRID")
+        if name not in vgrids
+    ]
+    faults += [
+        Fault(
+            "RUNTIMEENVIRONMENT",
+            name,
+            "no resource of local mode has this runtime environment",
+            f"leave it out, or declare it: aiomig.local(runtime_environments={{{name!r}: {{…variables}}}})",
+        )
+        for name in description.lines("RUNTIMEENVIRONMENT")
+        if name.upper() not in settings.runtime_environments
+    ]
+    if description.text("JOBTYPE", "batch") not in {"batch", "all"}:
+        faults.append(
+            Fault(
+                "JOBTYPE",
+                description.text("JOBTYPE"),
+                "specified jobtype not valid in local mode",
+                "use 'batch' or 'all', or leave it out",
+            )
+        )
+    return faults
+
+
+def unreadable_urls(description: Description) -> list[Fault]:
+    """Return the URLs of inputs that local mode cannot read."""
+    return [
+        Fault(keyword, transfer.source, f"{scheme} is not supported in local mode", "give an http, https or file URL")
+        for keyword in ("INPUTFILES", "EXECUTABLES")
+        for transfer in description.transfers(keyword)
+        if "://" in transfer.source and (scheme := transfer.source.partition("://")[0]) not in URL_SCHEMES
+    ]

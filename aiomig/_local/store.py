@@ -8,20 +8,15 @@ never run one job twice.
 from __future__ import annotations
 
 import json
-import os
-import resource
 import sqlite3
 from contextlib import nullcontext, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import anyio
-
 from .._core.errors import LocalError, SpecError
-from .._core.models import JobState
-from .._home.disk import RAISE_THE_LIMIT
+from .._core.models import Attempt, JobState
+from .database import explain, open_database
 from .liveness import Origin, SessionLocks
-from .records import COLUMNS, DamagedRecord, Record, encode_plan, job_id_of, number_of
+from .records import COLUMNS, DamagedRecord, Record, encode_attempts, encode_plan, job_id_of, moment, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,65 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY,   -- the counter in the job id
-    state TEXT NOT NULL,
-    owner INTEGER,                -- the session that runs it
-    rank INTEGER NOT NULL,        -- place in the queue
-    plan TEXT NOT NULL,
-    received REAL NOT NULL,       -- times are seconds since the epoch
-    queued REAL NOT NULL,
-    executing REAL,
-    ended REAL,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    local_name TEXT,
-    attempts TEXT,                -- the failed ones, as JSON
-    verified TEXT
-) STRICT;
-CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, opened REAL NOT NULL) STRICT;
-CREATE TABLE signals (session INTEGER NOT NULL, job INTEGER NOT NULL) STRICT;
-"""
-
 _UNFINISHED = "(ended IS NULL AND state IN ('QUEUED', 'EXECUTING', 'FROZEN'))"
 _CHUNK = 500
 """How many values one statement names."""
-
-_BUSY_SECONDS = 0.02
-"""How long SQLite itself waits for a lock, which blocks the event loop. `retry_while_locked` waits for longer ones."""
-
-_ADDED = {
-    "cores": "ALTER TABLE jobs ADD COLUMN cores INTEGER NOT NULL DEFAULT 1",
-    "exit_code": "ALTER TABLE jobs ADD COLUMN exit_code INTEGER",
-    "submit_key": "ALTER TABLE jobs ADD COLUMN submit_key TEXT",
-    "key_digests": "ALTER TABLE jobs ADD COLUMN key_digests TEXT",
-    "forgotten": "CREATE TABLE forgotten (highest INTEGER NOT NULL) STRICT",
-    "submit_keys": "CREATE UNIQUE INDEX submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL",
-    "not_ended": "CREATE INDEX not_ended ON jobs (owner, rank) WHERE ended IS NULL",
-}
-"""What the databases of earlier versions do not have, by name; these read and write the job table all the same."""
-
-
-class DatabaseLocked(LocalError):
-    """Another process holds the lock of the database."""
-
-
-async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
-    """Return what a function of the store returns, called again while another process holds the database's lock.
-
-    Raises:
-        DatabaseLocked: the lock was held for longer.
-    """
-    deadline = anyio.current_time() + seconds
-    while True:
-        try:
-            return call()
-        except DatabaseLocked:
-            if anyio.current_time() > deadline:
-                raise
-        await anyio.sleep(_BUSY_SECONDS)
 
 
 class Progress(NamedTuple):
@@ -108,16 +47,16 @@ class Progress(NamedTuple):
 
 class _Transaction:
     # A class, for every job has several: a generator would cost as much as the statements.
-    __slots__ = ("_database", "_explain")
+    __slots__ = ("_database", "_run")
 
-    def __init__(self, database: sqlite3.Connection, explain: Callable[[sqlite3.Error], LocalError]) -> None:
+    def __init__(self, database: sqlite3.Connection, run: Callable[[str], object]) -> None:
         self._database = database
-        self._explain = explain
+        self._run = run
 
     def __enter__(self) -> None:
         self._run("BEGIN IMMEDIATE")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._run("COMMIT")
@@ -125,14 +64,6 @@ class _Transaction:
             # Some errors, a full disk among them, have ended the transaction already.
             if self._database.in_transaction:
                 self._run("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise self._explain(error) from error
-
-    def _run(self, statement: str) -> None:
-        try:
-            self._database.execute(statement)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
 
 
 class Store:
@@ -149,81 +80,12 @@ class Store:
         self._path = folder / "jobs.sqlite"
         self._locks = SessionLocks(folder / "sessions")
         self.session = 0
-        if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
-            # Before SQLite gives the files beside it the same permissions.
-            raise LocalError(f"{self._path} is not writable", path=str(self._path), remedy="chmod u+rw it")
-        try:
-            self._database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-        # Damaged text must be read to be named.
-        self._database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-        try:
-            self._prepare()
-            self._version = self._data_version()
-        except BaseException as error:
-            self._database.close()
-            if isinstance(error, sqlite3.Error):
-                raise self._explain(error) from error
-            raise
-
-    def _prepare(self) -> None:
-        run = self._database.execute
-        run("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL loses nothing when a process dies; only a power cut can take the last moments back.
-        run("PRAGMA synchronous=NORMAL")
-        run("PRAGMA wal_autocheckpoint=4000")
-        # Few pages are used again and again; the rest of a long history need not be in memory.
-        run("PRAGMA cache_size=-512")
-        version = run("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise LocalError(
-                f"{self._path} was made by another version of aiomig (format {version}, this one is {SCHEMA_VERSION})",
-                path=str(self._path),
-                remedy="use that version, or another home",
-            )
-        if self._missing():
-            with self.transaction():
-                self._create_tables()
-
-    def _create_tables(self) -> None:
-        run = self._database.execute
-        if run("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _SCHEMA.split(";\n"):
-                if statement.strip():
-                    run(statement)
-            run(f"PRAGMA user_version={SCHEMA_VERSION}")
-        for statement in self._missing():
-            run(statement)
-        run("DROP INDEX IF EXISTS unfinished")  # of earlier versions: each change of a state changed it, too
-
-    def _missing(self) -> list[str]:
-        names = "SELECT name FROM sqlite_schema UNION SELECT name FROM pragma_table_info('jobs')"
-        present = {name for (name,) in self._database.execute(names)}
-        return [statement for name, statement in _ADDED.items() if name not in present]
-
-    def _explain(self, error: sqlite3.Error) -> LocalError:
-        path = str(self._path)
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith("SQLITE_FULL"):
-            return LocalError(f"the disk of {path} is full", path=path, remedy="make room, then open the home again")
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return LocalError(
-                f"{path} is damaged: {error}",
-                path=path,
-                remedy="move it away to begin with empty records; the results in job_output are not affected",
-            )
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return DatabaseLocked(
-                f"{path} is locked by another process", path=path, remedy="see what holds it (lsof), or wait"
-            )
-        if name.startswith("SQLITE_IOERR") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-            return LocalError(f"{path}: {error}", path=path, remedy=RAISE_THE_LIMIT)
-        return LocalError(f"{path}: {error}", path=path, remedy="check that the home is a local, writable folder")
+        self._database = open_database(self._path)
+        self._version = self._data_version()
 
     def transaction(self) -> _Transaction:
         """Return a block whose statements are carried out as one; an error undoes them."""
-        return _Transaction(self._database, self._explain)
+        return _Transaction(self._database, self._run)
 
     # -- sessions
 
@@ -263,7 +125,7 @@ class Store:
         Raises:
             LocalError: one of them ran on another machine, and it cannot be known whether it still does.
         """
-        owners = [owner for (owner,) in self._run(f"SELECT DISTINCT owner FROM jobs WHERE {_UNFINISHED}").fetchall()]
+        owners = [owner for (owner,) in self._rows(f"SELECT DISTINCT owner FROM jobs WHERE {_UNFINISHED}")]
         dead = [owner for owner in owners if owner is None or not self.is_alive(owner)]
         for owner in dead:
             if self.place_of(owner) == "other machine":
@@ -291,7 +153,7 @@ class Store:
         """Return the jobs of this session that another process put back into the queue."""
         if self._run("SELECT 1 FROM signals WHERE session = ? LIMIT 1", (self.session,)).fetchone() is None:
             return []
-        rows = self._run("DELETE FROM signals WHERE session = ? RETURNING job", (self.session,)).fetchall()
+        rows = self._rows("DELETE FROM signals WHERE session = ? RETURNING job", (self.session,))
         return [number for (number,) in rows]
 
     def changed_elsewhere(self) -> bool:
@@ -330,7 +192,7 @@ class Store:
                 try:
                     number = self._database.execute(statement, values).lastrowid or 0
                 except sqlite3.Error as error:
-                    raise self._explain(error) from error
+                    raise explain(error, str(self._path)) from error
                 ids[number] = job_id_of(number, now)
         return ids
 
@@ -402,11 +264,12 @@ class Store:
             (*values, attempts, number, attempt),
         )
 
-    def reject(self, number: int, now: float, attempts: str) -> None:
+    def reject(self, number: int, now: float, reason: str) -> None:
         """Make an unfinished job FAILED that cannot be run."""
+        failed = Attempt(moment(now), None, moment(now), "RESOURCE DIED", reason)
         self._run(
             f"UPDATE jobs SET state = 'FAILED', ended = ?, attempts = ? WHERE number = ? AND {_UNFINISHED}",
-            (now, attempts, number),
+            (now, encode_attempts([failed]), number),
         )
 
     def unclaim(self, number: int, local_name: str | None) -> bool:
@@ -446,11 +309,10 @@ class Store:
 
     def oldest_waiting(self) -> float | None:
         """Return when the job of this session that waits longest was queued."""
-        row = self._run(
-            "SELECT min(queued) FROM jobs WHERE owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN')",
-            (self.session,),
-        ).fetchone()
-        return row[0] if row else None
+        waiting = "owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN')"
+        oldest: float | None
+        (oldest,) = self._run(f"SELECT min(queued) FROM jobs WHERE {waiting}", (self.session,)).fetchone()
+        return oldest
 
     def forget(self, number: int, before: float) -> bool:
         """Remove the record of a job that ended before a time. No later job gets its number, which is part of ids."""
@@ -466,13 +328,13 @@ class Store:
 
     def progress(self) -> Progress:
         """Return how far all jobs are, in few words."""
-        rows = self._run(f"SELECT number, state, attempt, queued FROM jobs WHERE {_UNFINISHED}").fetchall()
+        rows = self._rows(f"SELECT number, state, attempt, queued FROM jobs WHERE {_UNFINISHED}")
         newest = self._run("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0]
         return Progress({number: state for number, *state in rows}, newest)
 
     def numbers_after(self, number: int) -> list[int]:
         """Return the jobs that were made after one."""
-        return [row[0] for row in self._run("SELECT number FROM jobs WHERE number > ?", (number,)).fetchall()]
+        return [row[0] for row in self._rows("SELECT number FROM jobs WHERE number > ?", (number,))]
 
     def find(self, job_id: str) -> Record | None:
         """Return the record of a job, by its whole id."""
@@ -518,17 +380,20 @@ class Store:
         return records[0] if records else None
 
     def _many(self, statement: str, values: Sequence[Any]) -> list[Record]:
+        return [Record(*row) for row in self._rows(statement, values)]
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
             # fetchall: a statement that returns rows is carried out and committed at its end only.
-            return [Record(*row) for row in self._database.execute(statement, values).fetchall()]
+            return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise self._explain(error) from error
+            raise explain(error, str(self._path)) from error
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
-            raise self._explain(error) from error
+            raise explain(error, str(self._path)) from error
 
 
 def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -13,13 +13,13 @@ import anyio
 
 from .._core.errors import LocalError
 from .._core.models import JobState
-from .._shell.process import seconds_running
-from .attempt import End
+from .._shell.proc import seconds_running
+from .attempt import Attempt, End
 from .control_file import Control
+from .database import DatabaseLocked
 from .job_folder import PREFIX, JobFolder
 from .records import DamagedRecord, number_of
 from .runner import Run
-from .store import DatabaseLocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -108,7 +108,7 @@ class Takeover:
 
     def _resume(self, record: Record) -> None:
         try:
-            attempt = self._scheduler.attempt_of(record)
+            attempt = recalled(self._machine, record)
             run = Run(attempt, record, self._scheduler.cores_of(attempt.plan))
         except DamagedRecord as error:
             self._scheduler.reject(record, error)
@@ -214,6 +214,13 @@ class Takeover:
             and self._scheduler.is_open
         ):
             await self._runner.wait_for_change()
+
+
+def recalled(machine: Machine, record: Record) -> Attempt:
+    """Return the attempt of a job that has begun, as far as its control file tells."""
+    attempt = Attempt(machine, record.job_id, record.attempt_name, record.plan())
+    attempt.directory.recall(attempt.control.inode())
+    return attempt
 
 
 async def _end_leftover(control: Control, folder: JobFolder) -> None:

@@ -11,16 +11,16 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
+from .proc import is_running, running_pids, stat_of
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger("aiomig.local")
 
@@ -39,37 +39,6 @@ _ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
 """What enters the job directory for `os.posix_spawn`, which cannot."""
 
 
-class Process(Protocol):
-    """The leader of a session, and the processes of that session."""
-
-    pid: int
-
-    async def wait(self) -> int | None:
-        """Wait for the end of the leader.
-
-        May be cancelled and called again.
-
-        Returns:
-            The exit code, negative for a signal; ``None`` if it cannot be known.
-        """
-
-    def kill(self) -> None:
-        """Send SIGKILL to the leader's process group, now."""
-
-    async def end_session(self, grace: float = 0.0) -> None:
-        """End every process of the session and wait until all are gone.
-
-        SIGKILL does not end a process that waits in the kernel for a disk or a network that does not answer. It runs
-        no more, so after a while it is logged and left behind.
-
-        Args:
-            grace: seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
-        """
-
-    def release(self) -> None:
-        """Stop looking at the process without ending it."""
-
-
 def has_pidfd() -> bool:
     """Return whether this system can wait for a process by a file descriptor."""
     if not hasattr(os, "pidfd_open"):
@@ -81,53 +50,8 @@ def has_pidfd() -> bool:
     return True
 
 
-class _Stat(NamedTuple):
-    """The fields of ``/proc/PID/stat`` that are used here."""
-
-    state: str
-    parent: int
-    session: int
-    started: str
-    blocked: int
-    ignored: int
-
-
-def _stat(pid: int | str) -> _Stat | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            words = file.read().rpartition(b")")[2].split()
-        return _Stat(
-            words[0].decode(), int(words[1]), int(words[3]), words[19].decode(), int(words[29]), int(words[30])
-        )
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def started_at(pid: int) -> str:
-    """Return when a running process started, in units of the kernel; empty if it has ended, or there is no /proc."""
-    stat = _stat(pid)
-    return "" if stat is None or stat.state in "ZX" else stat.started
-
-
-def seconds_running(pid: int) -> float | None:
-    """Return how long ago a running process started, whatever was done to the clock; ``None`` without ``/proc``."""
-    ticks = started_at(pid)
-    if not ticks:
-        return None
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK"))
-
-
-def running_pids() -> Iterator[int]:
-    """Yield the number of every process that can be seen; nothing on a system without ``/proc``."""
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return
-    yield from (int(name) for name in names if name.isdigit())
-
-
-class _Session(ABC):
-    """The processes of the session that a process leads.
+class Process(ABC):
+    """The leader of a session, and the processes of that session.
 
     The leader's number names the session. It is nobody else's while the leader is not reaped or any process of the
     session is left.
@@ -150,7 +74,7 @@ class _Session(ABC):
         """Return the processes of the session that run; reap the children of this process that have ended."""
         members = []
         for pid in running_pids():
-            stat = _stat(pid)
+            stat = stat_of(pid)
             if stat is None or stat.session != self.pid:
                 continue
             if pid == self.pid and self._is_reaped:
@@ -168,7 +92,7 @@ class _Session(ABC):
         reached = []
         for pid in self._members():
             with suppress(ProcessLookupError, PermissionError):
-                if (stat := _stat(pid)) is not None and stat.session == self.pid:
+                if (stat := stat_of(pid)) is not None and stat.session == self.pid:
                     os.kill(pid, number)
                     reached.append(pid)
         return reached
@@ -184,7 +108,14 @@ class _Session(ABC):
         return not self._members()
 
     async def end_session(self, grace: float = 0.0) -> None:
-        """End every process of the session and wait until all are gone."""
+        """End every process of the session and wait until all are gone.
+
+        SIGKILL does not end a process that waits in the kernel for a disk or a network that does not answer. It runs
+        no more, so after a while it is logged and left behind.
+
+        Args:
+            grace: seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
+        """
         if self._is_left_behind or (self._is_reaped and self._is_session_empty()):
             return
         with anyio.CancelScope(shield=True):
@@ -206,14 +137,20 @@ class _Session(ABC):
 
     @abstractmethod
     async def wait(self) -> int | None:
-        """Wait for the end of the leader."""
+        """Wait for the end of the leader.
+
+        May be cancelled and called again.
+
+        Returns:
+            The exit code, negative for a signal; ``None`` if it cannot be known.
+        """
 
     @abstractmethod
     def release(self) -> None:
         """Stop looking at the process without ending it."""
 
 
-class PidfdProcess(_Session):
+class PidfdProcess(Process):
     """A process that is waited for by its pidfd.
 
     Args:
@@ -269,7 +206,7 @@ class PidfdProcess(_Session):
             self._descriptor = -1
 
 
-class PolledProcess(_Session):
+class PolledProcess(Process):
     """A process without a pidfd: on a system that has none, or if no descriptor is left.
 
     Args:
@@ -305,7 +242,7 @@ class PolledProcess(_Session):
         """Hold nothing, so do nothing."""
 
 
-class EndedProcess(_Session):
+class EndedProcess(Process):
     """A process that had ended, and was reaped by someone else, before it could be looked at."""
 
     def __init__(self, pid: int) -> None:
@@ -348,8 +285,12 @@ def spawn(
 
 def _has_default_signals() -> bool:
     """Return whether this thread blocks no signal, and this program ignores none that a child would ignore, too."""
-    stat = _stat("thread-self")  # None: a system without /proc
-    return stat is not None and not stat.blocked and not stat.ignored & ~_RESET
+    try:
+        with open("/proc/thread-self/stat", "rb", buffering=0) as file:
+            words = file.read().rpartition(b")")[2].split()
+    except OSError:  # a system without /proc
+        return False
+    return words[29] == b"0" and not int(words[30]) & ~_RESET
 
 
 def _spawn_with_default_signals(command: Sequence[str], folder: str, environment: Mapping[str, str], null: int) -> int:
@@ -380,51 +321,3 @@ def attach(pid: int, *, pidfd: bool) -> Process | None:
         with suppress(ProcessLookupError):
             process = PidfdProcess(pid)
     return process
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process exists and is not a zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    stat = _stat(pid)
-    return stat is None or stat.state not in "ZX"  # None: a system without /proc; the process answers to signal 0
-
-
-def belongs_to(pid: int, folder: str) -> bool:
-    """Return whether a running process is of the attempt in a job directory, not a later user of its number.
-
-    The directory's name is unique. It stands in the environment of the attempt's shell, which starts in the directory.
-    """
-    process = Path(f"/proc/{pid}")
-    try:
-        if os.fsencode(Path(folder).name) in (process / "environ").read_bytes():
-            return True
-        return os.path.realpath(process / "cwd").startswith(os.path.realpath(folder))
-    except OSError:
-        return not process.parent.joinpath("self").exists()  # without /proc nothing can be checked
-
-
-def anyone_in(folder: str) -> bool:
-    """Return whether any process may be of the attempt in a job directory; True if that cannot be seen."""
-    if not os.path.exists("/proc/self"):
-        return True
-    return any(belongs_to(pid, folder) for pid in running_pids())
-
-
-def end_escaped(environment: Collection[str]) -> None:
-    """Kill the processes that have one of these entries in their environment, whatever session they are in.
-
-    Args:
-        environment: entries ``NAME=VALUE`` that only the processes of attempts have that have ended.
-    """
-    entries = {os.fsencode(entry) for entry in environment}
-    for pid in running_pids():
-        with suppress(OSError):
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                present = file.read().split(b"\0")
-            if not entries.isdisjoint(present):
-                os.kill(pid, signal.SIGKILL)

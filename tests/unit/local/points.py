@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from aiomig._local import attempt, results, takeover
+from aiomig._local.actions import Actions
 from aiomig._local.attempt import Attempt
 from aiomig._local.control_file import Control
 from aiomig._local.inputs import Inputs
@@ -29,7 +30,7 @@ POINTS: Mapping[str, tuple[Any, str]] = {
     "Control.claim": (Control, "claim"),
     "JobFolder.write": (JobFolder, "write"),
     "Scheduler.advance": (Scheduler, "advance"),
-    "Scheduler.apply": (Scheduler, "_apply"),
+    "Actions.apply": (Actions, "_apply"),
     "Scheduler.exited": (Scheduler, "_exited"),
     "Scheduler.publish": (Scheduler, "publish"),
     "Scheduler.record": (Scheduler, "_record"),

@@ -279,7 +279,7 @@ def _sql(home: Path, statement: str) -> None:
 async def test_killed_between_cancel_and_kill_of_the_job(tmp_path: Path, anyio_backend: str) -> None:
     home = tmp_path / "home"
     with pipes(tmp_path, "news", "gate") as (news, gate):
-        async with worker(home, anyio_backend, moment="before:Scheduler.apply:1") as other:
+        async with worker(home, anyio_backend, moment="before:Actions.apply:1") as other:
             job_id = await other.ask("submit", [f"sleep 1000 & {news.write('$$ $!')}", gate.wait], {})
             with processes(*(await news.line()).split()) as running:
                 other.tell("cancel", job_id)

@@ -17,7 +17,7 @@ import pytest
 
 import aiomig
 from aiomig import JobState, Resources
-from aiomig._local import backend as _local_backend
+from aiomig._local import engine as _local_engine
 from tests.programs.support import PATIENCE, command, environment, lines, pipes, processes, run, worker
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def test_there_is_one_thread(tmp_path: Path, loop: str) -> None:
 
 @pytest.fixture
 def no_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_local_backend, "has_pidfd", lambda: False)
+    monkeypatch.setattr(_local_engine, "has_pidfd", lambda: False)
 
 
 @pytest.mark.usefixtures("no_pidfd")

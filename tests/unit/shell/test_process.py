@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aiomig._shell.process import _Session
+from aiomig._shell.process import Process
 from tests.clocks import anyio_backend  # noqa: F401  # the fixture
 
 if TYPE_CHECKING:
     import pytest
 
 
-class StuckProcess(_Session):
+class StuckProcess(Process):
     """A process that waits in the kernel, where no signal reaches it."""
 
     pid = 4321
