@@ -82,7 +82,7 @@ async def test_everyone_reads_through_a_share_link(
         assert await folder.read_bytes("in/a b.bin") == content
         assert await folder.get("in/a b.bin", tmp_path / "new" / "b.bin") == tmp_path / "new" / "b.bin"
         assert (tmp_path / "new" / "b.bin").read_bytes() == content
-        with pytest.raises(FileNotFound, match="or the link has ended"):
+        with pytest.raises(FileNotFound, match="or the link has expired"):
             await folder.get("missing", tmp_path / "missing")
         assert not (tmp_path / "missing").exists()
     finally:
@@ -190,18 +190,18 @@ async def test_bad_input_is_refused(mig: aiomig.Session) -> None:
         ("flavor=", lambda: mig.archives.create("x", ["x"], flavor="ice")),
         ("archive=", lambda: mig.archives.show("a b")),
         ("not a URL with a host", lambda: mig.transfers.import_from("file.txt", "x")),
-        ("holds a login", lambda: mig.transfers.import_from("https://me:secret@example.org/x", "x")),
+        ("contains a login", lambda: mig.transfers.import_from("https://me:secret@example.org/x", "x")),
         ("not URLs of one host", lambda: mig.transfers.import_from(["https://a.org/x", "https://b.org/x"], "x")),
         ("nothing to send", lambda: mig.transfers.export_to([], "https://a.org/x")),
         ("no such change", lambda: mig.triggers.add(VGRID, "x", changes=["eaten"])),
         ("no change would fire it", lambda: mig.triggers.add(VGRID, "x", changes=[])),
         ("no such action", lambda: mig.triggers.add(VGRID, "x", action="sing")),
         ("rule_id=", lambda: mig.triggers.add(VGRID, "x", rule_id="a b")),
-        ("one text in the place of several", lambda: mig.triggers.add(VGRID, "x", changes="created")),
-        ("one text in the place of several", lambda: mig.triggers.add(VGRID, "x", arguments="fit.mRSL")),
-        ("one text in the place of several", lambda: mig.shares.create("x", invites="ada@example.org")),
+        ("a single text instead of a list", lambda: mig.triggers.add(VGRID, "x", changes="created")),
+        ("a single text instead of a list", lambda: mig.triggers.add(VGRID, "x", arguments="fit.mRSL")),
+        ("a single text instead of a list", lambda: mig.shares.create("x", invites="ada@example.org")),
         (
-            "one text in the place of several",
+            "a single text instead of a list",
             lambda: mig.transfers.import_from("https://a.org/x", "x", exclude="*.o"),
         ),
         ("not a CronEntry", lambda: mig.crontab.set(["*/5 * * * * ls"])),  # type: ignore[list-item]

@@ -27,7 +27,7 @@ from ..._core.errors import (
 from .json_pieces import Excess, load_json
 
 Object: TypeAlias = Mapping[str, object]
-"""One object of a response; its ``object_type`` says what it is."""
+"""One object of a response, with its type in ``object_type``."""
 
 Answer: TypeAlias = Sequence[Object]
 """The objects of one response."""
@@ -35,7 +35,7 @@ Answer: TypeAlias = Sequence[Object]
 NOISE = frozenset(
     {"start", "title", "header", "html_form", "link", "multilinkline", "timing_info", "end", "table_pager"}
 )
-"""Object types that only decorate a web page."""
+"""Object types without data, for web pages only."""
 
 _NO_ACCESS = re.compile(
     r"No such user\b|Invalid or missing user credentials|Authentication is missing!"
@@ -49,14 +49,16 @@ _MOST_WORDS = 200_000  # characters of all messages of a response
 _MOST_OBJECTS = 20_000
 _LONGEST_PAGE = 1_000_000  # bytes of a response that is not JSON
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")  # of no character; `unescape` raises for very long ones
+_LONG_REFERENCE = re.compile(
+    r"&#[xX]?[0-9a-fA-F]{9,};?"
+)  # not a character; `unescape` raises an error for very long ones
 _CSRF_REFUSED = "Only accepting CSRF-filtered POST requests"
 _CSRF_TOKEN = re.compile(r'csrf_map\["(\w+)"\]\s*=\s*"([0-9a-f]{64})"')
 _TAG = re.compile(r"<[^<>]*>")
 _FORM_NAME = re.compile(r"""\sname=['"]?_csrf['"\s]""")
 _FORM_VALUE = re.compile(r"""\svalue=['"]?([0-9a-f]{64})\b""")
 _TOKEN = re.compile(r"[0-9a-f]{32,}")
-_LONGEST_REFUSAL = 5000  # a path of 4096 characters, and the words about it
+_LONGEST_REFUSAL = 5000  # a path of 4096 characters, and the message about it
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 _NO_JOB = re.compile(r"(\S+): You do not have any matching job IDs!")
 _REFUSALS: tuple[tuple[re.Pattern[str], type[FileNotFound | FileExists | PathRefused]], ...] = (
@@ -83,10 +85,10 @@ def read_objects(
     """Parse the response to a request with ``output_format=json``. Yields between pieces.
 
     Args:
-        operation: its name, such as ``"ls"``, for messages.
+        operation: the name of the operation, such as ``"ls"``, for messages.
         body: the whole response, decompressed.
-        content_type: the header of that name; some servers say ``json`` instead of ``application/json``.
-        http_status: the HTTP status; if JSON came, only 500 and above count as a failure.
+        content_type: the ``Content-Type`` header; some servers send ``json`` instead of ``application/json``.
+        http_status: the HTTP status; with a JSON body, only 500 and above count as a failure.
         keep_noise: whether to keep the objects of `NOISE`, which `csrf_tokens` needs.
 
     Returns:
@@ -94,9 +96,9 @@ def read_objects(
 
     Raises:
         AuthenticationFailed: the server knows no user for the certificate (docs/protocol.md#certificates).
-        ServerError: the operation crashed, does not exist or is switched off there.
-        ConfigError: the server redirects, as the hosts for logging in do.
-        ProtocolError: anything else that is not a list of objects.
+        ServerError: the operation crashed, does not exist or is switched off.
+        ConfigError: the server redirects, as login hosts do.
+        ProtocolError: the response is not a list of objects for any other reason.
     """
     if 300 <= http_status < 400:
         raise redirected(operation, "")
@@ -108,26 +110,26 @@ def read_objects(
             raise _no_access(text)
     if http_status >= 500 or any(_BROKEN.match(text) for _, text in texts):
         raise ServerError(operation, errors or [text for _, text in texts] or [f"HTTP {http_status}"])
-    return [each for each in parsed if keep_noise or text_of(each, "object_type") not in NOISE]
+    return [item for item in parsed if keep_noise or text_of(item, "object_type") not in NOISE]
 
 
 def redirected(operation: str, location: str) -> ConfigError:
     """Return the error for a redirect: OpenID hosts redirect, certificate hosts do not (docs/protocol.md#certificates).
 
     Args:
-        operation: what was asked for.
-        location: the header of that name, or nothing.
+        operation: the name of the operation, for the message.
+        location: the ``Location`` header, if any.
     """
     where = f" to {location.partition('?')[0][:200]!r}" if location else ""
     return ConfigError(
-        f"{operation}: the server redirects{where}, as a host for logging in by password does; give the URL "
+        f"{operation}: the server redirects{where}, as a host for logins by password does; give the URL "
         "of the certificate host of the site, often another name or port, as url (migserver in miguser.conf)",
         field="url",
     )
 
 
 def csrf_refused(answer: Answer) -> bool:
-    """Return whether the server wants a token, or a newer one, for this operation (docs/protocol.md#csrf-tokens)."""
+    """Return whether the server refused a missing or outdated token (docs/protocol.md#csrf-tokens)."""
     return any(kind == "error_text" and text.startswith(_CSRF_REFUSED) for kind, text in _words(answer))
 
 
@@ -138,7 +140,7 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
         answer: the objects of such a page, noise included.
 
     Raises:
-        ProtocolError: there are none.
+        ProtocolError: the page contains no tokens.
     """
     tokens: dict[str, str] = {}
     for title in of_type(answer, "title"):
@@ -147,178 +149,178 @@ def csrf_tokens(answer: Answer) -> dict[str, str]:
             if isinstance(text, str):
                 tokens.update(_CSRF_TOKEN.findall(text))
     if not tokens:
-        raise ProtocolError("the page holds no tokens (csrf_map)", excerpt=excerpt(answer))
+        raise ProtocolError("the page contains no tokens (csrf_map)", excerpt=excerpt(answer))
     return tokens
 
 
 def form_token(answer: Answer) -> str:
-    """Return the token in the form of an operation's own page, or nothing (docs/protocol.md#csrf-tokens)."""
-    texts = (text_of(each, "text")[:_LONGEST_PAGE] for each in of_type(answer, "html_form"))
+    """Return the token in the form on an operation's own page, if any (docs/protocol.md#csrf-tokens)."""
+    texts = (text_of(form, "text")[:_LONGEST_PAGE] for form in of_type(answer, "html_form"))
     tags = (tag for text in texts for tag in _TAG.findall(text) if _FORM_NAME.search(tag))
     return next((match[1] for tag in tags if (match := _FORM_VALUE.search(tag))), "")
 
 
 def raise_for_errors(operation: str, answer: Answer, expect: str | None = None) -> None:
-    """Raise the error that an operation reports, if it reports one.
+    """Raise the error that an operation reports, if any.
 
-    An ``error_text``, a ``file_not_found`` or a ``warning`` reports an error (docs/protocol.md#errors).
+    Errors are objects of type ``error_text``, ``file_not_found`` and ``warning`` (docs/protocol.md#errors).
 
     Args:
-        operation: its name, for messages.
-        answer: its objects.
-        expect: the type of an object that must be there.
+        operation: the name of the operation, for messages.
+        answer: the objects of the response.
+        expect: the type of an object that must be present.
 
     Raises:
-        FileNotFound: a path does not exist, or leaves the home: a server answers both in the same way.
+        FileNotFound: a path does not exist, or leaves the home: the server reports both in the same way.
         FileExists: a path exists.
         PathRefused: a path is not allowed, or its parent is missing ("inside a read-only location").
-        JobNotFound: no job has that id.
-        ServerError: anything else failed; the error has all of the server's words.
-        ProtocolError: the expected type is missing.
+        JobNotFound: no job has this id.
+        ServerError: any other failure, with all messages of the server.
+        ProtocolError: there is no object of the expected type.
     """
-    found = faults(operation, answer)
-    if found:
-        raise found[0]
+    errors = faults(operation, answer)
+    if errors:
+        raise errors[0]
     if expect is not None and not of_type(answer, expect):
-        raise ProtocolError(f"{operation}: the answer has no {expect}", excerpt=excerpt(answer))
+        raise ProtocolError(f"{operation}: the response has no {expect}", excerpt=excerpt(answer))
 
 
 def faults(operation: str, answer: Answer, *, but: type[MigError] | tuple[()] = ()) -> list[MigError]:
     """Return every error that an operation reports, the most specific first, except those of one type."""
-    found: list[MigError] = [
-        # Operations with a current_dir give names such as ./name.
-        FileNotFound(text_of(each, "name")[:_LONGEST_WORDS].removeprefix("./") or "?")
-        for each in of_type(answer, "file_not_found")
+    errors: list[MigError] = [
+        # Operations with a current_dir report names such as ./name.
+        FileNotFound(text_of(item, "name")[:_LONGEST_WORDS].removeprefix("./") or "?")
+        for item in of_type(answer, "file_not_found")
     ]
-    words: list[str] = []
+    messages: list[str] = []
     for kind, text in _words(answer, ("error_text", "warning")):
         refusal = _refusal(text)
         if refusal:
-            found.append(refusal)
+            errors.append(refusal)
         else:
-            words.append(text or f"{kind} without words")
-    if words and not any(isinstance(error, PathRefused) for error in found):
-        found.append(ServerError(operation, words))
-    return [error for error in found if not isinstance(error, but)]
+            messages.append(text or f"{kind} without a message")
+    if messages and not any(isinstance(error, PathRefused) for error in errors):
+        errors.append(ServerError(operation, messages))
+    return [error for error in errors if not isinstance(error, but)]
 
 
 def missing_jobs(answer: Answer) -> tuple[str, ...]:
     """Return the ids and patterns that match no job, as the server reports."""
-    said = (_NO_JOB.fullmatch(text) for kind, text in _words(answer) if kind == "error_text")
-    return tuple(match[1] for match in said if match)
+    matches = (_NO_JOB.fullmatch(text) for kind, text in _words(answer) if kind == "error_text")
+    return tuple(match[1] for match in matches if match)
 
 
 def parse_job_id(operation: str, value: object) -> str:
-    """Return a job id of the server, safe as part of a path.
+    """Return a job id from a response, which is safe to use in a path.
 
     Raises:
-        ProtocolError: it is not one (docs/protocol.md#characters).
+        ProtocolError: the value is not a job id (docs/protocol.md#characters).
     """
     if isinstance(value, str) and _JOB_ID.fullmatch(value):
         return value
-    raise ProtocolError(f"{operation}: the answer has something else for a job id", excerpt=shown(value))
+    raise ProtocolError(f"{operation}: the response has an invalid job id", excerpt=shown(value))
 
 
 def of_type(answer: Answer, kind: str) -> list[Object]:
     """Return the objects of one type."""
-    return [each for each in answer if each.get("object_type") == kind]
+    return [item for item in answer if item.get("object_type") == kind]
 
 
 def rows(operation: str, answer: Answer, kind: str, key: str = "") -> list[Object]:
     """Return the rows of all objects of a type, such as the ``jobs`` of a ``job_list``; by default the key is the type.
 
     Raises:
-        ProtocolError: there is no such object, or it holds something else.
+        ProtocolError: there is no such object, or it has no list of objects.
     """
-    found = of_type(answer, kind)
-    if not found:
-        raise ProtocolError(f"{operation}: the answer has no {kind}", excerpt=excerpt(answer))
-    return [row for each in found for row in members(operation, each, key or kind)]
+    objects = of_type(answer, kind)
+    if not objects:
+        raise ProtocolError(f"{operation}: the response has no {kind}", excerpt=excerpt(answer))
+    return [row for item in objects for row in members(operation, item, key or kind)]
 
 
-def members(operation: str, each: Object, key: str) -> list[Object]:
-    """Return the objects in a member of an object.
+def members(operation: str, item: Object, key: str) -> list[Object]:
+    """Return the list of objects in a member of an object.
 
     Raises:
-        ProtocolError: there is something else.
+        ProtocolError: the member is not a list of objects.
     """
-    value = each.get(key)
-    if isinstance(value, list) and set(map(type, value)) <= {dict}:  # the quickest way: there may be many
+    value = item.get(key)
+    if isinstance(value, list) and set(map(type, value)) <= {dict}:  # the fastest check; the list may be long
         return value
     raise ProtocolError(f"{operation}: {key} is not a list of objects", excerpt=shown(value))
 
 
-def text_of(each: Object, key: str) -> str:
-    """Return a text of an object; empty if it has none."""
-    value = each.get(key)
+def text_of(item: Object, key: str) -> str:
+    """Return a string member of an object; empty if it has none."""
+    value = item.get(key)
     return value if isinstance(value, str) else ""
 
 
-def integer_of(each: Object, key: str) -> int | None:
-    """Return a count of an object, or ``None`` if it has none."""
-    value = each.get(key)
+def integer_of(item: Object, key: str) -> int | None:
+    """Return a member of an object that is an integer from 0 to below 2**63, or ``None``."""
+    value = item.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
-def lines_of(operation: str, each: Object) -> list[str]:
+def lines_of(operation: str, item: Object) -> list[str]:
     """Return the lines of a ``file_output``, with their line ends.
 
     Raises:
-        ProtocolError: there is something else.
+        ProtocolError: it has no list of lines.
     """
-    lines = each.get("lines")
+    lines = item.get("lines")
     if isinstance(lines, list) and all(isinstance(line, str) for line in lines):
         return lines
     raise ProtocolError(f"{operation}: lines is not a list of text", excerpt=shown(lines))
 
 
 def plain(text: str) -> str:
-    """Return the server's words without HTML entities, line breaks, long blanks and control characters."""
+    """Return a server's message without HTML entities, line breaks, repeated blanks and control characters."""
     return _CONTROL.sub("\ufffd", " ".join(unescape(_LONG_REFERENCE.sub("\ufffd", text)).split()))
 
 
 def excerpt(answer: Answer) -> str:
     """Return the beginning of a response, for messages."""
-    return shown([each for each in answer if text_of(each, "object_type") not in NOISE])
+    return shown([item for item in answer if text_of(item, "object_type") not in NOISE])
 
 
 def shown(value: object) -> str:
     """Return the beginning of any part of a response, for messages, without tokens."""
-    # Cut before the search as well, far behind what is left: an answer may have many megabytes.
+    # Cut before the search, too, because a response may have many megabytes.
     return _TOKEN.sub("…", repr(value)[:100_000])[:400]
 
 
 def _words(
     answer: Answer, kinds: Container[object] = ("error_text", "warning", "text")
 ) -> Iterator[tuple[object, str]]:
-    """Yield the types and texts of messages, as many as a server may reasonably send."""
+    """Yield type and text of each message, up to a limit on their total length."""
     left = _MOST_WORDS
-    for each in answer:
-        if (kind := each.get("object_type")) in kinds and left > 0:
-            text = text_of(each, "text")[:_LONGEST_WORDS]
+    for item in answer:
+        if (kind := item.get("object_type")) in kinds and left > 0:
+            text = text_of(item, "text")[:_LONGEST_WORDS]
             left -= len(text)
             yield kind, plain(text)
 
 
-def _refusal(said: str) -> MigError | None:
-    if match := _NO_JOB.fullmatch(said):
+def _refusal(message: str) -> MigError | None:
+    if match := _NO_JOB.fullmatch(message):
         return JobNotFound(match[1], "You do not have any matching job IDs!")
-    for pattern, kind in _REFUSALS if len(said) <= _LONGEST_REFUSAL else ():
-        if match := pattern.fullmatch(said):
+    for pattern, kind in _REFUSALS if len(message) <= _LONGEST_REFUSAL else ():
+        if match := pattern.fullmatch(message):
             path = match["path"].strip()
-            return kind(path, said.removeprefix(f"{path}: "))
+            return kind(path, message.removeprefix(f"{path}: "))
     return None
 
 
-def _no_access(said: str) -> AuthenticationFailed:
-    if "issing" in said:
+def _no_access(message: str) -> AuthenticationFailed:
+    if "issing" in message:
         remedy = "no certificate reached the server; give the URL of the certificate host of the site"
     else:
         remedy = (
             "the server accepts the certificate, but knows no account for it; sign up at the site, or use "
             "the certificate that belongs to the account"
         )
-    return AuthenticationFailed(f"{said}: {remedy}")
+    return AuthenticationFailed(f"{message}: {remedy}")
 
 
 def _parsed(operation: str, body: bytes, content_type: str, http_status: int) -> Generator[None, None, list[Object]]:
@@ -329,15 +331,15 @@ def _parsed(operation: str, body: bytes, content_type: str, http_status: int) ->
         raise ProtocolError(f"{operation}: the response is {error}", excerpt=beginning) from None
     except ValueError:
         raise _not_json(operation, body[:_LONGEST_PAGE].decode("utf-8", "replace"), content_type, http_status) from None
-    if isinstance(value, list) and len(value) <= _MOST_OBJECTS and all(isinstance(each, dict) for each in value):
+    if isinstance(value, list) and len(value) <= _MOST_OBJECTS and all(isinstance(item, dict) for item in value):
         return value
     raise ProtocolError(f"{operation}: the response is JSON, but not a list of objects", excerpt=shown(value))
 
 
 def _not_json(operation: str, text: str, content_type: str, http_status: int) -> MigError:
     words = _page_words(text)
-    if said := next((word for word in words if _NO_ACCESS.match(word)), None):
-        return _no_access(said)
+    if message := next((word for word in words if _NO_ACCESS.match(word)), None):
+        return _no_access(message)
     if http_status in (401, 403):
         return AuthenticationFailed(f"{operation}: HTTP {http_status}, {'; '.join(words) or 'no access'}")
     if http_status >= 400 or any(_BROKEN.match(word) for word in words):
@@ -347,7 +349,7 @@ def _not_json(operation: str, text: str, content_type: str, http_status: int) ->
 
 
 def _page_words(text: str) -> list[str]:
-    """Return what a response in txt marks as an error, or the title of an HTML page."""
+    """Return the errors that a plain-text response marks, or the title of an HTML page."""
     marked = [plain(part) for part in text[:_LONGEST_WORDS].split("**")[1::2]]
     title = text.partition("<title>")[2].partition("</title>")[0]
     return [word for word in marked if word] or ([plain(title[:200])] if title.strip() else [])

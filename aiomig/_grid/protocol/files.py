@@ -34,11 +34,11 @@ _CHECKSUM = re.compile(r"(?P<sum>[0-9a-f]{8,}) (?P<path>.+)", re.ASCII | re.DOTA
 
 
 class Listing(NamedTuple):
-    """A response of ``ls``.
+    """A response to ``ls``.
 
     Attributes:
-        entries: what there is, without ``.``, ``..`` and what nobody may use. Sizes and times are there
-            only if flag ``f`` was given; else 0 and ``None``.
+        entries: the entries, without ``.``, ``..`` and inaccessible folders. Without the flag ``f``, sizes are 0 and
+            times are ``None``.
         missing: the paths and patterns that match nothing.
     """
 
@@ -51,7 +51,7 @@ class Stat:
     """One result of ``statpath``.
 
     Attributes:
-        path: the path; empty if the server does not say.
+        path: the path; empty if the server does not report it.
         is_dir: whether it is a directory.
         size: in bytes; 0 for a directory.
         modified_at: an aware datetime in UTC, or ``None``.
@@ -65,13 +65,13 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class UploadPart:
-    """What ``uploadchunked`` says of one file.
+    """The result of ``uploadchunked`` for one file.
 
     Attributes:
-        path: where it is in the home, or the name that was given for it.
-        size: in bytes, as far as it has arrived, or ``None``.
-        ok: whether the server did what it was asked for.
-        message: why it did not.
+        path: its path in the home, or the name in the request.
+        size: the bytes that have arrived, or ``None``.
+        ok: whether the request succeeded.
+        message: why it failed.
     """
 
     path: str
@@ -81,21 +81,21 @@ class UploadPart:
 
 
 def read_listing(answer: Answer, operation: str = "ls") -> Generator[None, None, Listing]:
-    """Return the entries of a response, with the paths that do not exist. Yields after each entry.
+    """Return the entries of a response, and the paths that do not exist. Yields after each entry.
 
     Raises:
-        PathRefused: a path is not allowed, or the server names an entry that is not a clean path below the home.
+        PathRefused: a path is not allowed, or the path of an entry is not a clean path below the home.
         ServerError: the request was refused.
         ProtocolError: the response is about something else.
     """
     for error in faults(operation, answer, but=FileNotFound):
         raise error
-    missing = tuple(text_of(each, "name") for each in of_type(answer, "file_not_found"))
+    missing = tuple(text_of(item, "name") for item in of_type(answer, "file_not_found"))
     if missing and not of_type(answer, "dir_listings"):
         return Listing((), missing)
     entries: list[FileInfo] = []
-    for each in rows(operation, answer, "dir_listings"):
-        for row in members(operation, each, "entries"):
+    for listing in rows(operation, answer, "dir_listings"):
+        for row in members(operation, listing, "entries"):
             entry = _entry(operation, row)
             if entry:
                 entries.append(entry)
@@ -122,7 +122,7 @@ def _entry(operation: str, row: Object) -> FileInfo | None:
 
 
 def epoch(value: object) -> datetime | None:
-    """Return a time of a file, in seconds since 1970 (docs/protocol.md#timestamps), or ``None``."""
+    """Convert a time of a file from seconds since 1970 (docs/protocol.md#timestamps); ``None`` if it is not one."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -132,9 +132,9 @@ def epoch(value: object) -> datetime | None:
 
 
 def stats(answer: Answer, operation: str = "statpath") -> tuple[list[Stat], frozenset[str]]:
-    """Return what ``statpath`` says of paths, and the paths that do not exist.
+    """Return the results of ``statpath``, and the paths that do not exist.
 
-    It names them with the flag ``v`` only. It repeats itself, which counts once (docs/protocol.md#statpath).
+    The results have paths only with the flag ``v``. Repeated results count once (docs/protocol.md#statpath).
 
     Raises:
         PathRefused: a path is not allowed.
@@ -143,11 +143,11 @@ def stats(answer: Answer, operation: str = "statpath") -> tuple[list[Stat], froz
     """
     for error in faults(operation, answer, but=FileNotFound):
         raise error
-    missing = frozenset(text_of(each, "name") for each in of_type(answer, "file_not_found"))
+    missing = frozenset(text_of(item, "name") for item in of_type(answer, "file_not_found"))
     if missing and not of_type(answer, "stats"):
         return [], missing
-    found = (_stat(operation, row) for row in rows(operation, answer, "stats"))
-    return list(dict.fromkeys(found)), missing
+    results = (_stat(operation, row) for row in rows(operation, answer, "stats"))
+    return list(dict.fromkeys(results)), missing
 
 
 def _stat(operation: str, row: Object) -> Stat:
@@ -161,39 +161,38 @@ def _stat(operation: str, row: Object) -> Stat:
 
 
 def uploads(answer: Answer, operation: str = "uploadchunked") -> tuple[UploadPart, ...]:
-    """Return the outcome for each file of an upload, of moving it or of removing it (docs/protocol.md#uploads).
+    """Return the outcome for each file that was to be uploaded, moved or removed (docs/protocol.md#uploads).
 
-    A part that failed is in the result with the server's words, also where nothing else tells of it.
+    A failure is in the result, with the server's message, and raises no error.
 
     Raises:
         PathRefused: a path is not allowed.
-        ServerError: the request was refused before it came to any file.
+        ServerError: the request was refused as a whole.
         ProtocolError: the response is about something else.
     """
     if not of_type(answer, "uploadfiles"):
         raise_for_errors(operation, answer, "uploadfiles")
-    found = rows(operation, answer, "uploadfiles", "files")
-    if not found:
+    files = rows(operation, answer, "uploadfiles", "files")
+    if not files:
         raise_for_errors(operation, answer)
-    words = "; ".join(plain(text_of(each, "text")) for each in of_type(answer, "error_text"))
-    return tuple(_part(operation, row, words) for row in found)
+    errors = "; ".join(plain(text_of(item, "text")) for item in of_type(answer, "error_text"))
+    return tuple(_part(operation, row, errors) for row in files)
 
 
-def _part(operation: str, row: Object, words: str) -> UploadPart:
-    # Moving and removing are answered with the path itself as the key of a truth value.
+def _part(operation: str, row: Object, errors: str) -> UploadPart:
+    # For moving and removing, the path is a key with a boolean value.
     done = {key: value for key, value in row.items() if isinstance(value, bool)}
     path = text_of(row, "name") or next(iter(done), "")
     if not path:
         raise ProtocolError(f"{operation}: an upload without a name", excerpt=shown(row))
-    message = plain(text_of(row, "error")) or ("" if all(done.values()) else words or "refused without a reason")
+    message = plain(text_of(row, "error")) or ("" if all(done.values()) else errors or "refused without a reason")
     return UploadPart(path, integer_of(row, "size"), not message, message)
 
 
 def output_lines(answer: Answer, operation: str) -> list[str]:
     """Return the lines of a file or a result, with their line ends.
 
-    Only text comes unharmed this way: of binary files ``head`` and ``tail`` give nothing
-    (docs/protocol.md#head-and-tail).
+    This works only for text: ``head`` and ``tail`` return nothing for binary files (docs/protocol.md#head-and-tail).
 
     Raises:
         FileNotFound: a path does not exist.
@@ -202,7 +201,7 @@ def output_lines(answer: Answer, operation: str) -> list[str]:
         ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer, "file_output")
-    return [line for each in of_type(answer, "file_output") for line in lines_of(operation, each)]
+    return [line for item in of_type(answer, "file_output") for line in lines_of(operation, item)]
 
 
 def checksums(answer: Answer, operation: str = "chksum") -> dict[str, str]:
@@ -214,11 +213,11 @@ def checksums(answer: Answer, operation: str = "chksum") -> dict[str, str]:
         ServerError: there is no such algorithm, a path is a directory, or only the beginning was read.
         ProtocolError: the response is about something else.
     """
-    found: dict[str, str] = {}
+    sums: dict[str, str] = {}
     for line in output_lines(answer, operation):
         match = _CHECKSUM.fullmatch(line.removesuffix("\n"))
-        # A failure, and a sum "(of first N bytes)", are told in the line of the sum.
+        # Instead of a sum, the line may contain an error, or a sum "(of first N bytes)".
         if match is None or match["path"].endswith(" bytes)"):
             raise ServerError(operation, [plain(line)])
-        found[posixpath.normpath(match["path"])] = match["sum"]
-    return found
+        sums[posixpath.normpath(match["path"])] = match["sum"]
+    return sums

@@ -36,9 +36,9 @@ _PREAMBLE = re.compile(
 _COMPLAINT = re.compile(r"\n(?=unknown keyword: |REQUIRED keyword )")
 _UNKNOWN_KEYWORD = re.compile(r"unknown keyword: (.*)")
 _REQUIRED_KEYWORD = re.compile(r"REQUIRED keyword (\S+) was not found.*")
-_SECTION = re.compile(r"^::([A-Z]+)::\n", re.MULTILINE)  # of what ``mrslview`` shows
+_SECTION = re.compile(r"^::([A-Z]+)::\n", re.MULTILINE)  # in the text of ``mrslview``
 _FAULT_BEGINS = "<!-- ****** INFORMATION ABOUT THE TYPE ERROR IN TEXT FORMAT ******"
-_LONGEST_MESSAGE = 100_000  # characters; one fault is told in about 2000
+_LONGEST_MESSAGE = 100_000  # characters; one fault takes about 2000
 _FAULT_KEYS = ("Keyword", "Error", "You supplied", "Keyword example", "Keyword description")
 
 
@@ -47,10 +47,9 @@ class SubmitReply:
     """The outcome of submitting one description.
 
     Attributes:
-        name: the file of the description without a leading ``/``; empty if the
-            server does not say which description it means.
+        name: the file of the description without a leading ``/``; empty if the server does not name it.
         job_id: the new job, or ``None``.
-        error: why there is none, or ``None``.
+        error: the reason if there is no job, or ``None``.
     """
 
     name: str
@@ -64,10 +63,10 @@ class Feasibility:
 
     Attributes:
         job_id: the job.
-        verdict: the server's words; empty where it was not looked at.
-        color: ``GREEN``, ``YELLOW``, ``RED`` or the like; empty where it was not looked at.
-        reasons: keyword and what stands against the job.
-        message: why the job was not looked at; empty where it was.
+        verdict: the server's verdict; empty if the job was not checked.
+        color: ``GREEN``, ``YELLOW``, ``RED`` or the like; empty if the job was not checked.
+        reasons: pairs of a keyword and an objection to the job.
+        message: why the job was not checked; empty if it was.
     """
 
     job_id: str
@@ -78,17 +77,17 @@ class Feasibility:
 
 
 def submitted(answer: Answer, operation: str = "submit") -> list[SubmitReply]:
-    """Return the outcome for each description of a request to submit, in the order of the response.
+    """Return the outcome for each submitted description, in the order of the response.
 
-    Some may be jobs while others are refused (docs/protocol.md#submit-operations). What the server says of no
-    description in particular comes last, under the name ``""``, so that no job made is lost over it.
+    The server may accept some descriptions and refuse others (docs/protocol.md#submit-operations). An error that does
+    not name a description comes last, under the name ``""``, so that the ids of new jobs are not lost.
 
     Args:
-        answer: of ``submit``, ``submitfields``, ``textarea`` or ``editfile``.
-        operation: which of them.
+        answer: the response to ``submit``, ``submitfields``, ``textarea`` or ``editfile``.
+        operation: the operation.
 
     Raises:
-        MigError: the request was refused as a whole, as `raise_for_errors` says.
+        MigError: the request was refused as a whole; see `raise_for_errors`.
         ProtocolError: the response is about something else.
     """
     if not of_type(answer, "submitstatuslist"):
@@ -122,7 +121,7 @@ def rejected(message: str) -> SubmitRejected:
     rest = head + (message.rpartition("-->")[2] if table else "")
     stripped = (_PREAMBLE.sub("", plain(part), count=1).strip() for part in _COMPLAINT.split(rest))
     complaints = [complaint for complaint in stripped if complaint]
-    messages = [f"{each.field}: {each.problem} (you supplied: {each.value})" for each in typed] + complaints
+    messages = [f"{fault.field}: {fault.problem} (you supplied: {fault.value})" for fault in typed] + complaints
     keywords = [fault for complaint in complaints if (fault := _keyword_fault(complaint))]
     return SubmitRejected(messages or [plain(message)[:400]], typed + keywords)
 
@@ -136,8 +135,8 @@ def _keyword_fault(complaint: str) -> Fault | None:
 
 
 def _type_faults(message: str) -> list[Fault]:
-    """Return the type errors of a message, from the comment behind each table, which has them in plain text."""
-    found = []
+    """Return the type errors in a message, from the plain-text comment after each table."""
+    faults = []
     for block in message.split(_FAULT_BEGINS)[1:]:
         values: dict[str, str] = {}
         key = ""
@@ -148,8 +147,8 @@ def _type_faults(message: str) -> list[Fault]:
             elif key and line.strip().strip("*"):
                 values[key] += f" {line.strip()}"
         if values.get("Keyword"):
-            found.append(_type_fault(values))
-    return found
+            faults.append(_type_fault(values))
+    return faults
 
 
 def _type_fault(values: dict[str, str]) -> Fault:
@@ -169,8 +168,8 @@ def read_statuses(
 
     Args:
         answer: the response.
-        job_ids: the jobs that were asked for; rows of others are ignored. ``None`` for all.
-        operation: which operation it is.
+        job_ids: the jobs of the request; rows of other jobs are ignored. ``None`` for all jobs.
+        operation: the operation.
 
     Raises:
         ServerError: the request was refused.
@@ -186,7 +185,7 @@ def read_statuses(
 
 
 def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
-    """Return the rows of the jobs of a response.
+    """Return the rows of a response, one for each job.
 
     Raises:
         ServerError: the request was refused.
@@ -196,7 +195,7 @@ def job_rows(answer: Answer, operation: str = "jobstatus") -> list[Object]:
 
 
 def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
-    """Return the rows of a response about jobs. Unknown jobs are not an error: it still holds the others."""
+    """Return the rows of a response about jobs. Unknown jobs are not an error, as the response contains the others."""
     if others := faults(operation, answer, but=JobNotFound):
         raise others[0]
     if missing_jobs(answer) and not of_type(answer, kind):
@@ -205,10 +204,10 @@ def _known(operation: str, answer: Answer, kind: str, key: str) -> list[Object]:
 
 
 def status_of(row: Object, operation: str = "jobstatus") -> JobStatus:
-    """Return the status that a row describes.
+    """Return the status in a row.
 
     Raises:
-        ProtocolError: it has no id.
+        ProtocolError: the row has no job id.
     """
     native = text_of(row, "status")
     return JobStatus(
@@ -234,10 +233,10 @@ def _state(native: str) -> JobState | None:
 
 def _attempts(value: object) -> tuple[Attempt, ...]:
     histories = value if isinstance(value, list) else []
-    counted = [each for each in histories if isinstance(each, dict)]
-    counted.sort(key=lambda each: integer_of(each, "count") or 0)
-    inner = (each.get("execution_history") for each in counted)
-    return tuple(_attempt(each) for each in inner if isinstance(each, dict))
+    entries = [entry for entry in histories if isinstance(entry, dict)]
+    entries.sort(key=lambda entry: integer_of(entry, "count") or 0)
+    inner = (entry.get("execution_history") for entry in entries)
+    return tuple(_attempt(history) for history in inner if isinstance(history, dict))
 
 
 def _attempt(history: Object) -> Attempt:
@@ -247,13 +246,16 @@ def _attempt(history: Object) -> Attempt:
         executing_at=timestamp(history.get("executing")),
         failed_at=timestamp(history.get("failed")),
         reason=text_of(history, "failed_message"),
-        # The server writes HIDDEN where the owner of the resource does not want it named.
+        # HIDDEN means that the owner of the resource does not want it named.
         resource="" if resource == "HIDDEN" else resource,
     )
 
 
 def timestamp(value: object) -> datetime | None:
-    """Read a time of a job: asctime in UTC without a zone, in any locale (docs/protocol.md#timestamps), or ``None``."""
+    """Parse a time of a job: asctime in UTC without a zone (docs/protocol.md#timestamps); ``None`` for anything else.
+
+    Works in any locale.
+    """
     match = _ASCTIME.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] not in _MONTHS:
         return None
@@ -265,10 +267,7 @@ def timestamp(value: object) -> datetime | None:
 
 
 def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
-    """Return what an action did to each job.
-
-    Returns:
-        Outcomes by job id; ``before`` is ``None`` for an id that the server does not know.
+    """Return the outcome of an action for each job, by job id. For an unknown id, ``before`` is ``None``.
 
     Raises:
         ServerError: the request was refused as a whole.
@@ -280,12 +279,12 @@ def changed(answer: Answer, operation: str = "jobaction") -> dict[str, Outcome]:
 
 
 def _outcome(operation: str, row: Object) -> Outcome:
-    known = parse_job_id(operation, row.get("job_id"))
+    job_id = parse_job_id(operation, row.get("job_id"))
     before = _state(text_of(row, "oldstatus")) or JobState.UNKNOWN
     after = text_of(row, "newstatus")
     if after:
-        return Outcome(known, before, _state(after) or JobState.UNKNOWN)
-    return Outcome(known, before, None, plain(text_of(row, "message")) or "not changed, without a reason")
+        return Outcome(job_id, before, _state(after) or JobState.UNKNOWN)
+    return Outcome(job_id, before, None, plain(text_of(row, "message")) or "not changed, without a reason")
 
 
 def feasible(answer: Answer, operation: str = "jobfeasible") -> dict[str, Feasibility]:
@@ -313,23 +312,23 @@ def _feasibility(operation: str, row: Object) -> Feasibility:
 
 
 def raise_unless_live(answer: Answer, operation: str = "liveio") -> None:
-    """Raise if a request for the output of a running job did not reach it.
+    """Raise an error unless a request for the output of a running job was sent to it.
 
-    The server says so in plain text only: the job is not being executed, or asked for too often
+    The server reports this in plain text only: the job is not running, or the last request was too recent
     (docs/protocol.md#errors).
 
     Raises:
-        JobNotFound: no job has that id.
-        ServerError: with the server's words.
+        JobNotFound: no job has this id.
+        ServerError: the request was not sent to the job.
     """
     raise_for_errors(operation, answer)
-    said = [plain(text_of(each, "text")) for each in of_type(answer, "text")]
-    if not any("successfully sent" in text for text in said):
-        raise ServerError(operation, [text for text in said if not text.startswith("Requesting live I/O")])
+    messages = [plain(text_of(item, "text")) for item in of_type(answer, "text")]
+    if not any("successfully sent" in text for text in messages):
+        raise ServerError(operation, [text for text in messages if not text.startswith("Requesting live I/O")])
 
 
 def name_and_labels(text: str) -> tuple[str | None, dict[str, str]]:
-    """Return the name of a job, if it has one, and its labels, as the text of ``mrslview`` shows them."""
+    """Return the name of a job, if it has one, and its labels, from the text of ``mrslview``."""
     sections = _SECTION.split(text)
     values = dict(zip(sections[1::2], sections[2::2], strict=True))
     return values.get("JOBNAME", "").strip() or None, labels_in(values.get("ENVIRONMENT", "").splitlines())
@@ -339,11 +338,11 @@ def mrsl_texts(answer: Answer, operation: str = "mrslview") -> list[str]:
     """Return the descriptions of jobs in order, with their values unescaped (docs/protocol.md#mrsl-syntax).
 
     Raises:
-        JobNotFound: one of the jobs is not known.
+        JobNotFound: one of the jobs does not exist.
         ProtocolError: the response is about something else.
     """
     for error in faults(operation, answer):
         if isinstance(error, FileNotFound):
             raise JobNotFound(error.path.removesuffix(".mRSL"))
     raise_for_errors(operation, answer, "file_output")
-    return ["".join(lines_of(operation, each)) for each in of_type(answer, "file_output")]
+    return ["".join(lines_of(operation, item)) for item in of_type(answer, "file_output")]

@@ -1,4 +1,4 @@
-"""Parses large JSON in pieces, so that other tasks can run in between, and within bounded memory."""
+"""Parses large JSON in pieces, so that other tasks can run in between, and with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 _WHOLE = 1 << 18
 
 _SLICE = 1 << 12
-"""The most characters of one value that is parsed in one go; a larger list or object is parsed by its members."""
+"""The most characters of one value that is parsed at once. The members of a larger list or object are parsed singly."""
 
 _BATCH = 1 << 16
-"""Characters of a list whose members are parsed in one go."""
+"""Characters of a list whose members are parsed at once."""
 
 _GUESSES = 4
 _LONGEST_TEXT = 16 << 20
-"""The most characters of one text, and the bytes that are decoded in one go."""
+"""The most characters of one string, and the bytes that are decoded at once."""
 
 _MOST_VALUES = 5_000_000
-"""The most commas, braces and brackets, the latter two counted three times: a bound for the memory of the values."""
+"""A limit on the memory of the values: the number of commas, plus three times that of opening braces and brackets."""
 
 _DEEPEST = 30
 """The most levels of nesting. Servers need eight; functions that are called for each level fail at some hundred."""
@@ -45,7 +45,7 @@ def load_json(body: bytes, whole: int = _WHOLE) -> Generator[None, None, Any]:
 
     Args:
         body: the JSON in UTF-8.
-        whole: the most bytes that are parsed in one go.
+        whole: the most bytes that are parsed at once.
 
     Raises:
         ValueError: it is not JSON; `Excess` if it is nested too deeply or has too many values.
@@ -86,7 +86,7 @@ class _Parser:
         return match.end() if match else at
 
     def value(self, at: int, depth: int) -> Generator[None, None, tuple[Any, int]]:
-        """Return the value that begins at a position, and where it ends."""
+        """Return the value at a position, and the position of its end."""
         at = self.skip_space(at)
         piece = self._text[at : at + _SLICE]
         value: Any = None
@@ -127,9 +127,10 @@ class _Parser:
         return values, at + 1
 
     def _batch(self, end: int, at: int, depth: int) -> tuple[list[Any], int] | None:
-        """Return many members of a list at once and where they end, or ``None`` if that cannot be done.
+        """Parse many members of a list at once. Return them and the position of their end, or ``None``.
 
-        A guess: members end and begin with the same characters as the last two. JSON tells whether it is right.
+        To cut the text between two members, guess that members end and begin with the same characters as the last two.
+        The parser fails if the guess is wrong.
         """
         piece = self._text[at : at + _BATCH]
         between = self._text[end - 1 : at + 1]
@@ -146,7 +147,7 @@ class _Parser:
         return None
 
     def _check(self, value: object, piece: str, length: int, depth: int) -> None:
-        """Raise Excess if a value in the first characters of a piece is too deep, or one value too many."""
+        """Raise Excess if a value at the start of a piece is nested too deeply, or exceeds the number of values."""
         containers = piece.count("[", 0, length) + piece.count("{", 0, length)
         self._add(piece.count(",", 0, length) + 3 * containers)
         if containers > _DEEPEST - depth:
@@ -166,7 +167,7 @@ class _Parser:
         return values, at + 1
 
     def _next(self, at: int, end: str) -> int:
-        """Return where the next member begins, or where the list or object ends."""
+        """Return the position of the next member, or of the end of the list or object."""
         at = self.skip_space(at)
         sign = self._text[at : at + 1]
         if sign == end:
@@ -182,8 +183,8 @@ def _check_depth(value: object, depth: int) -> None:
     """Raise ValueError if a value has too many levels."""
     level = [value]
     for _ in range(_DEEPEST - depth):
-        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for members in inner for each in members if isinstance(each, dict | list)]
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for members in inner for item in members if isinstance(item, dict | list)]
         if not level:
             return
     raise Excess("nested too deeply")

@@ -1,4 +1,4 @@
-"""Parses what a MiG server says about itself and its message queues. Pure functions, no I/O."""
+"""Parses responses about a MiG server's documentation and message queues. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def names(answer: Answer, operation: str = "mqueue") -> tuple[str, ...]:
     """
     # Every response about queues has a file_output (recorded).
     raise_for_errors(operation, answer, "list" if of_type(answer, "list") else "file_output")
-    return tuple(name for each in of_type(answer, "list") for name in _items(operation, each.get("list")))
+    return tuple(name for item in of_type(answer, "list") for name in _items(operation, item.get("list")))
 
 
 def message(answer: Answer, operation: str = "mqueue") -> Message | None:
-    """Return the message that was received or shown, or ``None`` if the queue is empty.
+    """Return the message in a response to ``receive`` or ``show``, or ``None`` if the queue is empty.
 
-    An empty queue says ``NO MESSAGES``. Only the missing id tells it from a message with that text
-    (docs/protocol.md#message-queues).
+    For an empty queue, the response is ``NO MESSAGES``. Only the missing id distinguishes it from a message with that
+    text (docs/protocol.md#message-queues).
 
     Raises:
         ServerError: the queue does not exist, or the request was refused.
         ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer, "file_output")
-    for each in of_type(answer, "file_output"):
-        if found := text_of(each, "path"):
-            return Message(found, "".join(lines_of(operation, each)))
+    for item in of_type(answer, "file_output"):
+        if message_id := text_of(item, "path"):
+            return Message(message_id, "".join(lines_of(operation, item)))
     return None
 
 
 def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
-    """Return the server's keywords of mRSL by name, from ``docs.py?show=mrsl`` (docs/protocol.md#discovery).
+    """Return the server's mRSL keywords by name, from ``docs.py?show=mrsl`` (docs/protocol.md#discovery).
 
     Raises:
         ServerError: the request was refused.
@@ -66,17 +66,17 @@ def keywords(answer: Answer, operation: str = "docs") -> dict[str, Keyword]:
     raise_for_errors(operation, answer)
     sections: dict[str, list[str]] = {}
     lines: list[str] | None = None
-    for each in answer:
-        if each.get("object_type") == "sectionheader":
-            lines = sections.setdefault(plain(text_of(each, "text")).strip(": "), [])
-        elif lines is not None and each.get("object_type") == "list":
-            lines += _items(operation, each.get("list"))
-        elif lines is not None and text_of(each, "text"):
-            lines.append(text_of(each, "text"))
-    found = {name: _keyword(name, lines) for name, lines in sections.items() if re.fullmatch("[A-Z]+", name)}
-    if not found:
+    for item in answer:
+        if item.get("object_type") == "sectionheader":
+            lines = sections.setdefault(plain(text_of(item, "text")).strip(": "), [])
+        elif lines is not None and item.get("object_type") == "list":
+            lines += _items(operation, item.get("list"))
+        elif lines is not None and text_of(item, "text"):
+            lines.append(text_of(item, "text"))
+    result = {name: _keyword(name, lines) for name, lines in sections.items() if re.fullmatch("[A-Z]+", name)}
+    if not result:
         raise ProtocolError(f"{operation}: the response documents no keyword", excerpt=excerpt(answer))
-    return found
+    return result
 
 
 def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def topics(answer: Answer, operation: str = "docs") -> tuple[str, ...]:
         ProtocolError: the response is about something else.
     """
     raise_for_errors(operation, answer)
-    return tuple(plain(topic) for each in of_type(answer, "list") for topic in _items(operation, each.get("list")))
+    return tuple(plain(topic) for item in of_type(answer, "list") for topic in _items(operation, item.get("list")))
 
 
 def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, ...]:
@@ -98,8 +98,8 @@ def runtime_environments(answer: Answer, operation: str = "redb") -> tuple[str, 
         ProtocolError: the response is about something else, or an environment has no name.
     """
     raise_for_errors(operation, answer, "runtimeenvironments")
-    found = rows(operation, answer, "runtimeenvironments")
-    names = tuple(plain(text_of(row, "name")) for row in found)
+    environments = rows(operation, answer, "runtimeenvironments")
+    names = tuple(plain(text_of(row, "name")) for row in environments)
     if not all(names):
         raise ProtocolError(f"{operation}: a runtime environment has no name", excerpt=excerpt(answer))
     return names

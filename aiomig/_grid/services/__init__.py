@@ -1,1 +1,1 @@
-"""What a grid offers beside jobs and files: a module for each service, with its values and its methods."""
+"""The services of a grid other than jobs and files, one per module."""

@@ -1,8 +1,8 @@
-"""Statistics of the user, and the VGrids and resources that the user sees."""
+"""Statistics about the user, and the VGrids and resources that the user can see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints needs it
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,13 +20,13 @@ _PARTS = ("jobs", "disk", "resources", "certificate")
 
 @dataclass(frozen=True, slots=True)
 class UserStatistics:
-    """Figures about the user.
+    """Statistics about the user. The keys are the server's.
 
     Attributes:
-        jobs: the number of jobs by the server's words, such as ``"total"`` and ``"finished"``.
-        disk: the size of the home, by the server's words.
+        jobs: numbers of jobs, with keys such as ``"total"`` and ``"finished"``.
+        disk: the size of the home.
         resources: the resources that the user may use.
-        certificate: the certificate of the user.
+        certificate: the user's certificate.
     """
 
     jobs: Mapping[str, object] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class UserStatistics:
 
 @dataclass(frozen=True, slots=True)
 class VGrid:
-    """One VGrid that the user sees.
+    """A VGrid that the user can see.
 
     Attributes:
-        name: what `JobSpec.vgrids` takes.
-        details: everything that the server says of it.
+        name: its name, for `JobSpec.vgrids`.
+        details: all fields of the server's response.
     """
 
     name: str
@@ -50,11 +50,11 @@ class VGrid:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One resource that the user sees.
+    """A resource that the user can see.
 
     Attributes:
-        name: what ``Resources(hosts=…)`` takes, as far as the server tells it.
-        details: everything that the server says of it.
+        name: its name, for ``Resources(hosts=…)``, unless the server hides it.
+        details: all fields of the server's response.
     """
 
     name: str
@@ -62,40 +62,40 @@ class Resource:
 
 
 class Account(Service):
-    """Asks for what `Session.statistics`, `vgrids` and `resources` return."""
+    """Implements `Session.statistics`, `Session.vgrids` and `Session.resources`."""
 
     __slots__ = ()
 
     async def statistics(self) -> UserStatistics:
-        """Ask by ``userstats`` (docs/protocol.md#services)."""
+        """Read the statistics by ``userstats`` (docs/protocol.md#services)."""
         answer = await self._call("userstats", stats=_PARTS)
-        found = of_type(answer, "user_stats")
-        if not found:
-            raise ProtocolError("userstats: the answer has no user_stats", excerpt=excerpt(answer))
-        return UserStatistics(**{name: _figures(found[0].get(name)) for name in _PARTS})
+        statistics = of_type(answer, "user_stats")
+        if not statistics:
+            raise ProtocolError("userstats: the response has no user_stats", excerpt=excerpt(answer))
+        return UserStatistics(**{name: _figures(statistics[0].get(name)) for name in _PARTS})
 
     async def vgrids(self) -> list[VGrid]:
-        """Ask by ``vgridman`` (docs/protocol.md#services)."""
+        """List the VGrids by ``vgridman`` (docs/protocol.md#services)."""
         answer = await self._call("vgridman", operation="list")
         return [VGrid(name, row) for name, row in named_rows(answer, "vgridname", "name", "vgrid_name")]
 
     async def resources(self) -> list[Resource]:
-        """Ask by ``resman`` (docs/protocol.md#services)."""
+        """List the resources by ``resman`` (docs/protocol.md#services)."""
         answer = await self._call("resman", operation="list")
         return [Resource(name, row) for name, row in named_rows(answer, "name", "resource", "unique_resource_name")]
 
 
 def named_rows(answer: Answer, *keys: str) -> Iterator[tuple[str, Object]]:
-    """Yield the names of a listing with what else it says: the texts of ``list`` objects, or the rows of any list.
+    """Yield name and row for each string in a ``list`` object, and for each object in any list of a response.
 
     Args:
-        answer: its objects.
-        keys: the members that may hold the name of a row; a row without a name is left out.
+        answer: the objects of the response.
+        keys: the members that may contain the name of a row. Rows without a name are skipped.
     """
-    for each in answer:
-        for value in each.values():
+    for item in answer:
+        for value in item.values():
             for row in value if isinstance(value, list) else ():
-                if isinstance(row, str) and each.get("object_type") == "list":
+                if isinstance(row, str) and item.get("object_type") == "list":
                     yield plain(row), {}
                 elif isinstance(row, dict) and row.get("object_type") != "link" and (name := words(row, *keys)):
                     yield name, row
@@ -104,4 +104,4 @@ def named_rows(answer: Answer, *keys: str) -> Iterator[tuple[str, Object]]:
 def _figures(value: object) -> Object:
     if not isinstance(value, dict):
         return {}
-    return {plain(str(key)): plain(each) if isinstance(each, str) else each for key, each in value.items()}
+    return {plain(str(key)): plain(figure) if isinstance(figure, str) else figure for key, figure in value.items()}

@@ -1,11 +1,11 @@
-"""Frozen archives: copies of files that a site keeps unchanged."""
+"""Frozen archives: read-only copies of files that a site preserves."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints needs it
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
+from datetime import datetime  # noqa: TC003 - typing.get_type_hints needs it
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 _Archives: TypeAlias = "list[Archive]"  # inside Archives, `list` is a method
 
 _CLEAN_UP = 20.0
-"""Seconds that removing the folder of a download may take after a cancellation."""
+"""Seconds allowed for removing the folder of a download after a cancellation."""
 
 _FLAVORS = ("freeze", "phd", "backup")
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One frozen archive.
+    """A frozen archive.
 
     Attributes:
         id: its id.
         name: the name that the user gave it.
         flavor: ``"freeze"``, ``"phd"`` or ``"backup"``.
-        state: the server's word.
-        created_at: when it was made, or ``None`` if the server does not say.
-        files: its files, if they were asked for by `Archives.show`; empty otherwise.
-        details: everything that the server says of it.
+        state: its state, in the server's terms.
+        created_at: when it was created, if the server reports it.
+        files: its files, if `Archives.show` returned it; empty otherwise.
+        details: all fields of the server's response.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Archive:
 class Archives(Service):
     """The frozen archives of the user, reached as ``session.archives``. A grid only.
 
-    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+    Each method raises `GridError` if the request fails or the grid refuses it, and `LocalError` in local mode.
 
     Example::
 
@@ -90,23 +90,24 @@ class Archives(Service):
     ) -> Archive:
         """Copy files and directories of the home into a new archive.
 
-        It is sent once. If this is cancelled, or its response is lost, `list` shows whether the server made it.
+        The request is sent once. If this is cancelled, or the response is lost, `list` shows whether the server
+        created the archive.
 
         Args:
-            name: ASCII letters, digits, blanks and ``. - _``.
-            paths: what to copy.
-            description: what it is.
-            author: who made it.
-            department: of the author.
-            organization: of the author.
-            publish: whether everybody can see it, on the web.
-            flavor: ``"freeze"``, ``"phd"`` or ``"backup"``; the site says which it has.
+            name: its name: ASCII letters, digits, blanks and ``. - _``.
+            paths: the files and directories to copy.
+            description: a description of the archive.
+            author: the author of the archive.
+            department: the department of the author.
+            organization: the organization of the author.
+            publish: whether to make the archive public on the web.
+            flavor: ``"freeze"``, ``"phd"`` or ``"backup"``; not every site offers all of them.
 
         Returns:
             The archive with its files.
 
         Raises:
-            SpecError: the name is empty, there are no paths, or there is no such flavor.
+            SpecError: the name is empty, there are no paths, or the flavor is unknown.
         """
         sources = given_paths(paths, "paths", "nothing to archive")
         if not is_text(name):
@@ -137,7 +138,7 @@ class Archives(Service):
 
         Args:
             archive: the archive, or its id.
-            flavor: that of the id; the default is that of the archive, or ``"freeze"``.
+            flavor: its flavor; by default the one of the `Archive`, or ``"freeze"`` for an id.
 
         Raises:
             FileNotFound: there is no such archive.
@@ -148,12 +149,12 @@ class Archives(Service):
         except ServerError:
             find_by_id(await self.list(), archive_id, "archive")
             raise
-        for each in of_type(answer, "frozenarchive"):
-            return _archive("showfreeze", {"flavor": kind, "id": archive_id, **each})
+        for row in of_type(answer, "frozenarchive"):
+            return _archive("showfreeze", {"flavor": kind, "id": archive_id, **row})
         raise FileNotFound(archive_id, "there is no archive with this id")
 
     async def restore(self, archive: Archive | str, destination: HomePath) -> str:
-        """Copy the files of an archive into a directory of the home, which is made if it is missing.
+        """Copy the files of an archive into a directory of the home. Create the directory if it is missing.
 
         Returns:
             The path of the directory.
@@ -162,15 +163,15 @@ class Archives(Service):
             FileNotFound: there is no such archive.
         """
         folder = home_path(destination)
-        known = find_by_id(await self.list(), given_id(archive, "archive"), "archive")
+        existing = find_by_id(await self.list(), given_id(archive, "archive"), "archive")
         await self._files.mkdir(folder)
-        await self._call("cp", freeze_id=known.id, src="*", dst=folder, flags="r")
+        await self._call("cp", freeze_id=existing.id, src="*", dst=folder, flags="r")
         return folder
 
     async def download(self, archive: Archive | str, destination: LocalPath) -> tuple[Path, ...]:
-        """Copy the files of an archive into a directory of this machine, by way of a folder of the home.
+        """Copy the files of an archive into a directory on this machine, through a temporary folder of the home.
 
-        If it is cancelled, it removes that folder; whole files that have arrived stay.
+        If this is cancelled, it removes the temporary folder. Local files that are complete stay.
 
         Returns:
             The local paths of the files.
@@ -188,14 +189,14 @@ class Archives(Service):
             await run_shielded(remove, seconds=_CLEAN_UP)
 
     async def delete(self, archive: Archive | str, *, flavor: str | None = None) -> None:
-        """Delete an archive, if the site allows it.
+        """Delete an archive, if the site permits it.
 
         Args:
             archive: the archive, or its id.
             flavor: as for `show`.
         """
         archive_id, kind = given_id(archive, "archive"), _flavor_of(archive, flavor)
-        # Without a target the server refuses it (docs/protocol.md#services).
+        # The server refuses the request without a target (docs/protocol.md#services).
         await self._call("deletefreeze", flavor=kind, freeze_id=archive_id, target="ARCHIVE")
 
 
@@ -220,7 +221,7 @@ def _archive(operation: str, row: Object) -> Archive:
         flavor=words(row, "flavor") or "freeze",
         state=words(row, "state", "freeze_state"),
         created_at=moment(row.get("created_timestamp", row.get("created"))),
-        files=tuple(_file(each) for each in files if isinstance(each, dict) and text_of(each, "name")),
+        files=tuple(_file(file) for file in files if isinstance(file, dict) and text_of(file, "name")),
         details=dict(row),
     )
 

@@ -1,4 +1,4 @@
-"""The user's crontab at the site: commands that the server runs at given times."""
+"""The user's crontab at the site: commands that the server runs at set times."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _LINE = re.compile(r"\s*" + r"(\*|\d{1,2})\s+" * 5 + r"(\S.*?)\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class CronEntry:
-    """One line of a crontab: a command, and when the server runs it, in its own time zone.
+    """A line of a crontab: a command, and the times at which the server runs it, in the server's time zone.
 
-    Each time is a number or ``"*"``, which is all that servers take: they drop a line with ``*/5``, ``1,2`` or ``1-5``
-    in silence, so it is refused here. Make an entry for each number instead.
+    Each time is a number or ``"*"``. aiomig refuses ``*/5``, ``1,2`` and ``1-5``, because servers drop such lines
+    without an error. Create an entry for each number instead.
 
     Example::
 
         CronEntry("submit nightly.mRSL", hour=3, minute=30)
 
     Attributes:
-        command: an operation of the server and its arguments, such as ``"submit job.mRSL"``.
+        command: an operation of the server with its arguments, such as ``"submit job.mRSL"``.
         minute: 0 to 59.
         hour: 0 to 23.
         day: of the month, 1 to 31.
@@ -47,7 +47,7 @@ class CronEntry:
         weekday: 0 to 6; 0 is Sunday.
 
     Raises:
-        SpecError: a time is not one that servers take, or the command is not one line.
+        SpecError: servers do not accept a time, or the command is not a single line.
     """
 
     command: str
@@ -62,8 +62,8 @@ class CronEntry:
         for name, (low, high) in _FIELDS.items():
             value = getattr(self, name)
             if value != "*" and not (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
-                remedy = f"give '*' or a number from {low} to {high}, and an entry for each of several numbers"
-                faults.append(Fault(name, value, "a server drops such a line in silence", remedy))
+                remedy = f"give '*' or a number from {low} to {high}; for several numbers, add an entry for each"
+                faults.append(Fault(name, value, "servers drop such a line without an error", remedy))
         if not is_text(self.command) or not self.command.isprintable():
             faults.append(Fault("command", self.command, "not one line of text", "give an operation, as in 'ls x'"))
         if faults:
@@ -74,15 +74,15 @@ class CronEntry:
 
     @classmethod
     def parse(cls, line: str) -> CronEntry:
-        """Return the entry that a line of a crontab is.
+        """Parse a line of a crontab.
 
         Raises:
-            SpecError: it is not one that servers take.
+            SpecError: servers do not accept the line.
         """
         match = _LINE.fullmatch(line)
         if match is None:
             remedy = "give five times, each '*' or a number, and a command: 30 3 * * * submit nightly.mRSL"
-            raise SpecError([Fault("entry", line, "not a line that servers take", remedy)])
+            raise SpecError([Fault("entry", line, "not a line that servers accept", remedy)])
         minute, hour, day, month, weekday = (text if text == "*" else int(text) for text in match.groups()[:5])
         return cls(match[6], minute, hour, day, month, weekday)  # type: ignore[arg-type]
 
@@ -90,9 +90,10 @@ class CronEntry:
 class Crontab(Service):
     """The crontab of the user, reached as ``session.crontab``. A grid only.
 
-    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+    Each method raises `GridError` if the request fails or the grid refuses it, and `LocalError` in local mode.
 
-    The server keeps one text, so two programs that change it at the same time may undo each other's change.
+    The server stores the crontab as a single text, so two programs that change it at once may undo each other's
+    changes.
 
     Example::
 
@@ -102,27 +103,27 @@ class Crontab(Service):
     __slots__ = ()
 
     async def list(self) -> _Entries:
-        """List the entries; lines that are none, such as comments, are left out."""
+        """List the entries. Comments and other lines are left out."""
         return _entries(await self._lines())
 
     async def set(self, entries: Iterable[CronEntry]) -> None:
         """Replace the whole crontab.
 
         Raises:
-            SpecError: something is not a `CronEntry`.
+            SpecError: an entry is not a `CronEntry`.
             ServerError: the server did not keep all entries.
         """
         await self._save([str(_checked(entry)) for entry in entries])
 
     async def add(self, entry: CronEntry) -> None:
-        """Add an entry at the end, unless it is there. Raises as `set`."""
+        """Append an entry, unless the crontab contains it. Raises the errors of `set`."""
         new = _checked(entry)
         lines = await self._lines()
         if new not in _entries(lines):
             await self._save([*lines, str(new)])
 
     async def remove(self, entry: CronEntry) -> None:
-        """Remove an entry; one that is not there is fine. Raises as `set`."""
+        """Remove an entry, if the crontab contains it. Raises the errors of `set`."""
         old = _checked(entry)
         lines = await self._lines()
         kept = [line for line in lines if _entries([line]) != [old]]
@@ -133,7 +134,7 @@ class Crontab(Service):
         return _lines(await self._call(_OPERATION, action="show"))
 
     async def _save(self, lines: _Lines) -> None:
-        # An empty field would be dropped, and the crontab stay as it is.
+        # An empty field would be dropped, and the crontab would not change.
         text = "\n".join(lines) or "# empty"
         await self._call(_OPERATION, action="save", crontab=f"{text}\n")
         kept = _entries(await self._lines())
@@ -143,28 +144,28 @@ class Crontab(Service):
 
 
 def _checked(entry: CronEntry) -> CronEntry:
-    """Return an entry. A text was not checked, and the server would drop it in silence if it is wrong."""
+    """Return the entry. Refuse a string, because the server would drop an invalid one without an error."""
     if isinstance(entry, CronEntry):
         return entry
-    raise SpecError([Fault("entry", entry, "not a CronEntry", "make one of a line by CronEntry.parse(line)")])
+    raise SpecError([Fault("entry", entry, "not a CronEntry", "parse a line with CronEntry.parse(line)")])
 
 
 def _entries(lines: Iterable[str]) -> list[CronEntry]:
-    found = []
+    entries = []
     for line in lines:
         with suppress(SpecError):
-            found.append(CronEntry.parse(line))
-    return found
+            entries.append(CronEntry.parse(line))
+    return entries
 
 
 def _lines(answer: Answer) -> list[str]:
-    """Return the lines of the crontab in a response, as they are: a text or a list of texts.
+    """Return the lines of the crontab in a response, which is a string or a list of strings.
 
     Raises:
-        ProtocolError: it has none. Taking it for empty would lose the entries at the next change.
+        ProtocolError: there is no crontab. If aiomig took it for empty, the next change would delete all entries.
     """
-    for each in answer:
-        if isinstance(value := each.get("crontab"), str | list):
+    for item in answer:
+        if isinstance(value := item.get("crontab"), str | list):
             parts = [value] if isinstance(value, str) else value
             return [line for part in parts if isinstance(part, str) for line in part.splitlines()]
-    raise ProtocolError(f"{_OPERATION}: the answer has no crontab", excerpt=excerpt(answer))
+    raise ProtocolError(f"{_OPERATION}: the response has no crontab", excerpt=excerpt(answer))

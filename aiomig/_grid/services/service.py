@@ -1,4 +1,4 @@
-"""Base class of the services, checks of what the user gives, and readers of what servers answer."""
+"""The base class of the services, checks of their arguments, and readers of fields of responses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Service:
     """The operations of one service.
 
     Args:
-        backend: of the session. In local mode each method raises LocalError, which names the operation.
+        backend: the backend of the session. In local mode, each method raises a LocalError that names the operation.
     """
 
     __slots__ = ("_backend",)
@@ -45,29 +45,29 @@ class Service:
         self._backend = backend
 
     async def _call(self, operation: str, /, **fields: object) -> Answer:
-        """Run an operation; leave out the fields that are ``None``, and those that are empty."""
+        """Run an operation. Leave out fields that are empty or ``None``."""
         self._backend.tasks.ensure_own_loop()
-        given = {name: value for name, value in fields.items() if value is not None and value != "" and value != ()}
-        return await self._backend.call(operation, form_fields(operation, given))
+        present = {name: value for name, value in fields.items() if value is not None and value != "" and value != ()}
+        return await self._backend.call(operation, form_fields(operation, present))
 
 
 def given_id(value: object, field: str) -> str:
-    """Return the id that the user gave, by itself or with its value (docs/protocol.md#characters).
+    """Return the id in an argument, which is a string or has an ``id`` (docs/protocol.md#characters).
 
     Raises:
-        SpecError: it is not one.
+        SpecError: the argument is not an id.
     """
-    found = getattr(value, "id", value)
-    if isinstance(found, str) and _ID.fullmatch(found):
-        return found
+    item_id = getattr(value, "id", value)
+    if isinstance(item_id, str) and _ID.fullmatch(item_id):
+        return item_id
     raise SpecError([Fault(field, value, "not an id of the server", "give letters, digits, '.', '_' and '-'")])
 
 
 def find_by_id(rows: Iterable[_T], wanted: str, kind: str) -> _T:
-    """Return the value with an id.
+    """Return the row with an id.
 
     Raises:
-        FileNotFound: there is none.
+        FileNotFound: there is no such row.
     """
     for row in rows:
         if row.id == wanted:
@@ -76,43 +76,43 @@ def find_by_id(rows: Iterable[_T], wanted: str, kind: str) -> _T:
 
 
 def given_texts(texts: Iterable[str], field: str) -> tuple[str, ...]:
-    """Return the texts that the user gave.
+    """Return the strings in an argument.
 
     Raises:
-        SpecError: it is one text, whose characters would count as texts.
+        SpecError: the argument is a single string, whose characters would count as strings.
     """
     if isinstance(texts, str):
-        raise SpecError([Fault(field, texts, "one text in the place of several", "give a list of texts")])
+        raise SpecError([Fault(field, texts, "a single text instead of a list", "give a list of texts")])
     return tuple(texts)
 
 
 def given_paths(paths: HomePath | Iterable[HomePath], field: str, nothing: str) -> tuple[str, ...]:
-    """Return one or several paths of the home that the user gave.
+    """Return the paths of the home in an argument, which is a path or several.
 
     Raises:
-        SpecError: there is none; ``nothing`` is what it says then.
-        PathRefused: one leaves the home.
+        SpecError: there are no paths; ``nothing`` is its message.
+        PathRefused: a path leaves the home.
     """
-    found = tuple(home_path(path) for path in ([paths] if isinstance(paths, str | PurePath) else paths))
-    if not found:
+    result = tuple(home_path(path) for path in ([paths] if isinstance(paths, str | PurePath) else paths))
+    if not result:
         raise SpecError([Fault(field, paths, nothing, "give files or directories of the home")])
-    return found
+    return result
 
 
 def id_of(operation: str, row: Object, *keys: str) -> str:
     """Return the id of a row.
 
     Raises:
-        ProtocolError: it has none.
+        ProtocolError: the row has no id.
     """
-    found = next((text for key in keys if (text := words(row, key))), "")
-    if not _ID.fullmatch(found):
+    row_id = next((text for key in keys if (text := words(row, key))), "")
+    if not _ID.fullmatch(row_id):
         raise ProtocolError(f"{operation}: a row has no {keys[0]}", excerpt=excerpt([row]))
-    return found
+    return row_id
 
 
 def words(row: Object, *keys: str) -> str:
-    """Return the first of some members that is a text or a number, as plain text; empty if there is none."""
+    """Return the first of these members that is a string or a number, as plain text; empty if there is none."""
     for key in keys:
         value = row.get(key)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
@@ -121,22 +121,22 @@ def words(row: Object, *keys: str) -> str:
 
 
 def texts(row: Object, *keys: str) -> tuple[str, ...]:
-    """Return the texts of the first of some members that has any, as they are: a list of texts, or one text."""
+    """Return the strings in the first of these members that is a string or contains strings."""
     for key in keys:
         value = row.get(key)
-        found = [value] if isinstance(value, str) else value
-        if isinstance(found, list) and (kept := tuple(text for text in found if isinstance(text, str) and text)):
-            return kept
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list) and (strings := tuple(text for text in values if isinstance(text, str) and text)):
+            return strings
     return ()
 
 
 def moment(value: object) -> datetime | None:
-    """Return a time: asctime or ISO 8601 in UTC, or seconds since 1970; ``None`` for anything else."""
+    """Parse a time: asctime or ISO 8601 in UTC, or seconds since 1970. Return ``None`` for anything else."""
     if isinstance(value, str):
         try:
-            found = datetime.fromisoformat(value.strip())
+            time = datetime.fromisoformat(value.strip())
         except ValueError:
             return timestamp(value)
-        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    found_epoch = epoch(value)
-    return found_epoch if found_epoch is not None and found_epoch.timestamp() > 0 else None
+        return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    epoch_time = epoch(value)
+    return epoch_time if epoch_time is not None and epoch_time.timestamp() > 0 else None

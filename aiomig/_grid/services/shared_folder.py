@@ -1,4 +1,4 @@
-"""Reads and writes what a share link shares, by its URL alone."""
+"""Reads and writes the files of a share link, with nothing but its URL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _URL = re.compile(r"/[A-Za-z_]+/([A-Za-z0-9_-]+)(?:/.*)?", re.ASCII)
 
 
 class SharedFolder:
-    """A file or directory that somebody shares, by the URL of the share link: no session and no certificate is needed.
+    """A shared file or directory, used by the URL of its share link. Needs no session and no certificate.
 
     Example::
 
@@ -49,12 +49,12 @@ class SharedFolder:
         await folder.get("out.txt", "results/out.txt")
 
     Args:
-        url: `Share.url`, or the address under which a browser shows it.
-        ca: a PEM file with the authorities of the site; the default is the system's.
-        transport: for tests: what to send by instead of the network.
+        url: `Share.url`, or the address that a browser shows for it.
+        ca: a PEM file with the certificate authorities of the site; the default is the system's store.
+        transport: replaces the network in tests.
 
     Raises:
-        SpecError: it is not such a URL.
+        SpecError: the URL is not that of a share link.
     """
 
     __slots__ = ("_ca", "_id", "_origin", "_transport")
@@ -73,21 +73,21 @@ class SharedFolder:
         self._transport = transport
 
     def __repr__(self) -> str:
-        return f"<SharedFolder {self._origin}>"  # whoever knows the id has the rights
+        return f"<SharedFolder {self._origin}>"  # without the id, which grants access
 
     async def get(self, name: str, destination: LocalPath) -> Path:
         """Download a file.
 
         Args:
             name: its path in the shared directory; ``""`` if a single file is shared.
-            destination: the new file here, which is replaced, whole or not at all.
+            destination: the local file, which is replaced atomically.
 
         Returns:
-            The path of the file here.
+            The path of the local file.
 
         Raises:
-            FileNotFound: there is no such file, or the link has ended.
-            GridError: the server could not be asked, or gives no right to read.
+            FileNotFound: there is no such file, or the link has expired.
+            GridError: the request failed, or the link gives no right to read.
         """
         target = Path(destination)
         with translate_os_errors(str(target), ON_THIS_MACHINE):
@@ -98,71 +98,71 @@ class SharedFolder:
         return target
 
     async def read_bytes(self, name: str = "") -> bytes:
-        """Return a file of at most 64 MiB. Raises as `get`."""
+        """Return the content of a file of at most 64 MiB. Raises the errors of `get`."""
         content = bytearray()
 
         async def take(piece: bytes) -> None:
             content.extend(piece)
             if len(content) > _LARGEST:
-                raise ProtocolError(f"{name} has more than 64 MiB, which is too much for memory; use get")
+                raise ProtocolError(f"{name} has more than 64 MiB, too much to read into memory; use get")
 
         await self._download(name, take)
         return bytes(content)
 
     async def put(self, source: LocalPath | bytes, name: str) -> None:
-        """Upload a file of at most 64 MiB. It is sent once; a file of that name is replaced.
+        """Upload a file of at most 64 MiB. The file is sent once, and replaces an existing file.
 
         Args:
-            source: the file here, or its bytes.
-            name: its path in the shared directory; the directories above it must exist.
+            source: the local file, or the bytes to upload.
+            name: the path in the shared directory. The directory that contains it must exist.
 
         Raises:
-            SpecError: it is larger.
-            FileNotFound: there is no such file here.
-            AuthenticationFailed: the link gives no right to write, or has ended.
-            GridError: the server takes no uploads by share links, or could not be asked.
+            SpecError: the file is too large.
+            FileNotFound: there is no such local file.
+            AuthenticationFailed: the link gives no right to write, or has expired.
+            GridError: the request failed, or the server accepts no uploads through share links.
         """
         path = home_path(name)
         check_characters(path)
-        data = source if isinstance(source, bytes) else _read_here(Path(source))
+        data = source if isinstance(source, bytes) else _read_local(Path(source))
         if len(data) > _LARGEST:
             raise SpecError([Fault("source", len(data), "more than 64 MiB", "upload it with the certificate")])
         folder, _, base = path.rpartition("/")
         names = [("files[]filename", base), ("files[]", "dummy")]
-        here = [("share_id", self._id), ("current_dir", folder or ".")]
-        asked = await self._upload(form([("action", "status"), *here, *names]))
-        token = next((match[1] for value in asked.values() if (match := _TOKEN.search(str(value)))), "")
-        checked = [*here, ("_csrf", token)]
-        fields = [("output_format", "json"), ("action", "put"), *checked]
+        location = [("share_id", self._id), ("current_dir", folder or ".")]
+        status = await self._upload(form([("action", "status"), *location, *names]))
+        token = next((match[1] for value in status.values() if (match := _TOKEN.search(str(value)))), "")
+        with_token = [*location, ("_csrf", token)]
+        fields = [("output_format", "json"), ("action", "put"), *with_token]
         pieces, media_type = multipart(fields, [("files[]", base, data)])
         sent = await self._upload((b"".join(pieces), media_type))
         if sent.get("size") != len(data):
-            raise ServerError(_OPERATION, [text_of(sent, "error") or f"{path} did not arrive whole"])
-        moved = await self._upload(form([("action", "move"), *checked, *names]))
+            raise ServerError(_OPERATION, [text_of(sent, "error") or f"{path} did not arrive completely"])
+        moved = await self._upload(form([("action", "move"), *with_token, *names]))
         if not any(value is True for value in moved.values()):
-            raise ServerError(_OPERATION, [f"{path} could not be put in its place"])
+            raise ServerError(_OPERATION, [f"{path} could not be moved to its place"])
 
     async def _download(self, name: str, take: Callable[[bytes], Awaitable[object]]) -> None:
         path = home_path(name) if name else ""
         url = f"{self._origin}/share_redirect/{self._id}{path and '/'}{quote(path)}"
         status, headers = await self._send("GET", url, take)
         if status == 404:
-            raise FileNotFound(name or "the share link", "there is no such file, or the link has ended")
+            raise FileNotFound(name or "the share link", "there is no such file, or the link has expired")
         if status == 403:
-            raise ServerError("share_redirect", ["HTTP 403: it is a directory, or the link gives no right to read"])
+            raise ServerError("share_redirect", ["HTTP 403: this is a directory, or the link gives no right to read"])
         if status >= 300:
             raise ServerError("share_redirect", [f"HTTP {status}"])
         if not (headers.get("ETag") or headers.get("Last-Modified")):
-            raise ProtocolError("share_redirect: the server answered a page, not the file")
+            raise ProtocolError("share_redirect: the server sent a page, not the file")
 
     async def _upload(self, body: tuple[bytes, str]) -> Object:
-        """Send one request of an upload. Return the one row of its response."""
+        """Send one request of an upload. Return the only row of the response."""
         content = bytearray()
 
         async def take(piece: bytes) -> None:
             content.extend(piece)
             if len(content) > _LONGEST_REPLY:
-                raise ProtocolError(f"{_OPERATION}: the answer is longer than {_LONGEST_REPLY} bytes")
+                raise ProtocolError(f"{_OPERATION}: the response is longer than {_LONGEST_REPLY} bytes")
 
         url = f"{self._origin}/wsgi-bin/{_OPERATION}.py"
         status, headers = await self._send("POST", url, take, body)
@@ -170,7 +170,7 @@ class SharedFolder:
             answer = await give_way(read_objects(_OPERATION, bytes(content), headers.get("Content-Type", ""), status))
             raise_for_errors(_OPERATION, answer)
         except AuthenticationFailed as error:
-            problem = "the share link gives no right to write, or has ended; ask whoever made it"
+            problem = "the share link gives no right to write, or has expired; ask its owner"
             raise AuthenticationFailed(problem) from error
         rows = [row for each in of_type(answer, "uploadfiles") for row in members(_OPERATION, each, "files")]
         if len(rows) != 1:
@@ -184,7 +184,7 @@ class SharedFolder:
         take: Callable[[bytes], Awaitable[object]],
         body: tuple[bytes, str] | None = None,
     ) -> tuple[int, Mapping[str, str]]:
-        """Send one request. Give each piece of the response to a function; return status and headers."""
+        """Send one request, and pass each piece of the response to ``take``. Return status and headers."""
         from ..._core.http import anonymous_response
         from ..._core.http_errors import translate_errors
 
@@ -193,7 +193,7 @@ class SharedFolder:
         with translate_errors(self._origin):
             async with (
                 anonymous_response(method, url, headers, content, ca=self._ca, transport=self._transport) as response,
-                # A generator, though httpx does not say so, that is to be closed.
+                # A generator that must be closed, though its annotation in httpx is AsyncIterator.
                 aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces,
             ):
                 async for piece in pieces:
@@ -202,6 +202,6 @@ class SharedFolder:
                 return response.status_code, response.headers
 
 
-def _read_here(path: Path) -> bytes:
+def _read_local(path: Path) -> bytes:
     with translate_os_errors(str(path), ON_THIS_MACHINE), open_regular(path) as file:
         return file.read(_LARGEST + 1)

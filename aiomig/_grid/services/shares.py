@@ -1,8 +1,8 @@
-"""Share links: parts of the home that others reach by a URL, without a certificate."""
+"""Share links: URLs that give others access to parts of the home, without a certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints needs it
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -28,19 +28,19 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One share link.
+    """A share link.
 
     Attributes:
         id: its id.
         path: the file or directory of the home.
-        url: the URL to give away; `SharedFolder` reads and writes through it.
+        url: the URL to give to others; `SharedFolder` reads and writes through it.
         read: whether others may read.
         write: whether others may write.
-        expires_at: when it ends, an aware datetime in UTC; ``None`` if never.
-        created_at: when it was made, or ``None`` if the server does not say.
-        invites: the email addresses that it was sent to.
-        is_active: whether the server says that it can be used.
-        details: everything that the server says of it.
+        expires_at: when it expires, an aware datetime in UTC; ``None`` for never.
+        created_at: when it was created, if the server reports it.
+        invites: the email addresses that received it.
+        is_active: whether the server reports it as usable.
+        details: all fields of the server's response.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Share:
 class Shares(Service):
     """The share links of the user, reached as ``session.shares``. A grid only.
 
-    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+    Each method raises `GridError` if the request fails or the grid refuses it, and `LocalError` in local mode.
 
     Example::
 
@@ -78,23 +78,25 @@ class Shares(Service):
         invites: Iterable[str] = (),
         message: str = "",
     ) -> Share:
-        """Make a share link. It is sent once; if this is cancelled, `list` shows whether the server made it.
+        """Create a share link.
+
+        The request is sent once. If this is cancelled, `list` shows whether the server created the link.
 
         Args:
             path: the file or directory of the home.
             read: whether others may read.
-            write: whether others may write, and so remove.
-            expires: the day, or the moment as an aware datetime, at which it ends.
+            write: whether others may write, which includes deleting.
+            expires: when the link expires: a date, or an aware datetime.
             invites: email addresses to which the server sends the URL.
-            message: what it writes to them.
+            message: the text of these emails.
 
         Returns:
-            The share link as the server has it.
+            The share link as the server reports it.
 
         Raises:
-            SpecError: it gives no right, or the time has no zone.
+            SpecError: the link would give no rights, or ``expires`` has no time zone.
             PathRefused: the path leaves the home.
-            ServerError: the server refuses it; or it took it without ``expires``, and then it was deleted again.
+            ServerError: the server refuses the link, or has ignored ``expires``. aiomig deletes such a link again.
         """
         checked = home_path(path)
         rights = _rights(read=read, write=write)
@@ -103,13 +105,15 @@ class Shares(Service):
         before = {share.id for share in await self.list()}
         answer = await self._call(_OPERATION, action="create", **fields, **rights)
         made = [share for share in await self._shares(answer) if share.id not in before]
-        if len(made) > 1:  # another program makes links as well
+        if len(made) > 1:  # another program creates links at the same time
             made = [share for share in made if share.path == checked]
         if len(made) != 1:
-            raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after making one")
+            raise ProtocolError(f"{_OPERATION}: {len(made)} new share links of {checked} after creating one")
         if expire is not None and not _ends_about(made[0], expire):
             await self.delete(made[0])
-            raise ServerError(_OPERATION, [f"the server did not take the expiry {expire}; the link was deleted again"])
+            raise ServerError(
+                _OPERATION, [f"the server did not accept the expiry {expire}; the link was deleted again"]
+            )
         return made[0]
 
     async def list(self) -> _Shares:
@@ -117,10 +121,13 @@ class Shares(Service):
         return _parsed(await self._call(_OPERATION, action="show"))
 
     async def get(self, share: Share | str) -> Share:
-        """Return a share link, by its id, as the server has it now.
+        """Return the current state of a share link.
+
+        Args:
+            share: the share link, or its id.
 
         Raises:
-            FileNotFound: there is none with this id.
+            FileNotFound: there is no share link with this id.
         """
         share_id = given_id(share, "share")
         return find_by_id(await self.list(), share_id, "share link")
@@ -135,44 +142,44 @@ class Shares(Service):
         invites: Iterable[str] = (),
         message: str = "",
     ) -> Share:
-        """Change a share link; what is not given stays.
+        """Change a share link. Arguments that are left out change nothing.
 
         Args:
             share: the share link, or its id.
             read: whether others may read.
             write: whether others may write.
-            expires: the new end; ``None`` for never.
+            expires: the new expiry; ``None`` for never.
             invites: email addresses to which the server sends the URL now.
-            message: what it writes to them.
+            message: the text of these emails.
 
         Returns:
-            The share link as the server has it then.
+            The changed share link as the server reports it.
 
         Raises:
-            FileNotFound: there is none with this id.
-            SpecError: it would have no right.
+            FileNotFound: there is no share link with this id.
+            SpecError: the link would give no rights.
         """
         invited = given_texts(invites, "invites")
-        known = await self.get(share)
-        rights = _rights(read=known.read if read is None else read, write=known.write if write is None else write)
+        old = await self.get(share)
+        rights = _rights(read=old.read if read is None else read, write=old.write if write is None else write)
         if expires == "as it is":
-            expire = words(known.details, "expire")
+            expire = words(old.details, "expire")
         else:
             expire = _expire(expires) if expires is not None else _NEVER
-        fields = {"share_id": known.id, "path": known.path, "expire": expire, "invite": invited, "msg": message}
+        fields = {"share_id": old.id, "path": old.path, "expire": expire, "invite": invited, "msg": message}
         await self._call(_OPERATION, action="update", **fields, **rights)
-        return await self.get(known.id)
+        return await self.get(old.id)
 
     async def delete(self, share: Share | str) -> None:
         """Delete a share link. The files stay."""
         await self._call(_OPERATION, action="delete", share_id=given_id(share, "share"))
 
     async def _shares(self, answer: Answer) -> _Shares:
-        return _parsed(answer) if any(each.get("object_type") == "sharelinks" for each in answer) else await self.list()
+        return _parsed(answer) if any(item.get("object_type") == "sharelinks" for item in answer) else await self.list()
 
 
 def _expire(value: date) -> str:
-    """Return the end of a link, a date or an aware datetime, as it is sent."""
+    """Return the form field for an expiry."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise SpecError([Fault("expires", value, "has no time zone", "give an aware datetime, such as one in UTC")])
@@ -183,14 +190,14 @@ def _expire(value: date) -> str:
 
 
 def _ends_about(share: Share, expire: str) -> bool:
-    """Return whether a link ends when it was to, in any form and time zone of the server."""
+    """Return whether the expiry is within a day of the requested one, since the server may use another time zone."""
     wanted = moment(expire)
     return wanted is not None and share.expires_at is not None and abs(share.expires_at - wanted) <= _DAY
 
 
 def _rights(*, read: bool, write: bool) -> dict[str, str | None]:
     if not (read or write):
-        raise SpecError([Fault("read", read, "a share link without any right", "set read or write, or delete it")])
+        raise SpecError([Fault("read", read, "a share link without any rights", "set read or write, or delete it")])
     return {"read_access": "on" if read else None, "write_access": "on" if write else None}
 
 
@@ -216,5 +223,5 @@ def _share(row: Object) -> Share:
 
 
 def is_on(value: object) -> bool:
-    """Return whether a member says yes: a truth value, or one of the words that servers use."""
+    """Return whether a member is true: ``True``, or one of the strings that servers use for it."""
     return value is True or (isinstance(value, str) and value.strip().lower() in {"on", "yes", "true", "1"})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints needs it
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - for those who ask for the types of the fields
+from datetime import datetime  # noqa: TC003 - typing.get_type_hints needs it
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -28,21 +28,21 @@ _Transfers: TypeAlias = "list[Transfer]"  # inside Transfers, `list` is a method
 _OPERATION = "datatransfer"
 _DONE = frozenset({"DONE", "FINISHED", "COMPLETED"})
 _FAILED = frozenset({"FAILED", "CANCELED", "CANCELLED"})
-_PAUSES = (1.0, 30.0)  # seconds between two looks: the first, and the longest
+_PAUSES = (1.0, 30.0)  # seconds between two requests of `wait`: the first, and the longest
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One data transfer.
+    """A data transfer.
 
     Attributes:
         id: its id.
         action: ``"import"`` or ``"export"``.
-        state: the server's word: ``"FAILED"`` if a file was missing.
-        sources: where the files come from.
-        destination: where they go.
-        created_at: when it was made, or ``None`` if the server does not say.
-        details: everything that the server says of it, without the password.
+        state: its state, in the server's terms: for example ``"FAILED"`` if a file was missing.
+        sources: the paths of the files to copy.
+        destination: the path to copy them to.
+        created_at: when it was created, if the server reports it.
+        details: all fields of the server's response, without the password.
     """
 
     id: str
@@ -55,19 +55,19 @@ class Transfer:
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended. A word that is new to aiomig is not an end."""
+        """Whether the transfer has ended. A state unknown to aiomig does not count as an end."""
         return self.state in _DONE | _FAILED
 
     @property
     def ok(self) -> bool:
-        """Whether it has ended well."""
+        """Whether the transfer succeeded."""
         return self.state in _DONE
 
 
 class Transfers(Service):
     """The data transfers of the user, reached as ``session.transfers``. A grid only.
 
-    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+    Each method raises `GridError` if the request fails or the grid refuses it, and `LocalError` in local mode.
 
     Example::
 
@@ -88,24 +88,24 @@ class Transfers(Service):
         key_id: str | None = None,
         exclude: Iterable[str] = (),
     ) -> Transfer:
-        """Have the server fetch files into the home.
+        """Make the server fetch files into the home.
 
-        It is sent once. If the response is lost, `list` shows whether the server has it.
+        The request is sent once. If the response is lost, `list` shows whether the server started the transfer.
 
         Args:
-            url: the URL of a file or directory, or several of one host: http, https, ftp, ftps, sftp, webdav, webdavs,
-                rsyncssh, as far as the site has them.
-            destination: the directory of the home.
-            username: the login at the other server.
-            password: the password there. The server keeps it.
-            key_id: instead of a password, a key that the site made for the user.
-            exclude: names to leave out.
+            url: the URL of a file or directory, or several URLs of one host. Schemes are http, https, ftp, ftps, sftp,
+                webdav, webdavs and rsyncssh; not every site offers all of them.
+            destination: the directory in the home.
+            username: the user name at the other server.
+            password: the password at the other server. The site stores it.
+            key_id: instead of a password, the id of a key that the site created for the user.
+            exclude: names of files to leave out.
 
         Returns:
-            The transfer, which goes on at the server.
+            The transfer, which continues on the server.
 
         Raises:
-            SpecError: the URLs are not those of files of one host, or hold a login.
+            SpecError: a URL is invalid or contains a login, or the URLs are not of one host.
         """
         fields, paths = _fields(url, username, password, key_id, exclude)
         return await self._start("import", paths, home_path(destination), fields)
@@ -120,11 +120,11 @@ class Transfers(Service):
         key_id: str | None = None,
         exclude: Iterable[str] = (),
     ) -> Transfer:
-        """Have the server send files of the home to another server. Result and errors are those of `import_from`.
+        """Make the server send files of the home to another server. Result and errors are those of `import_from`.
 
         Args:
             sources: files and directories of the home.
-            url: the URL of the directory there.
+            url: the URL of the directory on the other server.
             username: as for `import_from`.
             password: as for `import_from`.
             key_id: as for `import_from`.
@@ -139,31 +139,31 @@ class Transfers(Service):
         return [_transfer(row) for row in rows(_OPERATION, answer, "datatransfers")]
 
     async def status(self, transfer: Transfer | str) -> Transfer:
-        """Return a transfer as it is now.
+        """Return the current state of a transfer.
 
         Raises:
-            FileNotFound: there is none with this id.
+            FileNotFound: there is no transfer with this id.
         """
         transfer_id = given_id(transfer, "transfer")
         return find_by_id(await self.list(), transfer_id, "data transfer")
 
     async def wait(self, transfer: Transfer | str) -> Transfer:
-        """Wait until a transfer has ended, well or not. Cancelling this does nothing to the transfer.
+        """Wait until a transfer has succeeded or failed. Cancelling this does not affect the transfer.
 
         Returns:
-            The transfer at its end: see `Transfer.ok`.
+            The ended transfer. `Transfer.ok` tells whether it succeeded.
 
         Raises:
-            FileNotFound: there is none with this id, or it was deleted meanwhile.
+            FileNotFound: there is no transfer with this id, or it was deleted in the meantime.
         """
         pause, longest = _PAUSES
-        while not (found := await self.status(transfer)).is_final:
+        while not (current := await self.status(transfer)).is_final:
             await anyio.sleep(pause)
             pause = min(2 * pause, longest)
-        return found
+        return current
 
     async def delete(self, transfer: Transfer | str) -> None:
-        """Delete a transfer from the list of the server, which stops it if it runs. Files that it copied stay."""
+        """Delete a transfer from the server's list. This stops a running transfer. Copied files stay."""
         await self._call(_OPERATION, action="deltransfer", transfer_id=given_id(transfer, "transfer"))
 
     async def _start(
@@ -178,9 +178,9 @@ class Transfers(Service):
 def _fields(
     url: str | Iterable[str], username: str | None, password: str | None, key_id: str | None, exclude: Iterable[str]
 ) -> tuple[dict[str, object], tuple[str, ...]]:
-    """Return the fields that name the other server and the login there, and the paths of the URLs."""
+    """Return the form fields for the other server and its login, and the paths of the URLs."""
     urls = [url] if isinstance(url, str) else list(url)
-    parts = [_split(each) for each in urls]
+    parts = [_split(text) for text in urls]
     servers = {(part.scheme, part.hostname, part.port) for part in parts}
     if len(servers) != 1:
         raise SpecError([Fault("url", urls, "not URLs of one host", "start a transfer for each host")])
@@ -206,10 +206,10 @@ def _split(url: str) -> SplitResult:
         raise SpecError([fault]) from None
     if parts.username or parts.password:
         remedy = "give username= and password="
-        raise SpecError([Fault("url", without_login, "the URL holds a login, which would be logged", remedy)])
+        raise SpecError([Fault("url", without_login, "the URL contains a login, which would be logged", remedy)])
     if parts.query or parts.fragment:
-        remedy = "give a URL without ? and #; quote them as %3F and %23 in the name of a file"
-        raise SpecError([Fault("url", parts.path, "the transfer would drop what follows the path", remedy)])
+        remedy = "give a URL without ? and #; in file names, quote them as %3F and %23"
+        raise SpecError([Fault("url", parts.path, "the transfer would drop everything after the path", remedy)])
     return parts
 
 

@@ -1,10 +1,10 @@
-"""Workflow triggers: what a VGrid does when a file changes."""
+"""Workflow triggers: actions of a VGrid when a file changes."""
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping  # noqa: TC003 - for those who ask for the types of the fields
+from collections.abc import Mapping  # noqa: TC003 - typing.get_type_hints needs it
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,16 +29,16 @@ _ACTIONS = ("submit", "command")
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One workflow trigger.
+    """A workflow trigger.
 
     Attributes:
         id: its id in the VGrid.
         vgrid: the VGrid.
-        path: the pattern of files below the folder of the VGrid.
-        changes: which changes: ``"created"``, ``"modified"``, ``"deleted"``.
-        action: what is done: ``"submit"`` or ``"command"``.
+        path: a pattern for paths below the folder of the VGrid.
+        changes: the changes that fire it: ``"created"``, ``"modified"``, ``"deleted"``.
+        action: the action: ``"submit"`` or ``"command"``.
         arguments: the job descriptions to submit, or the command.
-        details: everything that the server says of it.
+        details: all fields of the server's response.
     """
 
     id: str
@@ -53,9 +53,9 @@ class Trigger:
 class Triggers(Service):
     """The workflow triggers of VGrids, reached as ``session.triggers``. A grid only.
 
-    Each method raises `GridError` if the grid refuses it or cannot be asked, and `LocalError` in local mode.
+    Each method raises `GridError` if the request fails or the grid refuses it, and `LocalError` in local mode.
 
-    Servers on Python 3 keep triggers, but never fire them; `add` logs a warning.
+    Servers on Python 3 store triggers, but never fire them, so `add` logs a warning.
     """
 
     __slots__ = ()
@@ -75,27 +75,27 @@ class Triggers(Service):
 
         Args:
             vgrid: the VGrid.
-            path: a pattern of paths below the folder of the VGrid.
-            changes: which changes: ``"created"``, ``"modified"``, ``"deleted"``.
+            path: a pattern for paths below the folder of the VGrid.
+            changes: the changes that fire it: ``"created"``, ``"modified"``, ``"deleted"``.
             action: ``"submit"`` or ``"command"``.
             arguments: the job descriptions to submit, or the command with its arguments.
-            rule_id: the id of the trigger; the default is a new one. An existing trigger with this id is replaced.
-            recursive: whether files in folders below count.
+            rule_id: the id of the trigger; by default a new one. An existing trigger with this id is replaced.
+            recursive: whether files in subfolders count.
 
         Returns:
-            The trigger as the server has it.
+            The trigger as the server reports it.
 
         Raises:
             SpecError: a value is not one of those above.
         """
-        given, words_of_action = given_texts(changes, "changes"), given_texts(arguments, "arguments")
+        change_names, action_arguments = given_texts(changes, "changes"), given_texts(arguments, "arguments")
         faults = [
-            Fault("changes", each, "no such change", f"use {', '.join(_CHANGES)}")
-            for each in given
-            if each not in _CHANGES
+            Fault("changes", name, "no such change", f"use {', '.join(_CHANGES)}")
+            for name in change_names
+            if name not in _CHANGES
         ]
-        if not given:
-            faults.append(Fault("changes", given, "no change would fire it", f"use {', '.join(_CHANGES)}"))
+        if not change_names:
+            faults.append(Fault("changes", change_names, "no change would fire it", f"use {', '.join(_CHANGES)}"))
         if action not in _ACTIONS:
             faults.append(Fault("action", action, "no such action", f"use {' or '.join(_ACTIONS)}"))
         for name, text in (("vgrid", vgrid), ("path", path)):
@@ -109,17 +109,17 @@ class Triggers(Service):
             vgrid_name=vgrid,
             rule_id=rule,
             path=path,
-            changes=given,
+            changes=change_names,
             action=action,
-            arguments=words_of_action,
+            arguments=action_arguments,
             match_files="True",
             match_recursive="True" if recursive else None,
         )
         logger.warning(
-            "trigger %s: servers on Python 3 keep triggers, but never fire them; test that this one does", rule
+            "trigger %s: servers on Python 3 store triggers, but never fire them; test that this one fires", rule
         )
-        found = [trigger for trigger in await self.list(vgrid) if trigger.id == rule]
-        return found[0] if found else Trigger(rule, vgrid, path, given, action, words_of_action)
+        stored = [trigger for trigger in await self.list(vgrid) if trigger.id == rule]
+        return stored[0] if stored else Trigger(rule, vgrid, path, change_names, action, action_arguments)
 
     async def list(self, vgrid: str) -> _Triggers:
         """List the triggers of a VGrid that the user owns or is a member of."""
@@ -136,8 +136,8 @@ class Triggers(Service):
 
 
 def _parsed(vgrid: str, answer: Answer) -> _Triggers:
-    """Return the triggers of a response: the rows of any list that have a rule_id (docs/protocol.md#services)."""
-    rows = [row for each in answer for value in each.values() if isinstance(value, list) for row in value]
+    """Return the triggers of a response: every row with a ``rule_id`` in any list (docs/protocol.md#services)."""
+    rows = [row for item in answer for value in item.values() if isinstance(value, list) for row in value]
     return [_trigger(vgrid, row) for row in rows if isinstance(row, dict) and "rule_id" in row]
 
 

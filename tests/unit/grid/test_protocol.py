@@ -232,7 +232,7 @@ def test_status_tolerates_what_it_does_not_know() -> None:
 @pytest.mark.parametrize("bad", ["", "..", ".", "a/b", "a b", "*", 3, None, "x" * 256, "ø"])
 def test_no_odd_job_id_gets_through(bad: object) -> None:
     row = {"object_type": "job", "job_id": bad, "status": "QUEUED"}
-    with pytest.raises(ProtocolError, match="something else for a job id"):
+    with pytest.raises(ProtocolError, match="the response has an invalid job id"):
         statuses([{"object_type": "job_list", "jobs": [row]}])
 
 

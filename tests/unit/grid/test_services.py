@@ -83,7 +83,7 @@ async def test_a_link_without_the_wanted_end_is_deleted(ends: str | None, monkey
         if ends and ends.endswith("2099"):  # any format of the right time is accepted
             assert (await mig.shares.create("a", expires=date(2099, 1, 1))).id == "s"
             return
-        with pytest.raises(ServerError, match="did not take the expiry 2099-01-01"):
+        with pytest.raises(ServerError, match="did not accept the expiry 2099-01-01"):
             await mig.shares.create("a", expires=date(2099, 1, 1))
         assert sent == ["show", "create", "delete"]
 
@@ -131,9 +131,9 @@ async def test_an_upload_that_is_not_whole_is_an_error() -> None:
         return httpx.Response(200, content=pieces(json.dumps([uploaded]).encode()))
 
     folder = SharedFolder("https://x.org/share_redirect/a", transport=httpx.MockTransport(answer))
-    with pytest.raises(ServerError, match="b did not arrive whole"):
+    with pytest.raises(ServerError, match="b did not arrive completely"):
         await folder.put(b"12", "b")
-    with pytest.raises(ServerError, match="could not be put in its place"):
+    with pytest.raises(ServerError, match="could not be moved to its place"):
         await folder.put(b"1", "b")
 
 
@@ -145,7 +145,7 @@ async def test_a_single_file_is_shared(caplog: pytest.LogCaptureFixture) -> None
         folder = SharedFolder(share.url, transport=grid.transport(""))
         assert await folder.read_bytes() == b"text"
         await mig.shares.delete(share)
-        with pytest.raises(FileNotFound, match="the link has ended"):
+        with pytest.raises(FileNotFound, match="the link has expired"):
             await folder.read_bytes()
         assert share.id not in caplog.text  # anyone who knows it has the rights
 
@@ -252,8 +252,8 @@ async def test_what_a_transfer_sends_and_how_it_ends() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("https://example.org/a?version=2", "would drop what follows the path"),
-        ("https://example.org/a#b", "would drop what follows the path"),
+        ("https://example.org/a?version=2", "would drop everything after the path"),
+        ("https://example.org/a#b", "would drop everything after the path"),
         ("https://me:secret@example.org:99999/a", "not a URL with a host"),
         ("https://[::1/a", "not a URL with a host"),
     ],
@@ -283,7 +283,7 @@ async def test_a_new_word_is_not_an_end(monkeypatch: pytest.MonkeyPatch) -> None
     [
         (
             {"minute": "*/5"},
-            "minute='\\*/5': a server drops such a line in silence; give '\\*' or a number from 0 to 59",
+            "minute='\\*/5': servers drop such a line without an error; give '\\*' or a number from 0 to 59",
         ),
         ({"minute": 60}, "0 to 59"),
         ({"hour": 24}, "0 to 23"),
@@ -352,7 +352,7 @@ async def test_a_crontab_is_text_or_lines_and_stays_as_it_is(content: Any, monke
 async def test_a_crontab_that_cannot_be_read_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(WORLD) as (grid, mig):
         answering(monkeypatch, crontab=[{"object_type": "text", "text": "hello"}])
-        with pytest.raises(ProtocolError, match="crontab: the answer has no crontab"):
+        with pytest.raises(ProtocolError, match="crontab: the response has no crontab"):
             await mig.crontab.add(CronEntry("ls"))
         assert grid.count("crontab") == 0
 
@@ -388,7 +388,7 @@ async def test_an_answer_about_something_else(
 ) -> None:
     async with world() as (_, mig):
         answering(monkeypatch, **{operation: [{"object_type": "text", "text": "hello"}]})
-        with pytest.raises(ProtocolError, match=f"{operation}: the answer has no"):
+        with pytest.raises(ProtocolError, match=f"{operation}: the response has no"):
             await ask(mig)
 
 

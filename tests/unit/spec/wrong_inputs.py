@@ -614,7 +614,7 @@ SERVER = [
     answer("nothing", b"", ProtocolError, "the server answered nothing"),
     answer("half an answer", b'[{"object_type": "job_l', ProtocolError, "not the JSON", "job_l"),
     answer("something else in JSON", b'{"jobs": []}', ProtocolError, "not a list of objects", "jobs"),
-    answer("another answer", says({"object_type": "stats"}), ProtocolError, "the answer has no job_list", "stats"),
+    answer("another answer", says({"object_type": "stats"}), ProtocolError, "the response has no job_list", "stats"),
     answer("no list of jobs", says({"object_type": "job_list", "jobs": 7}), ProtocolError, "jobs is not a list", "7"),
     answer("a job without an id", says({"object_type": "job_list", "jobs": [{}]}), ProtocolError, "job id", "None"),
     answer("an id with a path", says({"object_type": "job_list", "jobs": [{"job_id": "../x"}]}), ProtocolError, "../x"),
