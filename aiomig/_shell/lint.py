@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from .._core.models import Fault
+from .._spec.keywords import KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ _SKIPPED = re.compile(r"(?:(?:then|do|else|elif|!|time|if|while|until|command|bu
 _ENDING = re.compile(r"(exit|set|exec)(?!\S)")
 _BRACKET = re.compile(r"([({`]|\b(?:if|do|case)\b)|[)}]|\b(?:fi|done|esac)\b")
 _REDIRECTION = re.compile(r"(?<!\S)(?:[0-9]++|\{\w++\})?[<>]+[&|]?\s*+\S++")
+_KEYWORD_LINE = re.compile(r":+([A-Za-z]+):+")
 _SET_OPTIONS = {"errexit": "e", "nounset": "u"}
 _SET_EFFECTS = {"e": "the first command that fails", "u": "a variable that is not set"}
 _LOST = "; a grid then throws away all outputs and exit codes of the job, and runs it again while retries are left"
@@ -39,6 +41,10 @@ def warnings_of(commands: Sequence[str]) -> list[Fault]:
             remedy = "for one command give a text: shlex.join(arguments)"
             warnings.append(Fault(f"commands[{at}]", command, "begins with '-': each entry is a command line", remedy))
             break
+    for at, command in enumerate(commands):
+        if (match := _KEYWORD_LINE.fullmatch(command)) and match[1].upper() in KEYWORDS:
+            problem = "is a keyword of mRSL, but runs as a command, because the line before it is not blank"
+            warnings.append(Fault(command_field(commands, at), command, problem, "put a blank line before it"))
     for at, command in enumerate(commands):
         if ("'" in command or '"' in command) and re.search("['\"]", _without_quotes(command, keep_open=True)):
             problem = "has an unbalanced quote: MiG closes it, and the exit code is 255"

@@ -189,6 +189,14 @@ def test_balanced_quotes(command: str) -> None:
     assert warnings_of([command]) == []
 
 
+def test_a_keyword_among_the_commands() -> None:
+    spec = aiomig.JobSpec.from_mrsl("::EXECUTE::\necho x\n::Memory::\n64\n")
+    (warning,) = warnings_of(spec.commands)
+    assert warning.field == "commands[1]"
+    assert "put a blank line before it" in warning.remedy
+    assert warnings_of(["::", ":: MEMORY ::", "::LABEL::", ":MEMORY", "echo ::MEMORY::"]) == []
+
+
 def test_thousands_of_commands() -> None:
     assert warnings_of(["true"] * 2000) == []
     (warning,) = warnings_of(["true"] * 2001)
