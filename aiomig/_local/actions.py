@@ -1,4 +1,4 @@
-"""What users do to the jobs of a home: cancel, freeze and thaw them, and leave the session."""
+"""Cancels, freezes and thaws the jobs of a home, and ends or leaves those of a closing session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Actions:
-    """Acts on jobs for one session, whichever session runs them.
+    """Acts on jobs for one session, also on jobs that other sessions run.
 
     Args:
         machine: what the attempts of the session share.
@@ -62,7 +62,7 @@ class Actions:
         return outcomes
 
     def _assign(self, record: Record) -> None:
-        """Give a job that was thawed to the session that runs it."""
+        """Assign a thawed job to the session that will run it."""
         if record.owner is None or not self._store.is_alive(record.owner):
             self._store.take(record.number)
             self._scheduler.adopted.add(record.number)
@@ -70,7 +70,7 @@ class Actions:
             self._store.signal(record.owner, record.number)
 
     def _apply(self, action: Action, record: Record) -> None:
-        """Do to the jobs of this session what the records say."""
+        """Apply a recorded action to the jobs of this session."""
         number, is_own = record.number, record.owner == self._store.session
         if action == "freeze" and is_own:
             self._scheduler.hold(number)
@@ -86,7 +86,7 @@ class Actions:
                     Control(runs, record.attempt_name, pidfd=self._machine.pidfd).kill_elsewhere()
 
     async def leave(self, how: Literal["cancel", "leave"]) -> None:
-        """Cancel what this session submitted, or leave it to run on; what it adopted is always left.
+        """Cancel the jobs that this session submitted, or let them run on. Adopted jobs always run on.
 
         The tasks of the attempts end soon after this.
         """

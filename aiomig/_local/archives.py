@@ -1,4 +1,4 @@
-"""Archives in local mode: zip and tar, written and read in pieces, with the standard library."""
+"""Writes and reads zip and tar archives in pieces, with the standard library."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Something to go into an archive.
+    """A file or directory to pack.
 
     Attributes:
-        name: its name there, with ``/``.
+        name: its name in the archive, with ``/``.
         path: where it is on this machine; links are followed.
         is_dir: whether it is a directory. Only its name is packed.
     """
@@ -140,7 +140,7 @@ class _Member:
 
 @dataclass(slots=True)
 class _Budget:
-    """Refuses an archive that would grow out of all proportion."""
+    """Refuses an archive that expands too much."""
 
     archive: str
     size: int
@@ -161,20 +161,20 @@ class _Budget:
 
 
 async def unpack(home: HomeBackend, file: BinaryIO, archive: str, destination: str) -> None:
-    """Unpack an archive into a directory of the home, after a look at all of its members.
+    """Unpack an archive into a directory of the home, after checking all of its members.
 
-    Links are refused as devices are: MiG's homes know none. Permissions are not carried over.
+    Links and devices are refused: MiG homes have none. Permissions are not restored.
 
     Args:
-        home: what is written to.
+        home: the home.
         file: the archive, opened.
-        archive: its name, which says its kind.
+        archive: its name. The ending determines its kind.
         destination: an existing directory of the home.
 
     Raises:
         PathRefused: a member has no place below ``destination``, is a link or a device, is encrypted, or the
             whole is too big; nothing has been written.
-        FileExists: a file or directory is in the way of one of the other kind; nothing has been written.
+        FileExists: a file has the path of a directory, or the reverse; nothing has been written.
         LocalError: the archive is damaged.
     """
     kind = archive_format(archive)
@@ -222,7 +222,7 @@ async def _zip_members(file: BinaryIO, destination: str, budget: _Budget) -> lis
 async def _unpack_tar(
     home: HomeBackend, opened: Callable[[], AbstractContextManager[IO[bytes]]], destination: str, budget: _Budget
 ) -> None:
-    """Read the archive twice, for nothing in it tells what follows: to check all members, then to write them."""
+    """Read the archive twice, because a tar archive has no directory: once to check all members, once to write them."""
     members: dict[str, TarMember] = {}
     with opened() as stream:
         reader = TarReader(_reading(stream), budget.take)
@@ -266,7 +266,7 @@ def _member_path(destination: str, name: str) -> str:
 
 
 async def _make_room(home: HomeBackend, files: set[str], folders: set[str], destination: str) -> None:
-    """Make the directories of an archive, if nothing is in the way of any member."""
+    """Create the directories of an archive, unless an existing file conflicts with a member."""
     above = set(folders)
     async for path in Paced(files):
         above.add(folder_of(path))

@@ -1,8 +1,8 @@
 """The control file of an attempt: who owns the attempt, which process is its shell, and how the shell ended.
 
-Whoever makes the file owns the attempt: its script, a session that found after a crash that it had not begun, or a
-session that cancels it. So an attempt that was given up before it began cannot begin later. A script writes
-``pid NUMBER inode NUMBER``, its process id and its directory, and when it ends its exit code on a line of its own.
+The process that creates the file owns the attempt: its script, a session that found after a crash that the attempt had
+not begun, or a session that cancels it. So an attempt that was given up before it began cannot begin later. A script
+writes ``pid NUMBER inode NUMBER`` for its process and its directory, and at its end its exit code on another line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BEGINNING_LASTS = 2.0
 """Seconds to wait for a script that is about to make its control file, or has not yet written to it."""
 
 _CLAIM_LASTS = 86_400.0
-"""Seconds after which no process can be about to start the script of a claim, if processes cannot be seen."""
+"""Seconds after which the script of a claimed attempt can no longer be about to start, if processes cannot be seen."""
 
 
 class Control:
@@ -52,7 +52,7 @@ class Control:
         self._claimed = False
 
     def claim(self) -> bool:
-        """Take the attempt from its script; False if the file exists.
+        """Claim the attempt, so that its script cannot begin; return False if the file exists.
 
         Raises:
             HomeBroken: it cannot be written.
@@ -74,7 +74,7 @@ class Control:
         return True
 
     def is_claim(self) -> bool:
-        """Return whether a session has claimed the attempt, this one or another."""
+        """Return whether any session has claimed the attempt."""
         self._claimed = self._claimed or self._lines() == [_CLAIM.decode().strip()]
         return self._claimed
 
@@ -98,7 +98,7 @@ class Control:
         return process
 
     def kill_elsewhere(self) -> None:
-        """Kill an attempt that another session runs; if it has not begun, it will not.
+        """Kill an attempt that another session runs. If it has not begun, it never will.
 
         Raises:
             HomeBroken: the file cannot be written.
@@ -108,16 +108,16 @@ class Control:
             shell.release()
 
     def is_deserted(self) -> bool:
-        """Return whether no process of the attempt is left, as far as that can be seen."""
+        """Return whether no process of the attempt is visible any more."""
         return not anyone_in(self._folder)
 
     def code(self) -> int | None:
-        """Return the exit code that the script wrote, if it did."""
+        """Return the exit code that the script wrote, or ``None``."""
         lines = self._lines()
         return int(lines[1]) if len(lines) > 1 and _EXIT_CODE.fullmatch(lines[1]) else None
 
     def inode(self) -> int | None:
-        """Return the inode of the job directory that the script began in."""
+        """Return the inode of the job directory in which the script began."""
         owner = self._owner()
         return int(owner[2]) if owner is not None and owner[2] else None
 

@@ -1,4 +1,4 @@
-"""What runs the jobs of one session: records, queue, runner and takeover, opened and closed together."""
+"""Composes the parts that run the jobs of one session, and opens and closes them together."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Engine:
 
     Args:
         settings: of the session.
-        subscriptions: who watches which job.
-        tasks: the task group of the session, which is opened and closed here.
-        interval: seconds between two looks at what other processes did to the jobs of the home.
+        subscriptions: the watched jobs.
+        tasks: the task group of the session. The engine opens and closes it.
+        interval: seconds between two checks for changes that other processes made in the home.
     """
 
     machine: Machine
@@ -63,7 +63,7 @@ class Engine:
         self.is_closed = False
 
     async def open(self) -> None:
-        """Make the home if it is missing, open its records, and begin to run jobs.
+        """Create the home if needed, open its records, and start running jobs.
 
         Raises:
             LocalError: the home cannot be used.
@@ -121,7 +121,7 @@ class Engine:
             how, failure = "cancel", cancelled
         with HeldInterrupts():
             try:
-                await anyio.lowlevel.cancel_shielded_checkpoint()  # where trio raises an interrupt that came before
+                await anyio.lowlevel.cancel_shielded_checkpoint()  # here trio raises an interrupt that is pending
             except BaseException as interrupt:  # noqa: BLE001 - also a second Task.cancel; raised again below
                 how, failure = "cancel", interrupt
             await self._close(how)
@@ -129,7 +129,7 @@ class Engine:
             raise failure from None
 
     async def _close(self, how: Literal["cancel", "leave"]) -> None:
-        """Close what is open. Cancellation waits: this takes no longer than a kill."""
+        """Close what is open. Cancellation is delayed for no longer than a kill takes."""
         try:
             if self._has_tasks:
                 self._tasks.shield()
@@ -152,7 +152,7 @@ class Engine:
                     await run_shielded(self.scheduler.finish)
 
     async def _have_begun(self) -> None:
-        """Wait until every attempt runs by itself: one that has not begun cannot be left to run on."""
+        """Wait until the script of every attempt has begun: only then can it run on without the session."""
         while self.scheduler.is_open and self.runner.has_beginners():  # noqa: ASYNC110 - the jobs' shells write that
             await anyio.sleep(0.01)
 

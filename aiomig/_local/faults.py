@@ -1,4 +1,4 @@
-"""Faults of the machine, for which no job is to blame: a full disk, a shortage, a folder that cannot be written."""
+"""Faults of the machine, through no fault of a job: a full disk, a shortage, a directory that cannot be written."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .._core.errors import LocalError
 from .._home.disk import RAISE_THE_LIMIT
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the system says if there is no room on the disk."""
+"""Error numbers of a full disk."""
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""What the system says if it has no descriptor, process or memory left."""
+"""Error numbers of a system without free descriptors, processes or memory."""
 
 
 class HomeBroken(LocalError):
-    """Nothing can be written where jobs run. No attempt can begin, and that is not the fault of any job."""
+    """aiomig cannot write to the directory where jobs run, so no attempt can begin."""
 
     def __init__(self, path: str, error: OSError) -> None:
         remedy = RAISE_THE_LIMIT if error.errno == errno.EFBIG else "make room, or make the folder writable"
@@ -27,6 +27,6 @@ class HomeBroken(LocalError):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether the system is short of something for a while."""
+    """Return whether an error is due to a temporary shortage of the system."""
     cause = error.__cause__ if isinstance(error, LocalError) else error
     return isinstance(cause, OSError) and cause.errno in _SHORTAGES

@@ -1,4 +1,4 @@
-"""The inputs of a local job: fetched into the job directory before its commands run.
+"""Copies the inputs of a local job into the job directory before its commands run.
 
 The rules are a grid's (docs/protocol.md#how-a-job-runs): a missing input does not stop a job.
 """
@@ -30,7 +30,7 @@ _FAULTS_OF_A_FILE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EINVAL, errno.EACCES, errno.EPERM),
 }
-"""What the system says of a file that cannot be copied. Anything else is the fault of the machine, as a full disk."""
+"""Errors that are due to the file to copy. All others are due to the machine, such as a full disk."""
 
 
 class Inputs:
@@ -39,11 +39,11 @@ class Inputs:
     Args:
         home: the MiG home.
         folder: the job directory.
-        description: what is to be fetched.
+        description: lists the inputs and executables.
 
     Attributes:
-        codes: how fetching the inputs and the executables went, as a grid reports it.
-        remarks: which of them did not arrive, and why, a line each.
+        codes: the exit codes of fetching the inputs and the executables, as a grid reports them.
+        remarks: one line for each that did not arrive, with the reason.
     """
 
     def __init__(self, home: Path, folder: JobFolder, description: Description) -> None:
@@ -55,11 +55,11 @@ class Inputs:
 
     @property
     def remark(self) -> str:
-        """How the fetching went, as a text for `recall`."""
+        """The result of fetching, as text for `recall`."""
         return f"fetched {self.codes[0]} {self.codes[1]}"
 
     def recall(self, script: str) -> None:
-        """Find out how the fetching went in another session.
+        """Restore the result of fetching in another session.
 
         Args:
             script: the name of the job's script in the job directory; its head has the `remark`.
@@ -72,7 +72,7 @@ class Inputs:
         """Copy the inputs and executables; return complaints for ``.status``.
 
         Raises:
-            OSError, LocalError: they cannot be written, which is not the fault of the job.
+            OSError, LocalError: they cannot be written, through no fault of the job.
         """
         with self._folder.open() as folder:
             for place, keyword in enumerate(("INPUTFILES", "EXECUTABLES")):
@@ -87,7 +87,7 @@ class Inputs:
             return ["system: chmod 1"] if self._lacks_executable(folder) else []
 
     async def _fetch_one(self, transfer: Transfer, folder: int, mode: int) -> str:
-        """Fetch one input; return why it did not arrive, or nothing."""
+        """Fetch one input; return why it did not arrive, or an empty string."""
         path = below(transfer.destination)
         if path is None:  # a grid accepts a destination outside, where the job does not see it
             return ""

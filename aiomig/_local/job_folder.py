@@ -1,7 +1,7 @@
 """The directory of one attempt, and the files that its job leaves there.
 
-A job may put anything in the place of its directory or of a file: a link, a pipe, another directory. Each step here
-goes by a descriptor of the directory that was made, waits for nothing, and touches nothing outside of it.
+A job may replace its directory or a file by anything: a link, a pipe, another directory. Each step here uses a
+descriptor of the original directory, never blocks, and touches nothing outside of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 PREFIX = "job-dir_"
-"""How the name of a job directory begins."""
+"""The prefix of the names of job directories."""
 
 
 @dataclass(slots=True)
@@ -34,14 +34,14 @@ class JobFolder:
 
     Args:
         path: where it is, in a folder that only aiomig writes to.
-        identity: what it was when it was made, if that is known.
+        identity: its device and inode, if known.
     """
 
     path: str
     identity: Identity | None = None
 
     def make(self) -> Identity:
-        """Make the directory if that was not done yet; return its identity.
+        """Create the directory, once; return its identity.
 
         Raises:
             OSError: it cannot be made.
@@ -53,9 +53,9 @@ class JobFolder:
         return self.identity
 
     def recall(self, inode: int | None) -> None:
-        """Take the identity from the inode that another session noted.
+        """Restore the identity from the inode that another session recorded.
 
-        If that is not known, whatever directory is there counts as the one that was made. The device is that of the
+        Without one, the directory that is there now counts as the original. The device is that of the
         folder above, because device numbers may change when a machine restarts.
         """
         if inode is not None:
@@ -63,7 +63,7 @@ class JobFolder:
                 self.identity = Identity(os.stat(os.path.dirname(self.path)).st_dev, inode)
 
     def write(self, name: str, content: bytes, mode: int) -> int:
-        """Write a file before the job runs; return the number that its descriptor had.
+        """Write a file before the job runs; return the number of its descriptor, which is closed again.
 
         Raises:
             OSError: it cannot be written.
@@ -79,7 +79,7 @@ class JobFolder:
 
     @contextmanager
     def open(self) -> Iterator[int]:
-        """Give the descriptor of the directory.
+        """Open the directory, and yield its descriptor.
 
         Raises:
             OSError: it is gone, or something else is in its place.
@@ -118,16 +118,16 @@ class JobFolder:
 async def hand_over(
     name: str, source: int, target_name: str, target: int, *, keep: bool = False, follow: bool = False, most: int = 0
 ) -> bytes:
-    """Move a regular file to another directory; if a process may still change it, copy it. Return how it begins.
+    """Move a regular file to another directory, or copy it if a process may still change it; return its first bytes.
 
     Args:
         name: the file.
         source: the descriptor of its directory.
-        target_name: its new name; what is there is replaced.
+        target_name: its new name. An existing file is replaced.
         target: the descriptor of the new directory.
-        keep: whether the file also stays where it is.
+        keep: whether the file also stays in its place.
         follow: whether it may be a link.
-        most: how many of its first bytes are returned.
+        most: the number of first bytes to return.
 
     Raises:
         OSError: it is not a regular file, or it cannot be moved.
@@ -149,7 +149,7 @@ async def hand_over(
 
 
 def below(path: str) -> str | None:
-    """Return a path of the job directory normalised; ``None`` if it leads out of it."""
+    """Return a path below the job directory, normalised; ``None`` if it leads out of the directory."""
     normal = os.path.normpath(path)
     return None if normal.startswith(("/", "../")) or normal == ".." else normal
 
@@ -188,7 +188,7 @@ def _move(name: str, source: int, target_name: str, target: int, *, keep: bool) 
 def _is_being_written(file: BinaryIO) -> bool:
     """Return whether a process may have a file open for writing.
 
-    The kernel gives nobody a lease for reading then. True if it gives no leases at all. A lease ends with the file.
+    The kernel then refuses a read lease. Also return True if it supports no leases. Closing the file ends the lease.
     """
     try:
         # A process that opens the file meanwhile waits for the end of the lease, and causes a signal: this one does

@@ -1,7 +1,7 @@
-"""Files and messages that pass between running jobs and the home (docs/protocol.md#live-output).
+"""The exchange of files and messages between running jobs and the home (docs/protocol.md#live-output).
 
-A job asks by a file in its directory, as on a grid, and a program by the methods of `Job`. A job may put anything in
-the place of its files, so each step goes by a descriptor of the job directory and follows no link there.
+A job requests it by a file in its directory, as on a grid; a program by the methods of `Job`. A job may replace its
+files by anything, so each step uses a descriptor of the job directory and follows no link there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_MESSAGE = 1 << 20
 
 
 class LiveFiles:
-    """What passes between the jobs of a home and the home while they run.
+    """Copies files and messages between the running jobs of a home and the home.
 
     Args:
         home: the home.
@@ -74,12 +74,12 @@ class LiveFiles:
                 with open_regular(real) as file, atomic_write(os.path.basename(source), parent) as copy:
                     await copy_content(file, copy)
 
-    # -- what jobs ask for
+    # -- requests of jobs
 
     async def answer(self, job: JobFolder, local_name: str) -> None:
-        """Do what a job asks for by ``NAME.sendupdate`` and ``NAME.getupdate``, then rename that to ``…done``.
+        """Carry out the requests ``NAME.sendupdate`` and ``NAME.getupdate`` of a job, then rename them to ``…done``.
 
-        A request that cannot be fulfilled stays, as on a grid, and the log says why.
+        A request that fails stays, as on a grid, and the reason is logged.
         """
         for name, act in ((f"{local_name}.sendupdate", self._send_for), (f"{local_name}.getupdate", self._get_for)):
             if os.path.lexists(f"{job.path}/{name}"):

@@ -1,7 +1,7 @@
-"""Which sessions of a home are open: each holds a lock on a file of its own, and says on which machine it runs.
+"""Which sessions of a home are open: each locks its own file and writes into it where it runs.
 
-The system releases a lock with the process, however that ends. A child of a fork shares the lock, so the file names
-the process, too.
+The kernel releases the lock when the process ends, for whatever reason. A forked child shares the lock, so the file
+also names the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHARED_FILE_SYSTEMS = (
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "beegfs_nodev", "pvfs2"),
     *("9p", "virtiofs", "ocfs2", "gfs2", "orangefs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.lizardfs"),
 )
-"""File systems that several machines may write to, and where a lock may be unknown to the other machines."""
+"""File systems that several machines may share, where another machine may not see a lock."""
 
 
 def _text_of(path: str) -> str:
@@ -59,7 +59,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> Origin:
-        """Return the origin that `encode` wrote; earlier versions wrote the boot alone."""
+        """Return the origin that `encode` wrote. Earlier versions wrote only the boot id."""
         boot, namespace, host = (*text.split(" "), "", "")[:3]
         return cls(boot, namespace, host)
 
@@ -68,11 +68,10 @@ class Origin(NamedTuple):
         return " ".join(self)
 
     def place(self, home: Path, mounts: str = "/proc/self/mountinfo") -> Place:
-        """Return where the session of this origin ran, as seen from this process.
+        """Return where the session of this origin ran, relative to this process.
 
         Args:
-            home: where the session keeps its records. If only one machine can write there, another boot means a
-                restart.
+            home: the session's home. If only one machine can write to it, another boot id means a restart.
             mounts: the file with the types of file systems.
         """
         here = Origin.here()
@@ -97,7 +96,7 @@ class SessionLocks:
     """The lock files of the sessions of a home.
 
     Args:
-        folder: where they are.
+        folder: their directory.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -125,10 +124,10 @@ class SessionLocks:
             ) from error
 
     def is_alive(self, session: int) -> bool:
-        """Return whether a session is open, in whatever process.
+        """Return whether a session is open in any process.
 
         Raises:
-            LocalError: something else is in the place of its file.
+            LocalError: something else has the path of its file.
         """
         if session in self._held:
             return True

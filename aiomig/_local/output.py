@@ -1,4 +1,4 @@
-"""What jobs wrote: the files of their results, and the output of attempts that run or failed."""
+"""Reads the output of jobs: their result files, and the output of running or failed attempts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM_PIECE = 8 << 20
 
 
 async def read_results(settings: LocalSettings, status: JobStatus) -> dict[str, bytes]:
-    """Return the four result files of a job, or what is kept of a failed attempt, by their kinds."""
+    """Return the result files of a job by kind, or the kept output of its failed attempt."""
     job_id = status.job_id
     if status.state is JobState.FINISHED:
         start = f"{settings.stored_results(job_id)}/{job_id}."
@@ -39,7 +39,7 @@ async def read_results(settings: LocalSettings, status: JobStatus) -> dict[str, 
 
 
 async def read_output(path: str, start: int = 0, most: int | None = None) -> bytes | None:
-    """Return at most so many bytes of a file that a job wrote; ``None`` if there is no such file.
+    """Return at most ``most`` bytes of a file that a job wrote; ``None`` if there is no such file.
 
     Raises:
         LocalError: it cannot be read, or has more than `MOST_OF_A_RESULT` bytes if ``most`` is not given.

@@ -1,4 +1,4 @@
-"""Removes what jobs that have ended left in a home. Never follows a link: jobs can put links into their home."""
+"""Removes the files of ended jobs from a home. It follows no links: jobs can create links in their home."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PRIVATE = re.compile(rf"{PRIVATE_FOLDER}/([A-Za-z0-9_][A-Za-z0-9._+-]*)", re.AS
 
 
 class Pruned(NamedTuple):
-    """What became of the files of a job.
+    """The result of removing a job's files.
 
     Attributes:
-        any: whether something was removed.
-        all: whether nothing is left.
+        any: whether some were removed.
+        all: whether none are left.
     """
 
     any: bool
@@ -38,7 +38,7 @@ class Pruned(NamedTuple):
 
 
 async def remove_files(settings: LocalSettings, record: Record) -> Pruned:
-    """Remove the inputs, outputs and results of a job. What cannot be removed is logged."""
+    """Remove the inputs, outputs and results of a job. Log the files that cannot be removed."""
     removed, left = False, False
     for folder, name in _places(settings, record):
         try:
@@ -58,7 +58,7 @@ async def remove_files(settings: LocalSettings, record: Record) -> Pruned:
 
 
 def _places(settings: LocalSettings, record: Record) -> Iterator[tuple[Path, str]]:
-    """Yield the folders and names of what a job may have left."""
+    """Yield the directories and names of files that a job may have left."""
     with suppress(DamagedRecord):
         if match := _PRIVATE.fullmatch(record.plan().folder or ""):
             yield settings.home / PRIVATE_FOLDER, match[1]

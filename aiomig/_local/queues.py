@@ -1,7 +1,7 @@
 """The message queues of local mode: folders of the home, as on a grid, that several processes share.
 
-Each step that others can see is atomic. A message is renamed into its queue; whoever removes its file has received it;
-and a queue is renamed out of sight before its messages are removed.
+Each step that other processes can see is atomic. Sending renames a message into its queue. The process that removes the
+file has received the message. A queue is renamed to a hidden place before its messages are removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LocalQueues:
 
     Args:
         home: the home.
-        own: local mode's own folder in it.
+        own: local mode's own directory in it.
         checkpoint: called first in each method; raises if the session is closed.
     """
 
@@ -118,7 +118,7 @@ class LocalQueues:
         return None
 
     async def _prepare(self) -> None:
-        """Make the folders that are always there."""
+        """Create the directories that always exist."""
         await self._checkpoint()
         with translate_os_errors(FOLDER):
             self._temporary.mkdir(mode=0o700, exist_ok=True)

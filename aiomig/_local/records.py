@@ -1,4 +1,4 @@
-"""A job's row in the database of local mode: what it means, and how plans and failed attempts are written in it."""
+"""Job rows in the local database, and the encoding of plans and failed attempts in them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _NAME = re.compile(r'"JOBNAME":\["([^"\\]*)"\]')
 _LOCAL_NAME = re.compile(r"\d{6}-\d{6}\.\d+", re.ASCII)
 _STATES = {state.value: state for state in JobState}
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError)
-"""What decoding raises if someone else wrote the value, or the disk changed it."""
+"""Errors of decoding a value that another program wrote, or that the disk damaged."""
 
 
 class DamagedRecord(LocalError):
-    """The row of one job cannot be read. The other jobs of the home are not affected."""
+    """The row of one job cannot be decoded. Other jobs of the home are not affected."""
 
     def __init__(self, job: str, error: object) -> None:
         super().__init__(
@@ -56,7 +56,7 @@ def number_of(job_id: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of the job table. Its methods raise `DamagedRecord` for what cannot be decoded."""
+    """One row of the job table. Methods raise `DamagedRecord` if a value cannot be decoded."""
 
     number: int
     state_text: str
@@ -74,7 +74,7 @@ class Record:
 
     @property
     def state(self) -> JobState:
-        """The job's state; UNKNOWN if it is a word of another version."""
+        """The job's state; UNKNOWN if another version of aiomig wrote a state that this one does not know."""
         return _STATES.get(self.state_text, JobState.UNKNOWN)
 
     @property
@@ -87,13 +87,13 @@ class Record:
 
     @property
     def attempt_name(self) -> str:
-        """MiG's name of the job's last attempt, which is part of paths."""
+        """MiG's name of the job's last attempt. It is part of paths."""
         if self.local_name is None or _LOCAL_NAME.fullmatch(self.local_name) is None:
             raise DamagedRecord(f"job {self.job_id}", f"{self.local_name!r} is not the name of an attempt")
         return self.local_name
 
     def plan(self) -> Plan:
-        """Decode what is to be done."""
+        """Decode the plan."""
         try:
             return decode_plan(self.plan_text)
         except _MALFORMED as error:
@@ -120,7 +120,7 @@ class Record:
             raise DamagedRecord(f"job {self.job_id}", f"its attempts cannot be read ({error!r})") from error
 
     def attempts_text_with(self, reason: str, detail: str, now: float) -> str:
-        """Return the failed attempts as JSON text, with one more that fails now."""
+        """Return the failed attempts and one more as JSON text."""
         failed = Attempt(moment(self.queued), moment(self.executing or now), moment(now), reason, detail)
         try:
             return encode_attempts([*self.attempts(), failed])
@@ -128,7 +128,7 @@ class Record:
             return encode_attempts([failed])
 
     def status(self) -> JobStatus:
-        """Return the record as a user sees it."""
+        """Return the job's status for the user."""
         state = self.state
         if state is JobState.UNKNOWN:
             raise DamagedRecord(f"job {self.job_id}", f"{self.state_text!r} is not a state of a job")
@@ -161,7 +161,7 @@ def moment(seconds: float | None) -> datetime | None:
 
 
 def encode_plan(plan: Plan) -> str:
-    """Return a plan as JSON text, without its uploads, which are done by then."""
+    """Return a plan as JSON text, without its uploads: those are done by then."""
     data: dict[str, Any] = {"k": dict(plan.description.keywords)}
     if plan.outputs:
         data["o"] = [[output.name, output.path, output.destination] for output in plan.outputs]

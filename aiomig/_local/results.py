@@ -1,7 +1,7 @@
-"""The results of a local job: its outputs and the four result files, on their way from the job directory to the home.
+"""Moves the outputs and the four result files of a local job from the job directory to the home.
 
-The rules are a grid's (docs/protocol.md#how-a-job-runs), including the odd ones: an output that is a directory, or has
-one as its destination, does not arrive; an unreadable one fails the attempt.
+The rules are a grid's (docs/protocol.md#how-a-job-runs), including the odd ones: an output is lost if it is a
+directory, or its destination is one; an unreadable output fails the attempt.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_THE_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 
 
 class SendFailed(Exception):
-    """The results of an attempt cannot be sent: on a grid it then runs into its time limit."""
+    """The results of an attempt cannot be sent. On a grid, it then runs into its time limit."""
 
 
 class Results:
@@ -48,12 +48,12 @@ class Results:
         settings: of the session.
         folder: the job directory.
         job_id: the job.
-        plan: what was to be done.
-        inputs: what was fetched before.
+        plan: the plan of the job.
+        inputs: the inputs that were fetched.
 
     Attributes:
         path: the folder of the four result files.
-        remarks: which inputs and outputs did not arrive, and why, a line each.
+        remarks: one line for each input or output that did not arrive, with the reason.
     """
 
     def __init__(self, settings: LocalSettings, folder: JobFolder, job_id: str, plan: Plan, inputs: Inputs) -> None:
@@ -74,7 +74,7 @@ class Results:
         """Send the results to the home. If they cannot be stored there, keep all files of the job.
 
         Raises:
-            SendFailed: a grid would not get these results off the node.
+            SendFailed: a grid could not send these results from the node.
             HomeBroken: the disk is full, or nothing can be kept. The next session on the home tries again.
             OSError: the system is short of something.
         """
@@ -90,13 +90,13 @@ class Results:
                 file.write(text.encode("utf-8", "surrogateescape"))
 
     async def send(self) -> None:
-        """Take the outputs to their places in the home, then the four result files to their folder, which is made.
+        """Move the outputs to their destinations in the home, then the four result files to their new directory.
 
-        May be repeated after a crash: what has arrived is left as it is.
+        May be repeated after a crash: files that have arrived are not touched.
 
         Raises:
-            SendFailed: a grid would not get these results off the node.
-            OSError: they cannot be stored, which is not the fault of the job.
+            SendFailed: a grid could not send these results from the node.
+            OSError: they cannot be stored, through no fault of the job.
         """
         with self._opened() as folder:
             report = None
@@ -110,7 +110,7 @@ class Results:
                         file.write(report)
                 await self._hand_in("stdout", folder, target)
                 await self._hand_in("stderr", folder, target)
-                # The last one: it says that all are there.
+                # Last, because its presence means that all are there.
                 self._status = await self._hand_in("status", folder, target, most=LONGEST_STATUS + 1)
 
     async def _hand_in(self, suffix: str, folder: int, target: int, *, most: int = 0) -> bytes | None:
@@ -161,7 +161,7 @@ class Results:
         """Keep all files of a job whose results cannot be stored.
 
         Raises:
-            HomeBroken: that cannot be done either, or the disk is full.
+            HomeBroken: that fails too, or the disk is full.
         """
         if error.errno in FULL:
             raise HomeBroken(self.path, error) from error
@@ -176,7 +176,7 @@ class Results:
     # -- outputs
 
     async def _send_outputs(self, folder: int) -> int:
-        """Send the outputs; return how many are missing."""
+        """Send the outputs; return the number of missing ones."""
         missing = 0
         if "OUTPUTFILES" not in self._description.keywords:
             return missing
@@ -188,7 +188,7 @@ class Results:
         return missing
 
     async def _send_one(self, transfer: Transfer, folder: int) -> str:
-        """Send one output that is there; return why it is lost, or nothing."""
+        """Send one existing output; return why it is lost, or an empty string."""
         path = transfer.source.lstrip("/")
         status = os.stat(path, dir_fd=folder)
         if stat.S_ISDIR(status.st_mode):
@@ -218,7 +218,7 @@ class Results:
     # -- of a failed attempt
 
     async def keep_output(self, stdout: Path, stderr: Path) -> None:
-        """Keep what a failed attempt wrote, which a grid throws away.
+        """Keep the output of a failed attempt, which a grid discards.
 
         It stays in the job directory, too: until the failure is recorded, the attempt may be taken up again.
         """
@@ -231,10 +231,10 @@ class Results:
         """Remove the results of an attempt that was canceled after they were stored."""
         await JobFolder(self.path).remove()
 
-    # -- what they tell
+    # -- reading them
 
     async def exit_code(self) -> int | None:
-        """Return the first exit code that is not 0, else 0; ``None`` if the job has left no account."""
+        """Return the first nonzero exit code, or 0; ``None`` if the job's ``.status`` file reports none."""
         data = self._status
         if data is None:
             try:
@@ -278,7 +278,7 @@ class Results:
 
 
 def _missing(source: str, folder: int) -> str:
-    """Return why an output is missing in the job directory, or nothing if it is there."""
+    """Return why an output is missing in the job directory, or an empty string if it exists."""
     path = source.lstrip("/")
     if below(path) is None:
         return "its path leads out of the job directory"

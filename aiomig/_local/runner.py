@@ -1,8 +1,8 @@
-"""Runs the attempts of a session, each in a task of its own.
+"""Runs the attempts of a session, each in its own task.
 
 A task is shielded from cancellation: a job ends because the user cancels it or because its commands end, not because
 a scope around the session is cancelled. No task raises: an error of the home or its database stops the scheduler,
-which tells everyone who waits.
+and all waiting tasks get that error.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ logger = logging.getLogger("aiomig.local")
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """An attempt that has slots.
+    """An attempt that occupies slots.
 
     Args:
         attempt: the attempt.
         record: the job, claimed.
-        cores: the slots that it has.
+        cores: the number of slots that it occupies.
 
     Attributes:
         scope: the cancel scope of its task, once the task has begun.
         stopped: ``"kill"`` if the job must end, ``"leave"`` if it runs on without this session.
-        is_observed: whether it is known that its process still runs.
+        is_observed: whether aiomig has seen that its process still runs.
     """
 
     attempt: Attempt
@@ -62,19 +62,19 @@ class Run:
 
 
 class Reports(Protocol):
-    """What a runner tells its scheduler."""
+    """The callbacks of a runner."""
 
     def free_slots(self, run: Run) -> None:
-        """Take the slots of a run back: its shell has ended."""
+        """Free the slots of a run whose shell has ended."""
 
     def advance(self) -> None:
-        """Start what fits."""
+        """Start the jobs that fit."""
 
     async def record_end(self, run: Run, end: End) -> bool:
-        """Record how a run ended; False if that could not be done."""
+        """Record how a run ended; return whether that succeeded."""
 
     def stop(self, error: LocalError) -> None:
-        """Stop, because of an error that concerns all jobs."""
+        """Stop because of an error that affects all jobs."""
 
 
 class AttemptRunner:
@@ -86,7 +86,7 @@ class AttemptRunner:
 
     Attributes:
         runs: the attempts under way, by the number of their job.
-        interrupt: a KeyboardInterrupt that was raised in one of the tasks.
+        interrupt: a KeyboardInterrupt that one of the tasks raised.
         ended: the marks of the attempts that ended since `end_escaped` was called.
     """
 
@@ -121,16 +121,16 @@ class AttemptRunner:
         await self._changed.wait()
 
     def has_beginners(self) -> bool:
-        """Return whether some attempts cannot run on without this session yet: the shell has not begun."""
+        """Return whether an attempt cannot run on without this session, because its shell has not begun yet."""
         return not all(run.attempt.has_begun() for run in self.runs.values())
 
     def leave_all(self) -> None:
-        """Make all tasks end. Jobs that nobody has stopped run on."""
+        """End all tasks. Jobs that were not stopped run on."""
         for run in list(self.runs.values()):
             run.stop("leave")
 
     async def end_interrupted(self) -> None:
-        """End the runs that have no task any more, because of an interrupt; call this when all tasks have ended."""
+        """End the runs whose tasks an interrupt ended. Call this after all tasks have ended."""
         for run in list(self.runs.values()):
             if run.stopped == "kill":
                 await run.attempt.find_and_kill()
@@ -140,14 +140,14 @@ class AttemptRunner:
                 run.attempt.release()
 
     def end_escaped(self) -> None:
-        """Kill what ended attempts left behind in other sessions."""
+        """Kill the processes that ended attempts left in other process sessions."""
         if self.ended:
             end_escaped(self.ended)
             self.ended.clear()
 
     def forward_interrupt(self, error: KeyboardInterrupt) -> None:
-        """Make the user's block of the session end with a KeyboardInterrupt that was raised in a task."""
-        # trio raises it in whatever task runs at the moment.
+        """End the user's session block with a KeyboardInterrupt that a task raised."""
+        # trio raises it in the task that runs at the moment.
         self.interrupt = error
         self._tasks.cancel()
 

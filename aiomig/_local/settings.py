@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PRIVATE = ".aiomig"
-"""Local mode's own folder in a home; no path of a user leads into it."""
+"""Local mode's own directory in a home. No path of a user leads into it."""
 
 _SECONDS = 86_400
 """The longest wall time of the one emulated resource, as MAXFILL and MIG_MAXSECONDS show it."""
@@ -85,7 +85,7 @@ def _lines_of(path: Path) -> list[str]:
 
 
 def default_home() -> Path:
-    """Return the home of this user if none is given: a private folder among the platform's state folders."""
+    """Return this user's default home: a private directory in the platform's state directory."""
     return state_directory() / "home"
 
 
@@ -93,7 +93,7 @@ OnExit = Literal["wait", "cancel", "leave"]
 
 
 class LocalFields(TypedDict, total=False):
-    """The arguments of `aiomig.local`, which describes them."""
+    """The arguments of `aiomig.local`. Its docstring describes them."""
 
     home: str | os.PathLike[str] | None
     slots: int | None
@@ -114,7 +114,7 @@ class LocalFields(TypedDict, total=False):
 class LocalSettings:
     """The settings of one local session; `aiomig.local` describes them.
 
-    Made from `LocalFields` whose value is not None. The types here are those after `__post_init__`.
+    Built from the `LocalFields` that are not None. The types are those after `__post_init__`.
 
     Raises:
         SpecError: a setting is out of its range.
@@ -177,35 +177,35 @@ class LocalSettings:
 
     @cached_property
     def folder(self) -> Path:
-        """Local mode's own folder."""
+        """Local mode's own directory."""
         return self.home / PRIVATE
 
     @cached_property
     def runs(self) -> Path:
-        """Where the job directories are."""
+        """The directory of the job directories."""
         return self.folder / "run"
 
     @cached_property
     def kept(self) -> Path:
-        """Where the output of failed attempts is kept."""
+        """The directory for the output of failed attempts."""
         return self.folder / "kept"
 
     def results(self, job_id: str) -> str:
-        """Return the folder that a job's results go to."""
+        """Return the directory for a job's results."""
         return f"{self.home}/job_output/{job_id}"
 
     def kept_results(self, job_id: str) -> str:
-        """Return the folder of all files of a job whose results could not be stored."""
+        """Return the directory for all files of a job whose results could not be stored."""
         return f"{self.kept}/{job_id}"
 
     def stored_results(self, job_id: str) -> str:
-        """Return the folder that has the results of a job."""
+        """Return the directory that contains the results of a job."""
         kept = self.kept_results(job_id)
         return kept if os.path.isdir(kept) else self.results(job_id)
 
 
 def _as_texts(values: object) -> tuple[str, ...] | None:
-    """Return several texts as a tuple, or ``None`` if the value is something else."""
+    """Return an iterable of strings as a tuple, or ``None`` for any other value."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         return None
     texts = tuple(values)
@@ -220,7 +220,7 @@ def _are_variables(environments: object) -> bool:
 
 
 def filled(description: Description, settings: LocalSettings) -> Description:
-    """Return the description with MAXFILL carried out: all that the machine has (docs/protocol.md#keywords)."""
+    """Return the description with MAXFILL applied: everything that the machine has (docs/protocol.md#keywords)."""
     words = description.lines("MAXFILL")
     if not words:
         return description
@@ -239,7 +239,7 @@ def filled(description: Description, settings: LocalSettings) -> Description:
 
 
 def base_environment(settings: LocalSettings) -> dict[str, str]:
-    """Return the part of the environment that is the same for all jobs of a session."""
+    """Return the part of the environment that all jobs of a session share."""
     user = _user_name()
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment.setdefault("PATH", os.defpath)

@@ -1,4 +1,4 @@
-"""What other processes did to the jobs of a home: taking over the jobs of sessions that ended, following the others."""
+"""Takes over the jobs of sessions that have ended, and follows the changes that other sessions make."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 _LOOKS_PER_CENSUS = 10
-"""How many looks at the records there are for each look at whether other sessions are still open."""
+"""The number of checks of the records for each check whether other sessions are still open."""
 
 _ELSEWHERE_SECONDS = 0.2
-"""Seconds between two looks at an attempt in another container."""
+"""Seconds between two checks of an attempt in another container."""
 
 
 class Takeover:
@@ -48,11 +48,11 @@ class Takeover:
     Args:
         machine: what the attempts of the session share.
         store: the records of the home.
-        subscriptions: who watches which job.
+        subscriptions: the watched jobs.
         tasks: the task group of the session.
         scheduler: the queue of the session.
         runner: runs the attempts of the session.
-        interval: seconds between two looks at the records.
+        interval: seconds between two checks of the records.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Takeover:
         self._progress: Progress | None = None
 
     def open(self) -> None:
-        """Take over what sessions left that have ended, and begin to follow the others."""
+        """Take over the jobs of ended sessions, and begin to follow the others."""
         self.adopt()
         self._remove_leftovers()
         self._tasks.start(self._follow, name="local follow")
@@ -127,7 +127,7 @@ class Takeover:
         self._runner.notify()
 
     def _remove_leftovers(self) -> None:
-        """Remove what a program left that was killed between recording the end of a job and cleaning up."""
+        """Remove job directories of a program that was killed between recording the end of a job and cleaning up."""
         runs = self._machine.settings.runs
         names = {name.removeprefix(PREFIX).removesuffix(".control") for name in os.listdir(runs)}
         for name in names - self._store.names_in_use(names):
@@ -182,13 +182,13 @@ class Takeover:
         self._scheduler.advance()
 
     def follow_all(self) -> None:
-        """Compare the records with the present ones from now on, and publish what differs."""
+        """From now on, compare the records with their present state, and publish the changes."""
         if self._progress is None:
             self._progress = self._store.progress()
             self._subscriptions.begin_reading(())
 
     def _changes(self) -> set[int]:
-        """Return the jobs whose records are not as at the last look, whoever changed them, if someone reads that."""
+        """Return the jobs whose records changed since the last check, in any process. Return none without readers."""
         before = self._progress
         if before is None:
             return set()
@@ -207,7 +207,7 @@ class Takeover:
             logger.warning("%s", error)
 
     async def observe(self, job_ids: Collection[str]) -> None:
-        """Wait until it is known whether jobs still run that another session had begun and did not end."""
+        """Wait until aiomig knows whether jobs that an ended session had begun still run."""
         numbers = {number_of(job_id) for job_id in job_ids}
         while (
             any(number in numbers and not run.is_observed for number, run in self._runner.runs.items())
@@ -217,7 +217,7 @@ class Takeover:
 
 
 def recalled(machine: Machine, record: Record) -> Attempt:
-    """Return the attempt of a job that has begun, as far as its control file tells."""
+    """Return the attempt of a job that has begun, with the identity of its directory from the control file."""
     attempt = Attempt(machine, record.job_id, record.attempt_name, record.plan())
     attempt.directory.recall(attempt.control.inode())
     return attempt
@@ -229,19 +229,19 @@ async def _end_leftover(control: Control, folder: JobFolder) -> None:
             await shell.end_session()
         folder.recall(control.inode())
         if await folder.remove():
-            control.is_claim()  # then it may have to stay
+            control.is_claim()  # a claim may have to stay
             control.remove()
 
 
 async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Run], None], place: Place) -> End:
-    """Carry an attempt on that another program began.
+    """Continue an attempt that another program began.
 
-    The control file tells how far the attempt came: see `aiomig._local.control_file`.
+    The control file records how far the attempt came: see `aiomig._local.control_file`.
 
     Args:
         run: the attempt, with its slots.
         exited: called when the shell has ended, if it still ran, before the results are stored.
-        observed: called when it is known that the shell still runs.
+        observed: called when aiomig has seen that the shell still runs.
         place: where the other program ran.
     """
     attempt, control = run.attempt, run.attempt.control
@@ -256,7 +256,7 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
     if os.path.exists(f"{attempt.results.path}/{attempt.job_id}.status"):
         return replace(await attempt.finished(), at=at)
     if place == "here":
-        # One that has written its exit code may be about to do so again, and would leave a file behind.
+        # A shell that has written its exit code may be about to write it again, and would leave a file behind.
         attempt.process = control.shell()
         if attempt.process is not None:
             observed(run)
@@ -274,7 +274,7 @@ async def resume(run: Run, exited: Callable[[Run], None], observed: Callable[[Ru
 
 
 def _seconds_since(run: Run) -> float:
-    """Return how long ago a run began by the wall clock, which may have been set meanwhile."""
+    """Return how long ago a run began by the wall clock, which may have been changed since."""
     now = time.time()
     return max(0.0, now - (run.record.executing or now))
 
@@ -283,7 +283,7 @@ async def _await_elsewhere(run: Run) -> End:
     """Wait for an attempt in another container, which cannot be seen or killed from here."""
     attempt = run.attempt
     limit = attempt.description.number("CPUTIME") + attempt.machine.settings.wall_time_grace
-    # Only the wall clock is known in both containers. From now on a change of it does no harm.
+    # Both containers share only the wall clock. From here on, a change of it does no harm.
     deadline = anyio.current_time() + limit - _seconds_since(run)
     while (code := attempt.control.code()) is None:
         if anyio.current_time() > deadline:

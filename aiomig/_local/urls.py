@@ -1,4 +1,4 @@
-"""Downloads and uploads by URL, for the inputs and outputs of local jobs."""
+"""Downloads inputs and uploads outputs of local jobs by URL."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ URL_SCHEMES = frozenset({"http", "https", "file"})
 
 
 async def download(url: str, target: BinaryIO) -> None:
-    """Fetch a URL into an open file.
+    """Download a URL into an open file.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
-        ServerError: it answers with an error.
+        ServerError: the server responds with an error.
         ConfigError: the environment names a proxy that cannot be used.
         OSError: the file cannot be written.
     """
@@ -45,11 +45,11 @@ async def download(url: str, target: BinaryIO) -> None:
 
 
 async def upload(source: BinaryIO, url: str) -> None:
-    """Send an open file to a URL by PUT, as curl does for an output of a job.
+    """Upload an open file to a URL by PUT, as a grid's curl does.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
-        ServerError: it answers with an error.
+        ServerError: the server responds with an error.
         ConfigError: the environment names a proxy that cannot be used.
     """
     from .._core.http import make_web_client
@@ -66,7 +66,7 @@ async def upload(source: BinaryIO, url: str) -> None:
 
 
 def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return a URL without user name and password, which neither errors nor logs may show, and these two."""
+    """Return a URL without its user name and password, and these two. Errors and logs must not show them."""
     try:
         parts = urlsplit(url)
     except ValueError as error:

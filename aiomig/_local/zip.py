@@ -1,7 +1,7 @@
-"""Reads the directory of a zip archive in slices, with the standard library, and lets other tasks run in between.
+"""Reads the directory of a zip archive in slices with the standard library, so that other tasks run in between.
 
-`zipfile.ZipFile` reads all of it at once: a hundred thousand members hold up an event loop for a second. So each slice
-is shown to it as an archive of its own: the same members, and a directory that lists some of them.
+`zipfile.ZipFile` reads all of it at once: with a hundred thousand members, it blocks the event loop for a second. So it
+gets each slice as a separate archive: the same members, and a directory that lists some of them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Slice(io.RawIOBase):
 
 
 async def zip_slices(file: BinaryIO, count: Callable[[int], object]) -> AsyncGenerator[zipfile.ZipFile, None]:
-    """Give archives that together hold the members of one. The caller closes the generator.
+    """Yield archives that together have the members of one. The caller closes the generator.
 
     Args:
         file: the archive.
@@ -91,7 +91,7 @@ async def zip_slices(file: BinaryIO, count: Callable[[int], object]) -> AsyncGen
 
 
 def _whole_records(data: bytes) -> tuple[int, int]:
-    """Return how many bytes of a directory hold whole records, and how many records, at most those of one slice."""
+    """Return the bytes and the number of the complete records in a piece of a directory, at most one slice."""
     length = members = 0
     while members < _RECORDS_PER_SLICE and length + _RECORD_SIZE <= len(data):
         if not data.startswith(_RECORD, length):
