@@ -146,7 +146,7 @@ async def wait(jobs: Job | str | Iterable[Job | str], return_when: Literal["all"
 
 
 def as_completed(jobs: Job | str | Iterable[Job | str]) -> Completed:
-    """Iterate over jobs in the order in which they end.
+    """Iterate over jobs in the order they end.
 
     Example::
 

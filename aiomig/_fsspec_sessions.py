@@ -1,4 +1,4 @@
-"""The sessions of file systems of fsspec: one for each account in each event loop, closed at the end of the program."""
+"""The sessions of the fsspec file systems: one per account and event loop, closed at the end of the program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SharedSession:
         self._session: Session | None = None
 
     async def files(self) -> Files:
-        """Return the home; open the session if it is not open."""
+        """Return the home. Open the session first if it is not open."""
         async with self._lock:
             if self._session is None:
                 session = grid(self._config)
@@ -37,7 +37,7 @@ class SharedSession:
             return self._session.files
 
     async def close(self) -> None:
-        """Close the session; the next use opens a new one."""
+        """Close the session. The next use opens a new one."""
         async with self._lock:
             session, self._session = self._session, None
             if session is not None:

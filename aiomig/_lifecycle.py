@@ -1,4 +1,4 @@
-"""How a session is opened and closed, and which one is the current one."""
+"""Opening and closing sessions, and finding the current session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _background_sessions: RunVar[tuple[SessionLifecycle, ...]] = RunVar("aiomig_back
 
 
 def open_sessions() -> Iterator[SessionLifecycle]:
-    """Yield the open sessions of the current context, the innermost first, then those of the event loop."""
+    """Yield the open sessions of the current context, innermost first, and then those of the event loop."""
     try:
         background = _background_sessions.get()
     except RuntimeError:  # no event loop is running
@@ -55,7 +55,7 @@ def _leave(session: SessionLifecycle) -> None:
 
 
 class SessionLifecycle:
-    """Opening and closing of a `Session`, once each."""
+    """The methods that open and close a `Session`. Each session can be opened once."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -100,7 +100,7 @@ class SessionLifecycle:
             await self._backend.close(error)
         finally:
             self._tasks.state = "closed"
-            self._backend.subscriptions.fail(NoSession("the session was closed while something waited in it"))
+            self._backend.subscriptions.fail(NoSession("the session was closed while a task was waiting in it"))
 
     async def open(self) -> Self:
         """Open the session without a block, for example in one cell of a notebook for all others.
@@ -138,4 +138,4 @@ class SessionLifecycle:
             _background_sessions.set(tuple(session for session in _background_sessions.get() if session is not self))
             await background.close()
         elif self._tasks.state == "open":
-            raise MigError("this session was opened by async with: leave its block to close it")
+            raise MigError("this session was opened with async with: leave its block to close it")

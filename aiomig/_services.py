@@ -1,4 +1,4 @@
-"""What a session offers besides jobs: files, message queues, and the services of a grid."""
+"""The methods of a session for files, message queues and the services of a grid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SessionServices(SessionLifecycle):
-    """The methods of a `Session` that are not about jobs. Modules that only a grid needs are imported at first use."""
+    """The methods of a `Session` that are not about jobs. Modules for grids only are imported on first use."""
 
     def __init__(self, backend: Backend, credential: Callable[[], Credential | None]) -> None:
         super().__init__(backend)

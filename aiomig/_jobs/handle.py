@@ -1,4 +1,4 @@
-"""The state and the result of one job, known by its id."""
+"""The state and the result of one job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("aiomig")
 
 
 class JobHandle:
-    """The methods of a `Job` that ask for its state, its result and its description.
+    """The methods of a `Job` for its state, result and description.
 
     Attributes:
         backend: the backend that the job runs on; for aiomig's own use.

@@ -1,4 +1,4 @@
-"""`Job`: what a user does with one job."""
+"""`Job`: the handle on one job."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ class Job(JobHandle):
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        return self  # a copy of what holds a job holds the same job
+        return self  # a copy of a container of jobs contains the same jobs
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Job belongs to the session of its program: pickle job.id, and use session.job(job_id)")
+        raise TypeError("a Job belongs to a session and cannot be pickled: pickle job.id, and use session.job(job_id)")
 
     def __await__(self) -> Generator[Any, Any, JobResult]:
         return self.result().__await__()

@@ -35,7 +35,7 @@ SHARED_FOLDER = f"{PRIVATE_FOLDER}/shared"
 
 _AT_ONCE = 8
 _CLEAN_UP_SECONDS = 10.0
-"""The maximum time in which a failed or cancelled submit removes its uploads."""
+"""The maximum time for removing the uploads of a failed or cancelled submit."""
 
 
 class Uploads:
