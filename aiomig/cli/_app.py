@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         write_error(f"{error.format_message()}\n")
         return ExitCode.USAGE
     except click.ClickException as error:
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):  # click may have stopped before it
+            settings.json = True
         _report(settings, error, error.format_message(), ExitCode(error.exit_code))
         if isinstance(error, click.UsageError) and error.ctx is not None and not settings.json:
             write_error(f"Try '{error.ctx.command_path} --help'.\n")

@@ -12,7 +12,7 @@ from .. import JobState
 from ._choosing import jobs_argument, jobs_named
 from ._command import command
 from ._exit_codes import ExitCode
-from ._output import ended_at, say, write
+from ._output import ended_at, say, write, write_json
 from ._settings import current
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ async def timeline(mig: Session, /, *, names: tuple[str, ...], file: Path, newes
         return ExitCode.FAILURE
     figure = draw(statuses, datetime.now(UTC))
     figure.savefig(file, format=file.suffix.lower().lstrip("."))
-    if not current().quiet:
+    if current().json:
+        write_json({"path": str(file)})
+    elif not current().quiet:
         write(str(file))
     return ExitCode.SUCCESS
 

@@ -461,6 +461,18 @@ def test_timeline(local: Cli, work: Path) -> None:
     assert local("timeline", "-o", "t.png", "last").code == 0
     assert (work / "t.png").read_bytes().startswith(b"\x89PNG")
     assert local("timeline", "-o", "t.gif").code == ExitCode.USAGE
+    assert local("timeline", "--json").json == {"path": "timeline.svg"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("jobs", "--bogus", "--json"), ("jobs", "--json", "--bogus"), ("bogus", "--json")]
+)
+def test_wrong_command_lines_are_json_too(local: Cli, work: Path, arguments: tuple[str, ...]) -> None:
+    done = local(*arguments)
+    assert done.code == ExitCode.USAGE
+    error = json.loads(done.stderr)["error"]
+    assert "bogus" in error["message"]
+    assert error["exit_code"] == ExitCode.USAGE
 
 
 # -- processes
