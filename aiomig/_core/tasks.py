@@ -219,8 +219,8 @@ class SessionTasks:
 class HeldInterrupts:
     """Holds SIGINT back in its block, and lets it take effect at the end.
 
-    trio raises KeyboardInterrupt in whatever code runs. What opens or closes a task group must run to its end.
-    Blocks of several tasks may end in any order.
+    asyncio raises KeyboardInterrupt at a second SIGINT, in whatever code runs, and trio wherever the main task waits.
+    What opens or closes a task group must run to its end. Blocks of several tasks may end in any order.
     """
 
     def __init__(self) -> None:
