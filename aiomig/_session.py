@@ -76,8 +76,6 @@ class Session(SessionServices):
     def check_commands(self, value: bool) -> None:
         self._submitter.check_commands = value
 
-    # -- submitting
-
     async def submit(self, commands: str | Iterable[str] | JobSpec, **fields: Unpack[SpecFields]) -> Job:
         """Submit a job.
 
