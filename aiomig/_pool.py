@@ -148,7 +148,8 @@ class SessionPool(Generic[K]):
         """Return the entry and the open session of a key, after adding a user; for aiomig's own use."""
         while True:
             if self._state != "open":
-                raise NoSession(f"this pool of sessions is {'closed' if self._state == 'closed' else 'not open yet'}")
+                reason = "closed; make a new one" if self._state == "closed" else "not open yet; enter its block"
+                raise NoSession(f"this pool is {reason}")
             self._tasks.ensure_own_loop()
             entry = self._entries.get(key)
             if entry is None:

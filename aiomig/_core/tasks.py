@@ -184,7 +184,8 @@ class SessionTasks:
     def require_open(self) -> None:
         """Raise `NoSession` if the session is not open, or the caller runs in another event loop."""
         if self.state != "open":
-            raise NoSession(f"this session is {'closed' if self.state == 'closed' else 'not open yet'}")
+            reason = "closed; open another" if self.state == "closed" else "not open yet; enter its block"
+            raise NoSession(f"this session is {reason}")
         self.ensure_own_loop()
 
     def ensure_own_loop(self) -> None:

@@ -554,7 +554,7 @@ SESSIONS = [
     Wrong("a session that is closed", use_closed, NoSession, ("closed",)),
     Wrong("a watch in a closed one", watch_closed, NoSession, ("closed",)),
     Wrong("a session opened again", reopen, MigError, ("closed already", "make a new one")),
-    Wrong("the files of a closed one", files_of_closed, NoSession, ("not open", "open one")),
+    Wrong("the files of a closed one", files_of_closed, NoSession, ("is closed", "open another")),
     Wrong("jobs of two sessions", mixed_sessions, MigError, ("several sessions", "one session at a time")),
     option("a mode that there is not", "mode", lambda: aiomig.connect("cloud"), "'cloud'", "'grid' or 'local'"),  # type: ignore[arg-type]
     home("a queue that there is not", lambda mig: mig.queue("q").send("x"), FileNotFound, "message_queues/q: ", "create it with queue.create()", path="message_queues/q"),
