@@ -144,10 +144,13 @@ class LocalSettings:
         if self.on_exit not in get_args(OnExit):
             remedy = "use 'wait', 'cancel' or 'leave'"
             faults.append(Fault("on_exit", self.on_exit, "not a way to leave", remedy))
-        for name in ("default_retries", "wall_time_grace", "expire_after", "kill_grace", "lock_timeout"):
+        retries = self.default_retries
+        if retries is False or not (retries == 0 or is_count(retries)):
+            faults.append(Fault("default_retries", retries, "not a whole number of at least 0", "give a count"))
+        for name in ("wall_time_grace", "expire_after", "kill_grace", "lock_timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-                faults.append(Fault(name, value, "not a number of at least 0", "give seconds, or a count"))
+                faults.append(Fault(name, value, "not a number of at least 0", "give seconds"))
         lists = {name: _as_texts(getattr(self, name)) for name in ("vgrids", "pass_environment")}
         faults += [
             Fault(name, getattr(self, name), "not a list of texts", f"give a list: {name}=[…]")

@@ -600,6 +600,7 @@ OPTIONS = [
     option("a message in bytes", "message", lambda local: local.queue().send(b"x"), "b'x'", "not a string", "decode it"),
     option("an empty message", "message", lambda local: local.queue().send(""), "empty", "at least one character"),
     option("negative grace", "kill_grace", lambda: aiomig.local("h", kill_grace=-1), "-1", "at least 0"),
+    option("half a retry by default", "default_retries", lambda: aiomig.local("h", default_retries=1.5), "1.5", "whole number"),  # type: ignore[arg-type]
     option("retries in words", "default_retries", lambda: aiomig.local("h", default_retries="two"), "'two'"),  # type: ignore[arg-type]
     option("a truth for a time", "expire_after", lambda: aiomig.local("h", expire_after=True), "True", "seconds"),
     option("an exit of its own", "on_exit", lambda: aiomig.local("h", on_exit="run"), "'run'", "'leave'"),  # type: ignore[arg-type]
