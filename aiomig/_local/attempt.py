@@ -43,13 +43,13 @@ _NOT_BEGUN = 125
 """The exit code of a script that could not make its control file."""
 
 _SPARE_DESCRIPTORS = 8
-"""Descriptors that starting a job leaves for the rest of the program."""
+"""The number of descriptors that starting a job leaves for the rest of the program."""
 
 _READ_SECONDS = 10.0
 """The longest time that bash may take to read a script."""
 
 _ROOM_SECONDS = 0.2
-"""Seconds between two tries to get what the system was short of."""
+"""Seconds between two tries after a shortage of the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class End:
 
     Attributes:
         verified: the outcome of VERIFYFILES if it ended well; else ``None``.
-        reason: a grid's words for the failure.
-        detail: what local mode knows beyond that.
+        reason: a grid's reason for the failure.
+        detail: more about it from local mode.
         begun: False if the attempt never began, and does not count.
         at: when it ended, in seconds since 1970, if no session was open then; else ``None``, for now.
-        exit_code: the first exit code of a command that is not 0, else 0; ``None`` if none was reported.
+        exit_code: the first nonzero exit code of a command, or 0; ``None`` if none was reported.
     """
 
     verified: str | None = None
@@ -75,7 +75,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What all attempts of a session share."""
+    """Values that all attempts of a session share."""
 
     settings: LocalSettings
     base: Mapping[str, str]
@@ -307,11 +307,11 @@ class Attempt:
             await anyio.sleep(_ROOM_SECONDS)
 
     async def finished(self) -> End:
-        """Return the end that the stored results tell of."""
+        """Return the end according to the stored results."""
         return End(verified=self.results.verify(), exit_code=await self.results.exit_code())
 
     async def _syntax_error(self) -> str:
-        """Return what bash reports about the script if it could not read the commands."""
+        """Return bash's syntax errors for the script, if any."""
         stdout, stderr = f"{self.job_id}.stdout", f"{self.job_id}.stderr"
         text = self.directory.read(f"{self.local_name}.job")
         if text is None or self.directory.read(stdout) is not None:
@@ -326,7 +326,7 @@ class Attempt:
                 file.write(complaints.encode() + b"\n")
         return complaints
 
-    # -- ends from outside
+    # -- ending it early
 
     async def kill(self) -> None:
         """End all processes of the attempt, and wait for those in its session."""
@@ -340,7 +340,7 @@ class Attempt:
             self.process.kill()
 
     async def find_and_kill(self) -> None:
-        """End an attempt if it is not even known whether its shell was started."""
+        """End an attempt whose shell may or may not have started."""
         if self.process is None:
             claimed = self.control.claim()
             await self.control.settle()
@@ -358,9 +358,9 @@ class Attempt:
             self.control.remove()
 
     def has_begun(self) -> bool:
-        """Return whether the shell has begun to run the commands; from then on it needs no session."""
+        """Return whether the shell has begun to run the commands. From then on, it needs no session."""
         return self.control.has_begun()
 
     def stream(self, name: str) -> str:
-        """Return where ``stdout`` or ``stderr`` is while the attempt runs."""
+        """Return the path of ``stdout`` or ``stderr`` while the attempt runs."""
         return f"{self.folder}/{self.job_id}.{name}"

@@ -1,4 +1,4 @@
-"""The backend of local mode: a MiG with one resource, this machine."""
+"""The backend of local mode: a MiG whose only resource is this machine."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 _FIND_CHUNK = 500
 _PRUNED_AT_ONCE = 100
 _SUBMIT_CHUNK = 100
-"""Jobs that are submitted between two turns of the event loop."""
+"""The number of jobs to submit before other tasks run."""
 
 
 class LocalBackend:
@@ -58,7 +58,7 @@ class LocalBackend:
 
     Args:
         settings: see `aiomig.local`.
-        interval: seconds between two looks at what other processes did to the jobs of the home.
+        interval: seconds between two checks for changes that other processes made in the home.
     """
 
     mode: Literal["grid", "local"] = "local"
@@ -75,7 +75,7 @@ class LocalBackend:
         self._unlocked = self._engine.unlocked
 
     async def open(self) -> None:
-        """Make the home if it is missing, open its records, and begin to run jobs.
+        """Create the home if needed, open its records, and start running jobs.
 
         Raises:
             LocalError: the home cannot be used.
@@ -88,7 +88,7 @@ class LocalBackend:
         await self._engine.close(error)
 
     async def _checkpoint(self) -> None:
-        """Let other tasks run; raise what ended the session, or that the caller is cancelled."""
+        """Let other tasks run; raise the error that ended the session, or the caller's cancellation."""
         await anyio.lowlevel.checkpoint()
         self._raise_if_closed()
 
@@ -100,18 +100,18 @@ class LocalBackend:
     # -- jobs
 
     async def review(self, description: Description) -> CheckReport:
-        """Return what `submit` would refuse, and URLs that local mode cannot read."""
+        """Return the faults that make `submit` fail, and the URLs that local mode cannot read."""
         await self._checkpoint()
         faults = [*refusals(self.settings, description), *unreadable_urls(description)]
         return CheckReport(tuple(faults), offers=offers(self.settings))
 
     async def site(self) -> Site:
-        """Return what the settings say."""
+        """Return the site that the settings describe."""
         await self._checkpoint()
         return describe(self.settings)
 
     async def feasibility(self, job_id: str, *, schedule: bool = False) -> CheckReport:
-        """Return no faults: whatever a job asks for, this machine takes it."""
+        """Return no faults: this machine accepts any request for resources."""
         await self._record(job_id)
         return CheckReport()
 
@@ -131,7 +131,7 @@ class LocalBackend:
     async def submit_many(
         self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
     ) -> list[str | MigError]:
-        """Put jobs into the queue, some at a time. If cancelled in between, cancel those that were made."""
+        """Put jobs into the queue, some at a time. If cancelled in between, cancel the submitted ones."""
         outcomes: list[str | MigError] = []
         try:
             for start in range(0, len(plans), _SUBMIT_CHUNK):
@@ -139,7 +139,7 @@ class LocalBackend:
                 try:
                     await self._checkpoint()
                     outcomes += await self._unlocked(partial(self._submit_some, some))
-                except LocalError as error:  # those that were made by then must not be lost
+                except LocalError as error:  # the submitted ones must not be lost
                     outcomes += [error for _ in some]
                 report(len(some))
         except anyio.get_cancelled_exc_class():
@@ -162,18 +162,18 @@ class LocalBackend:
         return [next(job_ids) if outcome == "" else outcome for outcome in outcomes]
 
     async def find_keys(self, keys: Sequence[SubmitKey]) -> dict[str, str | MigError]:
-        """Return what the records say."""
+        """Return the statuses from the records."""
         await self._checkpoint()
         known = await self._unlocked(lambda: {key.text: self._engine.store.find_key(key) for key in keys})
         return {key: outcome for key, outcome in known.items() if outcome is not None}
 
     async def find_by_marker(self, marker: str, project: str | None = None) -> list[str]:
-        """Return the ids of the jobs that were submitted with a marker."""
+        """Return the ids of the jobs with a marker."""
         await self._checkpoint()
         return [record.job_id for record in await self._unlocked(lambda: self._engine.store.find_by_marker(marker))]
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """Return nothing: a job is in the records, or there is none."""
+        """Return nothing: the records have every submitted job."""
         await self._checkpoint()
         return []
 
@@ -183,13 +183,13 @@ class LocalBackend:
     def disown(self, job_ids: Sequence[str]) -> None:
         """Free the keys of unfinished jobs. The home has a record of every job."""
         if not self._engine.is_closed:
-            with suppress(LocalError):  # then the keys stay with the canceled jobs
+            with suppress(LocalError):  # the keys stay with the canceled jobs
                 self._engine.store.free_keys(
                     [number for job_id in job_ids if (number := number_of(job_id)) is not None]
                 )
 
     def abandon(self, job_ids: Sequence[str]) -> None:
-        """Cancel jobs that nobody is interested in any more."""
+        """Cancel jobs that are no longer wanted."""
         if not self._engine.is_closed and self._engine.scheduler.is_open:
             self.disown(job_ids)
             try:
@@ -202,7 +202,7 @@ class LocalBackend:
             await self._unlocked(lambda: self._engine.actions.act("cancel", job_ids))
 
     def _raise_if_refused(self, plan: Plan) -> None:
-        """Refuse what a grid refuses because of what it has."""
+        """Raise for a job that a grid would refuse because of what the site offers."""
         keywords = plan.description.keywords
         if keywords.keys().isdisjoint(("VGRID", "RUNTIMEENVIRONMENT", "JOBTYPE")):
             return
@@ -210,7 +210,7 @@ class LocalBackend:
             raise SubmitRejected([str(fault) for fault in faults], faults)
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return what the records say now.
+        """Return the statuses from the records.
 
         Raises:
             DamagedRecord: the record of a job cannot be read.
@@ -236,7 +236,7 @@ class LocalBackend:
         }
 
     def _is_run(self, record: Record) -> bool:
-        """Return whether an open session runs a job, and knows whether its process still runs."""
+        """Return whether an open session runs a job and has seen its process."""
         if record.owner == self._engine.store.session:
             run = self._engine.runner.runs.get(record.number)
             return run is None or run.is_observed
@@ -251,7 +251,7 @@ class LocalBackend:
         return statuses
 
     async def follow_all(self) -> None:
-        """Compare the records from now on with what they were at the last look."""
+        """From now on, publish every change of the records."""
         await self._checkpoint()
         await self._unlocked(self._engine.takeover.follow_all)
 
@@ -261,9 +261,9 @@ class LocalBackend:
         return await self._unlocked(lambda: self._engine.actions.act(action, job_ids))
 
     async def find(self, wanted: JobFilter) -> list[JobStatus]:
-        """Look through the records, newest first. A job whose record is damaged is UNKNOWN."""
+        """Search the records, newest first. A job with a damaged record is UNKNOWN."""
         match = matcher(wanted.pattern)
-        # Records are finer than microseconds, so this looks from a little earlier; `matches_status` is exact.
+        # Times in records are finer than microseconds, so the query starts a little earlier. `matches_status` is exact.
         since = wanted.since.timestamp() - 0.001 if wanted.since is not None else None
         statuses: list[JobStatus] = []
         before: int | None = None
@@ -275,7 +275,7 @@ class LocalBackend:
                     if not match(record.job_id):
                         continue
                     status = _status_of(record)
-                except DamagedRecord as error:  # not even its id is known
+                except DamagedRecord as error:  # without a readable id, too
                     logger.error("%s", error)
                 else:
                     statuses += [status] * (wanted.matches_status(status) and wanted.matches_description(status))
@@ -285,7 +285,7 @@ class LocalBackend:
         return statuses[: wanted.newest]
 
     async def plan_of(self, job_id: str) -> Plan:
-        """Return what the job was submitted with."""
+        """Return the description with which the job was submitted."""
         return (await self._record(job_id)).plan()
 
     async def _record(self, job_id: str) -> Record:
@@ -298,15 +298,15 @@ class LocalBackend:
     # -- results
 
     async def results(self, status: JobStatus) -> dict[str, bytes]:
-        """Return the four files, or what is kept of a failed attempt."""
+        """Return the four result files, or the kept output of a failed attempt."""
         await self._checkpoint()
         return await read_results(self.settings, status)
 
     def note_exit_code(self, job_id: str, exit_code: int) -> None:
-        """Do nothing: the records have it."""
+        """Do nothing: the records have the exit code."""
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
-        """Return ``stdout`` or ``stderr`` from an offset on: of the attempt under way, or of the last one."""
+        """Return ``stdout`` or ``stderr`` of the current or last attempt from an offset on."""
         record = await self._record(job_id)
         if record.state is JobState.FINISHED:
             path = f"{self.settings.stored_results(job_id)}/{job_id}.{name}"
@@ -324,7 +324,7 @@ class LocalBackend:
                 await self._checkpoint()
                 try:
                     pruned = await remove_files(self.settings, record)
-                except DamagedRecord as error:  # not even its id is known
+                except DamagedRecord as error:  # without a readable id, too
                     logger.error("%s", error)
                     continue
                 forgotten = False
@@ -335,13 +335,13 @@ class LocalBackend:
         return count
 
     def own_jobs(self) -> Iterable[str]:
-        """Return the ids of what waits or runs here."""
+        """Return the ids of the jobs that wait or run here."""
         return [record.job_id for record in self._engine.store.records(sorted(self._engine.scheduler.unfinished))]
 
     async def live(
         self, job_id: str, action: Literal["send", "get"], sources: Sequence[str], destination: str | None
     ) -> None:
-        """Copy between the job directory and the home."""
+        """Copy files between the job directory and the home."""
         record = await self._record(job_id)
         if record.state is not JobState.EXECUTING:
             raise ActionRefused(not_running(record.status()))
@@ -351,7 +351,7 @@ class LocalBackend:
             await act(recalled(self._engine.machine, record).directory, files, destination or f"job_output/{job_id}")
 
     async def _answer_jobs(self) -> None:
-        """Do what running jobs ask for by files in their directories."""
+        """Carry out the requests that running jobs leave in their directories."""
         while True:
             try:
                 await anyio.sleep(_REQUESTS_SECONDS)
@@ -361,7 +361,7 @@ class LocalBackend:
                 self._engine.runner.forward_interrupt(error)
 
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
-        """Raise LocalError: there is no server."""
+        """Raise `LocalError`: there is no server."""
         await self._checkpoint()
         raise LocalError(
             f"{operation} is an operation of a MiG server, and local mode has none",
@@ -370,7 +370,7 @@ class LocalBackend:
 
 
 _REQUESTS_SECONDS = 0.2
-"""Seconds between two looks at whether jobs ask for something. A grid's resources look every 20 s."""
+"""Seconds between two checks for requests of jobs. A grid's resources check every 20 s."""
 
 _ACTIVE = (JobState.QUEUED, JobState.EXECUTING, JobState.FROZEN)
 

@@ -1,4 +1,4 @@
-"""The SQLite database of a home: its tables, how it is opened, and what its errors mean."""
+"""Opens the SQLite database of a home, creates its tables, and translates its errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ADDED = {
     "submit_keys": "CREATE UNIQUE INDEX submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL",
     "not_ended": "CREATE INDEX not_ended ON jobs (owner, rank) WHERE ended IS NULL",
 }
-"""What the databases of earlier versions do not have, by name; these read and write the job table all the same."""
+"""Statements that add what databases of earlier versions lack, by name. Those versions can still use the job table."""
 
 
 class DatabaseLocked(LocalError):
@@ -61,7 +61,7 @@ class DatabaseLocked(LocalError):
 
 
 async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
-    """Return what a function of the store returns, called again while another process holds the database's lock.
+    """Call a function of the store, again while another process holds the database's lock; return its result.
 
     Raises:
         DatabaseLocked: the lock was held for longer.
@@ -77,18 +77,18 @@ async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the database of a home, and make it if it is missing.
+    """Open the database of a home, and create it if needed.
 
     Raises:
         LocalError: it cannot be made, read or written, or is not a database of aiomig.
     """
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        # Before SQLite gives the files beside it the same permissions.
+        # Before SQLite creates its other files with the same permissions.
         raise LocalError(f"{path} is not writable", path=str(path), remedy="chmod u+rw it")
     database = None
     try:
         database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        # Damaged text must be read to be named.
+        # An error message must be able to quote damaged text.
         database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
         _prepare(database, path)
     except BaseException as error:
@@ -103,10 +103,10 @@ def open_database(path: Path) -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     run = database.execute
     run("PRAGMA journal_mode=WAL")
-    # In WAL mode NORMAL loses nothing when a process dies; only a power cut can take the last moments back.
+    # In WAL mode, NORMAL loses nothing if a process dies. A power cut can undo the last transactions.
     run("PRAGMA synchronous=NORMAL")
     run("PRAGMA wal_autocheckpoint=4000")
-    # Few pages are used again and again; the rest of a long history need not be in memory.
+    # Only a few pages are used often. The rest of a long history need not be in memory.
     run("PRAGMA cache_size=-512")
     version = run("PRAGMA user_version").fetchone()[0]
     if version not in (0, SCHEMA_VERSION):
@@ -140,7 +140,7 @@ def _missing(database: sqlite3.Connection) -> list[str]:
 
 
 def explain(error: sqlite3.Error, path: str) -> LocalError:
-    """Return what an error of the database in a file means for a user."""
+    """Return the error for the user."""
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith("SQLITE_FULL"):
         return LocalError(f"the disk of {path} is full", path=path, remedy="make room, then open the home again")

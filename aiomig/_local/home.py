@@ -1,8 +1,8 @@
-"""The MiG home of local mode: a folder of this machine.
+"""The MiG home of local mode: a directory of this machine.
 
-Links inside the home are followed if they stay inside. A link that leads out of it, or nowhere, is left out of
-listings, copies and archives. What is removed or moved is reached by descriptors, which follow no link at all. Reading
-and writing guard against mistakes and hostile names, but not against a process that swaps links at that moment.
+Links are followed if they stay inside the home. Listings, copies and archives omit links that lead out of it or
+nowhere. Removing and moving use descriptors and follow no links at all. Reading and writing guard against mistakes and
+hostile names, but not against a process that swaps links at that moment.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class LocalHome:
     """`aiomig._backend.HomeBackend` on a folder.
 
     Args:
-        root: the folder, made if it is missing. Its ``.aiomig/tmp`` holds what is being written until it is whole, so
-            all of it has to be one file system.
+        root: the directory, created if needed. Files are written in its ``.aiomig/tmp`` and then renamed, so the home
+            must be one file system.
 
     Raises:
-        LocalError: the folder cannot be made or used.
+        LocalError: the directory cannot be created or used.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +61,7 @@ class LocalHome:
         """Return where a normalised path of the home lies, links resolved.
 
         Raises:
-            PathRefused: a link leads out of the home or into aiomig's own folder.
+            PathRefused: a link leads out of the home or into aiomig's own directory.
         """
         real = Path(os.path.realpath(self.root / path))
         if not self._admits(real):
@@ -70,7 +70,7 @@ class LocalHome:
 
     @contextmanager
     def _holder(self, path: str) -> Iterator[tuple[int, str]]:
-        """Give the descriptor of the directory that holds a path, and its name there, the last link not resolved."""
+        """Yield the descriptor of the directory of a path, and the name in it. The last link is not resolved."""
         folder, name = os.path.split(path)
         real = self.locate(folder or ".")
         if real / name == self._own:
@@ -79,7 +79,7 @@ class LocalHome:
             yield descriptor, name
 
     async def stat(self, path: str) -> FileInfo | None:
-        """As `HomeBackend.stat`; pipes, sockets and devices count as nothing."""
+        """As `HomeBackend.stat`; pipes, sockets and devices do not exist for it."""
         with translate_os_errors(path):
             real = self.locate(path)
             try:
@@ -263,7 +263,7 @@ class LocalHome:
             await unpack(self, file, archive, destination)
 
     def temporary_folder(self) -> Path:
-        """Return the hidden folder of the home for files that are not complete yet; make it if it is missing."""
+        """Return the hidden directory for incomplete files, created if needed."""
         folder = self._own / "tmp"
         with translate_os_errors(str(folder), "on this machine"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -287,10 +287,10 @@ class LocalHome:
 
 
 def make_home_folder(folder: Path) -> None:
-    """Make the home, or a folder above it, private if it is new.
+    """Create the home or its parent, private if it is new.
 
     Raises:
-        LocalError: it cannot be made or used.
+        LocalError: it cannot be created or used.
     """
     try:
         make_private(folder)
@@ -303,10 +303,10 @@ def make_home_folder(folder: Path) -> None:
 
 
 def make_own_folder(folder: Path) -> None:
-    """Make a folder of aiomig in the home, and make it private.
+    """Create a directory of aiomig in the home, and make it private.
 
     Raises:
-        LocalError: it cannot be made or used, or a job put a link in its place.
+        LocalError: it cannot be created or used, or a job replaced it by a link.
     """
     make_home_folder(folder)
     if folder.is_symlink():

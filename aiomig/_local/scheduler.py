@@ -1,6 +1,6 @@
-"""The queue of local mode: which job runs when, and what becomes of it.
+"""The queue of local mode: claims jobs for free slots, and records how they end.
 
-Everything that decides is synchronous and ends in one database transaction.
+Each decision is synchronous and ends in one database transaction.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.local")
 
 _PLANS_IN_MEMORY = 100
-"""How many waiting jobs have their plan in memory; those behind them are read again when their turn comes."""
+"""The number of waiting jobs whose plans are in memory. The plans of later ones are read again when they start."""
 
 _LOCKED_PAUSE = 0.05
 """Seconds between two tries to record an end while another process holds the lock of the database."""
@@ -49,12 +49,12 @@ class Scheduler:
     Args:
         machine: what its attempts share.
         store: the records of the home.
-        subscriptions: who watches which job.
+        subscriptions: the watched jobs.
         runner: runs the attempts.
 
     Attributes:
         adopted: the jobs that another session had submitted.
-        must_advance_again: whether `advance` must be called soon although nothing happens here.
+        must_advance_again: whether `advance` must be called again soon, even without a change in this session.
         error: what stopped the scheduler.
     """
 
@@ -72,7 +72,7 @@ class Scheduler:
         self._runner = runner
         self._queue: deque[int] = deque()
         self._plans: dict[int, Plan] = {}
-        self._cores: dict[int, int] = {}  # of the waiting jobs that want more than one
+        self._cores: dict[int, int] = {}  # of waiting jobs with more than one
         self._free = machine.settings.slots
         self._ends: dict[Run, End] = {}  # not yet in the records
         self._held: set[int] = set()  # frozen
@@ -88,21 +88,21 @@ class Scheduler:
 
     @property
     def is_open(self) -> bool:
-        """Whether jobs can be acted on."""
+        """Whether it accepts jobs and actions."""
         return not self._closing and self.error is None
 
     @property
     def unfinished(self) -> set[int]:
-        """The numbers of the jobs of this session that wait or run."""
+        """The numbers of this session's waiting, frozen and running jobs."""
         return {*self._runner.runs, *self._queue, *self._held}
 
     def raise_if_stopped(self) -> None:
-        """Raise what stopped the scheduler."""
+        """Raise the error that stopped the scheduler, if any."""
         if self.error is not None:
             raise self.error
 
     def stop(self, error: LocalError) -> None:
-        """Stop, because of an error that concerns all jobs; everyone who waits is told."""
+        """Stop because of an error that affects all jobs. All waiting tasks get the error."""
         logger.error("local mode stops: %s", error)
         self.error = error
         self._subscriptions.fail(error)
@@ -125,18 +125,18 @@ class Scheduler:
         self.raise_if_stopped()
 
     async def finish(self) -> None:
-        """Do what an interrupt has prevented; call this when all tasks have ended."""
+        """Complete what an interrupt prevented. Call this after all tasks have ended."""
         self._runner.end_escaped()
         await self._runner.end_interrupted()
         if self.error is None:
             self.advance()
 
-    # -- entering jobs
+    # -- adding jobs
 
     def submit(self, plans: Sequence[Plan]) -> list[str | MigError]:
         """Put jobs at the end of the queue, and start those that have a slot; return their ids.
 
-        For a plan with a used key: `KeyTaken`, or what is wrong with it.
+        For a plan with a used key: `KeyTaken`, or the error of using it again.
         """
         self.raise_if_stopped()
         now = time.time()
@@ -158,7 +158,7 @@ class Scheduler:
         return [taken[index] if index in taken else next(made) for index in range(len(jobs))]
 
     def _insert_once(self, jobs: Sequence[tuple[Plan, int]], now: float) -> tuple[dict[int, str], dict[int, MigError]]:
-        """Enter the jobs whose keys are free, each key in the transaction that makes its job."""
+        """Insert the jobs whose keys are free, in one transaction with the check of the keys."""
         ids: dict[int, str] = {}
         taken: dict[int, MigError] = {}
         with self._store.transaction():
@@ -176,7 +176,7 @@ class Scheduler:
         if "CPUCOUNT" not in keywords and "NODECOUNT" not in keywords and "MAXFILL" not in keywords:
             return 1
         wanted = plan.description.number("CPUCOUNT") * plan.description.number("NODECOUNT")
-        # A job that wants more than there is has the machine to itself: the same program runs here and there.
+        # A job that asks for more cores than the session has gets all of them: programs for a grid run here too.
         return min(max(wanted, 1), self._settings.slots)
 
     def enqueue(self, number: int, plan: Plan, cores: int) -> None:
@@ -189,7 +189,7 @@ class Scheduler:
             self._cores[number] = cores
 
     def hold(self, number: int) -> None:
-        """Enter a job of this session that is frozen."""
+        """Add a frozen job of this session."""
         self._held.add(number)
 
     def drop(self, number: int) -> None:
@@ -197,7 +197,7 @@ class Scheduler:
         self._held.discard(number)
 
     def enqueue_record(self, record: Record) -> None:
-        """Put a job at the end of the queue whose plan is in its record; end the job if that is damaged."""
+        """Put a job from its record at the end of the queue. Reject it if its plan is damaged."""
         try:
             plan = record.plan()
         except DamagedRecord as error:
@@ -206,21 +206,21 @@ class Scheduler:
             self.enqueue(record.number, plan, self.cores_of(plan))
 
     def look_for_oldest(self) -> None:
-        """Find out again which job waits longest, after jobs were adopted."""
+        """Update the time of the longest waiting job, after jobs were adopted."""
         self._oldest = self._store.oldest_waiting()
 
     def reject(self, record: Record, error: DamagedRecord) -> None:
-        """Make a job FAILED that can never run, because its record is damaged."""
+        """Make a job with a damaged record FAILED."""
         logger.error("%s", error)
         self._store.reject(record.number, time.time(), str(error))
 
     # -- the queue
 
     def advance(self, *, start_now: bool = False) -> None:
-        """Record what ended, and start what fits.
+        """Record the runs that ended, and start the jobs that fit.
 
         Args:
-            start_now: start the shell of the first job here and not only in its task.
+            start_now: start the shell of the first job at once, not in its task.
         """
         while self._advance_once(start_now=start_now):
             start_now = False
@@ -228,7 +228,7 @@ class Scheduler:
     def _advance_once(self, *, start_now: bool) -> bool:
         """Advance by one transaction; return whether more jobs may fit now.
 
-        Jobs that failed may be tried again, and a job behind one that was canceled meanwhile may be the next.
+        A failed job may run again, and a canceled job may have kept the next one waiting.
         """
         self.must_advance_again = False
         ends = dict(self._ends)
@@ -242,7 +242,7 @@ class Scheduler:
             self._note_failure(error)
             return False
         self._locked_since = None
-        for run in ends:  # not before: an interrupt may come at any moment, and then they are still to do
+        for run in ends:  # only now: an interrupt may come at any moment, and the ends must not get lost
             self._ends.pop(run, None)
         again = bool(ends)
         for number, record in zip(candidates, claims, strict=True):
@@ -270,19 +270,19 @@ class Scheduler:
         return published, claims
 
     def _take_candidates(self) -> dict[int, str]:
-        """Take the jobs off the queue that have slots; return the names of their attempts by their numbers."""
+        """Take the jobs that fit off the queue; return the names of their attempts by job number."""
         candidates: dict[int, str] = {}
         free = self._free
         while self.is_open and self._queue and (cores := self._cores.get(self._queue[0], 1)) <= free:
             self._starts += 1
-            # MiG has a process id behind the time; one program may have several sessions on a home.
+            # MiG puts a process id behind the time. One program may have several sessions on a home.
             stamp = time.strftime("%d%m%y-%H%M%S", time.gmtime())
             candidates[self._queue.popleft()] = f"{stamp}.{self._store.session}{self._starts:07d}"
             free -= cores
         return candidates
 
     def _begin(self, record: Record, *, start_now: bool) -> list[Record]:
-        """Start an attempt that was claimed; return what is to be published."""
+        """Start a claimed attempt; return the records to publish."""
         plan = self._plans.pop(record.number, None)
         cores = self._cores.pop(record.number, 1)
         try:
@@ -299,23 +299,23 @@ class Scheduler:
         return [record]
 
     def _sort_out(self, number: int) -> bool:
-        """Return whether a job that could not be claimed has left the queue; else other sessions have its slots."""
+        """Return whether an unclaimed job has left the queue. If not, other sessions occupy its slots."""
         for row in self._store.records([number]):
             if row.state is JobState.FROZEN:
                 self._held.add(number)
             elif row.state is JobState.QUEUED:
                 self._queue.appendleft(number)
-                self.must_advance_again = True  # nothing reports that another session's job has ended
+                self.must_advance_again = True  # no event reports the end of another session's job
                 return False
         return True
 
     def _exited(self, run: Run) -> None:
-        """Give the slots of a run to the next job: its shell has ended, and no core should wait for results."""
+        """Give the slots of a run whose shell has ended to the next job, before its results are stored."""
         self.free_slots(run)
         self.advance(start_now=True)
 
     def _note_failure(self, error: LocalError) -> None:
-        """Try again later if the database was locked, for a limited time once the session is left; else stop."""
+        """Try again later if the database was locked (for a limited time while the session closes), or stop."""
         if not isinstance(error, DatabaseLocked):
             self.stop(error)
             return
@@ -326,16 +326,16 @@ class Scheduler:
             self.stop(error)
 
     def free_slots(self, run: Run) -> None:
-        """Take the slots of a run back."""
+        """Free the slots of a run."""
         self._free += run.cores
         run.cores = 0
 
     def take_slots(self, cores: int) -> None:
-        """Give slots to a run that another session began, even if there are none."""
+        """Occupy slots for a run that another session began, even if none are free."""
         self._free -= cores
 
     def expire(self) -> None:
-        """End the jobs of this session that have waited for too long."""
+        """Make the jobs of this session EXPIRED that have waited too long."""
         limit, now = self._settings.expire_after, time.time()
         if limit <= 0 or self._oldest is None or self._oldest > now - limit:
             return
@@ -349,9 +349,9 @@ class Scheduler:
     # -- ends
 
     async def record_end(self, run: Run, end: End) -> bool:
-        """Record how a run ended; False if the scheduler had to stop before."""
+        """Record how a run ended; return False if the scheduler stopped first."""
         self._ends[run] = end
-        # If others have ended by now, one transaction does for all.
+        # Runs that end at the same time share one transaction.
         await anyio.lowlevel.checkpoint()
         self.advance()
         while run in self._ends and self.error is None:
@@ -360,9 +360,9 @@ class Scheduler:
         return run not in self._ends
 
     def _record(self, run: Run, end: End) -> list[Record]:
-        """Write an end into the records; return what is to be published."""
+        """Write an end into the records; return the records to publish."""
         record = run.record
-        # Not before it began, even if the clock was set back meanwhile.
+        # Not earlier than its start, even if the clock was set back.
         now = max(time.time() if end.at is None else min(end.at, time.time()), record.executing or 0.0)
         if not end.begun:
             if self._store.unclaim(record.number, record.local_name):
@@ -378,14 +378,14 @@ class Scheduler:
             after = self._store.fail(record.number, record.attempt, now, attempts, again=again)
         if after is None:
             if any(row.state is JobState.CANCELED for row in self._store.records([record.number])):
-                run.stopped = "kill"  # by another process meanwhile: no results
-            return []  # else it is recorded already
+                run.stopped = "kill"  # by another process: no results
+            return []  # otherwise the end is recorded already
         if after.state is JobState.QUEUED:
             self.enqueue(after.number, run.attempt.plan, self.cores_of(run.attempt.plan))
         return [after]
 
     def publish(self, records: Iterable[Record]) -> None:
-        """Tell those that watch a job, and the log, how the job is."""
+        """Publish the statuses of watched jobs, and log changes."""
         for record in records:
             try:
                 job_id = record.job_id

@@ -1,4 +1,4 @@
-"""The site of local mode: the keywords of mRSL, and what they do here."""
+"""The site that local mode emulates, and the mRSL keywords that it supports."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _text(name: str, meaning: str, example: str, default: str | None) -> tuple[s
 
 
 def refusals(settings: LocalSettings, description: Description) -> list[Fault]:
-    """Return what a grid would refuse because of what it has."""
+    """Return faults of jobs that a grid would refuse because of what the site offers."""
     vgrids = {"Generic", "ANY", *settings.vgrids}
     faults = [
         Fault(

@@ -1,8 +1,7 @@
-"""The records of local mode: every job of a home, in one SQLite database that several processes share.
+"""The job records of a home, in one SQLite database that several processes share.
 
-Each job has an *owner*, the session that runs it. A change that a session makes to a job is one SQL statement that
-also says from which state and for which owner, so that two sessions, or a session and its successor after a crash,
-never run one job twice.
+Each job has an *owner*, the session that runs it. Each change of a job is one SQL statement with the expected state and
+owner as its condition, so two sessions, or a session and its successor after a crash, never run one job twice.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ T = TypeVar("T")
 
 _UNFINISHED = "(ended IS NULL AND state IN ('QUEUED', 'EXECUTING', 'FROZEN'))"
 _CHUNK = 500
-"""How many values one statement names."""
+"""The most values in one statement."""
 
 
 class Progress(NamedTuple):
-    """How far the jobs of a home are.
+    """A snapshot of the states of a home's jobs.
 
     Attributes:
         unfinished: the state, the attempt and the time in the queue of each unfinished job, by its number.
@@ -46,7 +45,7 @@ class Progress(NamedTuple):
 
 
 class _Transaction:
-    # A class, for every job has several: a generator would cost as much as the statements.
+    # A class and not a generator, which would cost as much as the statements themselves.
     __slots__ = ("_database", "_run")
 
     def __init__(self, database: sqlite3.Connection, run: Callable[[str], object]) -> None:
@@ -84,31 +83,31 @@ class Store:
         self._version = self._data_version()
 
     def transaction(self) -> _Transaction:
-        """Return a block whose statements are carried out as one; an error undoes them."""
+        """Return a context manager for one transaction. An error rolls it back."""
         return _Transaction(self._database, self._run)
 
     # -- sessions
 
     def begin_session(self, now: float) -> None:
-        """Enter this session, with its lock."""
+        """Record this session, and lock its file."""
         with self.transaction():
             values = (Origin.here().encode(), now)
             self.session = self._run("INSERT INTO sessions (boot, opened) VALUES (?, ?)", values).lastrowid or 0
             self._locks.acquire(self.session)
 
     def is_alive(self, session: int) -> bool:
-        """Return whether a session is open, in whatever process."""
+        """Return whether a session is open in any process."""
         return self._locks.is_alive(session)
 
     def place_of(self, session: int | None) -> Place:
-        """Return where a session ran, as seen from this process."""
+        """Return where a session ran, relative to this process."""
         row = self._run("SELECT boot FROM sessions WHERE number IS ?", (session,)).fetchone()
         return "before restart" if row is None else Origin.decode(row[0]).place(self._path.parent)
 
     def names_in_use(self, names: Iterable[str]) -> set[str]:
-        """Return those local names that belong to a running attempt, or to a job of another open session.
+        """Return the local names of running attempts and of jobs of other open sessions.
 
-        An open session removes what its own jobs left.
+        An open session cleans up after its own jobs.
         """
         used: set[str] = set()
         for some in _chunks(list(names)):
@@ -172,12 +171,12 @@ class Store:
     # -- jobs
 
     def insert(self, jobs: Sequence[tuple[Plan, int]], now: float, place: int = 0) -> dict[int, str]:
-        """Enter QUEUED jobs of this session, plans and cores; return their ids by their numbers.
+        """Insert QUEUED jobs of this session; return their ids by number.
 
         Args:
-            jobs: the jobs.
+            jobs: the plan and the cores of each job.
             now: the time.
-            place: how many jobs of that time are before them in the queue.
+            place: the number of jobs of the same time that precede them in the queue.
         """
         ids: dict[int, str] = {}
         statement = (
@@ -197,7 +196,7 @@ class Store:
         return ids
 
     def find_key(self, key: SubmitKey) -> str | SpecError | None:
-        """Return the id of the job that has a key, or what is wrong with using it; ``None`` if it is free."""
+        """Return the id of the job with a key, or the error of using it again; ``None`` if it is free."""
         columns = "number, received, key_digests"
         row = self._run(f"SELECT {columns} FROM jobs WHERE submit_key = ?", (key.text,)).fetchone()
         if row is None:
@@ -222,7 +221,7 @@ class Store:
             number: the job.
             now: the time.
             local_name: the name of its new attempt.
-            shared: how many cores the running jobs of all sessions may take together.
+            shared: the most cores that running jobs of all sessions may occupy together, if limited.
 
         Returns:
             The record; ``None`` if the job is not QUEUED any more, or not enough cores are left.
@@ -265,7 +264,7 @@ class Store:
         )
 
     def reject(self, number: int, now: float, reason: str) -> None:
-        """Make an unfinished job FAILED that cannot be run."""
+        """Make an unfinished job that cannot run FAILED."""
         failed = Attempt(moment(now), None, moment(now), "RESOURCE DIED", reason)
         self._run(
             f"UPDATE jobs SET state = 'FAILED', ended = ?, attempts = ? WHERE number = ? AND {_UNFINISHED}",
@@ -273,7 +272,7 @@ class Store:
         )
 
     def unclaim(self, number: int, local_name: str | None) -> bool:
-        """Put a job whose attempt never began back to its place in the queue; False if that was done already."""
+        """Put a job whose attempt never began back into its place in the queue; return False if it is there already."""
         changed = self._run(
             "UPDATE jobs SET state = 'QUEUED', executing = NULL, attempt = attempt - 1"
             " WHERE number = ? AND state = 'EXECUTING' AND local_name IS ?",
@@ -282,7 +281,7 @@ class Store:
         return changed.rowcount > 0
 
     def change(self, number: int, before: Iterable[JobState], after: JobState, now: float) -> Record | None:
-        """Carry out what a user asked for; ``None`` if the job is in none of the states before."""
+        """Change the state of a job; return ``None`` if it is in none of the required states."""
         states = ", ".join(f"'{state}'" for state in before)
         time = {JobState.QUEUED: "queued", JobState.FROZEN: None}.get(after, "ended")
         stamp = f", {time} = {now!r}" if time else ""
@@ -296,11 +295,11 @@ class Store:
         self._run("INSERT INTO signals (session, job) VALUES (?, ?)", (session, number))
 
     def take(self, number: int) -> None:
-        """Make a job one of this session."""
+        """Assign a job to this session."""
         self._run("UPDATE jobs SET owner = ? WHERE number = ?", (self.session, number))
 
     def expire(self, queued_before: float, now: float) -> list[Record]:
-        """End what has waited for too long."""
+        """Make the jobs EXPIRED that have waited too long."""
         return self._many(
             "UPDATE jobs SET state = 'EXPIRED', ended = ?"
             f" WHERE owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN') AND queued < ? RETURNING {COLUMNS}",
@@ -308,14 +307,14 @@ class Store:
         )
 
     def oldest_waiting(self) -> float | None:
-        """Return when the job of this session that waits longest was queued."""
+        """Return when the longest waiting job of this session was queued."""
         waiting = "owner = ? AND ended IS NULL AND state IN ('QUEUED', 'FROZEN')"
         oldest: float | None
         (oldest,) = self._run(f"SELECT min(queued) FROM jobs WHERE {waiting}", (self.session,)).fetchone()
         return oldest
 
     def forget(self, number: int, before: float) -> bool:
-        """Remove the record of a job that ended before a time. No later job gets its number, which is part of ids."""
+        """Delete the record of a job that ended before a time. Its number, a part of its id, is not used again."""
         with self.transaction():
             self._run(
                 "INSERT INTO forgotten SELECT ? WHERE ? > (SELECT coalesce(max(highest), 0) FROM forgotten)",
@@ -324,16 +323,16 @@ class Store:
             done = self._run(f"DELETE FROM jobs WHERE number = ? AND NOT {_UNFINISHED} AND ended < ?", (number, before))
         return done.rowcount > 0
 
-    # -- looking things up
+    # -- queries
 
     def progress(self) -> Progress:
-        """Return how far all jobs are, in few words."""
+        """Return a snapshot of the jobs."""
         rows = self._rows(f"SELECT number, state, attempt, queued FROM jobs WHERE {_UNFINISHED}")
         newest = self._run("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0]
         return Progress({number: state for number, *state in rows}, newest)
 
     def numbers_after(self, number: int) -> list[int]:
-        """Return the jobs that were made after one."""
+        """Return the numbers of newer jobs."""
         return [row[0] for row in self._rows("SELECT number FROM jobs WHERE number > ?", (number,))]
 
     def find(self, job_id: str) -> Record | None:
@@ -342,7 +341,7 @@ class Store:
         if number is None:
             return None
         record = self._one(f"SELECT {COLUMNS} FROM jobs WHERE number = ?", (number,))
-        with suppress(DamagedRecord):  # then no id can be the job's
+        with suppress(DamagedRecord):  # without its times, the job has no id
             return record if record is not None and record.job_id == job_id else None
         return None
 
@@ -384,7 +383,7 @@ class Store:
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            # fetchall: a statement that returns rows is carried out and committed at its end only.
+            # fetchall: SQLite completes and commits a statement with RETURNING only after its last row.
             return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise explain(error, str(self._path)) from error

@@ -4,7 +4,7 @@ A resource puts all commands of a job into one group of one script, and bash rea
 error no command runs, and nothing comes back. See docs/protocol.md#the-script. So bash reads the script beforehand
 without running it. aiomig refuses what bash refuses, and nothing else.
 
-The script goes by a file without a name, never on the command line, which every user of a machine can see.
+bash gets the script by an anonymous file, not on the command line, which every user of a machine can see.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LONGEST_COMPLAINTS = 65_536  # bytes
 _POLL_SECONDS = 0.005  # where there are no pidfds
 
 _MODERN = "a |& b &>> c\n"
-"""A bash from before 2009, such as that of macOS, refuses this line. It cannot speak for the bash of a grid."""
+"""A bash from before 2009, such as that of macOS, refuses this line. It cannot judge for the bash of a grid."""
 
 _WORD = r"""(?:[A-Za-z0-9_./:=@%,+~^*?-]+|'[^']*'|"[^"\\`$]*")"""
 _PLAIN = re.compile(rf"{_WORD}(?: (?:(?:&&|\|\||\||;|>>?|<) )?{_WORD})*")
@@ -62,11 +62,11 @@ _HERE_REMEDY = "give the text as an input, inputs=[(b'…', 'name')], or on one 
 
 
 class Verdict(NamedTuple):
-    """What is known about the commands of a job.
+    """The result of checking a job's commands.
 
     Attributes:
-        faults: why they would not run.
-        warnings: what they can fail by.
+        faults: reasons why they cannot run.
+        warnings: reasons why they may fail.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -77,9 +77,9 @@ class CommandCheck:
     """Checks the commands of the jobs of one session, and remembers the valid ones.
 
     Args:
-        seconds: how long bash may take for one job; after that the commands count as valid.
-        processes: how many run at once.
-        remembered: how many valid commands are remembered.
+        seconds: the longest time for one job. After it, the commands count as valid.
+        processes: the most processes at once.
+        remembered: the number of valid commands to remember.
     """
 
     def __init__(self, *, seconds: float = 10.0, processes: int = 4, remembered: int = 4096) -> None:
@@ -113,7 +113,7 @@ class CommandCheck:
     async def faults(self, commands: Sequence[str]) -> tuple[Fault, ...]:
         """Return the faults of the commands of one job, and log its warnings once for each text.
 
-        bash is not started for plain commands, or for commands that differ from valid ones in their numbers only.
+        This starts no bash for plain commands, or for commands that differ from valid ones only in numbers.
         """
         key = _key(commands)
         if key in self._valid:
@@ -141,7 +141,7 @@ class CommandCheck:
 
 
 def is_plain(command: str) -> bool:
-    """Return whether a command is simple commands of plain words only, which cannot be a syntax error."""
+    """Return whether a command consists only of plain words, which cannot be a syntax error."""
     return _PLAIN.fullmatch(command) is not None and _RESERVED.search(command) is None
 
 
@@ -153,27 +153,27 @@ def _fault(commands: Sequence[str], text: str, complaints: str) -> Fault | None:
     line, words, remedy = int(complaint[1]), complaint[2], _REMEDY
     here = _HERE_DOCUMENT.search(complaints)
     if here is not None and "end of file" in words:
-        # bash only warns of the here-document that took the rest of the script.
+        # bash only warns of a here-document that extends to the end of the script.
         line, words, remedy = int(here[1]), f"here-document {here[2]}", _HERE_REMEDY
     lines = text.split("\n")
-    # Each command is followed by the guard line. What comes before a command is correct.
+    # The guard line follows each command. The lines before a command are correct.
     starts = [at for at, content in enumerate(lines) if content == QUOTE_GUARD]
     position = max(0, bisect_right(starts, line) - 1)
     if "unexpected EOF" in words or (line > starts[-1] + 1 and here is None):
-        # The line is where bash was when it noticed.
+        # This is the line at which bash noticed the error.
         position = unbalanced_command(commands)
     field = command_field(commands, position)
     return Fault(field, commands[position], f"bash says: {words}{_LOST}", remedy)
 
 
 def _key(commands: Sequence[str]) -> bytes:
-    """Return a digest of commands without their numbers, which matter after ``exit`` only."""
+    """Return a digest of commands without their numbers, which matter only after ``exit``."""
     texts = (text.encode("utf-8", "surrogateescape") for text in commands)
     return blake2b(_NUMBER.sub(b"0", b"\0".join(texts)), digest_size=16).digest()
 
 
 class Reading(NamedTuple):
-    """What bash says about a script.
+    """bash's verdict on a script.
 
     Attributes:
         code: its exit code: 0 if it finds nothing wrong, negative for a signal.
@@ -185,15 +185,15 @@ class Reading(NamedTuple):
 
 
 async def read_only(bash: str, script: str, seconds: float) -> Reading | None:
-    """Let bash read a script without running it. Leaves no process, also when cancelled.
+    """Let bash read a script without running it. This leaves no process, even if cancelled.
 
     Args:
         bash: the path of the program.
         script: the text.
-        seconds: how long it may take.
+        seconds: the longest time that it may take.
 
     Returns:
-        What bash says; ``None`` if it could not be started or took too long.
+        The verdict; ``None`` if bash could not be started or took too long.
     """
     with (
         anyio.move_on_after(seconds),

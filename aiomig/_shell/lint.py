@@ -1,4 +1,4 @@
-"""Warnings about commands, found in their text. This is not a parser of bash: it can err on exotic commands."""
+"""Finds likely mistakes in the text of commands. It does not parse bash, so it can err on exotic commands."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .._spec.keywords import KEYWORDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LONGEST = 20_000  # characters of a command that are read
-_DEEPEST = 20  # subshells in subshells
+_LONGEST = 20_000  # the most characters of a command to read
+_DEEPEST = 20  # the deepest nesting of subshells
 _MOST_COMMANDS = 2000
 # Each alternative stops where the next can begin, and none is tried twice: any text takes linear time.
 _OPAQUE = re.compile(
@@ -31,7 +31,7 @@ _LOST = "; a grid then throws away all outputs and exit codes of the job, and ru
 
 
 def warnings_of(commands: Sequence[str]) -> list[Fault]:
-    """Return what is accepted but can fail: commands that end the shell, unbalanced quotes, lists of arguments."""
+    """Return warnings for valid commands that may fail: those that end the shell, open quotes, lists of arguments."""
     warnings = endings(commands)
     if len(commands) > _MOST_COMMANDS:
         problem = f"there are {len(commands)}: a grid runs all in one group, and bash crashes at about 2,500"
@@ -60,7 +60,7 @@ def command_field(commands: Sequence[str], position: int) -> str:
 
 
 def endings(commands: Sequence[str]) -> list[Fault]:
-    """Return the commands that end the shell of the job, or can end it. See docs/protocol.md#shell-endings."""
+    """Return the commands that end or may end the shell of the job. See docs/protocol.md#shell-endings."""
     text = "\n".join(map(_without_quotes, commands))
     if not _ENDING.search(text):
         return []
@@ -72,7 +72,7 @@ def endings(commands: Sequence[str]) -> list[Fault]:
     for at, line in enumerate(text.split("\n")):
         pieces = [*_OPERATOR.split(line), ";"]
         for command, operator in zip(pieces[::2], pieces[1::2], strict=True):
-            # What runs in the background or in a pipeline runs in a subshell.
+            # Background commands and pipelines run in subshells.
             if operator != "&" and "|" not in command and (ending := _ending(command.strip())):
                 places[at, ending] = None
     return [Fault(command_field(commands, at), commands[at], *ending) for at, ending in places]

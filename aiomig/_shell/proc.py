@@ -1,4 +1,4 @@
-"""What ``/proc`` tells of the processes of this machine. On a system without it nothing is known of them."""
+"""Reads processes from ``/proc``. On a system without it, no process can be examined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Stat(NamedTuple):
-    """The fields of ``/proc/PID/stat`` that are used here."""
+    """The fields of ``/proc/PID/stat`` that aiomig uses."""
 
     state: str
     parent: int
@@ -23,7 +23,7 @@ class Stat(NamedTuple):
 
 
 def stat_of(pid: int) -> Stat | None:
-    """Return what the kernel tells of a process; ``None`` if there is none with this number."""
+    """Return the kernel's data about a process; ``None`` if it does not exist."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             words = file.read().rpartition(b")")[2].split()
@@ -33,13 +33,13 @@ def stat_of(pid: int) -> Stat | None:
 
 
 def started_at(pid: int) -> str:
-    """Return when a running process started, in units of the kernel; empty if it has ended, or there is no /proc."""
+    """Return when a running process started, in kernel ticks; empty if it has ended or there is no ``/proc``."""
     stat = stat_of(pid)
     return "" if stat is None or stat.state in "ZX" else stat.started
 
 
 def seconds_running(pid: int) -> float | None:
-    """Return how long ago a running process started, whatever was done to the clock; ``None`` without ``/proc``."""
+    """Return the seconds since a running process started, unaffected by clock changes; ``None`` without ``/proc``."""
     ticks = started_at(pid)
     if not ticks:
         return None
@@ -47,7 +47,7 @@ def seconds_running(pid: int) -> float | None:
 
 
 def running_pids() -> Iterator[int]:
-    """Yield the number of every process that can be seen; nothing on a system without ``/proc``."""
+    """Yield the id of every visible process; none on a system without ``/proc``."""
     try:
         names = os.listdir("/proc")
     except OSError:
@@ -64,13 +64,13 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     stat = stat_of(pid)
-    return stat is None or stat.state not in "ZX"  # None: a system without /proc; the process answers to signal 0
+    return stat is None or stat.state not in "ZX"  # without /proc, a process that accepts signal 0 exists
 
 
 def belongs_to(pid: int, folder: str) -> bool:
-    """Return whether a running process is of the attempt in a job directory, not a later user of its number.
+    """Return whether a running process belongs to the attempt in a job directory, and did not reuse its process id.
 
-    The directory's name is unique. It stands in the environment of the attempt's shell, which starts in the directory.
+    The directory's name is unique. The attempt's shell has it in its environment and starts in the directory.
     """
     process = Path(f"/proc/{pid}")
     try:
@@ -82,17 +82,17 @@ def belongs_to(pid: int, folder: str) -> bool:
 
 
 def anyone_in(folder: str) -> bool:
-    """Return whether any process may be of the attempt in a job directory; True if that cannot be seen."""
+    """Return whether any process may belong to the attempt in a job directory; True without ``/proc``."""
     if not os.path.exists("/proc/self"):
         return True
     return any(belongs_to(pid, folder) for pid in running_pids())
 
 
 def end_escaped(environment: Collection[str]) -> None:
-    """Kill the processes that have one of these entries in their environment, whatever session they are in.
+    """Kill the processes in any session whose environment has one of these entries.
 
     Args:
-        environment: entries ``NAME=VALUE`` that only the processes of attempts have that have ended.
+        environment: entries ``NAME=VALUE`` that only processes of ended attempts have.
     """
     entries = {os.fsencode(entry) for entry in environment}
     for pid in running_pids():

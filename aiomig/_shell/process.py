@@ -1,7 +1,7 @@
-"""Processes of local mode: start a shell in a session of its own, wait for its end, end all of its session.
+"""Starts a shell in its own process session, waits for its end, and ends its whole session.
 
-On Linux a process is waited for by a pidfd: no thread, no signal handler, and it works for a process that another
-process started. Elsewhere, and if there is no descriptor left, the process is looked at again and again.
+On Linux, aiomig waits for a process by a pidfd: without threads and signal handlers, also for a process that another
+process started. Elsewhere, or if no descriptor is free, it polls the process.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ logger = logging.getLogger("aiomig.local")
 
 _SHORTEST_LOOK = 0.001
 _LONGEST_LOOK = 0.1
-"""Seconds between two looks at a process that has no pidfd."""
+"""Seconds between two checks of a process without a pidfd."""
 
 _DEATH_LASTS = 30.0
-"""Seconds that SIGKILL may take, on a busy machine, too."""
+"""Seconds that SIGKILL may take, even on a busy machine."""
 
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _RESET = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
-"""The signals that Python itself ignores, and `subprocess` resets, as the kernel writes a set of signals."""
+"""The signals that Python itself ignores and `subprocess` resets, as a bit mask of the kernel."""
 
 _ENTER = 'cd -- "$0" && unset OLDPWD && exec "$@"'
-"""What enters the job directory for `os.posix_spawn`, which cannot."""
+"""Enters the job directory, which `os.posix_spawn` cannot do."""
 
 
 def has_pidfd() -> bool:
@@ -53,8 +53,8 @@ def has_pidfd() -> bool:
 class Process(ABC):
     """The leader of a session, and the processes of that session.
 
-    The leader's number names the session. It is nobody else's while the leader is not reaped or any process of the
-    session is left.
+    The leader's process id is the session's id. The kernel does not reuse it until the leader is reaped and all
+    processes of the session have ended.
     """
 
     pid: int
@@ -71,14 +71,14 @@ class Process(ABC):
         self._signal_group(signal.SIGKILL)
 
     def _members(self) -> list[int]:
-        """Return the processes of the session that run; reap the children of this process that have ended."""
+        """Return the running processes of the session; reap ended children of this process."""
         members = []
         for pid in running_pids():
             stat = stat_of(pid)
             if stat is None or stat.session != self.pid:
                 continue
             if pid == self.pid and self._is_reaped:
-                return []  # the number is that of a later process, so nothing was left of the session
+                return []  # a later process reused the id, so the session is empty
             if stat.state not in "ZX":
                 members.append(pid)
             elif pid != self.pid and stat.parent == os.getpid():  # orphans are children of process 1
@@ -104,14 +104,14 @@ class Process(ABC):
             pause = min(pause * 2, _LONGEST_LOOK)
 
     def _is_session_empty(self) -> bool:
-        """Return whether nothing is left of the session of a leader that was reaped."""
+        """Return whether the session of a reaped leader is empty."""
         return not self._members()
 
     async def end_session(self, grace: float = 0.0) -> None:
         """End every process of the session and wait until all are gone.
 
-        SIGKILL does not end a process that waits in the kernel for a disk or a network that does not answer. It runs
-        no more, so after a while it is logged and left behind.
+        SIGKILL does not end a process that waits in the kernel for a disk or network that does not respond. It runs no
+        more code, so after a while aiomig logs it and leaves it.
 
         Args:
             grace: seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
@@ -125,7 +125,7 @@ class Process(ABC):
                     await self._session_ends()
             with anyio.move_on_after(_DEATH_LASTS) as scope:
                 pause = _SHORTEST_LOOK
-                while self._signal_members(signal.SIGKILL):  # again, for what was forked meanwhile
+                while self._signal_members(signal.SIGKILL):  # again, for processes that were forked in between
                     await anyio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_LOOK)
                 await self.wait()
@@ -151,14 +151,14 @@ class Process(ABC):
 
 
 class PidfdProcess(Process):
-    """A process that is waited for by its pidfd.
+    """A process with a pidfd.
 
     Args:
         pid: the leader of a session.
         is_child: this program started it.
 
     Raises:
-        ProcessLookupError: it has ended and was reaped.
+        ProcessLookupError: it has ended and has been reaped.
     """
 
     def __init__(self, pid: int, *, is_child: bool = False) -> None:
@@ -169,7 +169,7 @@ class PidfdProcess(Process):
         if is_child:
             try:
                 os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:  # a later process has the number
+            except ChildProcessError:  # a later process reused the id
                 self.release()
                 raise ProcessLookupError(pid) from None
 
@@ -182,13 +182,13 @@ class PidfdProcess(Process):
         return self._code
 
     def _reap(self) -> None:
-        with suppress(ChildProcessError):  # not a child, or someone else in this program has waited for it
+        with suppress(ChildProcessError):  # not a child, or reaped by other code of this program
             info = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
             if info is not None:
                 self._code = info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
         self._is_reaped = True
-        # `_members` tells whether anything is left, but looks at every process of the machine. This is quicker: Linux
-        # knows the number as long as a process, a process group or a session has it.
+        # `_members` finds all processes, but reads every process of the machine. This is quicker: Linux
+        # accepts the id as long as a process, a process group or a session has it.
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_SETOWN, self.pid)
         except ProcessLookupError:
@@ -207,7 +207,7 @@ class PidfdProcess(Process):
 
 
 class PolledProcess(Process):
-    """A process without a pidfd: on a system that has none, or if no descriptor is left.
+    """A process without a pidfd: on a system without them, or if no descriptor is free.
 
     Args:
         pid: the leader of a session.
@@ -239,22 +239,22 @@ class PolledProcess(Process):
         return bool(pid)
 
     def release(self) -> None:
-        """Hold nothing, so do nothing."""
+        """Do nothing: it holds no descriptor."""
 
 
 class EndedProcess(Process):
-    """A process that had ended, and was reaped by someone else, before it could be looked at."""
+    """A process that other code reaped before aiomig could open its pidfd."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._is_reaped = True
 
     async def wait(self) -> int | None:
-        """Return at once; the exit code is not known."""
+        """Return ``None`` at once: the exit code is unknown."""
         return None
 
     def release(self) -> None:
-        """Hold nothing, so do nothing."""
+        """Do nothing: it holds no descriptor."""
 
 
 def spawn(
@@ -269,7 +269,7 @@ def spawn(
         child = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
-        child.returncode = 0  # else Popen would wait for the child, too
+        child.returncode = 0  # otherwise Popen would wait for the child, too
         pid = child.pid
     else:
         pid = _spawn_with_default_signals(command, folder, environment, null)
@@ -278,13 +278,13 @@ def spawn(
             return PidfdProcess(pid, is_child=True)
         except ProcessLookupError:  # this program ignores SIGCHLD, or reaps every child
             return EndedProcess(pid)
-        except OSError:  # no descriptor is left
+        except OSError:  # no descriptor is free
             pass
     return PolledProcess(pid, is_child=True)
 
 
 def _has_default_signals() -> bool:
-    """Return whether this thread blocks no signal, and this program ignores none that a child would ignore, too."""
+    """Return whether a child would start with all signals at their defaults."""
     try:
         with open("/proc/thread-self/stat", "rb", buffering=0) as file:
             words = file.read().rpartition(b")")[2].split()
@@ -294,7 +294,7 @@ def _has_default_signals() -> bool:
 
 
 def _spawn_with_default_signals(command: Sequence[str], folder: str, environment: Mapping[str, str], null: int) -> int:
-    """Start a program as `spawn` does from a program that blocks or ignores signals, as one under nohup."""
+    """Start a program as `spawn` does, from a program that blocks or ignores signals, such as one under nohup."""
     files = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
     with suppress(OSError):
         for name in os.listdir("/proc/self/fd"):
@@ -313,7 +313,7 @@ def _spawn_with_default_signals(command: Sequence[str], folder: str, environment
 
 
 def attach(pid: int, *, pidfd: bool) -> Process | None:
-    """Return a process that someone else started; ``None`` if it has ended."""
+    """Return a process that another process started; ``None`` if it has ended."""
     if not is_running(pid):
         return None
     process: Process = PolledProcess(pid)

@@ -1,12 +1,12 @@
-"""The bash script that runs the commands of one job in local mode. Text only, no I/O.
+"""Writes the bash script that runs the commands of one job in local mode. No I/O.
 
 It records exit codes as a MiG resource does (docs/protocol.md#the-script): one shell, one ``{ … }`` group with its
 output in two files, and around each command the lines that write ``.status`` and ``.log``. bash treats odd commands
 (unbalanced quotes, ``exit``, ``set -e``, a syntax error) here as there.
 
-aiomig adds two things that commands do not see. The script begins by making its *control file* with O_EXCL: whoever
-makes that file, the script or a session that cleans up after a crash, owns the attempt, so that it runs at most once.
-The script ends by appending its exit code to that file, so that the code is known even if no program waits for it.
+aiomig adds two things that commands do not see. First, the script creates its *control file* with O_EXCL. The process
+that creates this file, the script or a session that cleans up after a crash, owns the attempt, so it runs at most once.
+Last, the script appends its exit code to that file, so that the code survives even if no program waits for it.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def script(
     remark: str = "",
     largest_group: int = 1000,
 ) -> str:
-    """Return the whole text.
+    """Return the text of the script.
 
     Args:
         description: the job.
         job_id: its id, which names the files.
         local_name: MiG's name of the attempt, ``DDMMYY-HHMMSS.NUMBER``.
         control: absolute path of the control file.
-        inode: that of the job directory, for the control file.
-        limits: set the ulimits of a MiG resource.
+        inode: the inode of the job directory, for the control file.
+        limits: whether to set the ulimits of a MiG resource.
         complaints: lines for the beginning of ``.status``, such as ``"system: chmod 1"``.
         remark: a line for the head of the script.
-        largest_group: how many commands one group can have. With more commands the script redirects its output
+        largest_group: the most commands of one group. With more commands, the script redirects its output
             without a group, because bash crashes in a group of about 2,500 commands. See docs/protocol.md#the-script.
     """
     commands, variables = description.keywords.get("EXECUTE", ()), description.keywords.get("ENVIRONMENT", ())
@@ -106,7 +106,7 @@ def _accounted(command: str, status: str, log: str) -> list[str]:
         f"echo 'EXECUTING: {text}' >>{log}",
         f"echo -n '--Exit code: ' >>{log}",
         f"echo -n '{text} ' >>{status}",
-        # `$?` of the last command, for this one to see; a fork only where it is not 0 already.
+        # Sets `$?` to the last command's exit code. This forks only if it is not 0 already.
         "[ $__MiG_LAST_RET = 0 ] || (exit $__MiG_LAST_RET)",
         # Indented as on a grid, so that a here-document never finds its end mark (docs/protocol.md#the-script).
         f"    {command}",
