@@ -1,6 +1,6 @@
-"""HTTP by httpx, for the grid and for URLs in local mode: transports and bounded answers.
+"""HTTP with httpx, for grids and for URLs in local mode: transports, requests, and responses of limited size.
 
-This module and those it needs import httpx and httpcore; they are imported when the first request is made.
+This module imports httpx and httpcore. It is itself imported for the first request.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
 HTTPX = f"httpx {httpx.__version__}"
-"""What makes the requests, for the User-Agent."""
+"""The name of the HTTP library, for the User-Agent."""
 
 _IDLE_SECONDS = 10.0
-"""How long an unused connection is kept. Servers close theirs after 15 s: docs/protocol.md#connections."""
+"""Seconds after which an idle connection is closed. Servers close them after 15 s: docs/protocol.md#connections."""
 
 _SLOWEST = 1024
-"""The bytes a second that must pass in the long run, either way."""
+"""The minimum average transfer rate in bytes per second, in either direction."""
 
 _LARGE_BODY = 1 << 16
-"""Bytes of a request body from which the server is asked before the body is sent."""
+"""Request bodies with more bytes are sent only after "100 Continue"."""
 
 _DIAGNOSIS_SECONDS = 5.0
 
 _WEB_SECONDS = 30.0
-"""How long the server of a URL may say nothing."""
+"""The timeout in seconds for requests to URLs."""
 
 
 class Timeouts(NamedTuple):
-    """Seconds to connect, and to wait for the next bytes either way."""
+    """Timeouts in seconds for connecting, and for the next bytes in either direction."""
 
     connect: float
     read: float
@@ -50,7 +50,7 @@ class Timeouts(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer, read to its end."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,14 +58,14 @@ class Reply(NamedTuple):
 
 
 def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx.AsyncHTTPTransport:
-    """Return httpx's transport, over connections that a cancelled request closes.
+    """Return a transport of httpx whose connections are closed if a request is cancelled.
 
-    It has no limit of connections: httpcore's limit loses a place with each request that is cancelled while it waits
-    for one (encode/httpcore#961).
+    The number of connections is not limited: with a limit, httpcore's pool loses a slot whenever a request is cancelled
+    while it waits for a connection (encode/httpcore#961).
 
     Args:
-        context: the certificate, and which servers are trusted.
-        proxy: the proxy to go through.
+        context: the client certificate and the trusted authorities.
+        proxy: the proxy to use.
     """
     transport = httpx.AsyncHTTPTransport(verify=context)
     # httpx has no argument for the network backend, so the pool is made here.
@@ -80,7 +80,7 @@ def make_transport(context: ssl.SSLContext, proxy: Proxy | None = None) -> httpx
 
 
 def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
-    # The proxy's certificate is checked with the system's store: the site's CA does not sign it.
+    # The proxy's certificate is not signed by the site's CA, so it is verified with the system's authorities.
     with translate_key_log_errors():
         context = ssl.create_default_context() if proxy.scheme == "https" else None
     return httpcore.Proxy(f"{proxy.scheme}://{proxy.address}", auth=proxy.login, ssl_context=context)
@@ -90,11 +90,11 @@ def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
 
 
 Content: TypeAlias = bytes | tuple[bytes, ...]
-"""The body of a request, whole or in pieces: a large one is never joined, which would copy it."""
+"""The body of a request, in one or several parts. Large bodies are not joined, to avoid a copy."""
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of a request. httpx's own is a generator, which trio warns of if the request is cancelled."""
+    """The body of a request. httpx's own class uses a generator, and trio warns if a request with it is cancelled."""
 
     def __init__(self, content: Content) -> None:
         self._pieces = iter((content,) if isinstance(content, bytes) else content)
@@ -109,7 +109,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 def content_length(content: Content | None) -> int:
-    """Return the number of bytes of a body."""
+    """Return the length of a body in bytes."""
     return sum(map(len, content)) if isinstance(content, tuple) else len(content or b"")
 
 
@@ -117,16 +117,16 @@ class Channel:
     """Connections to one server with one certificate.
 
     Args:
-        url: ``https://host[:port]`` of the server.
-        transport: what to send by.
-        proxy: the proxy that the transport goes through.
+        url: the server, as ``https://host[:port]``.
+        transport: the transport for the requests.
+        proxy: the proxy that the transport uses.
 
     Attributes:
-        proxy: the proxy that the transport goes through.
-        is_usable: whether new requests may be sent. If not, the last of the others closes the connections.
+        proxy: the proxy that the transport uses.
+        is_usable: whether new requests may be sent. If not, the last running request closes the connections.
 
     Raises:
-        ConfigError: httpx cannot make sense of the URL.
+        ConfigError: httpx cannot parse the URL.
     """
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport, proxy: Proxy | None = None) -> None:
@@ -150,19 +150,19 @@ class Channel:
         limit: int,
         timeouts: Timeouts,
     ) -> Reply:
-        """Send one request, once, and read the answer. Cancellation closes its connection.
+        """Send a request, once, and read the response. Cancellation closes its connection.
 
         Raises:
-            ConnectionFailed: with ``sent`` False if the request cannot have reached the server.
+            ConnectionFailed: the request failed; ``sent`` is false if it cannot have reached the server.
             AuthenticationFailed: the server refuses the certificate.
-            ProtocolError: the answer is longer than ``limit`` bytes.
+            ProtocolError: the response is longer than ``limit`` bytes.
         """
         length = content_length(content)
         if content is not None:
             # MiG servers refuse a body without a length: docs/protocol.md#connections.
             headers = {**headers, "Content-Length": str(length)}
         if length > _LARGE_BODY:
-            # The server may ask for the certificate only now, and keeps little of a body meanwhile.
+            # A server that asks for the certificate only after the headers buffers only a small part of the body.
             headers = {**headers, "Expect": "100-continue"}
         progress = Progress(self.proxy)
         extensions = {"timeout": timeouts._asdict(), "trace": progress}
@@ -171,10 +171,10 @@ class Channel:
         try:
             with scope, translate_errors(self._url, progress):
                 url = self._url + path
-                # Each byte of a header is a character: an ETag goes back as it came.
+                # With latin-1, any bytes, such as those of an ETag, are sent back unchanged.
                 head = httpx.Headers(headers, encoding="latin-1")
                 stream = None if content is None else _Body(content)
-                # A transport for tests may ask for ``request.content``.
+                # A transport for tests may read ``request.content``.
                 whole = content if isinstance(content, bytes) else stream
                 request = httpx.Request(method, url, headers=head, content=whole, extensions=extensions)
                 request.stream = stream or request.stream
@@ -184,11 +184,11 @@ class Channel:
                 finally:
                     await response.aclose()
                 if body is None:
-                    raise ProtocolError(f"{method} {request.url.path}: the answer is longer than {limit} bytes")
+                    raise ProtocolError(f"{method} {request.url.path}: the response is longer than {limit} bytes")
                 response.headers.encoding = "latin-1"
                 return Reply(response.status_code, response.headers, body)
         except BaseException:
-            # httpcore may keep a connection that was made for this request and that no other will get.
+            # The pool may keep a connection that was opened for this request but is not available to others.
             self.is_usable = self.is_usable and not progress.is_connecting
             raise
         finally:
@@ -200,18 +200,18 @@ class Channel:
     async def _begin(
         self, request: httpx.Request, length: int, progress: Progress, timeouts: Timeouts
     ) -> httpx.Response:
-        """Send, and read the head of the answer. httpx limits the time of each byte, this that of all."""
+        """Send a request and read the response headers. httpx limits the time of each read, this that of all."""
         seconds = timeouts.connect + 2 * timeouts.read + length / _SLOWEST
         with anyio.move_on_after(seconds):
             return await self._transport.handle_async_request(request)
-        problem = f"{self._url}: no answer had begun {seconds:g} s after the request"
+        problem = f"{self._url}: no response within {seconds:g} s of the request"
         raise ConnectionFailed(problem, sent=not progress.is_connecting)
 
     async def diagnose(self) -> GridError | None:
-        """Return why the server refuses the certificate, if it says so to a connection that sends no request.
+        """Open a connection without a request, and return the server's reason for refusing the certificate, if any.
 
-        In TLS 1.3 a server says whether it takes the certificate after the client has begun to write. A client that
-        finds the connection broken while it writes does not get to read that.
+        With TLS 1.3, a server refuses a certificate after the client's handshake is complete. If the connection breaks
+        while the client is sending its request, it cannot read the reason.
         """
         extensions = {"trace": _Listener(self.proxy), "timeout": {"connect": _DIAGNOSIS_SECONDS}}
         with anyio.move_on_after(_DIAGNOSIS_SECONDS):
@@ -223,12 +223,12 @@ class Channel:
         return None
 
     async def retire(self) -> None:
-        """Take no more requests; close when those that are under way are over."""
+        """Accept no new requests, and close the connections when the running requests have ended."""
         self.is_usable = False
         await self._close_if_over()
 
     async def close(self) -> None:
-        """Close the connections, also those in use: their requests get an error."""
+        """Close all connections. Running requests raise `ConnectionFailed`."""
         self.is_usable = False
         for scope in self._scopes:
             scope.cancel()
@@ -241,7 +241,7 @@ class Channel:
 
 
 class _Listener(Progress):
-    """Listens on a new connection, and closes it before the request is sent."""
+    """Reads from a new connection, and closes it before the request is sent."""
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         await super().__call__(event, info)
@@ -256,37 +256,37 @@ class _Listener(Progress):
 
 
 async def _read_body(response: httpx.Response, limit: int, patience: float) -> bytes | None:
-    """Return the body as it was sent; ``None`` if it is longer than ``limit`` bytes.
+    """Return the raw body, or ``None`` if it is longer than ``limit`` bytes.
 
     Raises:
-        ConnectionFailed: after ``patience`` seconds and more it drips so slowly that it might never end.
+        ConnectionFailed: after more than ``patience`` seconds, the average transfer rate is below `_SLOWEST`.
     """
-    if response.is_stream_consumed:  # by a transport for tests
+    if response.is_stream_consumed:  # in a transport for tests
         return response.content if len(response.content) <= limit else None
     length = response.headers.get("Content-Length", "")
     if length.isascii() and length.isdigit() and int(length[:20]) > limit:
         return None
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     size = 0
     began = anyio.current_time()
-    # A generator, though httpx does not say so, that is to be closed.
+    # httpx declares an iterator, but returns a generator, which must be closed.
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as stream:
-        async for piece in stream:
-            size += len(piece)
+        async for chunk in stream:
+            size += len(chunk)
             if size > limit:
                 return None
-            pieces.append(piece)
+            chunks.append(chunk)
             if size < (anyio.current_time() - began - patience) * _SLOWEST:
-                problem = f"the answer comes at less than {_SLOWEST} bytes a second ({size} bytes so far)"
+                problem = f"the response arrives at less than {_SLOWEST} bytes per second ({size} bytes so far)"
                 raise ConnectionFailed(problem, sent=True)
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
 # -- URLs
 
 
-class _ByEnvironment(httpx.AsyncBaseTransport):
-    """Goes to each URL by the proxy that the environment names for it."""
+class _EnvironmentTransport(httpx.AsyncBaseTransport):
+    """Sends each request through the proxy that the environment sets for its URL."""
 
     def __init__(self, ca: str | None) -> None:
         self._transports: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
@@ -305,9 +305,9 @@ class _ByEnvironment(httpx.AsyncBaseTransport):
 
 
 def make_web_client() -> httpx.AsyncClient:
-    """Return a client for URLs of any host. It follows redirects and knows no certificate of the user's."""
+    """Return a client for URLs of any host. It follows redirects and uses no client certificate."""
     return httpx.AsyncClient(
-        transport=_ByEnvironment(None), trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS
+        transport=_EnvironmentTransport(None), trust_env=False, follow_redirects=True, timeout=_WEB_SECONDS
     )
 
 
@@ -321,22 +321,22 @@ async def anonymous_response(
     ca: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncGenerator[httpx.Response, None]:
-    """Send one request without a certificate, and give the response. httpx does not log the URL, which is secret.
+    """Send a request without a client certificate, and yield the response. The URL, which is secret, is not logged.
 
     Args:
         method: the HTTP method.
-        url: whoever knows it has the rights.
-        headers: of the request.
-        content: its body.
-        ca: the file with the authorities that are trusted; the default is the system's.
-        transport: what to send by instead of the network, for tests; it stays open.
+        url: the URL; anyone who knows it has access.
+        headers: the request headers.
+        content: the request body.
+        ca: the file with the trusted authorities; the default is the system's.
+        transport: a transport to use instead of the network, for tests; it is not closed.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file with the authorities cannot be read.
         httpx.HTTPError: see `translate_errors`.
     """
     try:
-        used = transport or _ByEnvironment(ca)
+        used = transport or _EnvironmentTransport(ca)
     except OSError as error:
         raise ConfigError(f"ca: {ca}: {error.strerror or error}", field="ca") from error
     try:

@@ -1,4 +1,4 @@
-"""What httpx raises, as errors of aiomig that say what happened and whether the request may have been sent."""
+"""Translation of errors of httpx to errors of aiomig."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """How far a request has come, by httpcore's trace events.
+    """The progress of a request, from httpcore's trace events.
 
     Attributes:
-        is_connecting: whether a connection is being made, so that nothing of the request was sent yet.
-        proxy: the proxy, until it has made the tunnel.
+        is_connecting: whether a connection is being opened, so that no part of the request has been sent yet.
+        proxy: the proxy until the tunnel through it is established, then ``None``.
     """
 
     def __init__(self, proxy: Proxy | None) -> None:
@@ -43,12 +43,12 @@ class Progress:
 
 @contextmanager
 def translate_errors(url: str, progress: Progress | None = None, *, is_site: bool = True) -> Iterator[None]:
-    """Turn what httpx raises into errors of aiomig.
+    """Translate errors of httpx to errors of aiomig.
 
     Args:
-        url: of the server.
-        progress: of the request.
-        is_site: whether the server is a MiG site, and not that of any URL.
+        url: the URL of the server.
+        progress: the progress of the request.
+        is_site: whether the server is a MiG site, and not any web server.
     """
     try:
         yield
@@ -63,7 +63,7 @@ def _explain(url: str, error: Exception, progress: Progress | None, *, is_site: 
     )
     if isinstance(error, httpx.UnsupportedProtocol):
         scheme = url.partition(":")[0]
-        problem = "names no host" if scheme.lower() in ("http", "https") else f"{scheme} is not supported here"
+        problem = "has no host" if scheme.lower() in ("http", "https") else f"{scheme} is not supported here"
         return ConnectionFailed(f"{url}: {problem}; give an http or https URL", sent=False)
     reason = _reason(error)
     if is_unsent and progress is not None and progress.proxy is not None:
@@ -74,12 +74,12 @@ def _explain(url: str, error: Exception, progress: Progress | None, *, is_site: 
     if is_unsent:
         return ConnectionFailed(f"{url} cannot be reached: {reason}; check the URL and the network", sent=False)
     if isinstance(error, httpx.TimeoutException):
-        return ConnectionFailed(f"{url} did not answer in time ({reason})", sent=True)
+        return ConnectionFailed(f"{url} did not respond in time ({reason})", sent=True)
     return ConnectionFailed(f"the connection to {url} broke: {reason}", sent=True)
 
 
 def _reason(error: BaseException) -> str:
-    """Return the words of the system's error behind an error of httpx, or else its own."""
+    """Return the message of the system error that caused an error of httpx, or else the error's own message."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""Which jobs a listing is about; see `Session.jobs`."""
+"""The filter for listings of jobs; see `Session.jobs`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobFilter:
-    """The jobs that a listing gives, newest first.
+    """The conditions for jobs in a listing.
 
     Attributes:
-        pattern: of their ids.
-        name: a pattern of their names, or ``None`` for all jobs.
-        labels: the labels that they have, at least.
-        states: their states; empty for all.
-        since: when they were received at the earliest.
-        newest: how many, at most.
+        pattern: a pattern for their ids.
+        name: a pattern for their names, or ``None`` for all jobs.
+        labels: labels that the jobs must have.
+        states: the accepted states; empty for all.
+        since: the earliest time at which the jobs were received.
+        newest: the largest number of jobs, or ``None`` for all.
 
     Raises:
-        SpecError: a value makes no sense.
+        SpecError: a value is invalid.
     """
 
     pattern: str = "*"
@@ -56,17 +56,17 @@ class JobFilter:
 
     @property
     def needs_descriptions(self) -> bool:
-        """Whether names or labels decide."""
+        """Whether the filter depends on names or labels, which are part of descriptions."""
         return self.name is not None or bool(self.labels)
 
     def matches_status(self, status: JobStatus) -> bool:
-        """Return whether a job is one of these, as far as its state and times tell."""
+        """Return whether the state and the times of a job match."""
         if self.states and status.state not in self.states:
             return False
         return self.since is None or (status.received_at is not None and status.received_at >= self.since)
 
     def matches_description(self, status: JobStatus) -> bool:
-        """Return whether a job is one of these, as far as its name and labels tell."""
+        """Return whether the name and the labels of a job match."""
         if self.name is not None and not (status.name is not None and matcher(self.name)(status.name)):
             return False
         return self.labels.items() <= status.labels.items()
@@ -75,62 +75,62 @@ class JobFilter:
 def _pattern_faults(pattern: object) -> list[Fault]:
     if isinstance(pattern, str):
         return []
-    return [Fault("pattern", pattern, "not a pattern of job ids", "give text; * and ? match any")]
+    return [Fault("pattern", pattern, "not a pattern for job ids", "give a string; * and ? are wildcards")]
 
 
 def _name_faults(name: object) -> list[Fault]:
     if name is None or is_text(name):
         return []
-    return [Fault("name", name, "not a pattern of names", "give text; * and ? match any")]
+    return [Fault("name", name, "not a pattern for names", "give a string; * and ? are wildcards")]
 
 
 def _label_faults(labels: object) -> list[Fault]:
     if isinstance(labels, Mapping) and all(isinstance(part, str) for pair in labels.items() for part in pair):
         return []
-    return [Fault("labels", labels, "not a mapping of texts", "give a dict: labels={'owner': 'ada'}")]
+    return [Fault("labels", labels, "not a mapping of strings", "give a dict: labels={'owner': 'ada'}")]
 
 
 def _time_faults(since: object) -> list[Fault]:
     if since is None or (isinstance(since, datetime) and since.tzinfo is not None):
         return []
     problem = "has no time zone" if isinstance(since, datetime) else "not a datetime"
-    return [Fault("since", since, problem, "give an aware one: datetime.now(UTC) - timedelta(days=1)")]
+    return [Fault("since", since, problem, "give an aware datetime: datetime.now(UTC) - timedelta(days=1)")]
 
 
 def states_of(state: JobState | str | Iterable[JobState | str] | None) -> frozenset[JobState]:
-    """Return the states that were given: one, several, or ``None`` for all.
+    """Return the set of states for the argument ``state``: one state, several, or ``None`` for all.
 
     Raises:
-        SpecError: a word is not a state.
+        SpecError: a value is not a state.
     """
     if state is None:
         return frozenset()
-    words = [state] if isinstance(state, str) or not isinstance(state, Iterable) else list(state)
+    names = [state] if isinstance(state, str) or not isinstance(state, Iterable) else list(state)
     faults = [
-        Fault("state", word, "not the state of a job", f"give one or several of {', '.join(JobState)}")
-        for word in words
-        if word not in JobState.__members__
+        Fault("state", name, "not the state of a job", f"give one or several of {', '.join(JobState)}")
+        for name in names
+        if name not in JobState.__members__
     ]
-    if faults or not words:
-        raise SpecError(faults or [Fault("state", state, "names no state", "give at least one, or None")])
-    return frozenset(JobState(word) for word in words)
+    if faults or not names:
+        raise SpecError(faults or [Fault("state", state, "contains no state", "give at least one, or None")])
+    return frozenset(JobState(name) for name in names)
 
 
 def time_before(older_than: object) -> datetime:
-    """Return the time that is so long ago.
+    """Return the current time minus a timedelta.
 
     Raises:
-        SpecError: it is not a timedelta, or too long, or negative.
+        SpecError: the argument is not a timedelta, or is negative or too long.
     """
     problem = "not a timedelta of 0 or more"
     if isinstance(older_than, timedelta) and older_than >= timedelta(0):
         try:
             return datetime.now(UTC) - older_than
         except OverflowError:
-            problem = "longer than time is counted"
+            problem = "too long"
     raise SpecError([Fault("older_than", older_than, problem, "give datetime.timedelta(days=30)")])
 
 
 def matcher(pattern: str) -> Callable[[str], object]:
-    """Return a function that tells whether a text matches a pattern, in which only ``*`` and ``?`` mean something."""
+    """Return a function that tells whether a string matches a pattern with the wildcards ``*`` and ``?``."""
     return re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match

@@ -1,7 +1,7 @@
-"""Paths of the MiG home: the same rules for both backends. Pure text, no I/O.
+"""Rules for paths of the MiG home, the same for both backends. No I/O.
 
-Inside aiomig such a path is text, relative to the home, normalised, without a leading or trailing ``/``;
-``"."`` is the home itself.
+Inside aiomig, such a path is a normalised string relative to the home, without a leading or trailing ``/``. ``"."`` is
+the home itself.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from .models import Fault
 from .validation import plain_text
 
 HomePath: TypeAlias = str | PurePosixPath
-"""A path of the MiG home as users write it."""
+"""A path of the MiG home, as users give it."""
 
 ArchiveFormat: TypeAlias = Literal["zip", "tar", "gz", "bz2"]
 
 OWN_FOLDER = ".aiomig"
-"""The folder at the top of a local home in which local mode keeps its own state."""
+"""The folder in a local home for the state of local mode."""
 
 INVISIBLE = frozenset({".htaccess", ".vgridwiki", ".vgridscm", ".vgridtracker", ".vgridforum", ".trash"})
-"""Names that a MiG server neither shows nor lets anyone write. See docs/protocol.md#hidden-names."""
+"""Names that a MiG server hides and does not allow to be written. See docs/protocol.md#hidden-names."""
 
 _LONGEST_NAME = 255
 
 MAX_LENGTH = 4096
-"""The longest path that a MiG server takes, in characters. See docs/protocol.md#characters."""
+"""The longest path that a MiG server accepts, in characters. See docs/protocol.md#characters."""
 
-# docs/protocol.md#characters; letters are those of the Unicode categories below, after NFC.
+# The characters that MiG accepts (docs/protocol.md#characters). Letters are determined after normalisation to NFC.
 _SIGNS = frozenset("0123456789 /.,_-+=:;@'%()~!&¤$€£¢¥₣₤±×÷½¾§‰¶")
 _LETTERS = frozenset({"Lu", "Ll", "Lt"})
 _PLAIN = re.compile(r"[A-Za-z0-9_./+=:@%,-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Python writes file names that are not UTF-8 with U+DC80…U+DCFF; no name holds other lone surrogates.
-_NO_TEXT = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+# Python represents undecodable bytes in file names as U+DC80…U+DCFF. Other lone surrogates cannot occur.
+_INVALID_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _PATTERN = re.compile(r"[*?]")
 _ARCHIVES: tuple[tuple[str, ArchiveFormat], ...] = (
     (".zip", "zip"),
@@ -54,60 +54,60 @@ _ARCHIVES: tuple[tuple[str, ArchiveFormat], ...] = (
 
 
 def home_path(path: HomePath, *, pattern: bool = False) -> str:
-    """Return a path of the MiG home, checked and normalised.
+    """Validate and normalise a path of the MiG home.
 
     Args:
-        path: relative to the home; a leading ``/`` is the home, and so is ``"."``.
-        pattern: whether ``*`` and ``?`` are allowed in the last component. They are refused anywhere else: a
-            server would expand them, and removing ``*`` would remove everything. See docs/protocol.md#patterns.
+        path: a path relative to the home; a leading ``/`` is the home, and so is ``"."``.
+        pattern: whether ``*`` and ``?`` are allowed in the last component. They are refused anywhere else, because a
+            server would expand them: removing ``*`` would remove everything. See docs/protocol.md#patterns.
 
     Returns:
-        The path relative to the home, without ``.``, ``..``, double, leading or trailing slashes.
+        The normalised path relative to the home.
 
     Raises:
-        PathRefused: it leaves the home, is hidden by MiG, belongs to aiomig, holds control characters or
-            misplaced wildcards, or is too long.
-        TypeError: it is neither text nor a `PurePosixPath`.
+        PathRefused: the path leaves the home, is hidden by MiG, belongs to aiomig, contains control characters or
+            wildcards that are not allowed, or is too long.
+        TypeError: the path is neither a string nor a `PurePosixPath`.
     """
     if not isinstance(path, str | PurePosixPath):
         raise TypeError(f"path={path!r}: a path of the MiG home is str or PurePosixPath, not {type(path).__name__}")
     text = plain_text(path)
     if control := _CONTROL.search(text):
-        raise PathRefused(text, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
+        raise PathRefused(text, f"contains the control character U+{ord(control[0]):04X}; use a name without it")
     clean = _normalise(text)
     folder = posixpath.dirname(clean) if pattern else clean
     if _PATTERN.search(folder):
-        remedy = "only their last component takes one" if pattern else "only get, put, ls and find take one"
-        raise PathRefused(text, f"holds a pattern (* or ?) where none is taken; {remedy}")
+        where = "in the last component" if pattern else "in the paths of get, put, ls and find"
+        raise PathRefused(text, f"contains a pattern (* or ?), which is allowed only {where}")
     return clean
 
 
 def job_path(path: HomePath) -> str:
-    """Return a path of a job's directory, normalised.
+    """Validate and normalise a path in a job's directory.
 
     Raises:
-        PathRefused: it leads out of the directory, or holds what MiG does not take.
+        PathRefused: the path leaves the directory, or contains characters that MiG does not accept.
     """
     text = plain_text(path)
     clean = posixpath.normpath(text) if text else ""
     if not clean or clean.startswith(("/", "../")) or clean == "..":
-        raise PathRefused(text, "not a path below the directory of the job; give one without '..' and '/'")
+        raise PathRefused(text, "is not below the job directory; give a relative path without '..'")
     if control := _CONTROL.search(clean):
-        raise PathRefused(clean, f"holds the control character U+{ord(control[0]):04X}; use a name without it")
+        raise PathRefused(clean, f"contains the control character U+{ord(control[0]):04X}; use a name without it")
     check_characters(clean)
     return clean
 
 
 def listed_path(path: str) -> str:
-    """Check a path from a listing of the home before a local file is named after it.
+    """Check a path from a server's listing before it is used as the path of a local file.
 
-    Odd characters are let through: a job may have made such names, and they can be fetched.
+    Characters that MiG does not accept are allowed, because jobs can create such files, and they can be downloaded.
 
     Raises:
-        PathRefused: it is not a normalised path inside the home.
+        PathRefused: the path is not a normalised path inside the home.
     """
     if path != _normalise(path):
-        raise PathRefused(path, "the listing of the home holds a name that is not a normalised path below it")
+        raise PathRefused(path, "the listing of the home contains a path that is not normalised")
     return path
 
 
@@ -118,29 +118,30 @@ def _normalise(text: str) -> str:
 
 
 def path_fault(path: str) -> Fault | None:
-    """Return why a text cannot be a path in the home, or ``None``. Odd characters and patterns are let through."""
+    """Return why a string cannot be a path in the home, or ``None``. Does not check for wildcards and characters."""
     if not path:
         return Fault("path", path, "is empty", "use '.' for the home itself")
     if len(path) > MAX_LENGTH:
-        problem = f"has {len(path)} characters; MiG takes {MAX_LENGTH} at most"
+        problem = f"has {len(path)} characters; MiG accepts at most {MAX_LENGTH}"
         return Fault("path", path, problem, "use a shorter path")
-    if "\0" in path or _NO_TEXT.search(path):
-        return Fault("path", path, "holds a NUL or half a surrogate pair, which no file name can", "use another name")
+    if "\0" in path or _INVALID_SURROGATE.search(path):
+        problem = "contains NUL or a lone surrogate, which file names cannot"
+        return Fault("path", path, problem, "use another name")
     parts = posixpath.normpath(path.lstrip("/") or ".").split("/")
     if any(len(part) * 4 > _LONGEST_NAME < len(part.encode("utf-8", "surrogateescape")) for part in parts):
-        problem = f"holds a name of more than {_LONGEST_NAME} bytes, which no file system can"
+        problem = f"contains a name of more than {_LONGEST_NAME} bytes, which file systems do not support"
         return Fault("path", path, problem, "use a shorter name")
     if parts[0] == "..":
         return Fault("path", path, "leads out of the MiG home", "give a path inside it, without '..'")
     if hidden := INVISIBLE.intersection(parts):
-        return Fault("path", path, f"{min(hidden)} is hidden by MiG, which lets nobody use it", "use another name")
+        return Fault("path", path, f"{min(hidden)} is hidden by MiG and cannot be used", "use another name")
     if parts[0] == OWN_FOLDER:
         return Fault("path", path, f"{OWN_FOLDER} belongs to aiomig's local mode", "use another name")
     return None
 
 
 def stray_character(path: str) -> str | None:
-    """Return the first character that MiG does not take in a path, or ``None``. See docs/protocol.md#characters."""
+    """Return the first character that MiG does not accept in a path, or ``None``. See docs/protocol.md#characters."""
     if _PLAIN.fullmatch(path):
         return None
     for character in unicodedata.normalize("NFC", path):
@@ -150,35 +151,35 @@ def stray_character(path: str) -> str | None:
 
 
 def check_characters(path: str) -> None:
-    """Raise if MiG's operations cannot address a path. For every method that creates a name in the home.
+    """Check the characters of the path of a new file or directory in the home.
 
     Args:
         path: a normalised path of the home.
 
     Raises:
-        PathRefused: it holds a character that MiG does not take; the message names it.
+        PathRefused: the path contains a character that MiG does not accept in its operations.
     """
     if (character := stray_character(path)) is not None:
         name = unicodedata.name(character, "no name")
         raise PathRefused(
             path,
-            f"MiG cannot carry the character {character!r} (U+{ord(character):04X}, {name}) in a path; "
+            f"MiG does not accept the character {character!r} (U+{ord(character):04X}, {name}) in a path; "
             "use letters, digits, space and . , _ - + = : ; @ ' % ( ) ~ ! & $",
         )
 
 
 def has_pattern(path: str) -> bool:
-    """Return whether a path holds ``*`` or ``?``."""
+    """Return whether a path contains ``*`` or ``?``."""
     return _PATTERN.search(path) is not None
 
 
 def name_matches(name: str, pattern: str) -> bool:
-    """Return whether a name matches a pattern of ``*`` and ``?``; brackets are plain, as on a MiG server."""
+    """Return whether a name matches a pattern. As on a MiG server, ``*`` and ``?`` are the only wildcards."""
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def folder_of(path: str) -> str:
-    """Return the directory that holds a path; ``"."`` at the top of the home."""
+    """Return the parent directory of a path; ``"."`` at the top of the home."""
     return posixpath.dirname(path) or "."
 
 
@@ -188,17 +189,17 @@ def name_of(path: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """Return a relative path below a directory of the home; both are normalised."""
+    """Join a directory of the home and a relative path, and normalise the result."""
     return posixpath.normpath(posixpath.join(folder, name))
 
 
 def below(folder: str, path: str) -> str:
-    """Return a path inside a directory relative to that directory."""
+    """Return the path relative to a directory that contains it."""
     return path if folder == "." else path.removeprefix(f"{folder}/")
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Return whether a path lies below a directory, at any depth; a directory is not below itself."""
+    """Return whether a path is below a directory, at any depth. A directory is not below itself."""
     return path != folder and (folder == "." or path.startswith(f"{folder}/"))
 
 
@@ -208,7 +209,7 @@ def is_hidden(path: str) -> bool:
 
 
 def chain(path: str) -> tuple[str, ...]:
-    """Return a path and the directories above it, from the top down, without the home."""
+    """Return the parent directories of a path except the home, from the top down, and the path itself."""
     if path == ".":
         return ()
     parts = path.split("/")
@@ -216,16 +217,16 @@ def chain(path: str) -> tuple[str, ...]:
 
 
 def archive_format(path: str) -> ArchiveFormat:
-    """Return the format of an archive by the suffix of its name. See docs/protocol.md#archives.
+    """Return the format of an archive from the suffix of its name. See docs/protocol.md#archives.
 
     Raises:
-        PathRefused: MiG knows no archive with this suffix.
+        PathRefused: MiG does not support archives with this suffix.
     """
     return _archive(path)[1]
 
 
 def archive_suffix(path: str) -> str:
-    """Return the suffix of an archive, such as ``".tar.gz"``. Raises as `archive_format` does."""
+    """Return the suffix of an archive, such as ``".tar.gz"``. Raises the errors of `archive_format`."""
     return _archive(path)[0]
 
 
@@ -234,7 +235,7 @@ def _archive(path: str) -> tuple[str, ArchiveFormat]:
         if name_of(path).lower().endswith(suffix):
             return suffix, kind
     suffixes = " ".join(suffix for suffix, _ in _ARCHIVES)
-    raise PathRefused(path, f"the name does not say which archive it is; end it with one of {suffixes}")
+    raise PathRefused(path, f"has no suffix of an archive; use one of {suffixes}")
 
 
 # -- what is at a path

@@ -1,4 +1,4 @@
-"""Tasks: the background tasks of a session, and work that a cancellation must not cut off."""
+"""Task groups, shielded work, background tasks of sessions, and interrupts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 class InternalTaskGroup:
-    """A task group of aiomig's own: the first error comes out as it is, without a group.
+    """A task group that raises the first error of its tasks itself, not wrapped in an ExceptionGroup.
 
-    A KeyboardInterrupt, which trio raises where the main task waits, goes before other errors.
+    A KeyboardInterrupt, which trio raises where the main task waits, takes precedence over other errors.
     """
 
     def __init__(self) -> None:
@@ -62,10 +62,10 @@ async def _run(function: Callable[..., Awaitable[object]], *arguments: Any) -> N
 
 
 def interrupt_only_waits(*functions: Callable[..., Coroutine[Any, Any, Any]]) -> None:
-    """Have trio raise KeyboardInterrupt in functions, and in what they call, only where they wait.
+    """Make trio raise KeyboardInterrupt only while these functions, and those that they call, are waiting.
 
-    Elsewhere trio raises it at any line: a cancel scope might be half entered, or a task group stay open for ever.
-    asyncio takes the first one to the main task as a cancellation, and needs nothing.
+    Otherwise trio raises it at any line, so a cancel scope might be only partly entered, or a task group never closed.
+    asyncio does not need this, because it turns the first interrupt into a cancellation of the main task.
     """
     trio_lowlevel = sys.modules.get(type(anyio.lowlevel.current_token().native_token).__module__)
     protect: Any = getattr(trio_lowlevel, "enable_ki_protection", None)
@@ -76,15 +76,15 @@ def interrupt_only_waits(*functions: Callable[..., Coroutine[Any, Any, Any]]) ->
 async def run_shielded(
     work: Callable[[], Awaitable[object]], *, seconds: float = math.inf, seconds_if_cancelled: float = math.inf
 ) -> None:
-    """Run something in a task of its own, which no cancellation of the caller reaches.
+    """Run a function in its own task, shielded from cancellations of the caller.
 
-    A shielded cancel scope in the caller's task would not do: ``asyncio.Task.cancel`` goes through it.
-    The caller waits for the end even if it is cancelled, more than once; then the cancellation goes on.
+    If the caller is cancelled, even repeatedly, it first waits for the end of the function. A shielded cancel scope in
+    the caller's task would not be enough, because it does not stop ``asyncio.Task.cancel``.
 
     Args:
-        work: what to run. An exception of it comes out as it is, unless the caller was cancelled.
-        seconds: the longest time that it may take; then it is cancelled.
-        seconds_if_cancelled: the longest time that it may go on after the caller was cancelled.
+        work: the function. Its exception is raised, unless the caller was cancelled.
+        seconds: the time after which the function is cancelled.
+        seconds_if_cancelled: the time after a cancellation of the caller after which the function is cancelled.
     """
     errors: list[Exception] = []
     ended = anyio.Event()
@@ -94,7 +94,7 @@ async def run_shielded(
         try:
             with scope:
                 await work()
-        except Exception as error:  # noqa: BLE001 - raised below; a cancellation of the caller goes before it
+        except Exception as error:  # noqa: BLE001 - raised below, unless the caller was cancelled
             errors.append(error)
         finally:
             ended.set()
@@ -113,18 +113,18 @@ async def run_shielded(
 async def run_to_completion(
     work: Callable[[], Awaitable[T]], undo: Callable[[], Awaitable[object]], *, seconds: float
 ) -> T:
-    """Run something to completion even if the caller is cancelled or interrupted, then undo it.
+    """Run a function to completion even if the caller is cancelled or interrupted, and undo it in that case.
 
-    Example: a request that makes a job. Breaking the connection would not keep the server from making the job, only
-    hide its id.
+    An example is a request that creates a job: closing the connection would not stop the server from creating the job,
+    but its id would be lost.
 
     Args:
-        work: what to run; not begun if the caller is cancelled by then.
-        undo: called after a cancellation; shielded likewise.
-        seconds: the longest time that each of the two may take after a cancellation.
+        work: the function; not called if the caller has already been cancelled.
+        undo: the function to call after a cancellation, also shielded.
+        seconds: the time limit for each of the two functions after a cancellation.
 
     Returns:
-        What ``work`` returns.
+        The result of ``work``.
     """
     await anyio.lowlevel.checkpoint_if_cancelled()
     results: list[T] = []
@@ -142,7 +142,7 @@ async def run_to_completion(
 
 
 async def run_all(function: Callable[[T], Awaitable[object]], items: Iterable[T], *, at_once: int) -> None:
-    """Run a function for each item, some at a time. Raise the first error, and cancel the others then."""
+    """Run a function for each item, at most ``at_once`` at a time. On the first error, cancel the rest and raise it."""
     remaining = iter(items)
 
     async def work() -> None:
@@ -155,7 +155,7 @@ async def run_all(function: Callable[[T], Awaitable[object]], items: Iterable[T]
 
 
 async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
-    """Run functions until one of them has ended, then cancel the others. Raise its error."""
+    """Run functions concurrently until one of them returns or raises, then cancel the others. Raise its error."""
 
     async def run(function: Callable[[], Awaitable[object]]) -> None:
         await function()
@@ -167,13 +167,13 @@ async def first_of(*functions: Callable[[], Awaitable[object]]) -> None:
 
 
 class SessionTasks:
-    """Background tasks of a session, and where and whether it can be used.
+    """The background tasks of a session, its state and its event loop. The tasks must not raise exceptions.
 
-    A task group around the user's block would wrap the block's exceptions in an ExceptionGroup. This one is
-    entered and left by hand and not told of them. The tasks must not raise.
+    They run in a task group that is entered and left explicitly. A task group around the user's block would wrap the
+    block's exceptions in an ExceptionGroup.
 
     Attributes:
-        state: of the session, which sets it.
+        state: the state of the session, which the session sets.
     """
 
     def __init__(self) -> None:
@@ -197,15 +197,15 @@ class SessionTasks:
     async def open(self) -> None:
         """Create the task group, in the task that will also close it."""
         self._loop = anyio.lowlevel.current_token()
-        self._group = InternalTaskGroup()  # here, for a session may be made where no event loop runs
+        self._group = InternalTaskGroup()  # not in __init__, where no event loop may be running
         await self._group.__aenter__()
 
     def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, name: str) -> None:
-        """Start a task. It should shield itself if a cancellation around the session must not end it."""
+        """Start a task. It must shield itself if a cancellation from outside the session must not end it."""
         self._group.start_soon(function, *arguments, name=f"aiomig {name}")
 
     def shield(self) -> None:
-        """From now on hold back cancellations from outside until `close` is through."""
+        """Shield the tasks from cancellations from outside until `close` returns."""
         self._group.cancel_scope.shield = True
 
     def cancel(self) -> None:
@@ -218,10 +218,10 @@ class SessionTasks:
 
 
 class HeldInterrupts:
-    """Holds SIGINT back in its block, and lets it take effect at the end.
+    """A context manager that delays SIGINT until the end of its block.
 
-    asyncio raises KeyboardInterrupt at a second SIGINT, in whatever code runs, and trio wherever the main task waits.
-    What opens or closes a task group must run to its end. Blocks of several tasks may end in any order.
+    asyncio raises KeyboardInterrupt at a second SIGINT in any code, and trio wherever the main task waits. Code that
+    opens or closes a task group must run to its end, though. The blocks of several tasks may end in any order.
     """
 
     def __init__(self) -> None:
@@ -239,7 +239,7 @@ class HeldInterrupts:
     def __enter__(self) -> None:
         self._previous = signal.getsignal(signal.SIGINT)
         if callable(self._previous):
-            with suppress(ValueError):  # outside of the main thread, where no signal is handled
+            with suppress(ValueError):  # outside the main thread, where signals are not handled
                 signal.signal(signal.SIGINT, self)
                 self._is_active = True
 
@@ -257,8 +257,8 @@ class HeldInterrupts:
 class BackgroundContext(Generic[T]):
     """Runs an async context manager in its own task, so that another task can close it.
 
-    Task groups and cancel scopes must be left by the task that entered them. That task belongs to the event loop
-    itself. If the context is still open when the loop ends, the loop cancels the task.
+    Task groups and cancel scopes must be left by the task that entered them. The task does not belong to a task group.
+    If the context is still open when the event loop ends, the loop cancels the task.
 
     Args:
         context: the context manager.
@@ -275,12 +275,8 @@ class BackgroundContext(Generic[T]):
         self._error: Exception | None = None
 
     async def open(self) -> T:
-        """Enter the context. If this is cancelled, nothing stays open.
-
-        Returns:
-            What the context manager gives.
-        """
-        self._task = _start_loop_task(self._run)  # kept, because asyncio does not keep its tasks
+        """Enter the context and return its value. After a cancellation, nothing stays open."""
+        self._task = _start_loop_task(self._run)  # asyncio keeps only weak references to tasks
         try:
             await self._opened.wait()
         except BaseException:
@@ -288,7 +284,7 @@ class BackgroundContext(Generic[T]):
             raise
         self._raise()
         if not self._value:
-            raise RuntimeError("the event loop ended while something was opened in it")
+            raise RuntimeError("the event loop ended while a context was being opened")
         return self._value[0]
 
     async def _run(self) -> None:
@@ -305,7 +301,7 @@ class BackgroundContext(Generic[T]):
             self._left.set()
 
     async def close(self) -> None:
-        """Leave the context as at the normal end of its block; if this is cancelled, as by a cancellation."""
+        """Leave the context as at the end of its block. If this method is cancelled, the context is cancelled."""
         self._leave.set()
         try:
             await self._left.wait()
@@ -325,7 +321,7 @@ class BackgroundContext(Generic[T]):
 
 
 def _start_loop_task(function: Callable[[], Coroutine[Any, Any, None]]) -> object:
-    """Start a task that belongs to the event loop and to no task group; anyio has no function for it."""
+    """Start a task outside any task group, for which anyio has no function."""
     loop: Any = anyio.lowlevel.current_token().native_token
     if hasattr(loop, "create_task"):  # asyncio
         return loop.create_task(function())

@@ -1,4 +1,4 @@
-"""What an error of TLS means, and what to do about it."""
+"""Explanations of TLS errors, and what to do about them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _REFUSALS = {
-    "CERTIFICATE_REQUIRED": "the server wants a client certificate and got none",
-    "HANDSHAKE_FAILURE": "the server refused the handshake, as it does if the client certificate is missing",
-    "CERTIFICATE_EXPIRED": "the server says that the client certificate has expired; get a new one from the site",
-    "CERTIFICATE_REVOKED": "the server says that the client certificate was revoked; get a new one from the site",
-    "UNKNOWN_CA": "the server does not know the authority that signed the client certificate; use the site's own",
-    "BAD_CERTIFICATE": "the server cannot use the client certificate",
+    "CERTIFICATE_REQUIRED": "the server requires a client certificate and got none",
+    "HANDSHAKE_FAILURE": "the server refused the handshake, perhaps because the client certificate is missing",
+    "CERTIFICATE_EXPIRED": "the client certificate has expired; get a new one from the site",
+    "CERTIFICATE_REVOKED": "the client certificate was revoked; get a new one from the site",
+    "UNKNOWN_CA": "the server does not trust the issuer of the client certificate; use a certificate from the site",
+    "BAD_CERTIFICATE": "the server does not accept the client certificate",
     "ACCESS_DENIED": "the server denies access to this client certificate",
 }
 
 _REMEDIES = {
     "ostname": "check the host name in the URL",
     "IP address": "check the host name in the URL",
-    "too weak": "this machine's OpenSSL wants a stronger one; ask the site to renew it",
+    "too weak": "this machine's OpenSSL requires a stronger one; ask the site to renew it",
     "expired": "ask the site to renew it, and check this machine's clock",
     "not yet valid": "check this machine's clock",
     "revoked": "ask the site",
 }
-"""What to do about a server's certificate, by what OpenSSL says of it."""
+"""The remedies for a server's certificate, by a part of OpenSSL's message."""
 
 _NO_REASON = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the error of TLS behind an error. That a connection ended, or a wait was cut, does not count."""
+    """Return the TLS error that caused an error, or ``None``. The end of a connection does not count as one."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -52,13 +52,13 @@ def is_lasting(error: ConnectionFailed) -> bool:
 
 
 def explain_tls(url: str, error: ssl.SSLError, *, sent: bool, is_site: bool) -> GridError:
-    """Return the error of aiomig for an error of TLS.
+    """Return the error of aiomig for a TLS error.
 
     Args:
-        url: of the server.
-        error: what OpenSSL says.
+        url: the URL of the server.
+        error: the error from OpenSSL.
         sent: whether the request may have reached the server.
-        is_site: whether the server is a MiG site, with a certificate for the client and a CA in the configuration.
+        is_site: whether the server is a MiG site, whose CA can be set in the configuration.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message or str(error)
@@ -81,10 +81,10 @@ def explain_tls(url: str, error: ssl.SSLError, *, sent: bool, is_site: bool) -> 
 
 @contextmanager
 def translate_key_log_errors() -> Iterator[None]:
-    """Turn the error of a file of ``$SSLKEYLOGFILE`` that cannot be written into one that says so.
+    """Translate the error that creating a TLS context raises if ``$SSLKEYLOGFILE`` cannot be written.
 
     Raises:
-        ConfigError: the new context of TLS is to log its keys there.
+        ConfigError: the file cannot be written.
     """
     try:
         yield
@@ -92,6 +92,6 @@ def translate_key_log_errors() -> Iterator[None]:
         if error.filename is None or error.filename != os.environ.get("SSLKEYLOGFILE"):
             raise
         problem = (
-            f"{error.filename} cannot be written: {error.strerror}; unset it, or name a file in an existing folder"
+            f"{error.filename} cannot be written: {error.strerror}; unset it, or set it to a file in an existing folder"
         )
         raise ConfigError(f"SSLKEYLOGFILE: {problem}") from error

@@ -1,4 +1,4 @@
-"""Long loops that let other tasks run."""
+"""Helpers for long loops that must let other tasks run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SORTED_AT_ONCE = 2000
 
 
 class Paced(Generic[T]):
-    """Iterates over anything, and lets other tasks run after every hundred items."""
+    """Async iterator over the items of an iterable. Other tasks run after every hundred items."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = iter(items)
@@ -38,7 +38,7 @@ class Paced(Generic[T]):
 
 
 async def give_way(steps: Generator[object, None, T]) -> T:
-    """Run a generator to its end and return its value. Let other tasks run every few milliseconds."""
+    """Exhaust a generator and return its value. Other tasks run every few milliseconds."""
     began = perf_counter()
     while True:
         try:
@@ -51,7 +51,7 @@ async def give_way(steps: Generator[object, None, T]) -> T:
 
 
 def sort_steps(items: Iterable[T], key: Callable[[T], Any], *, reverse: bool = False) -> Generator[None, None, list[T]]:
-    """Sort items as `sorted` does, in steps for `give_way`: there may be hundreds of thousands."""
+    """Sort items like `sorted`, in steps for `give_way`, because there may be hundreds of thousands."""
     remaining = iter(items)
     chunks: list[list[T]] = []
     while chunk := list(islice(remaining, _SORTED_AT_ONCE)):

@@ -1,7 +1,7 @@
-"""Directories of this machine: opened, walked and removed without following a link by mistake.
+"""Opening, walking and removing local directories without following links by mistake.
 
-A path is looked up anew at each use, and meanwhile a job may have put a link in the place of a directory. What is
-reached from the descriptor of a directory stays below that directory.
+A path is resolved at each use, and a job may replace a directory by a link in between. These functions therefore use
+descriptors of directories.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKED = 10_000
-"""Links to directories that one walk follows: a few directories that link to each other have millions of paths."""
+"""The most links to directories that a walk follows. A few directories with links to each other have millions of paths.
+"""
 
 
 class Identity(NamedTuple):
-    """What a directory is on this machine, whatever its name."""
+    """The identity of a directory on this machine, independent of its name."""
 
     device: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
-        """Return the identity that ``stat`` gives."""
+        """Return the identity from a result of ``stat``."""
         return cls(status.st_dev, status.st_ino)
 
 
@@ -42,16 +43,16 @@ class Identity(NamedTuple):
 def open_directory(
     path: str | Path, within: int | None = None, *, identity: Identity | None = None, force: bool = False
 ) -> Iterator[int]:
-    """Open a directory, but not a link to one, and give its descriptor.
+    """Open a directory, but not a link to one, and yield its descriptor.
 
     Args:
         path: the directory. If its last component is a link, it is refused.
-        within: the descriptor of the directory that a relative path begins at.
-        identity: what the directory must be.
-        force: whether its owner gets all rights to it that were taken away.
+        within: the descriptor of the directory to which a relative path refers.
+        identity: the expected identity of the directory.
+        force: whether to restore missing permissions of its owner.
 
     Raises:
-        OSError: ENOTDIR or ELOOP if something else has this name, ESTALE if another directory has.
+        OSError: ENOTDIR or ELOOP if the path is not a directory, ESTALE if it is another directory.
     """
     descriptor = _open(path, within, force=force)
     try:
@@ -77,10 +78,10 @@ def _open(path: str | Path, within: int | None, *, force: bool) -> int:
 
 
 def make_readable(path: str | Path, within: int | None) -> None:
-    """Give the owner of a file, or of a directory, the right to read it; links are not followed.
+    """Add the owner's read permission to a file, or all of the owner's permissions to a directory. Ignore links.
 
     Raises:
-        OSError: it is not there, or belongs to another user.
+        OSError: the path does not exist, or belongs to another user.
     """
     status = os.stat(path, dir_fd=within, follow_symlinks=False)
     mode = status.st_mode & 0o777 | (0o700 if stat.S_ISDIR(status.st_mode) else 0o400)
@@ -89,7 +90,7 @@ def make_readable(path: str | Path, within: int | None) -> None:
     if os.chmod in os.supports_follow_symlinks:
         os.chmod(path, mode, dir_fd=within, follow_symlinks=False)
         return
-    # Linux changes the mode of no link, but follows one: a descriptor that only names the file does not.
+    # On Linux, chmod follows links and cannot be told not to. An O_PATH descriptor avoids that.
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
     try:
         Path(f"/proc/self/fd/{descriptor}").chmod(mode)
@@ -99,15 +100,15 @@ def make_readable(path: str | Path, within: int | None) -> None:
 
 @contextmanager
 def open_below(root: Path | int, path: str, *, make: bool = False) -> Iterator[int]:
-    """Open a directory at or below another one, and give its descriptor.
+    """Open a directory at or below another one, and yield its descriptor.
 
     Args:
         root: a directory, or its descriptor.
-        path: relative and normalised. If one of its components is a link, it is refused.
-        make: whether missing directories are made.
+        path: the normalised path relative to ``root``. If one of its components is a link, it is refused.
+        make: whether to create missing directories.
 
     Raises:
-        OSError: as `open_directory`.
+        OSError: as in `open_directory`.
     """
     descriptor = os.dup(root) if isinstance(root, int) else os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -137,10 +138,10 @@ def inside(root: Path, path: str) -> Path | None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a directory that only this user can enter, and the missing ones above it, whatever the umask is.
+    """Create a directory and its missing parents with mode 0700, independent of the umask.
 
     Raises:
-        OSError: it cannot be made or used, belongs to another user, or others may write to it.
+        OSError: the directory cannot be created or used, belongs to another user, or is writable by everyone.
     """
     for path in (*reversed(folder.parents), folder):
         with suppress(FileExistsError):
@@ -161,18 +162,18 @@ def make_private(folder: Path) -> None:
 async def remove_tree(
     name: str, within: int | None = None, *, identity: Identity | None = None, force: bool = False
 ) -> None:
-    """Remove a directory and all below it, however deep. Links are removed, and never followed.
+    """Remove a directory recursively, at any depth. Links are removed, but not followed.
 
-    What is mounted below it stays. Cancellation leaves the rest in place.
+    File systems mounted below the directory are not removed. Cancellation leaves the remaining entries in place.
 
     Args:
         name: the directory.
-        within: the descriptor of the directory that holds it.
-        identity: what the directory must be.
-        force: whether to remove what is in directories that their owner may not change.
+        within: the descriptor of its parent directory.
+        identity: the expected identity of the directory.
+        force: whether to restore missing permissions of the owner, so that all entries can be removed.
 
     Raises:
-        OSError: the first thing that could not be removed; everything else is gone.
+        OSError: the first entry that could not be removed. All others are removed.
     """
     with open_directory(name, within, identity=identity, force=force) as descriptor:
         removal = _Removal(descriptor, force=force)
@@ -189,7 +190,7 @@ class _Level(NamedTuple):
 
 
 class _Removal:
-    """Empties a directory from below, with one descriptor that goes down and up the tree."""
+    """Empties a directory from the bottom up, with one descriptor, which moves through the tree."""
 
     def __init__(self, top: int, *, force: bool) -> None:
         self._force = force
@@ -250,7 +251,7 @@ class _Removal:
         self._levels.append(_Level(name, Identity.of(os.fstat(self._here)), directories))
 
     def attempt(self, remove: Callable[..., None], name: str, within: int | None) -> None:
-        """Remove one entry; note the first error."""
+        """Remove one entry, and store the first error."""
         try:
             remove(name, dir_fd=within)
         except FileNotFoundError:
@@ -261,12 +262,12 @@ class _Removal:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that `walk` found.
+    """An entry that `walk` returns.
 
     Attributes:
-        name: relative to where the walk began, with ``/``.
-        path: where it is.
-        status: what ``stat`` says, links followed; ``None`` if a link is broken or the entry vanished.
+        name: the path relative to the top directory, with ``/``.
+        path: the local path.
+        status: the result of ``stat``, which follows links; ``None`` if it failed, as for a broken link.
     """
 
     name: str
@@ -285,12 +286,12 @@ class Entry:
 
 
 def admit_all(name: str, path: Path) -> bool:
-    """Return true: `walk` leaves nothing out."""
+    """Return true, so that `walk` returns all entries."""
     return True
 
 
 class _Above(NamedTuple):
-    """The directories that a walk went through to reach one of them."""
+    """A directory in a walk, and the directories through which the walk reached it."""
 
     path: Path
     above: _Above | None
@@ -303,15 +304,15 @@ class _Above(NamedTuple):
 
 
 async def walk(top: Path, *, recursive: bool = True, admit: Callable[[str, Path], bool] = admit_all) -> list[Entry]:
-    """Return what a directory holds, each directory before its content. Links are followed, but never in a circle.
+    """Return the entries of a directory, each directory before its contents. Links are followed, but not in cycles.
 
     Args:
         top: an existing directory.
-        recursive: whether to go below its own entries.
-        admit: called with the relative name and the resolved path; what it refuses is left out.
+        recursive: whether to walk its subdirectories.
+        admit: called with the relative path and the resolved path; if it returns false, the entry is left out.
 
     Raises:
-        OSError: a directory cannot be read; ELOOP if too many links lead to directories.
+        OSError: a directory cannot be read; ELOOP if there are too many links to directories.
     """
     entries: list[Entry] = []
     real_top = Path(os.path.realpath(top))

@@ -377,10 +377,10 @@ async def test_timeouts(authority: Authority, context: ssl.SSLContext) -> None:
         await anyio.sleep_forever()
 
     async with serving(authority, nothing) as server, connected(server, context) as channel:
-        with pytest.raises(ConnectionFailed, match="did not answer in time") as caught:
+        with pytest.raises(ConnectionFailed, match="did not respond in time") as caught:
             await ask(channel, timeouts=Timeouts(20, 0.01, 20))
         assert caught.value.sent is True
-        with pytest.raises(ConnectionFailed, match="did not answer in time") as caught:
+        with pytest.raises(ConnectionFailed, match="did not respond in time") as caught:
             await ask(channel, bytes(64 << 20), timeouts=Timeouts(20, 20, 0.01))
         assert caught.value.sent is True
     async with serving(authority, nothing, handshake=False) as server, connected(server, context) as channel:

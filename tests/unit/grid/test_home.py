@@ -389,7 +389,7 @@ async def test_paths_that_lead_astray_are_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize("name", ['a"b', "a#b", "a|b", "日本", "☃"])
 async def test_new_names_that_mig_cannot_carry_are_refused(home: HomeBackend, grid: FakeGrid, name: str) -> None:
-    with pytest.raises(PathRefused, match="MiG cannot carry the character"):
+    with pytest.raises(PathRefused, match="MiG does not accept the character"):
         await Files(home).write_bytes(name, b"x")
     assert not any(request.operation == "uploadchunked" for request in grid.requests)
 

@@ -126,7 +126,7 @@ async def test_a_listing_that_leads_out_writes_nothing(server: Server, mig: Sess
 async def test_a_listing_of_another_folder_writes_nothing(server: Server, mig: Session, tmp_path: Path) -> None:
     server.says("statpath", {"object_type": "stats", "stats": [{"mode": stat.S_IFDIR | 0o755, "size": 0}]})
     server.lists(entry("elsewhere/x"))
-    with pytest.raises(PathRefused, match="something outside it"):
+    with pytest.raises(PathRefused, match="a path outside it"):
         await mig.files.get("d", tmp_path / "d")
     assert everything(tmp_path) == set()
 
@@ -257,7 +257,7 @@ async def test_an_answer_that_drips_is_left(server: Server, mig: Session, monkey
     monkeypatch.setattr(aiomig.Retry, "pauses", lambda self: iter(()))
     server.answers["ls"] = lambda request: httpx.Response(200, stream=Dripping())
     began = anyio.current_time()
-    with pytest.raises(ConnectionFailed, match=r"less than 1024 bytes a second \(6 bytes so far\)"):
+    with pytest.raises(ConnectionFailed, match=r"less than 1024 bytes per second \(6 bytes so far\)"):
         await mig.files.ls()
     assert anyio.current_time() - began == pytest.approx(360)
 
@@ -270,7 +270,7 @@ async def test_an_answer_that_does_not_begin_is_not_waited_for() -> None:
 
     session = aiomig.grid(url="https://x", certificate="c", key="k", timeout=10, transport=Silent())
     began = anyio.current_time()
-    with pytest.raises(ConnectionFailed, match="no answer had begun"):
+    with pytest.raises(ConnectionFailed, match="no response within"):
         async with session:
             pass
     assert anyio.current_time() - began > 40

@@ -348,7 +348,7 @@ async def test_upload(web: list[httpx.Request], tmp_path: Path) -> None:
     ("url", "words"),
     [
         ("http://[::1", "is not a URL: Invalid IPv6 URL"),
-        ("http:///x", "names no host"),
+        ("http:///x", "has no host"),
         ("http://127.0.0.1:port/x", "Invalid port"),
         ("http://a..b/x", "cannot be reached"),
         (f"http://{'x' * 300}.invalid/x", "cannot be reached"),

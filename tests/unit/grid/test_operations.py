@@ -438,7 +438,7 @@ async def test_an_answer_that_says_that_it_is_too_long_is_not_read() -> None:
 
     headers = {"ETag": '"1"', "Content-Length": str(1 << 40)}
     async with linked(lambda request: httpx.Response(200, content=body(), headers=headers)) as operations:
-        with pytest.raises(ProtocolError, match=r"GET /cert_redirect/file: the answer is longer than"):
+        with pytest.raises(ProtocolError, match=r"GET /cert_redirect/file: the response is longer than"):
             await operations.fetch("file", first=0, last=9)
 
 
@@ -451,11 +451,11 @@ async def test_an_answer_without_end_is_not_read() -> None:
 
     pieces: list[int] = []
     async with linked(lambda request: httpx.Response(200, content=endless(), headers={"ETag": '"1"'})) as operations:
-        with pytest.raises(ProtocolError, match=r"GET /cert_redirect/file: the answer is longer than"):
+        with pytest.raises(ProtocolError, match=r"GET /cert_redirect/file: the response is longer than"):
             await operations.fetch("file", first=0, last=9)
         assert len(pieces) < 5
         pieces.clear()
-        with pytest.raises(ProtocolError, match=r"POST /wsgi-bin/ls\.py: the answer is longer than"):
+        with pytest.raises(ProtocolError, match=r"POST /wsgi-bin/ls\.py: the response is longer than"):
             await operations.query("ls")
         assert len(pieces) < 70
 

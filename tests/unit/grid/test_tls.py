@@ -174,7 +174,7 @@ async def test_what_the_server_refuses(
         "none": "certificate",
         "expired": "expired; get a new one from the site",
         "not yet valid": "client certificate",
-        "other authority": "does not know the authority that signed the client certificate; use the site's own",
+        "other authority": "does not trust the issuer of the client certificate; use a certificate from the site",
     }[which]
     async with served(tmp_path, authority) as (grid, url):
         error = await refusal(session(url, files, authority.file))
@@ -430,7 +430,7 @@ async def test_a_server_whose_certificate_has_expired(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("EE certificate key too weak", "this machine's OpenSSL wants a stronger one; ask the site to renew it"),
+        ("EE certificate key too weak", "this machine's OpenSSL requires a stronger one; ask the site to renew it"),
         ("CA signature digest algorithm too weak", "ask the site to renew it"),
         ("certificate is not yet valid", "check this machine's clock"),
         ("self-signed certificate in certificate chain", "give its CA as ca"),
