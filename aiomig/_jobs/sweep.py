@@ -164,7 +164,7 @@ class Sweep:
         return len(self._running) + len(self._unsent) < self._options.in_flight
 
     async def _fill(self) -> None:
-        """Submit as many jobs as there are room and available parameters."""
+        """Submit jobs while there is room and parameters are available."""
         for _ in range(_TAKEN_AT_ONCE):
             if not (self._has_room() and self._source.at_hand):
                 break
