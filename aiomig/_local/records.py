@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.errors import LocalError
 from .._core.models import Attempt, JobState, JobStatus
@@ -54,8 +53,7 @@ def number_of(job_id: str) -> int | None:
     return int(match[1]) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One row of the job table. Methods raise `DamagedRecord` if a value cannot be decoded."""
 
     number: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -262,7 +263,8 @@ class Scheduler:
         claims: list[Record | None] = []
         shared = self._settings.slots if self._settings.shared_slots else None
         now = time.time()
-        with self._store.transaction():
+        is_one_change = len(ends) + len(candidates) == 1  # which is a transaction of its own
+        with nullcontext() if is_one_change else self._store.transaction():
             for run, end in ends.items():
                 published += self._record(run, end)
             for number, local_name in candidates.items():

@@ -285,7 +285,7 @@ def test_any_record_is_read_or_refused(
         "executing": times[2], "ended": times[3], "attempt": 1, "local_name": name, "attempts_text": attempts,
         "verified": None,
     }  # fmt: skip
-    fields = Record.__dataclass_fields__
+    fields = Record._fields
     record = Record(**{key: values.get(key) for key in fields})  # type: ignore[arg-type]
     for read in (record.plan, record.attempts, record.status, lambda: record.job_id, lambda: record.attempt_name):
         with suppress(DamagedRecord):
