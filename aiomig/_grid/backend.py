@@ -67,9 +67,9 @@ class GridBackend:
     Args:
         client: the connections.
         operations: the operations of the server.
-        polling: how often to ask for watched jobs.
+        polling: how often to poll watched jobs.
         journal: the journal of submits.
-        limits: how much a request carries.
+        limits: the limits of requests.
     """
 
     mode: Literal["grid", "local"] = "grid"
@@ -110,7 +110,7 @@ class GridBackend:
 
         Raises:
             ConfigError: the configuration is wrong.
-            AuthenticationFailed: the certificate is refused, or no account belongs to it.
+            AuthenticationFailed: the server refuses the certificate, or has no account for it.
             ConnectionFailed: the server cannot be reached.
         """
         await self._client.open()
@@ -134,7 +134,7 @@ class GridBackend:
         self.tasks.start(self._poller.run, name="grid poller")
 
     async def _introduce(self) -> None:
-        """Ask for a job that does not exist or, on a site that runs no jobs, for the home."""
+        """Send a first request: for a job that does not exist or, on a site that runs no jobs, for the home."""
         try:
             await self.statuses([NO_JOB])
         except ServerError as error:
@@ -142,7 +142,7 @@ class GridBackend:
             logger.warning("jobs cannot be asked for: %s", error)
 
     async def close(self, error: BaseException | None) -> None:
-        """Close the session. Its jobs go on running on the grid."""
+        """Close the session. Its jobs continue on the grid."""
         self._is_open = False
         self.tasks.shield()
         self.tasks.cancel()
@@ -156,21 +156,21 @@ class GridBackend:
     # -- submitting
 
     async def review(self, description: Description) -> CheckReport:
-        """Return what the server can say of a description before there is a job."""
+        """Check a description against the values that the server offers."""
         return await review(self._operations, description)
 
     async def site(self) -> Site:
-        """Return what the server says of itself."""
+        """Return the server's keywords, runtime environments and topics."""
         return await describe(self._operations)
 
     async def feasibility(self, job_id: str, *, schedule: bool = False) -> CheckReport:
-        """Return whether some resource could run a job that waits."""
+        """Check whether a resource could run a queued job."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
         return await feasibility(self._operations, job_id, schedule=schedule)
 
     async def submit(self, plan: Plan) -> str:
-        """Submit once. If the response is lost, look for the job; if this is cancelled, cancel the job."""
+        """Submit once. If the response is lost, look for the job. If this is cancelled, cancel the job."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME")])
         if plan.key is not None:
             (outcome,) = await self._once.submit([plan])
@@ -182,7 +182,7 @@ class GridBackend:
         return job_id
 
     async def submit_many(self, plans: Sequence[Plan], report: Callable[[int], object]) -> list[str | MigError]:
-        """Submit many jobs in few requests, otherwise like `submit`."""
+        """Like `submit`, for many jobs in few requests."""
         warn_of_long_jobs(self._client.credential, [plan.description.number("CPUTIME") for plan in plans])
         keyed = [plan for plan in plans if plan.key is not None]
         others = [plan for plan in plans if plan.key is None]
@@ -200,7 +200,7 @@ class GridBackend:
         return [next(rest if plan.key is None else once) for plan in plans]
 
     async def find_keys(self, keys: Sequence[SubmitKey]) -> dict[str, str | MigError]:
-        """Return what this machine has recorded. The server is asked when a job is submitted."""
+        """Return the records of this machine. Only a submit also asks the server."""
         await checkpoint()
         return self._keys.known(keys)
 
@@ -220,7 +220,7 @@ class GridBackend:
         return await self._submitter.find_by_marker(marker, project)
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """Return the submits of the journal whose jobs the user may not know."""
+        """Return the submits in the journal whose jobs the user may not know."""
         return await self._submitter.unconfirmed()
 
     def confirm(self, markers: Iterable[str]) -> None:
@@ -230,7 +230,7 @@ class GridBackend:
         self._keys.free(markers, canceled=False)
 
     def disown(self, job_ids: Sequence[str]) -> None:
-        """Keep jobs in the journal until they are known to be canceled, and free their keys."""
+        """Keep jobs in the journal until it is certain that they are canceled, and free their keys."""
         entries = [self._own.get(job_id) or _unconfirmed(job_id) for job_id in job_ids]
         self._journal.reopen(entries)
         self._keys.free([entry.marker for entry in entries], canceled=True)
@@ -247,18 +247,18 @@ class GridBackend:
     # -- jobs
 
     async def statuses(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Ask by ``jobstatus``, many ids a request. Return the statuses of the jobs that exist."""
+        """Read statuses by ``jobstatus``, many per request. Return those of the jobs that exist."""
         statuses = await self._statuses.statuses(job_ids)
         self._log.learned(statuses.values())
-        known = [statuses[job_id] for job_id in job_ids if job_id in statuses]
-        return {status.job_id: status for status in await give_way(self._records.completed(known))}
+        in_order = [statuses[job_id] for job_id in job_ids if job_id in statuses]
+        return {status.job_id: status for status in await give_way(self._records.completed(in_order))}
 
     async def _ask(self, job_ids: Sequence[str]) -> tuple[Iterable[JobStatus | None], Sequence[str]]:
         """Send one request for the poller."""
         statuses, unknown = await self._statuses.changed(job_ids)
-        return self._taken_in(statuses), unknown
+        return self._record_statuses(statuses), unknown
 
-    def _taken_in(self, statuses: Iterable[JobStatus | None]) -> Iterator[JobStatus | None]:
+    def _record_statuses(self, statuses: Iterable[JobStatus | None]) -> Iterator[JobStatus | None]:
         for status in statuses:
             if status is not None:
                 self._log.learned([status])
@@ -269,13 +269,13 @@ class GridBackend:
             yield status
 
     async def present(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """Return what the poller knows, and what is recorded."""
+        """Return the statuses that the poller knows, with the recorded names and labels."""
         await self._checkpoint()
         present = self._poller.present(job_ids).values()
         return {status.job_id: status for status in await give_way(self._records.completed(present))}
 
     async def follow_all(self) -> None:
-        """List the jobs from time to time, and let the poller follow them."""
+        """List all jobs periodically, and let the poller follow them."""
         await self._checkpoint()
         await self._lister.follow()
 
@@ -285,22 +285,22 @@ class GridBackend:
             raise NoSession("this session is closed; use its jobs inside its block, or open another")
 
     async def act(self, action: Action, job_ids: Sequence[str]) -> dict[str, Outcome]:
-        """Act by ``jobaction``. Repeat it if the response is lost; jobs that it changed by then count as changed."""
+        """Act by ``jobaction``. Repeat it if the response is lost, and count jobs that it had changed as changed."""
         outcomes: dict[str, Outcome] = {}
         target = TRANSITIONS[action].target
-        for some in self._statuses.chunks(job_ids):
-            fields = [("action", action), *(("job_id", job_id) for job_id in some)]
+        for chunk in self._statuses.chunks(job_ids):
+            fields = [("action", action), *(("job_id", job_id) for job_id in chunk)]
             try:
                 outcomes |= jobs.changed(await self._operations.execute("jobaction", fields))
             except (ConnectionFailed, ProtocolError, ServerError):
                 repeated = jobs.changed(await self._operations.execute("jobaction", fields, repeatable=True))
                 outcomes |= {job_id: _done_before(outcome, target) for job_id, outcome in repeated.items()}
         outcomes = {job_id: outcomes.get(job_id) or Outcome.unknown(job_id) for job_id in job_ids}
-        await self._acted(action, outcomes)
+        await self._record_changes(action, outcomes)
         return outcomes
 
-    async def _acted(self, action: Action, outcomes: Mapping[str, Outcome]) -> None:
-        """Note what an action changed."""
+    async def _record_changes(self, action: Action, outcomes: Mapping[str, Outcome]) -> None:
+        """Log and publish the changes of an action, and settle canceled jobs in the journal."""
         changed = [job_id for job_id, outcome in outcomes.items() if outcome.changed]
         for job_id in changed:
             self._log.state(job_id, outcomes[job_id].after or TRANSITIONS[action].target)
@@ -311,15 +311,15 @@ class GridBackend:
                 self._own.pop(job_id, None)
         if watched := [job_id for job_id in changed if job_id in self.subscriptions]:
             for status in (await self.statuses(watched)).values():
-                self._statuses.forget([status.job_id])  # so that the next response is not taken for a repetition
+                self._statuses.forget([status.job_id])  # so that the next response counts as a change
                 self._poller.note(status)
 
     async def find(self, wanted: JobFilter) -> list[JobStatus]:
-        """Return the jobs that a filter describes, newest first."""
+        """Return the jobs that match a filter, newest first."""
         return await self._finder.find(wanted)
 
     async def plan_of(self, job_id: str) -> Plan:
-        """Return the plan of a job, as far as the server shows it."""
+        """Return the plan of a job, reconstructed from the server's description."""
         return await self._finder.plan_of(job_id)
 
     # -- results
@@ -334,18 +334,18 @@ class GridBackend:
             self._records.note_exit_code(job_id, exit_code)
 
     async def read_stream(self, job_id: str, name: str, start: int) -> bytes:
-        """Return what a job has written. While the job runs, the server is asked for it once a minute."""
+        """Return a job's output from an offset on. For a running job, request it from the resource once a minute."""
         status = (await self.statuses([job_id])).get(job_id)
         if status is None:
             raise JobNotFound(job_id)
         if job_id in self.subscriptions:
-            self._poller.note(status)  # whoever follows the output must know which attempt wrote it
+            self._poller.note(status)  # a reader of the output must know which attempt wrote it
         if status.state is JobState.EXECUTING:
             await self._results.request_live_output(job_id)
         return await self._results.read(job_id, name, start) or b""
 
     async def prune(self, before: datetime, *, records: bool) -> int:
-        """Remove the private folders of recorded jobs, and then what this machine has recorded of them."""
+        """Remove the private folders of ended jobs and, with ``records``, this machine's records of the jobs."""
         folders = self._records.noted_before(before.timestamp())
         statuses = await self.statuses(list(folders))
         ended = [job_id for job_id, status in statuses.items() if _has_ended_before(status, before)]
@@ -364,13 +364,13 @@ class GridBackend:
         return len(pruned)
 
     def own_jobs(self) -> Iterable[str]:
-        """Return the ids of the jobs of this session that are not known to have ended."""
+        """Return the ids of the unfinished jobs of this session."""
         return list(self._own)
 
     async def live(
         self, job_id: str, action: Literal["send", "get"], sources: Sequence[str], destination: str | None
     ) -> None:
-        """Ask by ``liveio``, at most once a minute (docs/protocol.md#live-output)."""
+        """Exchange files with a running job by ``liveio``, at most once a minute (docs/protocol.md#live-output)."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
         try:
@@ -382,17 +382,17 @@ class GridBackend:
             raise ActionRefused(not_running(status)) from error
 
     async def call(self, operation: str, fields: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
-        """Run any operation of the server: once, unless it only reads."""
+        """Run any operation of the server. Retry it only if it reads."""
         return await call(self._operations, operation, fields)
 
 
 def _has_ended_before(status: JobStatus, before: datetime) -> bool:
-    ended_at = status.finished_at or status.failed_at or status.canceled_at  # of EXPIRED no time is reported
+    ended_at = status.finished_at or status.failed_at or status.canceled_at  # the server reports no time for EXPIRED
     return status.state.is_final and ended_at is not None and ended_at < before
 
 
 def _unconfirmed(job_id: str) -> Unconfirmed:
-    """Return an entry for a job whose submit is not known."""
+    """Return a journal entry for a job without a known submit."""
     return Unconfirmed(job_id, "", "", datetime.now(UTC), (job_id,))
 
 

@@ -1,9 +1,9 @@
-"""Many small files between this machine and a grid, as one archive that the server unpacks or packs.
+"""Transfers many small files as one archive that the server packs or unpacks.
 
-One by one, a file costs up to four requests. The archive is a tar without compression: it is made and read as a stream,
-and its size is known before. The server unpacks it into a folder of its own in the cache of uploads, where nothing else
-is. If the sizes are right, the files are moved to their places, so that each is whole at any moment and nothing is
-unpacked over a link. What cannot go this way goes one by one (docs/protocol.md#archives).
+A single file costs up to four requests. The archive is an uncompressed tar, which is written and read as a stream, and
+whose size is known in advance. The server unpacks it into a new folder in the cache of uploads. If the sizes are right,
+the files are moved to their places, so each file is replaced atomically, and nothing is unpacked over a link. All other
+files are transferred one by one (docs/protocol.md#archives).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _REFUSALS = (GridError, FileExists, FileNotFound, PathRefused)
 
 
 class BundlingHome(GridHome):
-    """A home that carries many small files as archives. Arguments are those of `GridHome`."""
+    """A home that transfers many small files as archives. Its arguments are those of `GridHome`."""
 
     def __init__(self, operations: OperationClient, limits: RequestLimits) -> None:
         super().__init__(operations, limits)
@@ -74,7 +74,7 @@ class BundlingHome(GridHome):
     async def _is_small(self, file: PutFile) -> bool:
         if file.size or isinstance(file.source, bytes):
             return file.size <= self._limits.archived_file
-        # Files of /proc say that they have 0 bytes.
+        # Files in /proc report 0 bytes.
         with translate_os_errors(str(file.source), ON_THIS_MACHINE):
             async with aclosing(read_file(file.source, 0, 1)) as pieces:
                 return await anext(pieces, b"") == b""
@@ -82,7 +82,7 @@ class BundlingHome(GridHome):
     async def _put_small(
         self, folders: Sequence[str], files: Sequence[PutFile], report: Callable[[int], object]
     ) -> set[str]:
-        """Return the paths of the files that are in their places; all directories are, unless there are none."""
+        """Upload small files. Return the paths of those that arrived. If any did, all directories exist."""
         present = await self.stat_many(folders)
         for path, info in present.items():
             if not info.is_dir:
@@ -103,7 +103,7 @@ class BundlingHome(GridHome):
         files: Sequence[PutFile],
         report: Callable[[int], object],
     ) -> bool:
-        """Return whether all files are in their places, and all directories."""
+        """Upload files as an archive. Return whether all files and directories are in their places."""
         folder = f"{CACHE}/{_PREFIX}{secrets.token_hex(12)}"
         archive, sent, forgotten = f"{folder}.tar", 0, [folder]
 
@@ -129,14 +129,17 @@ class BundlingHome(GridHome):
         return True
 
     async def _unpack(self, archive: str, folder: str, files: Sequence[PutFile]) -> None:
-        """Unpack, and compare the sizes. A cancellation waits for the server, or it would write after the removal."""
+        """Unpack, and compare the sizes.
+
+        A cancellation waits for the server, which would otherwise write files after their removal.
+        """
         try:
             await self._finish("unpack", [("src", archive), ("dst", f"{folder}/")])  # which makes the folder
             listed = await self.listing(folder, recursive=True)
             sizes = {below(folder, info.path): info.size async for info in Paced(listed) if not info.is_dir}
             wrong = [file.path for file in files if sizes.get(file.path) != file.size]
             if wrong:
-                raise ServerError("unpack", [f"{len(wrong)} files did not arrive whole, such as {wrong[0]}"])
+                raise ServerError("unpack", [f"{len(wrong)} files did not arrive completely, such as {wrong[0]}"])
         except _REFUSALS:
             self._refused.add("unpack")
             raise
@@ -148,7 +151,7 @@ class BundlingHome(GridHome):
         await run_shielded(run, seconds_if_cancelled=self._limits.clean_up)
 
     async def _move(self, folder: str, missing: Sequence[str], files: Sequence[PutFile]) -> None:
-        """Move directories that are new as a whole, and other files into their directories."""
+        """Move new directories as a whole, and the other files into their directories."""
         new = set(missing)
         moves: dict[str, list[str]] = defaultdict(list)
         for path in (*missing, *(file.path for file in files)):
@@ -164,7 +167,7 @@ class BundlingHome(GridHome):
                     await self._move_again(folder, part, sizes)
 
     async def _move_again(self, folder: str, paths: Sequence[str], sizes: dict[str, int]) -> None:
-        """Move what is still in the folder, each file to its full name, which replaces a file that is there."""
+        """Move what is left in the folder. Move each file to its full path, which replaces an existing file."""
         left = await self.stat_many([join(folder, path) for path in paths])
         present = await self.stat_many([below(folder, path) for path in left])
         for source, info in left.items():
@@ -174,7 +177,7 @@ class BundlingHome(GridHome):
             await self.put_in_place(source, path, sizes[path])
 
     async def _left_behind(self, archive: str) -> list[str]:
-        """Return what programs that were killed left in the cache a day ago or earlier, by the clock of the server."""
+        """Return the files in the cache that killed programs left at least a day ago, by the server's clock."""
         if self._has_looked:
             return []
         self._has_looked = True
@@ -203,14 +206,14 @@ class BundlingHome(GridHome):
                 await self.get_file(file.info, file.destination, report)
 
     def _packable(self, folder: str, files: Sequence[GetFile]) -> Iterator[tuple[str, Sequence[GetFile]]]:
-        """Yield the topmost directories that are worth an archive and not too large for one, with their files."""
+        """Yield the topmost directories with enough files for an archive, but not too many bytes, and their files."""
         pending: list[tuple[str, Sequence[GetFile]]] = [(folder, files)]
         while pending:
             root, inside = pending.pop()
             if not self._many(inside):
                 continue
             size = sum(file.info.size for file in inside)
-            # The home itself holds the archive.
+            # The home itself cannot be packed, because it contains the archive.
             if root != "." and size <= self._limits.archive_bytes and _is_addressable(root):
                 yield root, inside
                 continue
@@ -222,7 +225,7 @@ class BundlingHome(GridHome):
             pending += children.items()
 
     def _copyable(self, files: Sequence[GetFile]) -> Iterator[Sequence[GetFile]]:
-        """Yield the small files that have a directory in common, if they are many but not too large together."""
+        """Yield the small files of each directory, if they are enough for an archive, but not too many bytes."""
         folders: dict[str, list[GetFile]] = defaultdict(list)
         for file in files:
             if file.info.size <= self._limits.archived_file and _is_addressable(file.info.path):
@@ -232,7 +235,7 @@ class BundlingHome(GridHome):
                 yield inside
 
     async def _get_copies(self, files: Sequence[GetFile], report: Callable[[int], object]) -> set[Path]:
-        """Have files copied into a directory of their own, and get that one. Return as `_get_archive`."""
+        """Copy files into a temporary directory on the server, and get that directory by `_get_archive`."""
         folder = f"{CACHE}/{_PREFIX}{secrets.token_hex(12)}"
         copies = {join(folder, file.info.name): file for file in files}
         if "pack" in self._refused:
@@ -249,15 +252,15 @@ class BundlingHome(GridHome):
             await self.forget(folder)
 
     async def _get_archive(self, root: str, wanted: dict[str, GetFile], report: Callable[[int], object]) -> set[Path]:
-        """Have a directory packed, and get the files in it.
+        """Make the server pack a directory, and get the files in it.
 
         Args:
             root: the directory.
-            wanted: the files by their paths in the home; those that have arrived are taken out.
+            wanted: the files, by their paths in the home. Files that arrive are removed from it.
             report: as for `get_files`.
 
         Returns:
-            The files of this machine that have arrived; none if the server does not pack.
+            The local paths of the files that arrived; an empty set if the server does not pack.
         """
         if "pack" in self._refused:
             return set()
@@ -289,9 +292,9 @@ class BundlingHome(GridHome):
 
 
 async def _next_file(reader: TarReader, root: str, wanted: dict[str, GetFile]) -> GetFile | None:
-    """Return the file that the next member of an archive holds as it was listed; take it from those that are wanted.
+    """Return the file of the next member with the listed size, and remove it from ``wanted``.
 
-    Links, and what nobody asked for, are passed over. Names begin at the home, or at the directory that was packed.
+    Links and other members are skipped. Names are relative to the home, or to the parent of the packed directory.
     """
     while (member := await reader.next()) is not None:
         name = posixpath.normpath(member.name)

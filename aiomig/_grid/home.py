@@ -1,6 +1,6 @@
-"""The MiG home on a grid: `HomeBackend` by the operations of a server.
+"""The MiG home on a grid: `HomeBackend` implemented with the operations of a server.
 
-If an operation of MiG loses information, aiomig uses a simpler one instead, and the docstring says so.
+If an operation of MiG loses information, aiomig uses a simpler one, and the docstring says so.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class GridHome:
 
     Args:
         operations: the operations of the server.
-        limits: how much a request carries.
+        limits: the limits of requests.
     """
 
     def __init__(self, operations: OperationClient, limits: RequestLimits) -> None:
@@ -61,7 +61,7 @@ class GridHome:
         return _info(path, found[0]) if found else None
 
     async def stat_many(self, paths: Sequence[str]) -> dict[str, FileInfo]:
-        """As `HomeBackend.stat_many`, by ``statpath``; paths that the server does not name again go one by one."""
+        """As `HomeBackend.stat_many`, by ``statpath``. Paths that are not in the response are requested one by one."""
         present: dict[str, FileInfo] = {}
         for start in range(0, len(paths), _STATS_A_REQUEST):
             part = paths[start : start + _STATS_A_REQUEST]
@@ -79,11 +79,11 @@ class GridHome:
         """As `HomeBackend.listing`, by ``ls``."""
         flags = "far" if recursive else "fa"
         answer = await self._operations.query("ls", [("path", path), ("flags", flags)])
-        found = await give_way(files.read_listing(answer))
-        if found.missing and not found.entries:
+        listing = await give_way(files.read_listing(answer))
+        if listing.missing and not listing.entries:
             raise FileNotFound(path)
-        # A listing holds the folder itself as `.`, and a recursive one may hold it by its name.
-        return [entry async for entry in Paced(found.entries) if entry.path != path or not entry.is_dir]
+        # The folder itself is listed as `.`, and in a recursive listing possibly by its name.
+        return [entry async for entry in Paced(listing.entries) if entry.path != path or not entry.is_dir]
 
     async def make_directories(self, paths: Sequence[str]) -> None:
         """As `HomeBackend.make_directories`, in one ``mkdir``."""
@@ -103,9 +103,9 @@ class GridHome:
     # -- content
 
     async def read(self, path: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """As `HomeBackend.read`, by ``cert_redirect`` in pieces. Raises if the file changes meanwhile.
+        """As `HomeBackend.read`, by ``cert_redirect`` in pieces. Raises an error if the file changes meanwhile.
 
-        A piece whose transfer breaks is requested again, from its first byte (RFC 9110 14.2).
+        If the transfer of a piece fails, the whole piece is requested again (RFC 9110 14.2).
         """
         version: _Version | None = None
         position = start
@@ -148,11 +148,11 @@ class GridHome:
         raise ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
 
     async def write(self, path: str, content: AsyncIterable[bytes], size: int | None) -> None:
-        """As `HomeBackend.write`: uploaded under a name of its own, checked, then moved into place by ``mv``.
+        """As `HomeBackend.write`: upload to a unique name, check the size, then move the file into place by ``mv``.
 
-        The server's cache goes by base name and does not cut what it finds (docs/protocol.md#uploads), hence the name.
-        As ``mv`` would put it into a directory that is there, it is asked for one; not in the folders of jobs, which
-        aiomig fills.
+        The name is unique because the server's cache uses only the base name, and does not truncate an existing file
+        (docs/protocol.md#uploads). ``mv`` would move the file into an existing directory, so the path is checked
+        first, except in the folders of jobs, which only aiomig writes.
         """
         if not path.startswith(f"{PRIVATE_FOLDER}/"):
             information = await self.stat(path)
@@ -181,9 +181,9 @@ class GridHome:
         await receive_file(self.read(info.path), info, destination, report)
 
     async def upload(self, name: str, content: AsyncIterable[bytes], size: int | None) -> int:
-        """Put a file into the server's cache of uploads, under a name that nothing else has; return its size.
+        """Upload to the server's cache, under a unique name. Return the size.
 
-        One chunk is in memory, in pieces.
+        At most one chunk is in memory.
         """
         sent = waiting = 0
         pieces: list[bytes] = []
@@ -205,17 +205,17 @@ class GridHome:
         return sent + waiting
 
     async def put_in_place(self, cached: str, path: str, size: int) -> None:
-        """Move an upload to its final name. Nothing else has its present name, so the request may be repeated."""
+        """Move an upload to its final path. Its name in the cache is unique, so the request may be repeated."""
         fields = [("src", cached), ("dst", path)]
         try:
             answer = await self._operations.execute("mv", fields)
         except (ConnectionFailed, ProtocolError, ServerError) as error:
             answer = await self._operations.execute("mv", fields, repeatable=True)
-            if any(isinstance(each, FileNotFound) for each in faults("mv", answer)):
+            if any(isinstance(fault, FileNotFound) for fault in faults("mv", answer)):
                 information = await self.stat(path)
                 if information is None or information.is_dir or information.size != size:
                     raise
-                logger.debug("%s was in place, though the server did not say so: %s", path, error)
+                logger.debug("%s is in place, although the server reported an error: %s", path, error)
                 return
         raise_for_errors("mv", answer)
 
@@ -225,9 +225,9 @@ class GridHome:
             return multipart(fields, [("files[]", name, data)])
 
         end = position + content_length(data)
-        # The server wants a number also while it is not known; that of the bytes so far fits any chunk.
+        # The server requires a total even if the size is unknown. The bytes so far are valid for every chunk.
         headers = {"Content-Range": f"bytes {position}-{end - 1}/{end if size is None else size}"} if data else {}
-        # The same bytes at the same place: that may be repeated.
+        # Writing the same bytes to the same place is repeatable.
         answer = await self._operations.execute_raw("uploadchunked", body, headers=headers, repeatable=True)
         parts = files.uploads(answer)
         if failed := [part.message for part in parts if not part.ok]:
@@ -237,15 +237,15 @@ class GridHome:
             raise ServerError("uploadchunked", [f"the server has {arrived} bytes, {end} were sent"])
 
     async def forget(self, *paths: str) -> None:
-        """Remove what an operation needed, or left when it failed, even if the caller is cancelled."""
+        """Remove the temporary files of an operation, even if the caller is cancelled."""
         fields = [("flags", "fr"), *(("path", path) for path in paths)]
         with suppress(MigError):
             await run_shielded(partial(self._operations.execute, "rm", fields), seconds=self._limits.clean_up)
 
     async def write_range(self, path: str, start: int, data: bytes) -> None:
-        """As `HomeBackend.write_range`. Servers of today cannot do it, so the whole file goes forth and back."""
+        """As `HomeBackend.write_range`. Servers cannot do this, so download, change and upload the whole file."""
         await self._require_file(path)
-        if not data:  # writing nothing fills no gap, as on this machine
+        if not data:  # as on a local disk, writing nothing does not extend the file
             return
         content = bytearray(await self._whole(path))
         content.extend(bytes(max(0, start - len(content))))
@@ -285,7 +285,7 @@ class GridHome:
         raise_for_errors("mv", await self._operations.execute("mv", [("src", source), ("dst", destination)]))
 
     async def remove(self, path: str, *, recursive: bool) -> None:
-        """As `HomeBackend.remove`: with flag ``f``, which passes the trash by."""
+        """As `HomeBackend.remove`, with the flag ``f``, which bypasses the trash."""
         information = None if recursive else await self.stat(path)
         if not recursive and information is None:
             raise FileNotFound(path)
@@ -305,10 +305,10 @@ class GridHome:
             raise FileExists(path, "the directory is not empty; use remove(recursive=True)")
         raise_for_errors("rmdir", await self._operations.execute("rmdir", [("path", path)]))
 
-    # -- looking into files
+    # -- checksums and archives
 
     async def checksum(self, path: str, algorithm: str) -> str:
-        """As `HomeBackend.checksum`: by the server for what all servers have, else by reading the file here."""
+        """As `HomeBackend.checksum`, by the server if all servers know the algorithm, otherwise by a download."""
         await self._require_file(path)
         if algorithm in _SERVER_ALGORITHMS:
             fields = [("path", path), ("hash_algo", algorithm), ("max_chunks", "0")]
@@ -322,9 +322,9 @@ class GridHome:
         return digest.hexdigest()
 
     async def pack(self, source: str, archive: str) -> None:
-        """As `HomeBackend.pack`: beside the source under a name of its own, then moved into place.
+        """As `HomeBackend.pack`: pack to a unique name next to the source, then move the archive into place.
 
-        One source, for a server keeps the last of several only.
+        There is only one source, because a server keeps only the last of several.
         """
         folder = folder_of(source)
         part = f"aiomig-{secrets.token_hex(12)}{archive_suffix(archive)}"
@@ -347,13 +347,14 @@ def _info(path: str, stat: files.Stat) -> FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """What tells one version of a file from another.
+    """The version of a file, from the headers of a response.
 
     Attributes:
-        etag: without the mark of a weak one: Apache gives a file that is younger than a second a weak one, and then
-            the same as a strong one.
-        size: of the whole file in bytes, where the answer says.
-        is_weak: whether the server would not compare it.
+        etag: the ETag without the prefix ``W/``. Apache sends a weak ETag for a file that is younger than a second,
+            and later the same one as a strong ETag.
+        modified: the ``Last-Modified`` header.
+        size: the size of the whole file in bytes, if the response has it.
+        is_weak: whether the ETag is weak, so that the server would not compare it.
     """
 
     etag: str
@@ -375,6 +376,8 @@ class _Version:
 
 
 def _check_part(path: str, reply: Reply, start: int, stop: int) -> None:
-    given = reply.headers.get("Content-Range", "")
-    if not given.startswith(f"bytes {start}-") or len(reply.body) > stop - start:
-        raise ProtocolError(f"cert_redirect: {path}: bytes {start}-{stop - 1} were asked for, and {given[:100]!r} came")
+    received = reply.headers.get("Content-Range", "")
+    if not received.startswith(f"bytes {start}-") or len(reply.body) > stop - start:
+        raise ProtocolError(
+            f"cert_redirect: {path}: bytes {start}-{stop - 1} were requested, and {received[:100]!r} received"
+        )

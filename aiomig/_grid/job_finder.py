@@ -1,4 +1,4 @@
-"""Finds the jobs of a grid by a filter or by the marker of their submit, and reads what they were submitted with."""
+"""Finds the jobs of a grid by a filter or by the marker of their submit, and reads their descriptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_JOB = "0-aiomig"
 """An id that no job has."""
 
 _NEWEST = 1000
-"""Jobs whose descriptions are read to find a marker if nothing else is known of it."""
+"""The number of jobs whose descriptions are searched for a marker if its PROJECT is unknown."""
 
 _VARIABLE = "AIOMIG_SUBMIT"
 _PATTERN = re.compile(r"(?!ALL\Z)[A-Za-z0-9._*?-]{1,255}", re.ASCII)
@@ -39,8 +39,8 @@ class JobFinder:
 
     Args:
         operations: the operations of the server.
-        records: what this client knows of jobs.
-        limits: how many descriptions are read in one request.
+        records: the job records of this client.
+        limits: the number of descriptions in one request.
     """
 
     def __init__(self, operations: OperationClient, records: JobRecords, limits: RequestLimits) -> None:
@@ -49,7 +49,7 @@ class JobFinder:
         self._size = limits.descriptions_a_request
 
     async def find(self, wanted: JobFilter) -> list[JobStatus]:
-        """Ask by ``jobstatus`` with a pattern. Servers sort oldest first (docs/protocol.md#jobstatus), so sort here."""
+        """Find jobs by ``jobstatus``, newest first. Servers sort oldest first (docs/protocol.md#jobstatus)."""
         if not _PATTERN.fullmatch(wanted.pattern):
             return []
         fields = [("flags", "v"), ("job_id", wanted.pattern)]
@@ -61,7 +61,7 @@ class JobFinder:
         return await give_way(self._records.completed(newest_first[: wanted.newest]))
 
     async def _described(self, statuses: Sequence[JobStatus], wanted: JobFilter) -> list[JobStatus]:
-        """Return the jobs with matching names and labels. Read the descriptions that this client does not know."""
+        """Return the jobs with matching names and labels. Read the descriptions that are not recorded."""
         matches: list[JobStatus] = []
         for start in range(0, len(statuses), self._size):
             some = statuses[start : start + self._size]
@@ -76,7 +76,7 @@ class JobFinder:
         return matches[: wanted.newest]
 
     async def plan_of(self, job_id: str) -> Plan:
-        """Return the plan of a job, as far as ``mrslview`` shows it (unescaped: docs/protocol.md#mrsl-syntax)."""
+        """Return the plan of a job, reconstructed from ``mrslview`` (unescaped: docs/protocol.md#mrsl-syntax)."""
         if not is_job_id(job_id):
             raise JobNotFound(job_id)
         texts = jobs.mrsl_texts(await self._operations.query("mrslview", [("job_id", job_id)]))
@@ -90,36 +90,36 @@ class JobFinder:
     async def find_marked(self, marker: str, project: str | None) -> list[str]:
         """Return the ids of the jobs that carry a marker.
 
-        A server finds jobs by PROJECT and by nothing else (docs/protocol.md#finding-a-submit). If the user has set
-        that, the marker is in the environment, which only the descriptions show.
+        A server can search only by PROJECT (docs/protocol.md#finding-a-submit). If the user has set PROJECT, the
+        marker is in the environment, which only the descriptions show.
 
         Args:
-            marker: of a submit.
-            project: the PROJECT that the user set, ``""`` for none, ``None`` if that is not known: then the
-                descriptions of the newest jobs are read if no PROJECT is the marker.
+            marker: the marker of a submit.
+            project: the PROJECT that the user set, ``""`` for none, ``None`` if unknown. If it is unknown, and the
+                marker is not a PROJECT, the descriptions of the newest jobs are searched.
 
         Raises:
-            GridError: the server could not be asked for all.
+            GridError: a request failed.
         """
         if project:
-            return await self._showing(marker, await self.of_projects([project]))
-        found = await self.of_projects([marker])
-        if found or project is not None:
-            return found
+            return await self._with_marker(marker, await self.of_projects([project]))
+        job_ids = await self.of_projects([marker])
+        if job_ids or project is not None:
+            return job_ids
         newest = await self.find(JobFilter(newest=_NEWEST))
-        return await self._showing(marker, [status.job_id for status in newest])
+        return await self._with_marker(marker, [status.job_id for status in newest])
 
     async def of_projects(self, projects: Sequence[str]) -> list[str]:
-        """Return the ids of the jobs with one of some PROJECTs."""
+        """Return the ids of the jobs with one of these PROJECTs."""
         if not projects:
             return []
         # Without a job id, the server would return all jobs.
         fields = [*(("project_name", project) for project in projects), ("job_id", NO_JOB)]
         return list(await give_way(jobs.read_statuses(await self._operations.query("jobstatus", fields))))
 
-    async def _showing(self, marker: str, job_ids: Sequence[str]) -> list[str]:
-        """Return those of some jobs that have the marker in their environment, by ``mrslview``."""
-        # Servers keep names and values as pairs; how each shows them is not recorded, so the pattern allows all ways.
+    async def _with_marker(self, marker: str, job_ids: Sequence[str]) -> list[str]:
+        """Return the jobs that have the marker in their environment, by ``mrslview``."""
+        # Servers store pairs of name and value. How they show them was not recorded, so the pattern is tolerant.
         has_marker = re.compile(rf"\b{_VARIABLE}\W{{1,6}}{re.escape(marker)}\b").search
         for start in range(0, len(job_ids), self._size):
             some = job_ids[start : start + self._size]
@@ -155,23 +155,23 @@ def _counter(status: JobStatus) -> tuple[float, int]:
 
 
 def plan_from(description: Description) -> Plan:
-    """Return what a description tells of the plan that it was made from."""
+    """Reconstruct the plan of a description, as far as possible."""
     outputs: list[PlannedOutput] = []
     folder: str | None = None
     commands = description.lines("EXECUTE")
     names = output_names(commands[-1]) if commands else {}
-    for each in description.transfers("OUTPUTFILES"):
-        name, destination = names.get(each.source, each.source), None
-        if each.destination.startswith(PRIVATE_FOLDER + "/"):
-            folder = "/".join(each.destination.split("/")[:2])
-            destination = each.destination.removeprefix(f"{folder}/out/")
-            destination = name if destination == each.source else destination
-        outputs.append(PlannedOutput(name, each.destination, destination))
+    for transfer in description.transfers("OUTPUTFILES"):
+        name, destination = names.get(transfer.source, transfer.source), None
+        if transfer.destination.startswith(PRIVATE_FOLDER + "/"):
+            folder = "/".join(transfer.destination.split("/")[:2])
+            destination = transfer.destination.removeprefix(f"{folder}/out/")
+            destination = name if destination == transfer.source else destination
+        outputs.append(PlannedOutput(name, transfer.destination, destination))
     for keyword in ("INPUTFILES", "EXECUTABLES"):
-        for each in description.transfers(keyword):
-            # Inputs that jobs share, and outputs of other jobs, lie below PRIVATE_FOLDER too.
-            if _OWN_INPUT.match(each.source):
-                folder = "/".join(each.source.split("/")[:2])
+        for transfer in description.transfers(keyword):
+            # Shared inputs, and outputs of other jobs, are also below PRIVATE_FOLDER.
+            if _OWN_INPUT.match(transfer.source):
+                folder = "/".join(transfer.source.split("/")[:2])
     return Plan(
         description,
         outputs=tuple(outputs),

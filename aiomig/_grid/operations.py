@@ -1,4 +1,4 @@
-"""Calls operations of a MiG server by name, with tokens and retries. Knows HTTP, but no operation."""
+"""Calls operations of a MiG server by name, with tokens and retries. Knows HTTP, but not the single operations."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _LARGEST = dict.fromkeys(_LONG.split()) | {
 """The most bytes of a response to an operation; ``None`` is the largest that the client accepts."""
 
 _MARGIN = 2 << 20
-"""Bytes that a response to a download may have beyond those asked for: a page about an error."""
+"""Bytes that a response to a download may have in addition to the requested ones, for an error page."""
 
 _correlation_id: ContextVar[str] = ContextVar("aiomig_correlation_id", default="")
 
 
 class _Later(Exception):
-    """A failure that may pass if the request is repeated."""
+    """A temporary failure: a retry may succeed."""
 
     def __init__(self, error: GridError, pause: float = 0.0) -> None:
         super().__init__(str(error))
@@ -63,11 +63,11 @@ class _Later(Exception):
 class OperationClient:
     """The operations of one server, for one session.
 
-    Log lines of one operation share a ``correlation_id`` with those of its retries and of the tokens fetched for it.
+    All log lines of one operation, its retries and its requests for tokens have the same ``correlation_id``.
 
     Args:
         client: the connections.
-        retry: how often, and after which pauses, a request is repeated that may be.
+        retry: how to retry repeatable requests.
     """
 
     def __init__(self, client: HttpClient, retry: Retry | None = None) -> None:
@@ -88,26 +88,26 @@ class OperationClient:
         return await self.retrying(lambda: self._exchange(operation, *form(fields)))
 
     async def post(self, operation: str, fields: Sequence[tuple[str, str]] = ()) -> Reply:
-        """Send one request. `parse` reads the response, and `retrying` repeats the two of them if they fail."""
+        """Send one request. Use `parse` to parse the response, and `retrying` to retry both."""
         return await self._located(operation, *form(fields))
 
     async def prepare(self, operation: str) -> None:
-        """Fetch the token of an operation, so that its `execute` sends one request only.
+        """Fetch the token of an operation, so that `execute` sends only one request.
 
         Raises:
-            GridError: it cannot be fetched; nothing was changed.
+            GridError: the token cannot be fetched; nothing was changed.
         """
         await self._token(operation)
 
     async def execute(
         self, operation: str, fields: Sequence[tuple[str, str]] = (), *, repeatable: bool = False
     ) -> Answer:
-        """Run an operation that changes something, with the token that the server wants.
+        """Run an operation that changes something, with the token that the server requires.
 
         Args:
             operation: the name of the operation.
             fields: its parameters.
-            repeatable: whether running it twice has the same effect as once; otherwise it is sent once.
+            repeatable: whether running it twice has the same effect as running it once. Only then is it retried.
         """
         return await self.execute_raw(operation, lambda token: form([*fields, ("_csrf", token)]), repeatable=repeatable)
 
@@ -119,12 +119,12 @@ class OperationClient:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> Answer:
-        """Like `execute`, with a body that the caller makes of the token, and its media type."""
+        """Like `execute`, but ``body`` returns the body and its media type for a token."""
 
         async def send() -> Answer:
             answer = await self._exchange(operation, *body(await self._token_before(operation)), headers)
             if csrf_refused(answer):
-                # Refused before anything was done, so it may be sent again.
+                # The server refused it before it changed anything, so it may be sent again.
                 answer = await self._exchange(operation, *body(await self._token(operation, renew=True)), headers)
             return answer
 
@@ -132,17 +132,17 @@ class OperationClient:
             return await self.retrying(send) if repeatable else await _once(send)
 
     async def retrying(self, action: Callable[[], Awaitable[_T]]) -> _T:
-        """Repeat an action until it succeeds, with pauses; see `Retry`."""
+        """Run an action, and retry it after temporary failures; see `Retry`."""
         with _correlated():
             for pause in self._retry.pauses():
                 try:
                     return await action()
                 except _Later as later:
-                    await _rest(max(pause, later.pause), later.error)
+                    await _pause(max(pause, later.pause), later.error)
                 except ConnectionFailed as error:
                     if is_lasting(error):
                         raise
-                    await _rest(pause, error)
+                    await _pause(pause, error)
             return await _once(action)
 
     async def _exchange(
@@ -156,7 +156,7 @@ class OperationClient:
         return await self._locate(operation, content, {"Content-Type": media_type, **(headers or {})})
 
     async def _locate(self, operation: str, content: Content, headers: Mapping[str, str]) -> Reply:
-        """Send to ``wsgi-bin``, or to ``cgi-bin`` if a server has no other (docs/protocol.md#endpoints)."""
+        """Send to ``wsgi-bin``, or to ``cgi-bin`` if the server has no ``wsgi-bin`` (docs/protocol.md#endpoints)."""
         folder = "cgi-bin" if operation in _CGI_ONLY else self._folder
         limit = _LARGEST.get(operation, _LARGEST_USUAL)
         reply = await self.send("POST", f"/{folder}/{operation}.py", content=content, headers=headers, limit=limit)
@@ -173,7 +173,7 @@ class OperationClient:
         """Return the objects of a response. Let other tasks run if it is large.
 
         Raises:
-            GridError: see `protocol.answer.objects`; inside of `retrying`.
+            GridError: see `read_objects`. Temporary failures are raised for `retrying`.
         """
         if 300 <= reply.status < 400:
             raise AuthenticationFailed(str(redirected(operation, reply.headers.get("Location", ""))))
@@ -186,7 +186,7 @@ class OperationClient:
         except ProtocolError as error:
             raise _Later(error, pause) from error
         except ServerError as error:
-            if reply.status in _TRY_LATER or any(said.startswith(_CRASHED) for said in error.messages):
+            if reply.status in _TRY_LATER or any(message.startswith(_CRASHED) for message in error.messages):
                 raise _Later(error, pause) from error
             raise
         except ConfigError as error:
@@ -221,7 +221,7 @@ class OperationClient:
     # -- tokens
 
     async def _token_before(self, operation: str) -> str:
-        """Return the token. If it cannot be fetched, the error says that the operation was not sent."""
+        """Return the token of an operation. If that fails, the error has ``sent`` False."""
         try:
             return await self._token(operation)
         except ConnectionFailed as error:
@@ -230,15 +230,15 @@ class OperationClient:
 
     async def _token(self, operation: str, *, renew: bool = False) -> str:
         """Return the token of an operation. The first use fetches all tokens (docs/protocol.md#csrf-tokens)."""
-        known = self._tokens.get(operation)
-        if known is not None and not renew:
-            return known
+        old = self._tokens.get(operation)
+        if old is not None and not renew:
+            return old
         async with self._token_lock:
-            if self._tokens.get(operation) == known and (renew or not self._tokens):
+            if self._tokens.get(operation) == old and (renew or not self._tokens):
                 self._tokens = await self.retrying(self._fetch_tokens)
             if operation in _TOKEN_IN_FORM and operation not in self._tokens:
                 self._tokens |= await self.retrying(lambda: self._fetch_token_in_form(operation))
-        # An operation without a token needs none, or the server reports it.
+        # An operation without a token does not need one, or the server refuses it.
         return self._tokens.get(operation, "")
 
     async def _fetch_tokens(self) -> dict[str, str]:
@@ -250,7 +250,7 @@ class OperationClient:
                 return csrf_tokens(await self.parse(page, reply, keep_noise=True))
             except (_Later, ServerError, ProtocolError) as error:
                 failures.append(error)
-        # The second page exists even if jobs are switched off; an error of both is reported by either.
+        # The second page exists even if jobs are switched off, so its error is the better one.
         raise failures[-1]
 
     async def _fetch_token_in_form(self, operation: str) -> dict[str, str]:
@@ -262,13 +262,13 @@ class OperationClient:
     # -- plain files
 
     async def fetch(self, path: str, *, first: int, last: int, etag: str | None = None) -> Reply:
-        """Fetch a piece of a file of the home by ``cert_redirect`` (docs/protocol.md#downloads).
+        """Fetch a part of a file of the home by ``cert_redirect`` (docs/protocol.md#downloads).
 
         Args:
             path: the path in the home.
             first: the first byte.
-            last: the last byte, included.
-            etag: the version that the file must have; if it has another one, the server sends the whole file.
+            last: the last byte, inclusive.
+            etag: the expected version; if the file has another version, the server sends the whole file.
 
         Raises:
             AuthenticationFailed: the server redirects, but not to the same path with a ``/`` appended.
@@ -299,7 +299,7 @@ async def _once(action: Callable[[], Awaitable[_T]]) -> _T:
         raise later.error from later.__cause__
 
 
-async def _rest(seconds: float, error: GridError) -> None:
+async def _pause(seconds: float, error: GridError) -> None:
     mark = _correlation_id.get()
     extra = {"event_name": "retry", "correlation_id": mark, "pause": seconds}
     logger.info("trying again in %.1f s: %s [%s]", seconds, _without_excerpt(error), mark, extra=extra)
@@ -307,13 +307,13 @@ async def _rest(seconds: float, error: GridError) -> None:
 
 
 def _without_excerpt(error: GridError) -> str:
-    """Return the error for the log, which must not hold what a response held: it may be of a file."""
+    """Return the error without its excerpt of a response, which may be private, for the log."""
     return str(error).removesuffix(f": {error.excerpt[:200]!r}") if isinstance(error, ProtocolError) else str(error)
 
 
 @contextmanager
 def _correlated() -> Iterator[None]:
-    """Give the log lines of the block a common id, unless they are part of another operation."""
+    """Give all log lines of the block the same id, unless the block is part of another operation."""
     if _correlation_id.get():
         yield
         return
@@ -325,7 +325,7 @@ def _correlated() -> Iterator[None]:
 
 
 def _log(method: str, path: str, outcome: str, duration: float, *, sent: Content | None, reply: Reply | None) -> None:
-    """Log a request, but never its content or that of the response, which is private to the user."""
+    """Log a request, but not its content or that of the response, which are private."""
     if logger.isEnabledFor(logging.DEBUG):
         mark = _correlation_id.get()
         extra = {
@@ -343,16 +343,19 @@ def _log(method: str, path: str, outcome: str, duration: float, *, sent: Content
 
 
 def _is_switched_off(reply: Reply) -> bool:
-    """Return whether a server has no ``wsgi-bin``. Other failures may pass, and ``cgi-bin`` is fifty times slower."""
+    """Return whether a server has no ``wsgi-bin``.
+
+    Other failures may be temporary, and ``cgi-bin`` is fifty times slower.
+    """
     return reply.status == 404 or (reply.status == 500 and reply.body.strip() == b"500 ERROR")
 
 
 def _failure(path: str, reply: Reply) -> GridError | None:
-    """Return what is wrong with the response to a download if that may pass."""
+    """Return the error for a response to a download that failed temporarily, or ``None``."""
     if reply.status in _TRY_LATER:
         return ServerError("cert_redirect", [f"{path}: HTTP {reply.status}"])
     if reply.status in (200, 206) and not (reply.headers.get("ETag") or reply.headers.get("Last-Modified")):
-        # A web server says of every file when it was changed; this is a generated page.
+        # A web server sends these headers for every file, so this is a generated page.
         what = reply.headers.get("Content-Type") or "something without a type"
         return ProtocolError(
             f"cert_redirect: {path}: the server answered {what}, not the file",

@@ -24,45 +24,44 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 Ask: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Iterable["JobStatus | None"], Iterable[str]]]]
-"""Sends one request for some jobs. Returns the statuses that differ from what it returned before, ``None`` for other
-rows, and the ids that the server does not know."""
+"""Sends one request for some jobs. Returns the rows of the response (the status if it has changed since the last
+request, otherwise ``None``), and the ids that the server does not know."""
 
 _SLOW = 4.0
-"""A slow round is followed by a pause of this many times its length, but at most the ceiling or its own length."""
+"""The pause after a slow round is this many times its length, but at most the ceiling or its own length."""
 
 _MINUTE = 60.0
 
 _FEW = 100
-"""Jobs in one request that are not too many for any server."""
+"""A number of jobs in one request that no server refuses."""
 
 _RECOVERY = 600.0
-"""Seconds without a failure after which more jobs are asked for in one request again."""
+"""Seconds without a failure after which the number of jobs in one request grows again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How often a grid is asked for the jobs that are watched. All times are in seconds.
+    """How often aiomig polls a grid for watched jobs. All times are in seconds.
 
-    The pause between two requests for a job is a share of the time since something happened to it (since it was first
-    watched, or changed), between a floor and a ceiling. A round asks for every job that is due within half of its
-    pause, and for all new ones, in requests of many jobs. Jobs that nobody watches, or that are known to have ended,
-    are not asked for. Slow responses, and servers that ask for patience, make the pauses longer.
+    The pause between two requests for a job is a share of the time since its last change, or since it was first
+    watched, but between a floor and a ceiling. A round polls every job that is due within half of its pause, and all
+    new ones, many jobs per request. aiomig does not poll jobs that have ended or that nobody watches. The pauses grow
+    if the server responds slowly or requests a delay.
 
     Attributes:
         floor: the shortest pause.
         ceiling: the longest pause.
-        share: the pause as a share of the time since something happened.
-        jitter: how far a pause may differ from that, as a share of the pause.
-        gather: how long a new watcher waits for others, so that one request asks for all of them.
-        jobs_a_request: the most jobs in one request. A request costs a server 13 ms, and each job 0.22 ms more
+        share: the pause as a share of the time since the last change.
+        jitter: the largest random deviation of a pause, as a share of the pause.
+        gather: how long a new job waits for others, so that one request polls all of them.
+        jobs_a_request: the most jobs in one request. A request costs a server 13 ms, plus 0.22 ms for each job
             (docs/protocol.md#cost-of-polling): 2,000 jobs occupy one of its ten worker processes for half a second. A
-            server accepted 3,000 ids (docs/protocol.md#connections). If a server refuses or breaks, aiomig asks for
-            fewer jobs at once.
-        requests_a_minute: the most requests, whatever the rest says: a round of many requests is followed by a pause
-            that keeps to it.
-        failures: after this many failed rounds in a row, with growing pauses between them, every waiter gets the
-            error.
-        remembered: how many final statuses are kept, so that a later waiter needs no request.
+            server accepted 3,000 ids (docs/protocol.md#connections). If a request fails, aiomig polls fewer jobs at
+            once.
+        requests_a_minute: the most requests per minute. After a round of many requests, aiomig pauses to stay within
+            this limit.
+        failures: number of consecutive failed rounds, with growing pauses, after which all waiting tasks get the error.
+        remembered: number of final statuses to remember, so that tasks that wait later need no request.
 
     Raises:
         SpecError: a value is out of its range.
@@ -97,22 +96,22 @@ class Polling:
             raise SpecError(faults)
 
     def pause(self, quiet: float) -> float:
-        """Return the pause, without jitter, for a job to which nothing has happened for ``quiet`` seconds."""
+        """Return the pause, without jitter, for a job that has not changed for ``quiet`` seconds."""
         return min(max(self.floor, self.share * quiet), self.ceiling)
 
     def pause_after(self, took: float, quiet: float) -> float:
-        """Return the pause after a request that took so many seconds, if nothing new came for ``quiet`` seconds."""
+        """Return the pause after a request that took ``took`` seconds, if nothing has changed for ``quiet`` seconds."""
         return max(self.pause(quiet), min(_SLOW * took, max(self.ceiling, took)))
 
 
 @dataclass(slots=True)
 class _Watched:
-    """What the poller knows of one watched job.
+    """The schedule and status of one watched job.
 
     Attributes:
-        since: when something happened to it.
-        due: when to ask for it.
-        pause: the pause before ``due``; 0 if it was never asked for.
+        since: when it last changed, or was first watched.
+        due: when to poll it.
+        pause: the pause before ``due``; 0 if it has not been polled yet.
         status: its latest status, or ``None``.
     """
 
@@ -123,14 +122,14 @@ class _Watched:
 
 
 class Poller:
-    """Asks for all watched jobs and publishes what is new.
+    """Polls all watched jobs, and publishes changes.
 
     Args:
-        subscriptions: who watches what.
+        subscriptions: the watchers, by job.
         ask: sends one request.
-        polling: how often.
-        is_own: whether a job was submitted by this session. Such a job exists, even if a response lacks it.
-        forget: called with jobs that nobody watches any more; the next ``ask`` for them must return their statuses.
+        polling: the pauses and limits.
+        is_own: whether this session submitted a job. Such a job exists, even if a response lacks it.
+        forget: called with jobs that are no longer watched; the next ``ask`` for them must return their statuses.
     """
 
     def __init__(
@@ -150,14 +149,14 @@ class Poller:
         self._resized_at = 0.0
         self._watched: dict[str, _Watched] = {}
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
-        self._not_before = -math.inf  # when the next round may begin
-        self._next_round = math.inf  # when it will
+        self._not_before = -math.inf  # the earliest time of the next round
+        self._next_round = math.inf  # the planned time of the next round
         self._sent: deque[float] = deque()
         self._failures = 0
         self._sooner = anyio.Event()
 
     def wake(self, job_ids: Iterable[str]) -> None:
-        """Begin to follow jobs that someone watches."""
+        """Start to poll jobs."""
         now = anyio.current_time()
         due = now + self._polling.gather
         for job_id in job_ids:
@@ -168,7 +167,7 @@ class Poller:
             self._sooner.set()
 
     def present(self, job_ids: Iterable[str]) -> Mapping[str, JobStatus]:
-        """Return the known statuses of jobs, without asking."""
+        """Return the known statuses of jobs, without a request."""
         statuses: dict[str, JobStatus] = {}
         for job_id in job_ids:
             watched = self._watched.get(job_id)
@@ -178,7 +177,7 @@ class Poller:
         return statuses
 
     def note(self, status: JobStatus) -> None:
-        """Publish a status. Ignore it if the job is known to have ended: the response is older than the end."""
+        """Publish a status. Ignore it if the job has ended, because the status is then older than the end."""
         job_id = status.job_id
         if job_id in self._ended:
             return
@@ -208,7 +207,7 @@ class Poller:
             chunks = [due[start : start + size] for start in range(0, len(due), size)]
             try:
                 took = sum([await self._request(chunk) for chunk in chunks])
-            except Exception as error:  # noqa: BLE001 - the waiters get it, whatever it is, and the session lives on
+            except Exception as error:  # noqa: BLE001 - the waiting tasks get any error, and the session continues
                 self._postpone(due, error)
             else:
                 await give_way(self._plan(due, len(chunks), took))
@@ -223,8 +222,8 @@ class Poller:
             if self._next_round <= now:
                 return [
                     job_id
-                    for job_id, each in self._watched.items()
-                    if each.due - each.pause / 2 <= now or not each.pause
+                    for job_id, watched in self._watched.items()
+                    if watched.due - watched.pause / 2 <= now or not watched.pause
                 ]
             while now < self._next_round:
                 self._sooner = anyio.Event()
@@ -233,17 +232,17 @@ class Poller:
                 now = anyio.current_time()
 
     def _drop_unwatched(self) -> Generator[None, None, None]:
-        """Forget the jobs that nobody watches any more. Yields after each job."""
-        left: list[str] = []
+        """Forget the jobs that are no longer watched. Yields after each job."""
+        unwatched: list[str] = []
         for job_id in list(self._watched):
             if job_id not in self._subscriptions and self._watched.pop(job_id, None) is not None:
-                left.append(job_id)
+                unwatched.append(job_id)
             yield
-        if left:
-            self._forget(left)
+        if unwatched:
+            self._forget(unwatched)
 
     async def _request(self, job_ids: Sequence[str]) -> float:
-        """Ask for some jobs. Return how many seconds the response took."""
+        """Poll some jobs. Return the duration of the request in seconds."""
         await self.admit()
         began = anyio.current_time()
         statuses, missing = await self._ask(job_ids)
@@ -251,14 +250,14 @@ class Poller:
         await give_way(self._note_all(statuses))
         for job_id in missing:
             watched = self._watched.get(job_id)
-            # A job that was seen, or was submitted by this session, does not end because one response lacks it.
+            # A job that the server has shown, or that this session submitted, exists even if one response lacks it.
             if watched is not None and watched.status is None and not self._is_own(job_id):
                 del self._watched[job_id]
                 self._subscriptions.refuse(job_id, JobNotFound(job_id))
         return took
 
     async def admit(self) -> None:
-        """Wait if the requests of a minute are used up; count one more."""
+        """Count one request, after waiting if the limit per minute is reached."""
         while len(self._sent) >= self._polling.requests_a_minute:
             left = self._sent[0] + _MINUTE - anyio.current_time()
             if left > 0:
@@ -267,7 +266,7 @@ class Poller:
         self._sent.append(anyio.current_time())
 
     def _plan(self, job_ids: Iterable[str], requests: int, took: float) -> Generator[None, None, None]:
-        """Set when the jobs of a round are asked for again. Yields after each."""
+        """Set the due times of the jobs of a round. Yields after each job."""
         self._failures = 0
         now = anyio.current_time()
         self._not_before = now + self._polling.floor
@@ -285,14 +284,14 @@ class Poller:
             yield
 
     def _jitter(self) -> float:
-        """Return the factor for all pauses of a round: the same for all, so that what is due together stays so."""
+        """Return a random factor for all pauses of a round. Jobs that are due together stay together by it."""
         return 1.0 + random.uniform(-1.0, 1.0) * self._polling.jitter
 
     def _postpone(self, job_ids: Sequence[str], error: Exception) -> None:
-        """Ask again after a failed round, later each time: the failure says nothing of any job."""
+        """Schedule the next round after a failed one, with growing pauses."""
         self._failures += 1
         if isinstance(error, ServerError | ProtocolError):
-            # It may have been too much at once for this server.
+            # The request may have been too large for this server.
             self._size = max(self._size // 2, min(self._size, _FEW))
             self._resized_at = anyio.current_time()
         logger.warning("asking for %d jobs failed (%d in a row): %s", len(job_ids), self._failures, error)
@@ -303,6 +302,6 @@ class Poller:
             self._subscriptions.fail(error)
         pause *= self._jitter()
         now = anyio.current_time()
-        self._not_before = now + pause  # new watchers wait, too: they would keep a server busy that is down
+        self._not_before = now + pause  # new jobs wait, too, to spare a failing server
         for watched in self._watched.values():
             watched.pause, watched.due = pause, now + pause

@@ -28,24 +28,24 @@ class GridQueues:
         self._operations = operations
 
     async def names(self) -> list[str]:
-        """Ask by ``listqueues``. Other files in that folder, such as a lock, have names that no queue can have."""
+        """List the queues by ``listqueues``. Skip other files in that folder, such as a lock."""
         answer = await self._operations.query(_OPERATION, [("action", "listqueues")])
         return sorted(filter(is_name, site.names(answer)))
 
     async def create(self, name: str, *, exist_ok: bool) -> None:
-        """Create by ``create``."""
+        """Create a queue by ``create``."""
         answer = await self._change("create", name, repeatable=exist_ok)
         try:
             raise_for_errors(_OPERATION, answer)
         except ServerError as error:
-            # The server has the same message for every reason.
+            # The server sends the same message for every failure.
             if name not in await self.names():
                 raise
             if not exist_ok:
                 raise queue_exists(name) from error
 
     async def remove(self, name: str, *, missing_ok: bool) -> None:
-        """Remove by ``remove``."""
+        """Remove a queue by ``remove``."""
         try:
             await self._checked(name, await self._change("remove", name, repeatable=missing_ok))
         except FileNotFound:
@@ -53,13 +53,13 @@ class GridQueues:
                 raise
 
     async def ids(self, name: str) -> list[str]:
-        """Ask by ``listmessages``."""
+        """List the ids of the messages by ``listmessages``."""
         answer = await self._operations.query(_OPERATION, [("action", "listmessages"), ("queue", name)])
         await self._checked(name, answer)
         return sorted(filter(is_name, site.names(answer)))
 
     async def send(self, name: str, message_id: str, message: str) -> None:
-        """Send by ``send``, once. If that fails, look for the message in the queue."""
+        """Send a message by ``send``, once. If that fails, look for the message in the queue."""
         try:
             answer = await self._change("send", name, ("msg", message), ("msg_id", message_id))
             await self._checked(name, answer)
@@ -71,21 +71,21 @@ class GridQueues:
             raise
 
     async def next(self, name: str, *, take: bool) -> str | None:
-        """Ask by ``receive``, once, or by ``show``."""
+        """Take the next message by ``receive``, sent once, or read it by ``show``."""
         if take:
             answer = await self._change("receive", name)
         else:
             answer = await self._operations.query(_OPERATION, [("action", "show"), ("queue", name)])
         await self._checked(name, answer)
-        found = site.message(answer)
-        return None if found is None else found.text
+        message = site.message(answer)
+        return None if message is None else message.text
 
     async def _change(self, action: str, name: str, *more: tuple[str, str], repeatable: bool = False) -> Answer:
         fields = [("action", action), ("queue", name), *more]
         return await self._operations.execute(_OPERATION, fields, repeatable=repeatable)
 
     async def _checked(self, name: str, answer: Answer) -> None:
-        """Raise the error of a response. The message is the same for every reason, so look whether the queue exists."""
+        """Raise the error in a response, if any. Its message is the same for every failure, so check for the queue."""
         try:
             raise_for_errors(_OPERATION, answer)
         except ServerError as error:

@@ -1,4 +1,4 @@
-"""Submit to a grid exactly once, even if the response is lost: each submit gives its job a marker to find it by."""
+"""Submits to a grid exactly once: each job carries a marker, by which it can be found if the response is lost."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 _SWITCHED_OFF = "Job execution is not enabled"
-"""The words of a site that runs no jobs; it says so before it does anything."""
+"""The message of a site that runs no jobs. It refuses the request before it changes anything."""
 
 _DOUBTFUL = (ConnectionFailed, ServerError, ProtocolError)
 """Errors after which the server may or may not have made the job."""
 
 
 class Submitter:
-    """Submits jobs, and finds out what became of a submit whose response was lost.
+    """Submits jobs, and looks for the jobs of submits whose response was lost.
 
-    Each job carries the marker of its plan in PROJECT or, if the user sets that, in its environment. The marker is in
-    the journal before the server gets it, and stays there until the caller of aiomig has the handle of the job.
+    Each job carries the marker of its plan in PROJECT or, if the user sets PROJECT, in its environment. The marker is
+    written to the journal before it is sent, and stays there until aiomig's caller has the handle of the job.
 
     Args:
         operations: the operations of the server.
         finder: finds jobs by their markers.
         cancel: cancels jobs, shielded from cancellation.
-        journal: of the session.
-        limits: how much a request carries.
+        journal: the journal of the session.
+        limits: the limits of requests.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Submitter:
     async def submit_many(
         self, plans: Sequence[Plan], report: Callable[[int], object] = lambda count: None
     ) -> list[str | MigError]:
-        """Submit by ``textarea``, many descriptions a request. Return the id or the error of each, in order."""
+        """Submit by ``textarea``, many descriptions per request. Return the job id or the error of each, in order."""
         if not plans:
             return []
         await self._operations.prepare("textarea")
@@ -111,7 +111,7 @@ class Submitter:
         try:
             return await self._run(plans, lambda: self._send_batch(plans, folder))
         except MigError as error:
-            return [error for _ in plans]  # the caller must get the ids of the jobs of earlier requests
+            return [error for _ in plans]  # not raised, so that the caller gets the job ids of earlier requests
 
     async def _send_batch(self, plans: Sequence[Plan], folder: str) -> list[str | MigError]:
         paths = {f"{folder}/{plan.marker}.mRSL": plan for plan in plans}
@@ -132,19 +132,19 @@ class Submitter:
         outcomes = {paths[reply.name].marker: _outcome(reply) for reply in replies if reply.name in paths}
         if left := [plan for plan in plans if plan.marker not in outcomes]:
             general = next((reply.error for reply in replies if not reply.name), None)
-            silence = ProtocolError("textarea: the response does not mention some jobs")
-            late = await self._find_out(left, general if isinstance(general, GridError) else silence)
-            outcomes |= zip((plan.marker for plan in left), late, strict=True)
+            not_mentioned = ProtocolError("textarea: the response does not mention some jobs")
+            later_outcomes = await self._find_out(left, general if isinstance(general, GridError) else not_mentioned)
+            outcomes |= zip((plan.marker for plan in left), later_outcomes, strict=True)
         return [outcomes[plan.marker] for plan in plans]
 
     async def _run(
         self, plans: Sequence[Plan], submit: Callable[[], Awaitable[list[str | MigError]]]
     ) -> list[str | MigError]:
-        """Submit to the end even if cancelled, then cancel the jobs that were made.
+        """Run a submit to completion even if cancelled, then cancel its jobs.
 
-        Breaking the connection would not keep the server from making the job, only hide its id.
+        If aiomig closed the connection instead, the server would still create the job, but its id would be lost.
         """
-        await anyio.lowlevel.checkpoint_if_cancelled()  # before the journal is told that something is sent
+        await anyio.lowlevel.checkpoint_if_cancelled()  # before the submit is written to the journal
         with self._journal.sending(plans):
             return await run_to_completion(
                 lambda: self._record(plans, submit), lambda: self._undo(plans), seconds=self._limits.clean_up
@@ -153,19 +153,19 @@ class Submitter:
     async def _record(
         self, plans: Sequence[Plan], submit: Callable[[], Awaitable[list[str | MigError]]]
     ) -> list[str | MigError]:
-        """Submit, and tell the journal what is known afterwards."""
+        """Submit, and write the outcomes to the journal."""
         try:
             outcomes = await submit()
-        except MigError:  # an unknown outcome is returned, so this was refused before anything was done
+        except MigError:  # unknown outcomes are returned, so the server refused this before it changed anything
             self._journal.settle(plan.marker for plan in plans)
             raise
-        ends = list(zip((plan.marker for plan in plans), outcomes, strict=True))
-        self._journal.made((marker, end) for marker, end in ends if isinstance(end, str))
-        self._journal.settle(marker for marker, end in ends if not isinstance(end, str | SubmitUnknown))
+        pairs = list(zip((plan.marker for plan in plans), outcomes, strict=True))
+        self._journal.made((marker, outcome) for marker, outcome in pairs if isinstance(outcome, str))
+        self._journal.settle(marker for marker, outcome in pairs if not isinstance(outcome, str | SubmitUnknown))
         return outcomes
 
     async def _undo(self, plans: Sequence[Plan]) -> None:
-        """Cancel the jobs that a cancelled submit made or may have made."""
+        """Cancel the jobs that a cancelled submit has created or may have created."""
         entries = [entry for plan in plans if (entry := self._journal.find(plan.marker)) is not None]
         unknown = {entry.marker: entry.project for entry in entries if not entry.job_ids}
         try:
@@ -205,12 +205,12 @@ class Submitter:
             logger.warning(
                 "a submit got no clear response (%s), but %d of %d jobs were made", error, len(found), len(plans)
             )
-        # A server that reports a failure, and shows no job, did fail.
+        # If the server reports a failure and shows no job, the submit has failed.
         failed = error if isinstance(error, ServerError) and is_sure else None
         return [found.get(plan.marker) or failed or SubmitUnknown(plan.marker, str(error)) for plan in plans]
 
     async def _look(self, plans: Sequence[Plan], found: dict[str, str]) -> bool:
-        """Add the ids of the jobs that exist. Return whether the server could be asked for all."""
+        """Add the ids of existing jobs to ``found``. Return whether all requests succeeded."""
         try:
             for plan in plans:
                 if job_ids := await self._finder.find_marked(plan.marker, plan.description.text("PROJECT")):
@@ -220,21 +220,21 @@ class Submitter:
             return False
         return True
 
-    # -- later
+    # -- after the submit
 
     async def find_by_marker(self, marker: str, project: str | None) -> list[str]:
-        """Return the job of a submit whose response was lost, and settle the submit if there is one."""
+        """Return the jobs of a submit whose response was lost, and settle the submit if there are any."""
         entry = self._journal.find(marker)
         if entry is not None and entry.job_ids:
-            found = list(entry.job_ids)
+            job_ids = list(entry.job_ids)
         else:
-            found = await self._finder.find_marked(marker, entry.project if entry and project is None else project)
-        if found:
+            job_ids = await self._finder.find_marked(marker, entry.project if entry and project is None else project)
+        if job_ids:
             self._journal.settle([marker])
-        return found
+        return job_ids
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """Return the open submits of the journal, with the jobs that the server shows of them now."""
+        """Return the open submits of the journal, with the jobs that the server has for them now."""
         return [
             entry
             if entry.job_ids

@@ -1,7 +1,7 @@
-"""Write-ahead journal of submits: what is sent is recorded first, and what became of it afterwards.
+"""Write-ahead journal of submits: records each submit before it is sent, and its outcome afterwards.
 
-Each session keeps a file of its own, locked while the session lives. The next session of the same user on the same
-grid takes over the files that dead sessions have left, so that no job is forgotten whose submit was cut off.
+Each session has its own file, locked while the session is open. The next session of the same user on the same grid
+takes over the files that dead sessions have left, so that the jobs of interrupted submits are not forgotten.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ logger = logging.getLogger("aiomig.grid")
 _NAMES = "submits-*.jsonl"
 _REMEDY = "make room, give another folder as journal=, or do without: journal=False"
 _OLD_KEYS = {"m": "submit", "t": "at", "n": "name", "p": "project", "id": "job"}
-"""The keys that versions before 1.0 wrote; a row of ``m`` and ``id`` or ``x`` meant that the submit is settled."""
+"""The keys in rows of versions before 1.0. A row with ``m`` and ``id`` or ``x`` means that the submit is settled."""
 
 
 def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | None, bool]:
-    """Return where journals are kept, and whether the user chose it.
+    """Return the folder of the journals, and whether the user chose it.
 
     Raises:
-        SpecError: it is neither a path nor a choice.
+        SpecError: the value is not a path, a bool or ``None``.
     """
     if journal is None or journal is False:
         return None, False
@@ -57,16 +57,16 @@ def folder_of(journal: str | os.PathLike[str] | bool | None) -> tuple[Path | Non
 
 
 class SubmitJournal:
-    """The submits of one session whose jobs may be unknown to the user, in memory and, given a folder, on disk.
+    """The submits of one session whose jobs the user may not know: in memory and, with a folder, on disk.
 
-    A submit is in the journal from before it is sent until it is settled: it made no job, the caller has the handle
-    of its job, or the job was canceled.
+    A submit enters the journal before it is sent. It stays there until it is settled: it created no job, the caller has
+    the handle of its job, or the job was canceled.
 
     Args:
-        folder: where the files of all grids and users are; ``None`` to keep none.
-        owner: returns a text that names the grid and the user.
-        required: whether a folder that cannot be used is an error; otherwise aiomig logs a warning and keeps no file.
-        compact_at: the size in bytes from which a file is rewritten without its settled rows.
+        folder: the folder for all grids and users; ``None`` to write no files.
+        owner: returns a string that identifies the grid and the user.
+        required: whether an unusable folder is an error; otherwise aiomig logs a warning and writes no file.
+        compact_at: the size in bytes from which on a file is rewritten without its settled rows.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class SubmitJournal:
         self._folder: Path | None = None
         self._log: JsonLinesLog | None = None
         self._open: dict[str, Unconfirmed] = {}  # by marker
-        self._markers: dict[str, str] = {}  # by the ids of the jobs that are known
+        self._markers: dict[str, str] = {}  # by job id
         self._in_flight: set[str] = set()
 
     @property
     def folder(self) -> Path | None:
-        """The folder for the records of this grid and user, once it is open; ``None`` if nothing is kept."""
+        """The folder of this grid and user while the journal is open; ``None`` if no files are written."""
         return self._folder
 
     # -- the file
@@ -98,7 +98,7 @@ class SubmitJournal:
         """Take over the files of dead sessions.
 
         Raises:
-            LocalError: the user chose the folder, and it cannot be used.
+            LocalError: the folder that the user chose cannot be used.
         """
         if self._parent is None:
             return
@@ -142,7 +142,7 @@ class SubmitJournal:
         self._markers |= {job_id: marker for marker, entry in left.items() for job_id in entry.job_ids}
 
     def close(self) -> None:
-        """Leave the file to the next session if a submit in it is open; otherwise remove it."""
+        """Keep the file for the next session if a submit is open; otherwise remove it."""
         log, self._log = self._log, None
         if log is not None:
             try:
@@ -150,14 +150,14 @@ class SubmitJournal:
             except OSError as error:
                 logger.warning("the journal %s is left behind: %s", log.path, error)
 
-    # -- what is recorded
+    # -- recording
 
     @contextmanager
     def sending(self, plans: Sequence[Plan]) -> Iterator[None]:
-        """Record submits before they are sent. Inside the block `unconfirmed` does not list them.
+        """Record submits before they are sent. Inside the block, `unconfirmed` does not list them.
 
         Raises:
-            LocalError: they cannot be recorded; they must not be sent.
+            LocalError: they cannot be recorded, and so must not be sent.
         """
         now = datetime.now(UTC)
         new = {
@@ -180,7 +180,7 @@ class SubmitJournal:
             self._in_flight -= new.keys()
 
     def made(self, jobs: Iterable[tuple[str, str]]) -> None:
-        """Record the ids of jobs that submits made: pairs of marker and job id."""
+        """Record the jobs of submits, as pairs of marker and job id."""
         rows: list[Row] = []
         for marker, job_id in jobs:
             if marker in self._open:
@@ -190,7 +190,7 @@ class SubmitJournal:
         self._write(rows)
 
     def settle(self, markers: Iterable[str]) -> list[Unconfirmed]:
-        """Record that submits need no more attention. Return those that were open."""
+        """Settle submits. Return those that were open."""
         settled = [entry for marker in markers if (entry := self._open.pop(marker, None)) is not None]
         for entry in settled:
             for job_id in entry.job_ids:
@@ -199,11 +199,11 @@ class SubmitJournal:
         return settled
 
     def settle_jobs(self, job_ids: Iterable[str]) -> None:
-        """Record that jobs need no more attention."""
+        """Settle the submits of jobs."""
         self.settle([marker for job_id in job_ids if (marker := self._markers.get(job_id)) is not None])
 
     def reopen(self, entries: Iterable[Unconfirmed]) -> None:
-        """Record jobs that the user has no use for and that are not known to be canceled yet."""
+        """Record jobs that are to be canceled, until it is certain that they are."""
         new = [entry for entry in entries if self._markers.keys().isdisjoint(entry.job_ids)]
         self._open |= {entry.marker: entry for entry in new}
         self._markers |= {job_id: entry.marker for entry in new for job_id in entry.job_ids}
@@ -219,7 +219,7 @@ class SubmitJournal:
             if self._log.size >= self._next_compact:
                 self._compact(self._log, self._folder)
         except OSError as error:
-            # At worst, the next session asks the server about submits that are settled.
+            # At worst, the next session looks for the jobs of settled submits.
             logger.warning("the journal of submits in %s cannot be written: %s", self._folder, error)
 
     def _compact(self, log: JsonLinesLog, folder: Path) -> None:
@@ -234,7 +234,7 @@ class SubmitJournal:
         log.remove()
 
     def find(self, marker: str) -> Unconfirmed | None:
-        """Return what is known of a submit that is not settled."""
+        """Return the entry of an open submit, or ``None``."""
         return self._open.get(marker)
 
     def unconfirmed(self) -> list[Unconfirmed]:
@@ -245,7 +245,7 @@ class SubmitJournal:
 
 def _new_log(folder: Path) -> JsonLinesLog:
     while True:
-        # Before the new file is locked, another session may take it for a leftover and remove it.
+        # Before the lock, another session may take the new file for a leftover and remove it.
         log = JsonLinesLog.open(folder / _NAMES.replace("*", secrets.token_hex(8)))
         if log is not None:
             return log
@@ -267,7 +267,7 @@ def _row(entry: Unconfirmed) -> Row:
 
 
 def read_rows(rows: Iterable[Row]) -> dict[str, Unconfirmed]:
-    """Return the submits that are open after these rows. Rows that make no sense are skipped."""
+    """Return the submits that are open after these rows. Skip invalid rows."""
     entries: dict[str, Unconfirmed] = {}
     for row in rows:
         row = _translated(row)
@@ -286,7 +286,7 @@ def read_rows(rows: Iterable[Row]) -> dict[str, Unconfirmed]:
 
 
 def _translated(row: Row) -> Row:
-    """Return a row of an older version as this version writes it."""
+    """Convert a row of an older version."""
     if "m" in row and "t" not in row:
         return {"settled": row["m"]}
     return {_OLD_KEYS.get(key, key): value for key, value in row.items()} if "m" in row else row

@@ -1,7 +1,7 @@
-"""Records of submits under a key, so that each key makes one job: a locked file for each key.
+"""Records of submits under keys, in a locked file for each key, so that each key has one job.
 
-What is known of a key is written before its submit is sent, and completed afterwards. Whoever finds a record that is
-not complete looks for the job by its marker, which follows from the key, before anything is sent again.
+The record of a key is written before the submit is sent, and completed afterwards. If a later submit finds an
+incomplete record, it looks for the job by its marker, which is derived from the key, before it sends anything.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomig.grid")
 
 _LOCK_PAUSE = 0.05
-"""Seconds between two tries to lock a record that another submit holds."""
+"""Seconds between two attempts to lock a record that another submit holds."""
 
 
 class _Log(Protocol):
@@ -58,13 +58,13 @@ class _MemoryLog:
 
 
 class KeyRecord:
-    """What is known of a key.
+    """The record of a key.
 
     Attributes:
-        digests: see `SubmitKey`; of the job that was submitted last under the key.
+        digests: the digests of the last job that was submitted under the key; see `SubmitKey`.
         job_id: the job, or ``None``.
-        sent_at: when a submit was sent that got no response yet, in seconds since 1970; ``None`` if there is none.
-        generation: how many jobs of the key were canceled with their submit.
+        sent_at: when a submit without a response was sent, in seconds since 1970; ``None`` if there is none.
+        generation: the number of jobs of the key that were canceled with their submit.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
@@ -88,11 +88,11 @@ class KeyRecord:
 
 
 class LockedRecord(KeyRecord):
-    """The record of a key that nobody else can use meanwhile.
+    """The record of a key, locked against other submits.
 
     Args:
         key: the key.
-        log: where it is written.
+        log: stores the rows of the record.
     """
 
     def __init__(self, key: SubmitKey, log: _Log) -> None:
@@ -109,7 +109,7 @@ class LockedRecord(KeyRecord):
         """Record that a submit is about to be sent.
 
         Raises:
-            LocalError: it cannot be recorded, and must not be sent.
+            LocalError: it cannot be recorded, and so must not be sent.
         """
         row = {"key": self.key.text, "digests": dict(self.key.digests), "at": time.time()}
         try:
@@ -123,7 +123,7 @@ class LockedRecord(KeyRecord):
         self._write_later({"job": job_id})
 
     def free(self, *, canceled: bool = False) -> None:
-        """Record that the submit made no job, or one that was canceled with it."""
+        """Record that the submit created no job, or that its job was canceled with it."""
         self._write_later({"free": "canceled" if canceled else "unmade"})
 
     def _write_later(self, row: Row) -> None:
@@ -138,36 +138,36 @@ class LockedRecord(KeyRecord):
         self._add(row)
 
     def close(self) -> None:
-        """Give up the lock."""
+        """Release the lock."""
         self._log.close()
 
 
 class SubmitKeys:
-    """The records of one grid and user on this machine. Without a folder they last as long as the session."""
+    """The records of one grid and user on this machine. Without a folder, they last as long as the session."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._memory: dict[str, _MemoryLog] = {}
 
     def open(self, folder: Path | None) -> None:
-        """Use a private folder, which is made when there is something to record."""
+        """Use a private folder. The first record creates it."""
         self._folder = folder / "keys" if folder is not None else None
 
     def known(self, keys: Iterable[SubmitKey]) -> dict[str, str | MigError]:
-        """Return by key the job that has it, or what is wrong with using the key for another description."""
-        known: dict[str, str | MigError] = {}
+        """Return the job of each key that has one, or the error if the description differs from that of the job."""
+        results: dict[str, str | MigError] = {}
         for key in keys:
             record = self._record(key)
             if record.job_id is not None:
                 try:
                     key.ensure_same(record.digests, record.job_id)
-                    known[key.text] = record.job_id
+                    results[key.text] = record.job_id
                 except SpecError as error:
-                    known[key.text] = error
-        return known
+                    results[key.text] = error
+        return results
 
     def _record(self, key: SubmitKey) -> KeyRecord:
-        """Return what is recorded of a key at the moment, without the lock."""
+        """Read the record of a key without locking it."""
         if self._folder is None:
             log = self._memory.get(key.marker)
             return KeyRecord(log.rows() if log is not None else ())
@@ -177,7 +177,7 @@ class SubmitKeys:
             return KeyRecord(())
 
     async def lock(self, key: SubmitKey) -> LockedRecord:
-        """Wait until no other submit holds the record of a key, and lock it.
+        """Lock the record of a key. Wait while another submit holds it.
 
         Raises:
             LocalError: the record cannot be used.
@@ -187,7 +187,7 @@ class SubmitKeys:
         return LockedRecord(key, log)
 
     def free(self, markers: Iterable[str], *, canceled: bool) -> None:
-        """Free the keys of submits whose jobs nobody will use, or were not made."""
+        """Free the keys of submits whose jobs are abandoned or were not created."""
         for marker in markers:
             if not marker.startswith(MARKER):
                 continue
@@ -200,7 +200,7 @@ class SubmitKeys:
                 logger.warning("a key cannot be freed: %s", error)
                 continue
             if log is None:
-                continue  # the submit that holds it records its own end
+                continue  # the submit that holds the lock records its outcome
             try:
                 if canceled or KeyRecord(log.rows()).sent_at is not None:
                     log.append([{"free": "canceled" if canceled else "unmade"}], sync=True)
@@ -210,7 +210,7 @@ class SubmitKeys:
                 log.close()
 
     def forget(self, job_ids: Container[str]) -> None:
-        """Remove the records of keys whose jobs are no longer known here; the server still shows the jobs."""
+        """Remove the records of the keys of these jobs. The server still has the jobs."""
         for marker in [path.stem for path in self._folder.glob(f"{MARKER}*.jsonl")] if self._folder is not None else []:
             log = self._open(marker)
             if log is not None:

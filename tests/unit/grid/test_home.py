@@ -481,7 +481,7 @@ async def test_without_tags_a_change_is_seen_by_the_time_of_it() -> None:
 @pytest.mark.parametrize("told", ["bytes 1-99/256", "", "nonsense"])
 async def test_a_part_that_was_not_asked_for_is_not_taken(told: str) -> None:
     client, home = await home_of(httpx.MockTransport(Files206(BYTES, **{"Content-Range": told})))
-    with pytest.raises(ProtocolError, match="bytes 0-99 were asked for"):
+    with pytest.raises(ProtocolError, match="bytes 0-99 were requested"):
         await read(home, "f")
     await client.close()
 
