@@ -191,7 +191,9 @@ def test_no_home_directory() -> None:
             load()
     loads = [aiomig.local, aiomig.connect, lambda: aiomig.grid(url="https://h", certificate="c", key="k")]
     for make in loads:
-        with pytest.raises(ConfigError, match="there is no home directory for aiomig's files; set HOME .*, or name"):
+        with pytest.raises(
+            ConfigError, match="there is no home directory for aiomig's files; set HOME .*, or choose a folder"
+        ):
             make()
     with pytest.raises(ConfigError, match="there is no home directory; set HOME"):
         aiomig.grid("~/miguser.conf")
