@@ -105,7 +105,6 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     run("PRAGMA journal_mode=WAL")
     # In WAL mode, NORMAL loses nothing if a process dies. A power cut can undo the last transactions.
     run("PRAGMA synchronous=NORMAL")
-    run("PRAGMA wal_autocheckpoint=4000")
     # Only a few pages are used often. The rest of a long history need not be in memory.
     run("PRAGMA cache_size=-512")
     version = run("PRAGMA user_version").fetchone()[0]
