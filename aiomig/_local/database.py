@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The format of homes. Versions for format 1 cannot read the control files, and would run jobs a second time."""
+
+_READABLE = (0, 1, SCHEMA_VERSION)
+"""Formats that can be opened: of an empty database, and of earlier versions."""
 
 _SCHEMA = """
 CREATE TABLE jobs (
@@ -53,7 +57,7 @@ _ADDED = {
     "submit_keys": "CREATE UNIQUE INDEX submit_keys ON jobs (submit_key) WHERE submit_key IS NOT NULL",
     "not_ended": "CREATE INDEX not_ended ON jobs (owner, rank) WHERE ended IS NULL",
 }
-"""Statements that add what databases of earlier versions lack, by name. Those versions can still use the job table."""
+"""Statements that add what databases of earlier versions lack, by name."""
 
 
 class DatabaseLocked(LocalError):
@@ -108,13 +112,13 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     # Only a few pages are used often. The rest of a long history need not be in memory.
     run("PRAGMA cache_size=-512")
     version = run("PRAGMA user_version").fetchone()[0]
-    if version not in (0, SCHEMA_VERSION):
+    if version not in _READABLE:
         raise LocalError(
             f"{path} was made by another version of aiomig (format {version}, this one is {SCHEMA_VERSION})",
             path=str(path),
             remedy="use that version, or another home",
         )
-    if _missing(database):
+    if version != SCHEMA_VERSION or _missing(database):
         run("BEGIN IMMEDIATE")
         _create_tables(database)
         run("COMMIT")
@@ -126,9 +130,9 @@ def _create_tables(database: sqlite3.Connection) -> None:
         for statement in _SCHEMA.split(";\n"):
             if statement.strip():
                 run(statement)
-        run(f"PRAGMA user_version={SCHEMA_VERSION}")
     for statement in _missing(database):
         run(statement)
+    run(f"PRAGMA user_version={SCHEMA_VERSION}")
     run("DROP INDEX IF EXISTS unfinished")  # of earlier versions: each change of a state changed it, too
 
 

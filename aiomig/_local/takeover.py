@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,6 +41,10 @@ _LOOKS_PER_CENSUS = 10
 
 _ELSEWHERE_SECONDS = 0.2
 """Seconds between two checks of an attempt in another container."""
+
+
+_NOTE = ".inode"
+"""The suffix of the links that earlier versions left beside job directories."""
 
 
 class Takeover:
@@ -129,7 +134,7 @@ class Takeover:
     def _remove_leftovers(self) -> None:
         """Remove job directories of a program that was killed between recording the end of a job and cleaning up."""
         runs = self._machine.settings.runs
-        names = {name.removeprefix(PREFIX).removesuffix(".control") for name in os.listdir(runs)}
+        names = {name.removeprefix(PREFIX).removesuffix(".control").removesuffix(_NOTE) for name in os.listdir(runs)}
         for name in names - self._store.names_in_use(names):
             control = Control(runs, name, pidfd=self._machine.pidfd)
             folder = JobFolder(f"{runs}/{PREFIX}{name}")
@@ -228,6 +233,8 @@ async def _end_leftover(control: Control, folder: JobFolder) -> None:
         if (shell := control.shell()) is not None:
             await shell.end_session()
         folder.recall(control.inode())
+        with suppress(OSError):
+            os.unlink(control.path.removesuffix(".control") + _NOTE)
         if await folder.remove():
             control.is_claim()  # a claim may have to stay
             control.remove()

@@ -202,9 +202,12 @@ async def test_the_folder_of_an_earlier_version_is_taken_up(tmp_path: Path, anyi
                 other.kill()
                 (control,) = (home / ".aiomig" / "run").glob("*.control")
                 control.write_text(control.read_text().partition(" inode")[0] + "\n")
+                control.with_suffix(".inode").symlink_to("1234")
                 async with aiomig.local(home) as mig:
                     gate.send()
                     assert await mig.job(job_id).stdout() == "done\n"
+    async with aiomig.local(home):  # looks for leftovers
+        pass
     assert list((home / ".aiomig" / "run").iterdir()) == []
 
 

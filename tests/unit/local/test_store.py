@@ -264,9 +264,9 @@ def test_ids_have_the_form_of_a_grid() -> None:
 
 def test_a_database_of_someone_else(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "jobs.sqlite")
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
-    with pytest.raises(LocalError, match="format 2, this one is 1"):
+    with pytest.raises(LocalError, match="format 3, this one is 2"):
         Store(tmp_path)
 
 
@@ -340,6 +340,7 @@ def test_a_home_of_an_older_version_is_read_and_written(tmp_path: Path, opened: 
         older.execute(OLDER_JOB, (text, NOW, NOW, NOW))
     older.commit()
     store = opened()
+    assert older.execute("PRAGMA user_version").fetchone() == (2,), "older versions would misread the control files"
     statuses = [record.status() for record in store.records([1, 2])]
     assert [(status.name, status.exit_code) for status in statuses] == [("fit-7", None), (None, None)]
     (number,) = store.insert([JOB], NOW)
