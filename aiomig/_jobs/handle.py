@@ -29,7 +29,7 @@ class JobHandle:
     __slots__ = ("_plan", "_result", "backend", "id")
 
     def __init__(self, backend: Backend, job_id: str, plan: Plan | None) -> None:
-        self.backend = backend
+        self.backend: Backend = backend
         self.id: str = job_id
         self._plan = plan
         self._result: JobResult | None = None
