@@ -80,11 +80,15 @@ async def retry_while_locked(call: Callable[[], T], seconds: float) -> T:
         await anyio.sleep(_BUSY_SECONDS)
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, is_alive: Callable[[int], bool]) -> sqlite3.Connection:
     """Open the database of a home, and create it if needed.
 
+    Args:
+        path: the database.
+        is_alive: returns whether a session is open.
+
     Raises:
-        LocalError: it cannot be made, read or written, or is not a database of aiomig.
+        LocalError: it cannot be made, read or written, is not a database of aiomig, or is in use by an earlier version.
     """
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         # Before SQLite creates its other files with the same permissions.
@@ -94,7 +98,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         # An error message must be able to quote damaged text.
         database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-        _prepare(database, path)
+        _prepare(database, path, is_alive)
     except BaseException as error:
         if database is not None:
             database.close()
@@ -104,7 +108,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
+def _prepare(database: sqlite3.Connection, path: Path, is_alive: Callable[[int], bool]) -> None:
     run = database.execute
     run("PRAGMA journal_mode=WAL")
     # In WAL mode, NORMAL loses nothing if a process dies. A power cut can undo the last transactions.
@@ -120,6 +124,12 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         )
     if version != SCHEMA_VERSION or _missing(database):
         run("BEGIN IMMEDIATE")
+        if version == 1 and any(is_alive(number) for (number,) in run("SELECT number FROM sessions")):
+            raise LocalError(
+                f"{path} is in use by an earlier version of aiomig",
+                path=str(path),
+                remedy="end its programs, then open the home again: their jobs run on",
+            )
         _create_tables(database)
         run("COMMIT")
 

@@ -79,7 +79,7 @@ class Store:
         self._path = folder / "jobs.sqlite"
         self._locks = SessionLocks(folder / "sessions")
         self.session = 0
-        self._database = open_database(self._path)
+        self._database = open_database(self._path, self.is_alive)
         self._version = self._data_version()
 
     def transaction(self) -> _Transaction:

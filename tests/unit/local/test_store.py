@@ -270,6 +270,20 @@ def test_a_database_of_someone_else(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
+def test_a_home_that_an_earlier_version_has_open(tmp_path: Path, opened: Callable[[], Store]) -> None:
+    earlier = Store(tmp_path)
+    earlier.begin_session(NOW)
+    database = sqlite3.connect(tmp_path / "jobs.sqlite")
+    database.execute("PRAGMA user_version = 1")
+    with pytest.raises(LocalError, match="in use by an earlier version"):
+        Store(tmp_path)
+    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    earlier.close()
+    opened()
+    assert database.execute("PRAGMA user_version").fetchone() == (2,)
+    database.close()
+
+
 # -- what is written comes back
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
