@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import signal
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ __all__ = ["_everything_is_searched", "_no_secret_is_told", "pytest_runtest_logr
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # no test depends on the speed of the machine
+
+
+def pytest_configure() -> None:
+    # nohup and background jobs of a shell ignore these signals, and the programs that tests start would inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

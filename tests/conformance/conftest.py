@@ -1,7 +1,7 @@
 """The sessions of the conformance suite: the same behaviour in every mode, on asyncio and on trio.
 
-The modes are local mode, and a `FakeGrid` in memory and over TLS. Over TLS, each program runs on one of the loops. If
-``$AIOMIG_LIVE_CONFIG`` names a configuration, the only mode is that real server: see `live`.
+The modes are local mode, and a `FakeGrid` in memory and over TLS. If ``$AIOMIG_LIVE_CONFIG`` names a configuration, the
+only mode is that real server: see `live`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiomig.testing import Authority
 
 from .gates import Gate, until
 from .live import CONFIG, LiveSettings, Run, declared, live, prepare, tidy
-from .modes import Settings, fake, one_loop_over_tls
+from .modes import Settings, fake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -61,8 +61,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if CONFIG:
         prepare(items)
-    else:
-        one_loop_over_tls(items)
 
 
 @pytest.fixture(scope="session")

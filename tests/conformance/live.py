@@ -27,7 +27,7 @@ import pytest
 import aiomig
 from aiomig import JobSpec, JobState, Session
 
-from .modes import Settings, one_loop_each
+from .modes import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -221,11 +221,19 @@ async def live(run: Run, item: pytest.Item, folder: Path) -> AsyncIterator[LiveS
 
 def prepare(items: list[pytest.Item]) -> None:
     """Give each test one event loop and a time limit, and skip tests with the marker ``combined``."""
-    items[:] = one_loop_each(items, os.environ.get("AIOMIG_LIVE_BACKEND"))
+    only = os.environ.get("AIOMIG_LIVE_BACKEND")
+    turns: dict[str, int] = {}
+    kept: list[pytest.Item] = []
     for item in items:
-        _limit(item)
+        backend = item.callspec.params.get("anyio_backend") if hasattr(item, "callspec") else None
+        name = item.nodeid.replace(f"[{backend}-", "[").replace(f"[{backend}]", "")
+        turn = turns.setdefault(name, len(turns))
+        if backend in (None, only or ("asyncio", "trio")[turn % 2]):
+            kept.append(item)
+            _limit(item)
         if (stands := item.get_closest_marker("combined")) is not None:
             item.add_marker(pytest.mark.skip(f"{stands.args[0]} covers it on a real server"))
+    items[:] = kept
 
 
 def _limit(item: pytest.Item) -> None:

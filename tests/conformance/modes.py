@@ -6,14 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 import aiomig
 from aiomig import Config, Polling
 from aiomig.testing import FakeGrid, Site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiomig.testing import Authority
@@ -85,31 +83,3 @@ async def fake(mode: str, folder: Path, authority: Authority) -> AsyncIterator[F
         async with grid.serve(authority=authority) as address:
             config = Config(address.url, address.certificate, address.key, address.ca)
             yield FakeSettings(folder, mode, grid=grid, config=config, in_memory=False)
-
-
-def one_loop_each(tests: Sequence[pytest.Item], only: str | None = None) -> list[pytest.Item]:
-    """Return the tests that remain if each program runs on one event loop: asyncio and trio alternate, or ``only`` one.
-
-    A test whose other loop was not selected remains.
-    """
-    programs: dict[str, dict[str | None, pytest.Item]] = {}
-    for test in tests:
-        loop = _parameter(test, "anyio_backend")
-        name = test.nodeid.replace(f"[{loop}-", "[").replace(f"[{loop}]", "")
-        programs.setdefault(name, {})[loop] = test
-    remaining: set[pytest.Item] = set()
-    for turn, by_loop in enumerate(programs.values()):
-        loop = only or ("asyncio", "trio")[turn % 2]
-        remaining |= {by_loop[loop]} if loop in by_loop else set(by_loop.values())
-    return [test for test in tests if test in remaining]
-
-
-def one_loop_over_tls(tests: list[pytest.Item]) -> None:
-    """Let each program run over TLS on one event loop only. In memory and in local mode it runs on both."""
-    over_tls = [test for test in tests if _parameter(test, "settings") == "fake-tls"]
-    left_out = set(over_tls).difference(one_loop_each(over_tls))
-    tests[:] = [test for test in tests if test not in left_out]
-
-
-def _parameter(test: pytest.Item, name: str) -> Any:
-    return test.callspec.params.get(name) if isinstance(test, pytest.Function) and hasattr(test, "callspec") else None

@@ -94,7 +94,7 @@ async def test_a_queue_that_is_not_there(mig: aiomig.Session) -> None:
     acts: list[Callable[[], Awaitable[object]]] = [queue.receive, queue.peek, queue.list, queue.remove]
     acts.append(lambda: queue.send("text"))
     for act in acts:
-        with pytest.raises(FileNotFound, match="no such message queue; make it") as caught:
+        with pytest.raises(FileNotFound, match="no such message queue; create it") as caught:
             await act()
         assert caught.value.path == "message_queues/NoSuchQueue"
 
