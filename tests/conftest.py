@@ -26,6 +26,7 @@ settings.load_profile("any machine")  # no test depends on the speed of the mach
 def pytest_configure() -> None:
     # nohup and background jobs of a shell ignore these signals, and the programs that tests start would inherit that.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
