@@ -14,11 +14,17 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 """Error numbers of a system without free descriptors, processes or memory."""
 
 
+_REMEDIES = {
+    errno.EFBIG: RAISE_THE_LIMIT,
+    errno.ENOENT: "the home was moved or removed while it was open: put it back",
+}
+
+
 class HomeBroken(LocalError):
     """aiomig cannot write to the directory where jobs run, so no attempt can begin."""
 
     def __init__(self, path: str, error: OSError) -> None:
-        remedy = RAISE_THE_LIMIT if error.errno == errno.EFBIG else "make room, or make the folder writable"
+        remedy = _REMEDIES.get(error.errno or 0, "make room, or make the directory writable")
         super().__init__(
             f"{path} cannot be made: {error.strerror}",
             path=path,

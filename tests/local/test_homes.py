@@ -492,3 +492,11 @@ async def test_bash_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert caught.value.status is not None
     assert "could not be started" in caught.value.status.attempts[0].detail
     assert str(bash) in caught.value.status.attempts[0].detail
+
+
+async def test_a_home_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(LocalError, match="the home was moved or removed while it was open: put it back"):
+        async with aiomig.local(home) as mig:
+            shutil.rmtree(home)
+            await mig.submit("true")
