@@ -1,4 +1,4 @@
-"""The values of aiomig: states, statuses and results of jobs, faults, files. No I/O."""
+"""The values of aiomig: states, statuses and results of jobs, and faults. No I/O."""
 
 from __future__ import annotations
 
