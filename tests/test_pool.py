@@ -205,8 +205,10 @@ async def test_a_cancelled_pool_closes_and_leaves_jobs_as_on_exit_says(tmp_path:
             scope.cancel()
             await anyio.sleep_forever()
     assert not mig.is_open
-    async with aiomig.local(tmp_path / "ada", on_exit="cancel") as again:
-        assert (await again.job(job.id).status()).state is JobState.EXECUTING
+    async with aiomig.local(tmp_path / "ada") as again:
+        left = again.job(job.id)
+        assert (await left.status()).state is JobState.EXECUTING
+        await left.cancel()
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is() -> None:
