@@ -216,8 +216,7 @@ class CommandResult:
 
 def first_failure(commands: Iterable[CommandResult], *, reported: bool) -> int | None:
     """Return the first exit code that is not 0, else 0. Return ``None`` if no exit codes were reported."""
-    # No code is reported for a command that ends the shell with `exit 0`. After any other code, the attempt would have
-    # failed. So if no reported code is a failure, the job was successful.
+    # A command that ends the shell with `exit 0` reports no code; with another code, the attempt would have failed.
     return next((command.exit_code for command in commands if command.exit_code), 0 if reported else None)
 
 

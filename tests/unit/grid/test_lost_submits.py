@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,15 +12,15 @@ import httpx
 import pytest
 
 import aiomig
-from aiomig import JobSpec, LocalError, RequestLimits, SubmitErrors, SubmitUnknown
+from aiomig import JobSpec, LocalError, SubmitErrors, SubmitUnknown
 from aiomig.testing import FakeGrid
 from tests.cancel_points import cancelled_at, task_cancelled_at
 from tests.clocks import anyio_backend
-from tests.unit.grid.journals import files, full
-from tests.virtual import EPOCH, REAL_TIME
+from tests.unit.grid.journals import files, full, opened, session
+from tests.virtual import REAL_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from aiomig import Session
@@ -43,26 +42,6 @@ class Spying(httpx.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         self._act(operation, "after")
         return response
-
-
-def session(
-    grid: FakeGrid, folder: Path | None, transport: Any = None, url: str = "https://grid.example.org", **limits: Any
-) -> Session:
-    return aiomig.grid(
-        url=url,
-        certificate="none.pem",
-        key="none.pem",
-        transport=transport or grid.transport(),
-        journal=folder,
-        request_limits=RequestLimits(**limits),
-    )
-
-
-@asynccontextmanager
-async def opened(tmp_path: Path) -> AsyncIterator[FakeGrid]:
-    async with FakeGrid(tmp_path / "home", epoch=EPOCH) as grid:
-        grid.hold()
-        yield grid
 
 
 def project_of(kind: str | None) -> dict[str, Any]:

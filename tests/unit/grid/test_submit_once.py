@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import aiomig
-from aiomig import JobSpec, LocalError, RequestLimits, SpecError, SubmitUnknown
-from aiomig.testing import FakeGrid
+from aiomig import JobSpec, LocalError, SpecError, SubmitUnknown
 from tests.cancel_points import cancelled_at, task_cancelled_at
 from tests.clocks import anyio_backend
-from tests.virtual import EPOCH
+from tests.unit.grid.journals import opened, session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiomig import Session
+    from aiomig.testing import FakeGrid
 
 __all__ = ["anyio_backend"]
-
-
-def session(grid: FakeGrid, folder: Path | None, **limits: Any) -> Session:
-    return aiomig.grid(
-        url="https://grid.example.org",
-        certificate="none.pem",
-        key="none.pem",
-        transport=grid.transport(),
-        journal=folder,
-        request_limits=RequestLimits(**limits),
-    )
-
-
-@asynccontextmanager
-async def opened(tmp_path: Path) -> AsyncIterator[FakeGrid]:
-    async with FakeGrid(tmp_path / "home", epoch=EPOCH) as grid:
-        grid.hold()
-        yield grid
 
 
 def alive(grid: FakeGrid) -> list[str]:
